@@ -1,0 +1,77 @@
+"""The command line: `aigc VERB BACKEND`, errors as one line, exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from aigc_cli import __version__
+from aigc_cli.commands import eval as eval_command
+from aigc_cli.commands import runs, sample, train
+from aigc_cli.commands.flags import add_verb
+from aigc_cli.errors import AigcError
+
+EXIT_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
+
+
+def build() -> typer.Typer:
+    app = typer.Typer(
+        name="aigc",
+        help="Train a generative model from scratch on your own data, sample from it and measure it: one command each.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def top(
+        version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    ) -> None:
+        if version:
+            typer.echo(f"aigc {__version__}")
+            raise typer.Exit
+
+    add_verb(app, "train", "Train a model on your data.", train.run)
+    add_verb(app, "sample", "Draw samples from a trained model.", sample.run)
+    add_verb(app, "eval", "Measure a trained model on data it has not seen.", eval_command.run)
+    runs.add(app)
+    return app
+
+
+def main() -> None:
+    """The script `aigc`. Never shows a traceback, except with --debug."""
+    try:
+        code = build()(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.TyperException as error:
+        code = _fail(error.format_message(), error.exit_code)
+    except typer.Abort:
+        code = _fail("interrupted", 130)
+    except AigcError as error:
+        code = _fail(str(error), error.exit_code, error)
+    except BrokenPipeError:
+        # Python would complain while it flushes at exit; what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_PIPE
+    except KeyboardInterrupt:
+        code = _fail("interrupted", 130)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        code = _fail(f"{type(error).__name__}: {reason} (--debug shows the traceback)", 1, error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int, error: BaseException | None = None) -> int:
+    if error is not None and "--debug" in sys.argv:
+        raise error
+    with suppress(OSError):  # nobody is listening any more; the exit code still tells
+        print(f"aigc: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

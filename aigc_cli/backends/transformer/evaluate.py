@@ -1,0 +1,40 @@
+"""What held-out text costs a model, document by document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aigc_cli.backends.transformer.loss import token_nats
+from aigc_cli.backends.transformer.model import Transformer
+from aigc_cli.backends.transformer.packing import Corpus, Pieces, block_diagonal, collate, pack
+from aigc_cli.engine.device import to_device
+
+
+def piece_nats(
+    model: Transformer,
+    corpus: Corpus,
+    pieces: Pieces,
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> NDArray[np.float64]:
+    """The cost in nats of each piece's scored predictions, shape (n_pieces,)."""
+    context = model.config.context
+    rows = pack(pieces.length, context)
+    nats = np.zeros(len(pieces))
+    for at in range(0, len(rows), batch_size):
+        some = rows[at : at + batch_size]
+        batch = to_device(collate(corpus, pieces, some, context), device)
+        mask = block_diagonal(batch["segments"]) if "segments" in batch else None
+        costs = token_nats(model, batch["ids"], batch["targets"], positions=batch.get("positions"), mask=mask)
+        for costs_of_row, row in zip(costs.double().cpu().numpy(), some, strict=True):
+            ends = np.cumsum(pieces.length[row])
+            for piece, end in zip(row, ends, strict=True):
+                nats[piece] = costs_of_row[end - pieces.length[piece] : end].sum()
+        progress(min(at + batch_size, len(rows)), len(rows))
+    return nats

@@ -1,0 +1,186 @@
+"""Samples texts: prompts of different lengths share a batch, and each new token costs one token."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count, islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.transformer.decoder import Decoder
+from aigc_cli.backends.transformer.model import Transformer
+from aigc_cli.backends.transformer.sampling import SamplingOptions, next_tokens
+from aigc_cli.errors import AigcError
+
+__all__ = ["Generated", "Job", "SamplingOptions", "generate"]
+
+LOOKAHEAD = 8  # batches of samples that are read ahead, so that prompts of like length can share a batch
+BLOCK = 64  # uniforms of a sample that are drawn at once
+CROWDING = 0.75  # the share of unfinished rows at which finished ones are dropped, which copies the cache
+
+Finish = Literal["end", "length", "stop"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prompt, and the samples `index` … `index + draws - 1` that continue it.
+
+    An empty prompt stands for the beginning of a document.
+    """
+
+    index: int
+    prompt_ids: list[int]
+    draws: int = 1
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One sample, without its prompt.
+
+    `content` are its bytes, cut before the first stop string; `ids` the fewest of its tokens that hold those
+    bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
+    of tokens, or at a stop string.
+    """
+
+    index: int
+    ids: list[int]
+    content: bytes
+    finish: Finish
+
+
+@torch.inference_mode()
+def generate(
+    model: Transformer,
+    jobs: Iterable[Job],
+    *,
+    options: SamplingOptions,
+    eot_id: int,
+    seed: int,
+    decode_bytes: Callable[[list[int]], bytes],
+    batch_size: int,
+    device: torch.device,
+    on_bytes: Callable[[int, bytes], None] | None = None,
+) -> Iterator[Generated]:
+    """Samples all jobs, and yields the samples in the order of the jobs.
+
+    Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
+    Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
+    `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
+    `on_bytes(index, piece)` is given the bytes of each sample's `content` as soon as they are certain.
+
+    Raises `AigcError` when the model's logits are not finite.
+    """
+    ahead = batch_size * LOOKAHEAD if batch_size > 1 else 1
+    limit = 4 * model.config.context if options.max_tokens is None else options.max_tokens
+    stops = tuple(stop.encode() for stop in options.stop)
+    samples = (
+        _Sample(index, tuple(job.prompt_ids) or (eot_id,), stops)
+        for job in jobs
+        for index in range(job.index, job.index + job.draws)
+    )
+    piece_of = cache(lambda token: decode_bytes([token]))
+    while window := list(islice(samples, ahead)):
+        by_length = sorted(window, key=lambda sample: len(sample.prompt))
+        for start in range(0, len(by_length), batch_size) if limit else ():
+            batch = by_length[start : start + batch_size]
+            for sample, token in _draw(model, batch, options, seed, limit, device):
+                if token == eot_id:
+                    sample.finish = "end"
+                else:
+                    sample.take(token, piece_of(token))
+                    if sample.finish is None and len(sample.ids) == limit:
+                        sample.finish = "length"
+                if on_bytes is not None and (piece := sample.certain()):
+                    on_bytes(sample.index, piece)
+        for sample in window:
+            yield Generated(sample.index, sample.ids, bytes(sample.content), sample.finish or "length")
+
+
+@dataclass
+class _Sample:
+    """The text of one sample as it grows."""
+
+    index: int
+    prompt: tuple[int, ...]
+    stops: tuple[bytes, ...]
+    ids: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)  # how many bytes there are after each token
+    content: bytearray = field(default_factory=bytearray)
+    told: int = 0
+    finish: Finish | None = None
+
+    def take(self, token: int, piece: bytes) -> None:
+        """Adds a token; a stop string that it completes ends the sample."""
+        before = len(self.content)
+        self.ids.append(token)
+        self.content += piece
+        self.ends.append(len(self.content))
+        found = [self.content.find(stop, max(0, before - len(stop) + 1)) for stop in self.stops]
+        if cut := [place for place in found if place >= 0]:
+            self.finish = "stop"
+            del self.content[min(cut) :]
+            del self.ids[bisect_left(self.ends, min(cut)) + 1 if min(cut) else 0 :]
+
+    def certain(self) -> bytes:
+        """The bytes not told yet that stay, whatever comes: no stop string can begin in them."""
+        end = len(self.content)
+        if self.finish is None:
+            longest = min(end, max(map(len, self.stops), default=1) - 1)
+            tails = (bytes(self.content[end - n :]) for n in range(longest, 0, -1))
+            end -= next((len(tail) for tail in tails if any(stop.startswith(tail) for stop in self.stops)), 0)
+        piece = bytes(self.content[self.told : end])
+        self.told = end
+        return piece
+
+
+def _draw(
+    model: Transformer,
+    rows: list[_Sample],
+    options: SamplingOptions,
+    seed: int,
+    limit: int,
+    device: torch.device,
+) -> Iterator[tuple[_Sample, int]]:
+    """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
+    prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
+    decoder = Decoder(model, list(prompts), room=limit)
+    if not decoder.logits.isfinite().all():
+        raise AigcError("the model's logits are not finite: train it anew, or choose another run")
+    if len(prompts) < len(rows):
+        decoder.select([prompts[row.prompt] for row in rows])
+    # Philox (Salmon et al. 2011) is a function of its key and a counter: no draw depends on another sample's.
+    keys = np.array([(seed % 2**64, row.index) for row in rows], dtype=np.uint64)
+    randoms = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+    seen: Tensor | None = None
+    if options.repetition_penalty != 1:
+        seen = torch.zeros(decoder.logits.shape, dtype=torch.bool, device=device)
+        for place, row in enumerate(rows):
+            seen[place, list(row.prompt)] = True
+    uniforms: Tensor | None = None
+    for step in count():
+        if options.temperature > 0 and step % BLOCK == 0:
+            drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
+            uniforms = torch.from_numpy(drawn).to(device)
+        uniform = None if uniforms is None else uniforms[:, step % BLOCK]
+        ids = next_tokens(decoder.logits, options, seen, uniform)
+        for row, token in zip(rows, ids.tolist(), strict=True):
+            if row.finish is None:
+                yield row, token
+        going = [place for place, row in enumerate(rows) if row.finish is None]
+        if not going:
+            return
+        if len(going) <= CROWDING * len(rows):
+            decoder.select(going)
+            rows, randoms = [rows[place] for place in going], [randoms[place] for place in going]
+            ids = ids[going]
+            uniforms = None if uniforms is None else uniforms[going]
+            seen = None if seen is None else seen[going]
+        if seen is not None:
+            seen.scatter_(1, ids[:, None], True)
+        decoder.step(ids)

@@ -1,0 +1,83 @@
+"""The loss of a language model: the mean cost of the next token, -log p(x_t | x_1 … x_{t-1}), in nats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from aigc_cli.backends.transformer.model import Transformer
+
+IGNORED = -100
+CHUNK = 2**22  # logits that are alive at once (16 MiB): few enough to stay near the processor
+
+
+def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of -log softmax(hidden · headᵀ)[target] over the targets, in nats a token, and their number.
+
+    hidden (…, d), head (V, d), targets (…) of type int64, where -100 is no target. Both results are scalars.
+    Micro-batches of a and b targets with the means l and m have together the mean (a·l + b·m)/(a + b).
+    The logits are made, used and dropped some rows at a time, so a large vocabulary costs little memory.
+    """
+    n_targets = (targets != IGNORED).sum()
+    apply: Callable[..., Tensor] = _CrossEntropy.apply
+    return apply(hidden.flatten(0, -2), head, targets.flatten(), n_targets), n_targets
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """Forms the gradients in the forward pass, while a chunk's logits are there (Hsu et al. 2024, section 3).
+
+    With z = hidden · headᵀ and p = softmax(z), the gradient of -log p[target] in z is p - onehot(target).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, n_targets: Tensor) -> Tensor:
+        scale = 1 / n_targets.clamp(min=1)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
+        rows = max(1, CHUNK // head.shape[0])
+        for start in range(0, len(targets), rows):
+            h, target = hidden[start : start + rows], targets[start : start + rows]
+            counted = target != IGNORED
+            index = target.where(counted, 0)[:, None]
+            log_p = F.linear(h, head).float().log_softmax(dim=-1)
+            total -= log_p.gather(1, index)[:, 0].where(counted, 0).sum()
+            if needs_gradient:
+                grad_z = log_p.exp_().scatter_add_(1, index, torch.full_like(log_p[:, :1], -1))
+                grad_z *= (counted * scale)[:, None]
+                grad_z = grad_z.to(h.dtype)
+                grad_hidden[start : start + rows] = grad_z @ head
+                grad_head += grad_z.t() @ h
+        ctx.save_for_backward(grad_hidden, grad_head)
+        return total * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        grad_hidden, grad_head = ctx.saved_tensors
+        return grad_hidden * grads[0], grad_head * grads[0], None, None
+
+
+@torch.no_grad()
+def token_nats(
+    model: Transformer,
+    ids: Tensor,
+    targets: Tensor,
+    *,
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The cost of each target (B, T) in nats, for evaluation: float32 (B, T), 0 where the target is -100.
+
+    The arguments are those of `Transformer.forward`.
+    """
+    hidden = model(ids, positions=positions, mask=mask).flatten(0, -2)
+    rows = max(1, CHUNK // model.config.vocab_size)
+    nats = [
+        F.cross_entropy(model.logits(h).float(), target, ignore_index=IGNORED, reduction="none")
+        for h, target in zip(torch.split(hidden, rows), torch.split(targets.flatten(), rows), strict=True)
+    ]
+    return torch.cat(nats).view_as(targets)

@@ -1,0 +1,137 @@
+"""From a budget and a corpus to a model: its size, context, batch and regularisation."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from aigc_cli.backends.transformer.config import Size, Train
+from aigc_cli.backends.transformer.model import ModelConfig
+
+#: What a CPU core or a GPU is taken to compute a second, where a decision must not depend on a measurement (the vocabulary).
+NOMINAL_FLOPS = {"cpu": 5e10, "cuda": 1e14, "mps": 2e12}
+#: The share of the measured speed of a matrix product that training reaches.
+EFFICIENCY = 0.5
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size. It suits budgets up to `flops` floating-point operations in all."""
+
+    name: Size
+    flops: float
+    n_layers: int
+    d_model: int
+    head_dim: int
+    d_ff: int
+    context: int
+    batch_size: int
+    lr: float
+
+    @property
+    def parameters(self) -> int:
+        """Of the blocks, without embeddings."""
+        return self.n_layers * self.d_model * (4 * self.d_model + 3 * self.d_ff)
+
+
+PRESETS = (
+    Preset("nano", 4e12, 3, 128, 32, 384, 64, 24, 0.03),
+    Preset("micro", 3e13, 4, 128, 32, 384, 128, 24, 0.03),
+    Preset("tiny", 1.5e14, 5, 160, 32, 448, 192, 24, 0.03),
+    Preset("mini", 6e14, 6, 224, 32, 640, 256, 24, 0.02),
+    Preset("small", 1e16, 8, 384, 64, 1024, 512, 32, 0.02),
+    Preset("medium", 3e17, 12, 576, 64, 1536, 1024, 64, 0.02),
+    Preset("base", float("inf"), 12, 768, 64, 2048, 1024, 128, 0.02),
+)
+
+
+def preset_for(flops: float, name: Size | None = None) -> Preset:
+    """The named preset, else the smallest whose range the budget is in."""
+    if name is not None:
+        return next(preset for preset in PRESETS if preset.name == name)
+    return next(preset for preset in PRESETS if flops <= preset.flops)
+
+
+def vocab_limit(options: Train) -> int:
+    """The largest BPE vocabulary whose embeddings stay under a quarter of the parameters."""
+    if options.vocab_limit is not None:
+        return options.vocab_limit
+    minutes = options.minutes or (1.0 if options.data is None else 10.0)
+    kind = options.device.partition(":")[0]
+    nominal = NOMINAL_FLOPS[kind] * ((options.threads or 1) if kind == "cpu" else 1)
+    preset = preset_for(nominal * minutes * 60, options.preset)
+    return preset.parameters // 3 // preset.d_model
+
+
+def regularisation(epochs: float) -> tuple[float, float]:
+    """Dropout and weight decay for a number of passes over the training text: text seen often is learned by heart."""
+    dropout = 0.0 if epochs < 4 else 0.1 if epochs < 15 else 0.2
+    weight_decay = 0.0 if epochs < 2 else 0.1
+    return dropout, weight_decay
+
+
+def model_config(plan: Train, vocab_size: int, eot_id: int) -> ModelConfig:
+    """The network that a complete plan describes."""
+    assert plan.n_layers and plan.d_model and plan.n_heads and plan.n_kv_heads and plan.d_ff and plan.context
+    return ModelConfig(
+        vocab_size=vocab_size,
+        d_model=plan.d_model,
+        n_layers=plan.n_layers,
+        n_heads=plan.n_heads,
+        n_kv_heads=plan.n_kv_heads,
+        head_dim=head_dim(plan),
+        d_ff=plan.d_ff,
+        context=plan.context,
+        eot_id=eot_id,
+        tied=bool(plan.tied),
+        dropout=plan.dropout or 0.0,
+    )
+
+
+def head_dim(plan: Train) -> int:
+    """The width divided by the heads, rounded up to a multiple of 32."""
+    assert plan.d_model and plan.n_heads
+    return max(32, -(-(plan.d_model // plan.n_heads) // 32) * 32)
+
+
+def decide(options: Train, *, flops: float, vocab_size: int, predictions: int, longest: int) -> tuple[Train, list[str]]:
+    """The options with the model, batch, learning rate and regularisation decided, and the reasons.
+
+    `flops` is the budget, `predictions` the training text in tokens, `longest` the number of tokens that nearly every
+    document stays within.
+    """
+    preset = preset_for(flops, options.preset)
+    context = options.context or min(preset.context, max(32, -(-longest // 32) * 32))
+    batch_size = options.batch_size or max(1, preset.batch_size * preset.context // context)
+    d_model = options.d_model or preset.d_model
+    n_heads = options.n_heads or max(1, d_model // preset.head_dim)
+    plan = dataclasses.replace(
+        options,
+        preset=preset.name,
+        context=context,
+        batch_size=batch_size,
+        d_model=d_model,
+        n_layers=options.n_layers or preset.n_layers,
+        n_heads=n_heads,
+        n_kv_heads=options.n_kv_heads or n_heads,
+        d_ff=options.d_ff or (preset.d_ff if d_model == preset.d_model else -(-d_model * 8 // 3 // 32) * 32),
+        tied=True if options.tied is None else options.tied,
+        lr=options.lr or preset.lr,
+        cooldown=options.cooldown if options.cooldown is not None else 0.6,
+    )
+    assert plan.n_layers and plan.d_ff
+    parameters = plan.n_layers * d_model * (4 * d_model + 3 * plan.d_ff)
+    cost = 6 * (parameters + vocab_size * d_model + plan.n_layers * context * d_model)
+    tokens = options.steps * batch_size * context if options.steps else flops * EFFICIENCY / cost
+    epochs = tokens / predictions
+    dropout, weight_decay = regularisation(epochs)
+    plan = dataclasses.replace(
+        plan,
+        dropout=dropout if options.dropout is None else options.dropout,
+        weight_decay=weight_decay if options.weight_decay is None else options.weight_decay,
+    )
+    reason = (
+        f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context}) for about "
+        f"{epochs:.1f} epochs of {predictions:,} tokens, so dropout {plan.dropout:g} and weight decay {plan.weight_decay:g}"
+    )
+    return plan, [reason]

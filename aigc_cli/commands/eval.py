@@ -1,0 +1,43 @@
+"""`aigc eval BACKEND`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from aigc_cli.backends.base import Evaluation
+from aigc_cli.backends.registry import backends
+from aigc_cli.engine.run import Run, find_run
+from aigc_cli.options import Given, build
+from aigc_cli.ui.progress import progress
+from aigc_cli.ui.tables import measures_table
+
+
+def run(name: str, given: Mapping[str, Given]) -> None:
+    backend = backends()[name]
+    options: Any = build(backend.options["eval"], given)
+    target = find_run(Path(options.runs_dir), name, options.run)
+    target.require_model()
+    with progress(json_lines=options.json, quiet=options.quiet) as bus:
+        evaluation = backend.load().evaluate(target, options, bus)
+        for note in evaluation.notes:
+            bus.note(note)
+    typer.echo(_shown(evaluation, target, options.json))
+
+
+def _shown(evaluation: Evaluation, run: Run, as_json: bool) -> str:
+    if as_json:
+        head = {"version": 1, "run": str(run.path), "data": evaluation.data}
+        return json.dumps(head | dict(evaluation.measures), ensure_ascii=False)
+    if sys.stdout.isatty():
+        return measures_table(evaluation.measures, f"{run.path} on {evaluation.data}")
+    columns = ("value", "low", "high", "n")
+    lines = ["\t".join(("metric", *columns))]
+    for name, measure in evaluation.measures.items():
+        lines.append("\t".join([name, *("" if measure.get(c) is None else f"{measure[c]:.6g}" for c in columns)]))
+    return "\n".join(lines)

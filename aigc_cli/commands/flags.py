@@ -1,0 +1,108 @@
+"""From an options dataclass to a Typer command: flags, help and dispatch, with what was given and where it came from."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, get_origin
+
+import typer
+
+from aigc_cli.backends.registry import backends
+from aigc_cli.engine.settings import OUTPUT
+from aigc_cli.errors import RequestError
+from aigc_cli.options import EXPERT, MAIN, MORE, Given, OptionField, fields_of, gather
+
+Run = Callable[[Mapping[str, Given]], None]
+
+
+def command(options: type, run: Run, name: str, help: str) -> Callable[..., None]:
+    """A function whose signature Typer reads as the flags of `options`. Every flag is None unless it was given, so that
+    environment, file and default can be told apart from it."""
+
+    def call(**flags: Any) -> None:
+        run(gather(options, flags))
+
+    parameters = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(field))
+        for field in sorted(fields_of(options).values(), key=_panel_rank)
+    ]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    call.__name__, call.__doc__ = name, help
+    return call
+
+
+def _panel_rank(field: OptionField) -> int:
+    """Help shows panels in the order in which they first occur: what most people need, what is the backend's own, the rest."""
+    return {MAIN: 0, MORE: 2, OUTPUT: 3, EXPERT: 4}.get(field.rule.panel, 1)
+
+
+def _annotation(field: OptionField) -> Any:
+    if field.rule.argument:
+        return Annotated[str | None, typer.Argument(metavar=field.rule.metavar, help=field.help, show_default=False)]
+    names = [field.flag] if field.rule.short == "" else [field.flag, field.rule.short]
+    if field.type is bool and (field.default is None or field.default is True):
+        names[0] = f"{field.flag}/--no-{field.flag[2:]}"
+    kind: Any = str if get_origin(field.type) is Literal else field.type
+    if field.repeated:
+        kind = list[str]
+    return Annotated[
+        kind | None,
+        typer.Option(
+            *names,
+            help=_help(field),
+            metavar=_metavar(field),
+            show_default=_default(field),
+            rich_help_panel=field.rule.panel,
+        ),
+    ]
+
+
+def _help(field: OptionField) -> str:
+    rule = field.rule
+    bounds = [
+        f"above {rule.above:g}" if rule.above is not None else "",
+        f"at least {rule.min:g}" if rule.min is not None and rule.min > 0 else "",
+        f"at most {rule.max:g}" if rule.max is not None and rule.max < 2**31 else "",
+    ]
+    stated = ", ".join(part for part in [rule.unit, *bounds] if part)
+    return field.help + (f" ({stated})" if stated else "")
+
+
+def _metavar(field: OptionField) -> str | None:
+    if field.type is bool:
+        return None
+    names = {int: "N", float: "X", str: "TEXT"}
+    return field.rule.metavar or "|".join(map(str, field.choices)) or names.get(field.type, "TEXT")
+
+
+def _default(field: OptionField) -> str | bool:
+    if field.default in (None, ()):
+        return field.rule.auto or False
+    return False if field.default is False else str(field.default)
+
+
+def add_verb(app: typer.Typer, verb: str, help: str, run: Callable[[str, Mapping[str, Given]], None]) -> None:
+    """`aigc VERB BACKEND`, one subcommand for every backend; one that lacks the verb says so."""
+    group = typer.Typer(help=help, no_args_is_help=True)
+    for name, backend in backends().items():
+        options = backend.options.get(verb)
+        if options is None:
+            group.command(name, hidden=True, context_settings={"ignore_unknown_options": True})(_lacking(verb, name))
+        else:
+            call = command(options, _bound(run, name), f"{verb}_{name}", f"{help} {backend.summary}")
+            group.command(name)(call)
+    app.add_typer(group, name=verb)
+
+
+def _bound(run: Callable[[str, Mapping[str, Given]], None], name: str) -> Run:
+    return lambda given: run(name, given)
+
+
+def _lacking(verb: str, name: str) -> Callable[..., None]:
+    def refuse(arguments: Annotated[list[str] | None, typer.Argument(hidden=True)] = None) -> None:
+        able = [other for other, backend in backends().items() if verb in backend.options]
+        raise RequestError(f"the {name} backend has no {verb!r}; these have: {', '.join(able) or 'none'}")
+
+    return refuse

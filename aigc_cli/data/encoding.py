@@ -1,0 +1,123 @@
+"""Token arrays on the disk: written as a stream, read through a memory map."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data.streams import Progress
+from aigc_cli.data.tokenizers import Tokenizer
+
+_BATCH_CHARS = 1 << 20  # encoded at a time, on all cores
+_DECODED_TOKENS = 1 << 20
+
+
+@dataclass(frozen=True)
+class TokenArrays:
+    """The tokens of one split, memory-mapped and read-only."""
+
+    tokens: npt.NDArray[Any]  # (n_tokens,) uint16 or uint32; documents one after another, no special tokens
+    offsets: npt.NDArray[np.int64]  # (n_docs + 1,); document i is tokens[offsets[i]:offsets[i + 1]]
+    chars: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in characters
+    bytes: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in bytes of UTF-8
+
+    @property
+    def n_docs(self) -> int:
+        """The number of documents."""
+        return len(self.chars)
+
+
+def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
+    """The normalised text of each document, exactly; the source itself is not needed."""
+    for start, end in pairwise(arrays.offsets.tolist()):
+        # In steps, for a list of a whole document's tokens may be many times its size.
+        steps = range(start, end, _DECODED_TOKENS)
+        data = [tokenizer.decode_bytes(arrays.tokens[at : min(at + _DECODED_TOKENS, end)].tolist()) for at in steps]
+        yield b"".join(data).decode()
+
+
+def encode_to(
+    folders: Mapping[int, Path],
+    pieces: Iterable[tuple[int, str, bool]],
+    tokenizer: Tokenizer,
+    total_bytes: int,
+    progress: Progress,
+) -> None:
+    """Tokenise pieces (split, text, whether a document ends) and write those of each split to its folder."""
+    writers = {split: _Writer(folder, tokenizer.vocab_size) for split, folder in folders.items()}
+    batch: list[tuple[int, str, bool]] = []
+    waiting = done = 0
+
+    def flush() -> None:
+        ids_of = tokenizer.encode_batch([text for _, text, _ in batch])
+        for (split, text, ends), ids in zip(batch, ids_of, strict=True):
+            writers[split].add(ids, text, ends)
+        for writer in writers.values():
+            writer.flush()
+        batch.clear()
+
+    try:
+        for piece in pieces:
+            batch.append(piece)
+            waiting += len(piece[1])
+            if waiting >= _BATCH_CHARS:
+                done += sum(len(text.encode()) for _, text, _ in batch)
+                flush()
+                waiting = 0
+                progress("tokenising", done, total_bytes)
+        flush()
+    finally:
+        for writer in writers.values():
+            writer.close()
+
+
+class _Writer:
+    """Writes the files of one split; they are complete after `close`."""
+
+    def __init__(self, folder: Path, vocab_size: int) -> None:
+        folder.mkdir(parents=True)
+        self._folder = folder
+        self._file = (folder / "tokens.bin").open("wb")
+        self._code = "H" if vocab_size <= 1 << 16 else "I"
+        self._ids = array(self._code)
+        self._offsets, self._chars, self._bytes = array("q", [0]), array("q"), array("q")
+        self._n_tokens = self._n_chars = self._n_bytes = 0
+
+    def add(self, ids: list[int], text: str, ends: bool) -> None:
+        self._ids.fromlist(ids)
+        self._n_tokens += len(ids)
+        self._n_chars += len(text)
+        self._n_bytes += len(text.encode())
+        if ends:
+            self._offsets.append(self._n_tokens)
+            self._chars.append(self._n_chars)
+            self._bytes.append(self._n_bytes)
+            self._n_chars = self._n_bytes = 0
+
+    def flush(self) -> None:
+        self._ids.tofile(self._file)
+        self._ids = array(self._code)
+
+    def close(self) -> None:
+        self._file.close()
+        np.save(self._folder / "offsets.npy", np.array(self._offsets, np.int64))
+        np.save(self._folder / "chars.npy", np.array(self._chars, np.int64))
+        np.save(self._folder / "bytes.npy", np.array(self._bytes, np.int64))
+
+
+def load_arrays(folder: Path, vocab_size: int) -> TokenArrays:
+    """Map a split that `encode_to` wrote. Raises OSError or ValueError when it is missing or damaged."""
+    offsets, chars, sizes = (
+        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("offsets", "chars", "bytes")
+    )
+    tokens = np.memmap(folder / "tokens.bin", np.uint16 if vocab_size <= 1 << 16 else np.uint32, mode="r")
+    if not len(offsets) == len(chars) + 1 == len(sizes) + 1 or offsets[-1] != len(tokens):
+        raise ValueError(f"{folder} is damaged")
+    return TokenArrays(tokens, offsets, chars, sizes)

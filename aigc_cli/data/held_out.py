@@ -1,0 +1,110 @@
+"""Which examples are trained on, which choose, which are reported: decided by a hash of their content.
+
+So an example stays where it is when others are added or the order changes, and copies of one go the same way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+DROPPED, TRAIN, SELECT, REPORT = range(4)
+"""What becomes of an example."""
+
+_FEW = 100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each of n examples; one may be cut along its length into parts of several splits."""
+
+    splits: npt.NDArray[np.uint8]  # (n,)
+    cut_example: int = -1
+    cut: tuple[tuple[int, int], ...] = ()  # (where a part ends, its split), in order
+    notes: tuple[str, ...] = ()  # for the person
+
+    def size(self, split: int, lengths: npt.NDArray[np.int64]) -> int:
+        """The total length of a split, given that of each example, shape (n,), in the unit of `cut`."""
+        whole = self.splits == split
+        if self.cut:
+            whole[self.cut_example] = False
+        begin = [0, *(end for end, _ in self.cut)]
+        return int(lengths[whole].sum()) + sum(
+            end - start for start, (end, of) in zip(begin, self.cut, strict=False) if of == split
+        )
+
+
+def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], unit: str) -> Plan:
+    """Hold out a slice of examples, given hash and length (in `unit`) of each, shape (n,).
+
+    Examples of length 0 are left out, and all copies but the first. Of a single example the last tenth is
+    held out.
+    """
+    splits, notes = _distinct(hashes, lengths)
+    kept = np.flatnonzero(splits)
+    if len(kept) == 1:
+        length = int(lengths[kept[0]])
+        start = int(length * 0.9)
+        middle = start + (length - start + 1) // 2
+        cut = ((start, TRAIN), (middle, SELECT), (length, REPORT))
+        return Plan(splits, int(kept[0]), cut, (*notes, f"held out the last {length - start:,} {unit}"))
+    if len(kept) == 0:
+        return Plan(splits, notes=tuple(notes))
+    splits[kept] = assign(hashes[kept])
+    held = np.flatnonzero(splits >= SELECT)
+    notes.append(f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each")
+    if len(held) < _FEW:
+        notes.append(f"figures on only {len(held)} held-out examples are rough; give more with --val")
+    if len(held) > 1:
+        return Plan(splits, notes=tuple(notes))
+    length = int(lengths[held[0]])
+    return Plan(splits, int(held[0]), ((length // 2, SELECT), (length, REPORT)), tuple(notes))
+
+
+def plan_with_val(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], val_hashes: npt.NDArray[np.uint64]) -> Plan:
+    """Train on all that is not in the validation data, whose hashes are `val_hashes` and which stay whole."""
+    splits, notes = _distinct(hashes, lengths)
+    in_both = (splits == TRAIN) & np.isin(hashes, val_hashes)
+    splits[in_both] = DROPPED
+    if in_both.any():
+        notes.append(f"removed {int(in_both.sum()):,} from the training data that are also in the validation data")
+    return Plan(splits, notes=tuple(notes))
+
+
+def assign(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    """Shape (n,) → (n,): TRAIN, SELECT or REPORT for each of n ≥ 2 different hashes, uniform over 64 bits.
+
+    Held out are the hashes below a share of their range, halved by their last bit. When chance leaves that
+    empty the smallest hash is held out alone (SELECT); when it leaves one half empty, the order of the hashes
+    halves it.
+    """
+    n = len(hashes)
+    held = np.flatnonzero(hashes < np.uint64(int(held_out_share(n) * 2.0**64)))
+    held = held[np.argsort(hashes[held])]
+    if not 0 < len(held) < n:
+        held = np.argsort(hashes)[:1]
+    report = (hashes[held] & np.uint64(1)).astype(bool)
+    if report.all() or not report.any():
+        report = np.arange(len(held)) >= (len(held) + 1) // 2
+    splits = np.full(n, TRAIN, np.uint8)
+    splits[held] = np.where(report, REPORT, SELECT)
+    return splits
+
+
+def held_out_share(n: int) -> float:
+    """The share of n examples to hold out: a tenth, of many examples fewer, down to 5,000 and to 0.5 %."""
+    return min(0.10, max(5000 / max(n, 1), 0.005))
+
+
+def _distinct(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """TRAIN for the first of each distinct example, DROPPED for copies and empty ones; and what to say."""
+    splits = np.where(lengths > 0, TRAIN, DROPPED).astype(np.uint8)
+    kept = np.flatnonzero(splits)
+    copies = np.ones(len(kept), bool)
+    copies[np.unique(hashes[kept], return_index=True)[1]] = False
+    splits[kept[copies]] = DROPPED
+    empty, n_copies = len(splits) - len(kept), int(copies.sum())
+    notes = [f"left out {empty:,} that are empty"] if empty else []
+    return splits, notes + ([f"removed {n_copies:,} exact copies"] if n_copies else [])

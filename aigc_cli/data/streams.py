@@ -1,0 +1,95 @@
+"""Normalised documents of any source as a stream of pieces, and what one reading of the stream tells."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data import demo, hub
+from aigc_cli.data.formats import Layout, Piece, documents_in_pieces, read_documents, rows_of_text
+from aigc_cli.data.held_out import DROPPED, Plan
+from aigc_cli.data.sources import Part
+from aigc_cli.data.tokenizers import normalise
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Called with the stage's name, the bytes of text done and their total where it is known."""
+
+_REPORT_BYTES = 1 << 20
+
+
+def stream(part: Part, column: str | None, layout: Layout) -> Iterator[Piece]:
+    """The documents of a part, in NFC, in pieces (text, whether it ends the document)."""
+    for text, ends in _raw(part, column, layout):
+        yield normalise(text), ends
+
+
+def _raw(part: Part, column: str | None, layout: Layout) -> Iterator[Piece]:
+    if part.kind == "files":
+        for path in part.files:
+            yield from read_documents(path, column, layout)
+        return
+    if part.kind == "demo":
+        documents: Iterable[str] = demo.DEMOS[part.location.removeprefix("demo:")].documents()
+    else:
+        documents = hub.explained(rows_of_text(hub.stream(part.location, part.split), column, part.location), part.location)
+    yield from documents_in_pieces(documents)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is known of n documents after one reading. A document of white space alone has length 0."""
+
+    hashes: npt.NDArray[np.uint64]  # (n,) of the normalised text
+    chars: npt.NDArray[np.int64]  # (n,)
+    bytes: npt.NDArray[np.int64]  # (n,) in UTF-8
+
+
+def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
+    """Read the stream once."""
+    hashes, chars, sizes = array("Q"), array("q"), array("q")
+    state, n_chars, n_bytes, blank = hashlib.blake2b(digest_size=8), 0, 0, True
+    done = reported = 0
+    for text, ends in pieces:
+        data = text.encode()
+        state.update(data)
+        n_chars += len(text)
+        n_bytes += len(data)
+        blank = blank and (not text or text.isspace())
+        if ends:
+            hashes.append(int.from_bytes(state.digest(), "little"))
+            chars.append(0 if blank else n_chars)
+            sizes.append(0 if blank else n_bytes)
+            state, n_chars, n_bytes, blank = hashlib.blake2b(digest_size=8), 0, 0, True
+        done += len(data)
+        if done - reported >= _REPORT_BYTES:
+            progress("reading", reported := done, None)
+    return Scan(np.array(hashes, np.uint64), np.array(chars, np.int64), np.array(sizes, np.int64))
+
+
+def routed(pieces: Iterable[Piece], plan: Plan) -> Iterator[tuple[int, str, bool]]:
+    """The pieces with the split that each goes to; those of dropped documents are left out.
+
+    The end of a part of the document that is cut is marked as a document's end.
+    """
+    document = position = 0
+    parts = list(plan.cut)
+    splits = plan.splits.tolist()
+    for text, ends in pieces:
+        split = splits[document]
+        if document == plan.cut_example:
+            while text:
+                end, part_split = parts[0]
+                head, text = text[: end - position], text[end - position :]
+                position += len(head)
+                yield part_split, head, position == end
+                if position == end:
+                    parts.pop(0)
+        elif split != DROPPED:
+            yield split, text, ends
+        document += ends

@@ -1,0 +1,212 @@
+"""From a source of text to token arrays: streamed, split, tokenised once, memory-mapped from the cache."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from aigc_cli.data import cache, sources
+from aigc_cli.data.encoding import TokenArrays, documents, encode_to, load_arrays
+from aigc_cli.data.formats import Layout
+from aigc_cli.data.held_out import DROPPED, REPORT, Plan
+from aigc_cli.data.sources import JSON, FileRecord, Part, Source
+from aigc_cli.data.streams import Progress, routed, scan, stream
+from aigc_cli.data.text_build import SPLITS, build_entry, refuse_changed
+from aigc_cli.data.text_source import (
+    TextRequest,
+    check_options_apply,
+    check_request,
+    check_unchanged,
+    described,
+    identity,
+    open_text,
+    spool_stdin,
+    take_stdin,
+    true_nats,
+)
+from aigc_cli.data.tokenizer_choice import affordable_vocab
+from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.errors import AigcError, RequestError
+
+__all__ = [
+    "TextDataset",
+    "TextRequest",
+    "TokenArrays",
+    "check_unchanged",
+    "documents",
+    "encode_documents",
+    "prepare_text",
+    "take_stdin",
+    "true_nats",
+]
+
+_VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """Training and held-out tokens, and what to tell about them."""
+
+    train: TokenArrays
+    select: TokenArrays  # chooses checkpoints and stops
+    report: TokenArrays  # for the figures that are reported
+    tokenizer: Tokenizer
+    notes: list[str]  # for the person
+    info: dict[str, JSON]  # for run.json
+    cached: bool  # nothing had to be prepared
+    explicit_val: bool  # `select` and `report` are both the whole of a --val or of a folder's val split
+
+
+def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
+    """Open, split, tokenise and cache what the request names; a second call finds it in the cache.
+
+    Raises RequestError, with nothing left in the cache, when the source cannot be used, and AigcError when
+    the cache cannot be written or the source changes while it is read.
+    """
+    check_request(request)
+    spooled = take_stdin(request)
+    try:
+        return _prepare(spooled, progress)
+    except RequestError:
+        if spooled is not request:
+            Path(spooled.data).unlink(missing_ok=True)
+        raise
+
+
+def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
+    source = open_text(request.data)
+    train = source.training()
+    val = _validation(request.val, source)
+    check_options_apply([train, val] if val else [train], request.column, request.layout)
+    records = sources.record_files(train)
+    val_records = sources.record_files(val) if val else []
+    key = _key(request, train, records, val, val_records)
+    notes = list(source.notes)
+    folder = cache.lookup(key)
+    prepared = _load(folder) if folder else None
+    if folder and prepared is None:
+        cache.discard(key)
+    cached = prepared is not None
+    if prepared is None:
+        build_entry(key, request, train, val, [*records, *val_records], progress)
+        prepared = _load(cache.lookup(key))
+        if prepared is None:
+            raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
+        sources.remember_files(train, records)
+        if val:
+            sources.remember_files(val, val_records)
+    facts, arrays, tokenizer = prepared
+    info: dict[str, JSON] = {
+        **described(train, records),
+        "val": cast(JSON, described(val, val_records)) if val else None,
+        "column": request.column,
+        "layout": request.layout,
+        **facts["info"],
+    }
+    return TextDataset(
+        **arrays,
+        tokenizer=tokenizer,
+        notes=notes + facts["notes"],
+        info=info,
+        cached=cached,
+        explicit_val=val is not None,
+    )
+
+
+def _validation(val: str | None, source: Source) -> Part | None:
+    """The part to validate on: of --val, else the source's own."""
+    if val is None:
+        return source.parts.get("val")
+    parts = open_text(val).parts
+    part = parts.get("all") or parts.get("val")
+    if part is None:
+        raise RequestError(f"--val {val} has the splits {', '.join(parts)} but no val; name a file of it")
+    return part
+
+
+def _key(
+    request: TextRequest,
+    train: Part,
+    records: list[FileRecord],
+    val: Part | None,
+    val_records: list[FileRecord],
+) -> str:
+    limited = request.tokenizer in ("auto", "bpe") and request.vocab_size is None
+    limit = affordable_vocab(request.vocab_limit) if limited else None
+    return cache.key_of(
+        "text", _VERSION, identity(train, records), identity(val, val_records) if val else None,
+        request.column, request.layout, request.tokenizer, request.vocab_size, limit,
+    )  # fmt: skip
+
+
+def _load(folder: Path | None) -> tuple[dict[str, Any], dict[str, TokenArrays], Tokenizer] | None:
+    """What an entry of the cache holds; None when it is damaged or gone."""
+    if folder is None:
+        return None
+    try:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.load(folder / "tokenizer")
+        of = {name: load_arrays(folder / name, tokenizer.vocab_size) for name in facts["arrays"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return facts, {split: of.get(split, of["select"]) for split in SPLITS.values()}, tokenizer
+
+
+def encode_documents(
+    src: str,
+    tokenizer: Tokenizer,
+    *,
+    column: str | None = None,
+    layout: Layout = "document",
+    input_format: str | None = None,
+    split: str | None = None,
+    progress: Progress,
+) -> TokenArrays:
+    """The documents of another source as tokens of a tokenizer that exists; cached like training data.
+
+    Of a folder with splits, `split` is read: by default test, else val, else train. Every document counts,
+    copies too; empty ones are left out. Raises RequestError as `prepare_text` does.
+    """
+    if input_format is not None and src != "-":
+        raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
+    spooled = src == "-"
+    if spooled:
+        path, layout = spool_stdin(input_format, layout)
+        src = str(path)
+    try:
+        part = open_text(src).evaluation(split)
+        check_options_apply([part], column, layout)
+        records = sources.record_files(part)
+        key = cache.key_of("documents", _VERSION, identity(part, records), column, layout, tokenizer.fingerprint())
+        if (arrays := _load_documents(key, tokenizer)) is not None:
+            return arrays
+        cache.discard(key)
+        scanned = scan(stream(part, column, layout), progress)
+        plan = Plan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
+        if plan.size(REPORT, scanned.chars) < 2:
+            raise RequestError(f"{part.location} is too short: there is no text to evaluate on")
+        with cache.new_entry(key) as folder:
+            pieces = routed(stream(part, column, layout), plan)
+            encode_to({REPORT: folder / "report"}, pieces, tokenizer, int(scanned.bytes.sum()), progress)
+            refuse_changed(records)
+        sources.remember_files(part, records)
+    except RequestError:
+        if spooled:
+            path.unlink(missing_ok=True)
+        raise
+    arrays = _load_documents(key, tokenizer)
+    if arrays is None:
+        raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
+    return arrays
+
+
+def _load_documents(key: str, tokenizer: Tokenizer) -> TokenArrays | None:
+    folder = cache.lookup(key)
+    try:
+        return load_arrays(folder / "report", tokenizer.vocab_size) if folder else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,130 @@
+"""How a source of text becomes an entry of the cache, in three readings, none of which holds it in memory.
+
+The first hashes each document, which finds copies and chooses what is held out; the second samples training
+text and fits the tokenizer; the third writes the tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aigc_cli.data import cache, sources
+from aigc_cli.data.encoding import encode_to, load_arrays
+from aigc_cli.data.held_out import DROPPED, REPORT, SELECT, TRAIN, Plan, plan_with_slice, plan_with_val
+from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.data.streams import Progress, routed, scan, stream
+from aigc_cli.data.text_source import TextRequest
+from aigc_cli.data.tokenizer_choice import affordable_vocab, choose_tokenizer
+from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
+from aigc_cli.errors import AigcError, RequestError
+
+SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
+"""The folders of an entry; there is no `report` where the validation data were given."""
+
+_SAMPLE_BYTES = 32_000_000  # of training text for fitting a tokenizer
+
+
+def build_entry(
+    key: str,
+    request: TextRequest,
+    train: Part,
+    val: Part | None,
+    records: list[FileRecord],
+    progress: Progress,
+) -> None:
+    """Prepare the source and put it into the cache."""
+    column, layout = request.column, request.layout
+    scanned = scan(stream(train, column, layout), progress)
+    if val is None:
+        plan = plan_with_slice(scanned.hashes, scanned.chars, "characters")
+        reads = [(train, plan, tuple(SPLITS))]
+        sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
+        n_bytes = int(scanned.bytes.sum())
+    else:
+        scanned_val = scan(stream(val, column, layout), progress)
+        filled = scanned_val.chars > 0
+        plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
+        val_plan = Plan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
+        reads = [(train, plan, (TRAIN,)), (val, val_plan, (SELECT,))]
+        sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
+        n_bytes = int(scanned.bytes.sum() + scanned_val.bytes.sum())
+    for split, size in sizes.items():
+        if size < 2:
+            where = train.location if val is None or split == TRAIN else val.location
+            raise RequestError(f"{where} is too short: {size} characters of text are left for {_PURPOSE[split]}")
+
+    with cache.new_entry(key) as folder:
+        train_bytes = int(scanned.bytes.sum() * (sizes[TRAIN] / max(int(scanned.chars.sum()), 1)))
+        tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
+        tokenizer.save(folder / "tokenizer")
+        for part, part_plan, splits in reads:
+            pieces = routed(stream(part, column, layout), part_plan)
+            encode_to({split: folder / SPLITS[split] for split in splits}, pieces, tokenizer, n_bytes, progress)
+        facts = {
+            "arrays": [SPLITS[split] for split in sizes],
+            "notes": [
+                f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})",
+                *plan.notes,
+            ],
+            "info": {
+                "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
+                "splits": {SPLITS[s]: _counts(folder / SPLITS[s], tokenizer.vocab_size) for s in sizes},
+            },
+        }
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        refuse_changed(records)
+
+
+_PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "the reported figures"}
+
+
+def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
+    arrays = load_arrays(folder, vocab_size)
+    return {
+        "documents": arrays.n_docs,
+        "characters": int(arrays.chars.sum()),
+        "bytes": int(arrays.bytes.sum()),
+        "tokens": len(arrays.tokens),
+    }
+
+
+def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
+    """The tokenizer asked for, fitted on training text, and why it is this one."""
+    if request.tokenizer == "byte":
+        return byte(), "as asked"
+    sample = list(_training_sample(request, train, plan, train_bytes))
+    n_sampled = sum(map(len, sample))
+    progress("fitting the tokenizer", 0, n_sampled)
+    if request.tokenizer == "char":
+        fitted, reason = fit_char(sample), "as asked"
+    elif request.tokenizer == "bpe" or request.vocab_size:
+        fitted = fit_bpe(sample, request.vocab_size or affordable_vocab(request.vocab_limit))
+        reason = "as asked" if request.tokenizer == "bpe" else "as --vocab-size asks"
+        if request.vocab_size and fitted.vocab_size < request.vocab_size:
+            reason += f", but the text yields no more than {fitted.vocab_size:,}"
+    else:
+        fitted, reason = choose_tokenizer(sample, train_bytes, request.vocab_limit)
+    progress("fitting the tokenizer", n_sampled, n_sampled)
+    return fitted, reason
+
+
+def _training_sample(request: TextRequest, train: Part, plan: Plan, train_bytes: int) -> Iterator[str]:
+    """Pieces of training text, evenly spread, of about `_SAMPLE_BYTES` in all."""
+    share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
+    credit = 0.0
+    for split, text, _ in routed(stream(train, request.column, request.layout), plan):
+        if split == TRAIN:
+            if credit >= 0:
+                yield text
+                credit -= len(text)
+            credit += share * len(text)
+
+
+def refuse_changed(records: list[FileRecord]) -> None:
+    """Raise AigcError when the files are no longer as they were recorded."""
+    if changed := sources.differences(records):
+        raise AigcError(f"{changed[0]} while it was read; try again when it is at rest")

@@ -1,0 +1,135 @@
+"""What a source of text is: opened, told apart by its content, looked at again later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from aigc_cli.data import cache, demo, sources
+from aigc_cli.data.formats import SUFFIXES, Layout, sniff
+from aigc_cli.data.sources import JSON, FileRecord, Part, Source
+from aigc_cli.errors import RequestError
+
+TokenizerKind: TypeAlias = Literal["auto", "char", "bpe", "byte"]
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """What the user asked for."""
+
+    data: str
+    val: str | None = None
+    column: str | None = None
+    layout: Layout = "document"  # of .txt files
+    input_format: str | None = None  # of standard input: tsv csv json jsonl txt parquet arrow
+    tokenizer: TokenizerKind = "auto"
+    vocab_size: int | None = None  # for bpe
+    vocab_limit: int = 4096  # what `auto` may spend on a BPE vocabulary
+
+
+def check_request(request: TextRequest) -> None:
+    """Raise RequestError for options that contradict one another."""
+    if request.input_format is not None and request.data != "-":
+        raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
+    if request.vocab_size is None:
+        return
+    if request.tokenizer in ("char", "byte"):
+        raise RequestError(f"--vocab-size is for --tokenizer bpe; {request.tokenizer} has the size that it has")
+    if request.vocab_size < 258:
+        raise RequestError("--vocab-size must be at least 258: 256 bytes, the end of a document and one merge")
+
+
+def take_stdin(request: TextRequest) -> TextRequest:
+    """The request with "-" replaced by a file of the cache with what standard input gave; else unchanged."""
+    if request.val == "-":
+        raise RequestError("--val cannot be standard input; name a file")
+    if request.data != "-":
+        return request
+    path, layout = spool_stdin(request.input_format, request.layout)
+    return replace(request, data=str(path), layout=layout, input_format=None)
+
+
+def open_text(src: str) -> Source:
+    """Find what `src` names among the formats of text. Raises RequestError when nothing is there."""
+    return sources.open_source(src, suffixes=SUFFIXES, demos=demo.DEMOS)
+
+
+def spool_stdin(input_format: str | None, layout: Layout) -> tuple[Path, Layout]:
+    """Copy standard input to a file of the cache; the file, and the layout to read it with.
+
+    Without `input_format` the first bytes tell the format; what they do not tell is a document a line.
+    """
+    known = [suffix.removeprefix(".") for suffix in SUFFIXES]
+    if input_format is not None and input_format not in known:
+        raise RequestError(f"--input-format {input_format!r} is not one of {', '.join(known)}")
+    plain = True
+
+    def suffix_for(head: bytes) -> str:
+        nonlocal plain
+        sniffed = Path("x" + (sniff(head) or ".txt")).suffixes
+        plain = input_format is None and sniffed[0] == ".txt"
+        return (f".{input_format}" if input_format else sniffed[0]) + "".join(sniffed[1:])
+
+    path = sources.spool_stdin(suffix_for)
+    return path, "lines" if plain and layout == "document" else layout
+
+
+def check_options_apply(parts: Sequence[Part], column: str | None, layout: Layout) -> None:
+    """Raise RequestError for an option that would do nothing."""
+    suffixes = {sources.suffix_of(path, SUFFIXES) for part in parts for path in part.files}
+    where = parts[0].location
+    if layout != "document" and ".txt" not in suffixes:
+        raise RequestError(f"--{layout} is for .txt; {where} has no such file")
+    if column is not None and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
+        raise RequestError(f"--column is for tables; {where} has no columns")
+
+
+def identity(part: Part, records: list[FileRecord]) -> list[Any]:
+    """What the content of a part depends on; equal for equal content at another place."""
+    if part.kind == "files":
+        return [
+            sources.content_fingerprint(records),
+            [sources.suffix_of(path, SUFFIXES) for path in part.files],
+        ]
+    if part.kind == "demo":
+        return [demo.DEMOS[part.location.removeprefix("demo:")].fingerprint()]
+    return [part.location, part.split]
+
+
+def described(part: Part, records: list[FileRecord]) -> dict[str, JSON]:
+    """What run.json keeps of a part."""
+    fingerprint = cache.key_of(identity(part, records))
+    return {
+        "location": part.location,
+        "fingerprint": fingerprint,
+        "files": [asdict(record) for record in records],
+    }
+
+
+def check_unchanged(info: Mapping[str, Any]) -> list[str]:
+    """What differs now from the source that `info`, of a `TextDataset` or run.json, describes, a line each.
+
+    Sources of the hub are not looked up: their location names the revision.
+    """
+    found = []
+    for described in (info, info["val"]):
+        if described is None:
+            continue
+        if described["location"].startswith("demo:"):
+            part = Part(described["location"], "demo")
+            if cache.key_of(identity(part, [])) != described["fingerprint"]:
+                found.append(f"{part.location} is made otherwise by this version of aigc")
+            continue
+        records = [FileRecord(**record) for record in described["files"]]
+        found += [
+            line.replace("has changed", "has changed since this run was trained") for line in sources.differences(records)
+        ]
+    return found
+
+
+def true_nats(src: str, document: str) -> float | None:
+    """-log p of a document under the law of its source, in nats; None for a source whose law is not known."""
+    known = demo.DEMOS.get(src.removeprefix("demo:")) if src.startswith("demo:") else None
+    return known.nats(document) if known else None

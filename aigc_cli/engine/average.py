@@ -1,0 +1,47 @@
+"""An exponential moving average of a network's weights, to evaluate and to sample with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """θ̄ ← d·θ̄ + (1 − d)·θ after every step, with d from the half-life in steps, smaller at first so that the
+    initialisation is forgotten: d = min(0.5^(1/half_life), (1 + step) / (10 + step))."""
+
+    def __init__(self, network: nn.Module, half_life: float) -> None:
+        self.network = network
+        self.decay = 0.5 ** (1 / half_life)
+        self.weights: dict[str, Tensor] = {name: t.detach().clone() for name, t in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, tensor in self.network.state_dict().items():
+            if tensor.is_floating_point():
+                self.weights[name].lerp_(tensor, 1 - decay)
+            else:
+                self.weights[name].copy_(tensor)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The network has the averaged weights inside the block and its own again after it."""
+        own = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+        self.network.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(own)
+
+
+@contextmanager
+def applied(averages: Mapping[str, Average]) -> Iterator[None]:
+    """All of them at once."""
+    with ExitStack() as stack:
+        for average in averages.values():
+            stack.enter_context(average.applied())
+        yield

@@ -1,0 +1,96 @@
+"""From a budget of seconds to a number of steps, by measuring throw-away steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aigc_cli.engine.checkpoint import save_checkpoint
+from aigc_cli.engine.device import synchronize, to_device
+from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.settings import TrainOptions
+
+#: Shares of the budget: measuring at most this, looking at held-out data at most that.
+CALIBRATION, EVALUATION = 0.03, 0.04
+#: Seconds from the last checkpoint to the exit of the process.
+EXIT = 0.25
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured seconds."""
+
+    step: float
+    eval_item: float
+    look: float  # an evaluation's and a preview's cost that does not depend on the number of items
+    save: float
+
+
+def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
+    """What things cost with this plan on this machine. The trainer is no longer at its initial state after it."""
+    budget = min(max(seconds * CALIBRATION, 0.4), 8.0)
+    durations: list[float] = []
+    began = time.perf_counter()
+    while len(durations) < 5 or (time.perf_counter() - began < budget and len(durations) < 200):
+        at = time.perf_counter()
+        trainer.step(to_device(trainer.learner.batch(len(durations)), trainer.device), len(durations))
+        synchronize(trainer.device)
+        durations.append(time.perf_counter() - at)
+        if time.perf_counter() - began > seconds / 4 and len(durations) >= 3:
+            break
+    steady = sorted(durations[2:])  # the first ones allocate and compile; a rare hiccup is not the speed
+    step = sum(steady[: max(1, len(steady) * 9 // 10)]) / max(1, len(steady) * 9 // 10)
+    trainer.step(to_device(trainer.learner.batch(0), trainer.device), 0)
+
+    few = max(1, min(trainer.learner.eval_items, 64))
+    trainer.evaluate(1)
+    one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
+    eval_item = max(many - one, 0.0) / max(few - 1, 1) or many / few
+    preview = _time(trainer.preview)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".tmp-") as folder:
+        save = _time(lambda: save_checkpoint(Path(folder) / "c", trainer.learner, trainer.averages, asdict(trainer.at)))
+    return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
+
+
+def _time(work: object) -> float:
+    began = time.perf_counter()
+    work()  # type: ignore[operator]
+    return time.perf_counter() - began
+
+
+def decide_reports(plan: TrainOptions, steps: int, evaluations: int, eval_items: int) -> TrainOptions:
+    """Fill in the step numbers at which things happen, where they are still open."""
+    return dataclasses.replace(
+        plan,
+        steps=steps,
+        warmup=plan.warmup if plan.warmup is not None else min(steps // 50, 200),
+        cooldown=plan.cooldown if plan.cooldown is not None else 0.5,
+        eval_every=plan.eval_every or max(1, -(-steps // evaluations)),
+        eval_items=plan.eval_items or eval_items,
+        log_every=plan.log_every or max(1, min(100, steps // 100)),
+    )
+
+
+def plan_for_seconds(plan: TrainOptions, costs: Costs, seconds: float, eval_items: int) -> TrainOptions:
+    """As many steps as fit in `seconds`, with evaluations about every ten of them (2 … 20 in all)."""
+    evaluations = int(min(max(seconds / 10, 2), 20))
+    if plan.eval_items is None:
+        affordable = int(seconds * EVALUATION / evaluations / max(costs.eval_item, 1e-9))
+        eval_items = max(1, min(eval_items, max(affordable, 8)))
+    else:
+        eval_items = plan.eval_items
+    look = costs.look + eval_items * costs.eval_item + costs.save
+    resume_points = seconds / plan.checkpoint_seconds + 1
+    training = seconds - EXIT - evaluations * look - resume_points * costs.save
+    steps = plan.steps or max(1, int(training / costs.step))
+    return decide_reports(plan, steps, evaluations, eval_items)
+
+
+def plan_for_steps(plan: TrainOptions, eval_items: int) -> TrainOptions:
+    """A given number of steps: nothing is measured, so that the same command makes the same run anywhere."""
+    assert plan.steps is not None
+    return decide_reports(plan, plan.steps, min(max(plan.steps // 50, 2), 20), min(eval_items, 512))

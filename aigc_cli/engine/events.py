@@ -1,0 +1,122 @@
+"""What happens while a model is trained or measured. The engine emits events; whoever wants to show them subscribes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Event:
+    def to_json(self) -> dict[str, Any]:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+        return {"event": name, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class Note(Event):
+    """A line for the person: what was decided and why, or what to look out for."""
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """Progress of what comes before or beside the steps: reading, tokenising, calibrating."""
+
+    name: str
+    done: int
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    run: str
+    steps: int
+    first_step: int
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Trained(Event):
+    """Means over the steps since the last such event; `losses` in nats, `rate` in `unit` a second."""
+
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+    lr: float
+    rate: float
+    unit: str
+    seconds: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Evaluated(Event):
+    """Measures on the `select` half of the held-out data."""
+
+    step: int
+    measures: Mapping[str, float]
+    objective: str
+    best: bool
+
+
+@dataclass(frozen=True)
+class Previewed(Event):
+    step: int
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    run: str
+    status: str
+    steps: int
+    seconds: float
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+Subscriber = Callable[[Event], None]
+
+
+class Bus:
+    """Hands each event to every subscriber. One that can no longer write (a closed terminal) is let go: losing
+    standard error never stops training."""
+
+    def __init__(self, *subscribers: Subscriber) -> None:
+        self.subscribers = list(subscribers)
+
+    def emit(self, event: Event) -> None:
+        for subscriber in list(self.subscribers):
+            try:
+                subscriber(event)
+            except (OSError, ValueError) as error:
+                if isinstance(error, ValueError) and "closed file" not in str(error):
+                    raise
+                self.subscribers.remove(subscriber)
+
+    def note(self, text: str, level: Literal["info", "warning"] = "info") -> None:
+        self.emit(Note(text, level))
+
+    def stage(self, name: str, done: int, total: int | None) -> None:
+        self.emit(Stage(name, done, total))
+
+
+def display_path(path: Path) -> str:
+    """`path` as a person would type it from here."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,105 @@
+"""What the engine trains: any number of networks and optimisers, and a step made of phases.
+
+A language model's step is one phase. A GAN's is two, which alternate:
+
+    phases = (Phase("discriminator", self.discriminator_loss), Phase("generator", self.generator_loss))
+
+The engine zeroes, differentiates, accumulates over micro-batches, clips, checks for non-finite values and steps, phase by
+phase; it knows nothing of what the networks are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from aigc_cli.engine.schedule import warmup_stable_decay
+from aigc_cli.engine.settings import TrainOptions
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The mean loss of a micro-batch over its items (see `Learner.count`), and detached scalars to report."""
+
+    mean: Tensor
+    report: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One optimiser's turn within a step."""
+
+    optimizer: str
+    loss: Callable[[Batch], Loss]
+    max_grad_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the model makes now: a file for `samples/` and, where it can be read as such, its text."""
+
+    suffix: str
+    content: bytes
+    text: str = ""
+
+
+class Learner(ABC):
+    """Networks in training, and all that the engine asks of them."""
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
+    #: Networks of which the engine keeps an exponential moving average, with the half-life in steps. The averages are what is
+    #: evaluated, previewed and saved as the model.
+    averages: Mapping[str, float] = {}
+    #: The measure in `evaluate`'s result by which the best checkpoint is chosen; lower is better.
+    objective: str
+    #: What `count` counts, for the rate shown to a person ("tokens", "pictures").
+    unit: str
+    #: Held-out examples that `evaluate` can use at most.
+    eval_items: int
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`, on the CPU, examples along each tensor's first dimension: a pure function of (seed, step)."""
+
+    @abstractmethod
+    def phases(self, step: int) -> Sequence[Phase]:
+        """The optimisers' turns in this step, in order."""
+
+    @abstractmethod
+    def evaluate(self, items: int) -> dict[str, float]:
+        """Measures on the first `items` held-out examples, always the same ones."""
+
+    @abstractmethod
+    def save_model(self, folder: Path) -> None:
+        """Write what `sample`, `eval` and other tools open into an empty folder (a config.json among it)."""
+
+    def count(self, batch: Batch) -> int:
+        """Items in a batch: what the mean loss is over."""
+        return len(next(iter(batch.values())))
+
+    def lr_factor(self, step: int, plan: TrainOptions) -> float:
+        """The factor on every optimiser's peak learning rate at a step."""
+        assert plan.steps is not None and plan.warmup is not None and plan.cooldown is not None
+        return warmup_stable_decay(step, plan.steps, plan.warmup, plan.cooldown)
+
+    def preview(self) -> Preview | None:
+        """A look at what the model makes, the same draws every time."""
+        return None
+
+    def describe(self) -> str:
+        """The networks in a few words: "4 layers of width 128, 0.9 M parameters"."""
+        total = sum(p.numel() for network in self.networks.values() for p in network.parameters())
+        return f"{total / 1e6:.2f} M parameters"
+
+    def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
+        """What would make the model better, judged from metrics.jsonl's lines; said when training ends."""
+        return []

@@ -1,0 +1,343 @@
+"""The one training loop.
+
+What happens at a step depends on the plan, the seed and the step alone: batches, draws, evaluations, selection, roll-back.
+The clock only adds checkpoints to resume from, which are never rolled back to. So a run that was killed and resumed ends
+with the same weights as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aigc_cli.engine.average import Average, applied
+from aigc_cli.engine.checkpoint import (
+    checkpoint_path,
+    checkpoint_steps,
+    load_checkpoint,
+    read_position,
+    save_checkpoint,
+)
+from aigc_cli.engine.device import (
+    autocast,
+    batches,
+    free_memory,
+    is_out_of_memory,
+    resolve_precision,
+    seed_everything,
+)
+from aigc_cli.engine.events import Bus, Evaluated, Previewed, Saved, Trained, display_path
+from aigc_cli.engine.learner import Batch, Learner, Phase
+from aigc_cli.engine.run import Run
+from aigc_cli.engine.schedule import cooldown_start
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.signals import Interrupts
+from aigc_cli.errors import AigcError, Interrupted
+from aigc_cli.files import point_link, remove_folder
+
+#: Steps in a row that may be skipped for a value that is not finite before the run goes back to its last good checkpoint.
+SKIPS_BEFORE_ROLLBACK = 3
+#: Times that it may go back, at half the learning rate each, before it stops.
+ROLLBACKS_BEFORE_STOP = 3
+
+
+@dataclass
+class Position:
+    """Where a run stands: all that a checkpoint holds beside tensors."""
+
+    step: int = 0  # steps done
+    seconds: float = 0.0  # of training
+    best_step: int = -1
+    best: float = math.inf
+    stale: int = 0  # evaluations since the best one
+    lr_scale: float = 1.0
+    rollbacks: int = 0
+    skips: int = 0  # in a row
+    skipped: int = 0  # in all
+    planned: bool = True  # written at a step that the plan names, so it may be rolled back to
+    sums: dict[str, float] = field(default_factory=dict)  # of losses since the last report
+    summed: int = 0
+    metrics_bytes: int = 0
+
+
+class Trainer:
+    """A learner, a plan and a position; `train` brings the position to the plan's last step."""
+
+    def __init__(
+        self,
+        build: Callable[[], Learner],
+        plan: TrainOptions,
+        device: torch.device,
+        bus: Bus,
+        run: Run | None = None,
+    ) -> None:
+        self.build, self.plan, self.device, self.bus = build, plan, device, bus
+        self.run = run
+        self.precision = resolve_precision(plan.precision, device)
+        self.micro_batches = 1
+        self.learner = build()
+        self.peak_lrs = {
+            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in self.learner.optimizers.items()
+        }
+        if plan.compile:
+            for network in self.learner.networks.values():
+                network.compile()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.at = Position()
+        self.averages = {
+            name: Average(self.learner.networks[name], half_life) for name, half_life in self.learner.averages.items()
+        }
+
+    def restart(self) -> None:
+        """Back to step 0 and the plan's initial weights; what was compiled stays compiled."""
+        for name, network in self.build().networks.items():
+            self.learner.networks[name].load_state_dict(network.state_dict())
+        for optimizer in self.learner.optimizers.values():
+            optimizer.state.clear()
+        self._begin()
+
+    def resume(self, step: int) -> None:
+        assert self.run is not None
+        self.at = Position(**load_checkpoint(checkpoint_path(self.run, step), self.learner, self.averages))
+
+    # One step
+
+    def step(self, batch: Batch, step: int) -> dict[str, float]:
+        """Every phase of one step. Returns what to report; a value that is not finite skips the phase's update."""
+        self._set_lr(step)
+        self._set_training(True)
+        report: dict[str, float] = {}
+        skipped = False
+        for index, phase in enumerate(self.learner.phases(step)):
+            finite = self._update(phase, batch, (step, self.at.rollbacks, index), report)
+            skipped |= not finite
+        for average in self.averages.values():
+            average.update(step)
+        self.at.skips = self.at.skips + 1 if skipped else 0
+        self.at.skipped += skipped
+        return report if not skipped else {}
+
+    def _update(self, phase: Phase, batch: Batch, key: tuple[int, ...], report: dict[str, float]) -> bool:
+        optimizer = self.learner.optimizers[phase.optimizer]
+        while True:
+            seed_everything(self.plan.seed, *key)
+            optimizer.zero_grad(set_to_none=True)
+            try:
+                totals = self._backward(phase, batch)
+                break
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                rows = len(next(iter(batch.values())))
+                if not is_out_of_memory(error) or 2 * self.micro_batches > rows:
+                    raise
+                self.micro_batches *= 2
+                free_memory(self.device)
+                self.bus.note(f"out of memory: a batch is computed in {self.micro_batches} parts", "warning")
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        values = {name: float(value) for name, value in totals.items()}
+        finite = bool(torch.isfinite(norm)) and all(map(math.isfinite, values.values()))
+        if finite:
+            if phase.max_grad_norm is not None:
+                torch.nn.utils.clip_grads_with_norm_(parameters, phase.max_grad_norm, norm)
+            optimizer.step()
+        report |= values
+        return finite
+
+    def _backward(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
+        """Accumulate the gradient of the batch's mean loss, exactly, whatever the number of micro-batches."""
+        totals: dict[str, Tensor] = {}
+        items = self.learner.count(batch)
+        for part in split(batch, self.micro_batches):
+            with autocast(self.device, self.precision):
+                loss = phase.loss(part)
+            share = self.learner.count(part) / items
+            (loss.mean * share).backward()  # type: ignore[no-untyped-call]
+            for name, value in {"loss": loss.mean.detach(), **loss.report}.items():
+                totals[name] = totals.get(name, torch.zeros((), device=value.device)) + value * share
+        return totals
+
+    def _set_lr(self, step: int) -> None:
+        factor = self.learner.lr_factor(step, self.plan) * self.at.lr_scale
+        for name, optimizer in self.learner.optimizers.items():
+            for group, peak in zip(optimizer.param_groups, self.peak_lrs[name], strict=True):
+                group["lr"] = peak * factor
+
+    def _set_training(self, training: bool) -> None:
+        for network in self.learner.networks.values():
+            network.train(training)
+
+    # Looking at what was learned
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Evaluation mode, averaged weights, and draws that are the same at every look."""
+        self._set_training(False)
+        seed_everything(self.plan.seed, "look")
+        with applied(self.averages), torch.no_grad(), autocast(self.device, self.precision):
+            yield
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        with self._judged():
+            return self.learner.evaluate(items)
+
+    def _evaluate_and_select(self) -> None:
+        assert self.plan.eval_items is not None
+        measures = self.evaluate(self.plan.eval_items)
+        value = measures[self.learner.objective]
+        better = value < self.at.best
+        if better:
+            self.at.best, self.at.best_step, self.at.stale = value, self.at.step, 0
+        else:
+            self.at.stale += 1
+        self._log({"event": "evaluated", "step": self.at.step, **measures, "best": better})
+        self.bus.emit(Evaluated(self.at.step, measures, self.learner.objective, better))
+
+    def preview(self) -> None:
+        with self._judged():
+            preview = self.learner.preview()
+        if preview is not None and self.run is not None:
+            path = self.run.samples / f"step-{self.at.step:06d}{preview.suffix}"
+            path.write_bytes(preview.content)
+            self.bus.emit(Previewed(self.at.step, preview.text, display_path(path)))
+
+    # The whole run
+
+    def train(self, interrupts: Interrupts) -> str:
+        """From the current position to the end; "finished", or "stopped" when it no longer improved."""
+        assert self.run is not None and self.plan.steps is not None
+        with self.run.metrics.open("a", encoding="utf-8") as self._metrics, interrupts.deferred():
+            self._cut_metrics()
+            self._clock = time.perf_counter() - self.at.seconds
+            self._saved_at = time.perf_counter()
+            self._reported = (time.perf_counter(), 0)
+            while self.at.step < self.plan.steps:
+                if self._stretch(interrupts):
+                    return "stopped"
+        return "finished"
+
+    def _stretch(self, interrupts: Interrupts) -> bool:
+        """Steps up to the end or to a roll-back. True when it has stopped improving before the end."""
+        assert self.plan.steps is not None and self.plan.eval_every is not None and self.plan.cooldown is not None
+        steps = self.plan.steps
+        before_cooldown = cooldown_start(steps, self.plan.cooldown)
+        for batch in batches(self.learner.batch, self.at.step, steps, self.device):
+            report = self.step(batch, self.at.step)
+            if self.at.skips >= SKIPS_BEFORE_ROLLBACK:
+                self._roll_back()
+                return False
+            self.at.step += 1
+            self.at.seconds = time.perf_counter() - self._clock
+            self._report(report, self.learner.count(batch))
+            evaluating = self.at.step % self.plan.eval_every == 0 or self.at.step == steps
+            if evaluating:
+                self._evaluate_and_select()
+                self.preview()
+            if evaluating or self.at.step == before_cooldown:
+                self._checkpoint(planned=True)
+            elif interrupts.received is not None or time.perf_counter() - self._saved_at > self.plan.checkpoint_seconds:
+                self._checkpoint(planned=False)
+            if interrupts.received is not None and self.at.step < steps:
+                raise Interrupted("interrupted", interrupts.received)
+            if evaluating and self._stopped_improving():
+                return self.at.step < steps
+        return False
+
+    def _stopped_improving(self) -> bool:
+        return self.plan.patience is not None and self.at.stale >= self.plan.patience
+
+    def _roll_back(self) -> None:
+        assert self.run is not None
+        step, scale, rollbacks = self.at.step, self.at.lr_scale, self.at.rollbacks
+        skipped = self.at.skipped
+        if rollbacks == ROLLBACKS_BEFORE_STOP:
+            raise AigcError(
+                f"the loss is not finite at step {step} even at a learning rate {1 / scale:g} times smaller; "
+                f"try a smaller --lr; the last good checkpoint is kept in {display_path(self.run.path)}"
+            )
+        good = [s for s in checkpoint_steps(self.run) if read_position(checkpoint_path(self.run, s))["planned"]]
+        if good:
+            self.resume(good[-1])
+        else:
+            self.restart()
+        self.at.lr_scale, self.at.rollbacks, self.at.skipped = scale / 2, rollbacks + 1, skipped
+        self.at.skips = 0
+        self._log({"event": "rolled_back", "step": step, "to": self.at.step, "lr_scale": self.at.lr_scale})
+        self.bus.note(
+            f"the loss is not finite at step {step}: back to step {self.at.step} at half the learning rate",
+            "warning",
+        )
+
+    def _checkpoint(self, *, planned: bool) -> None:
+        """Write a checkpoint, link the best one's model, and delete those that nothing needs any more."""
+        assert self.run is not None
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        self.at.planned, self.at.metrics_bytes = planned, self.run.metrics.stat().st_size
+        folder = checkpoint_path(self.run, self.at.step)
+        save_checkpoint(folder, self.learner, self.averages, asdict(self.at))
+        self._saved_at = time.perf_counter()
+        best = self.at.best_step if self.at.best_step >= 0 else self.at.step
+        point_link(self.run.model, f"checkpoints/{checkpoint_path(self.run, best).name}/model")
+        self._prune(best)
+        self.bus.emit(Saved(self.at.step, display_path(folder)))
+
+    def _prune(self, best: int) -> None:
+        """Keep the newest, the newest that may be rolled back to, the best, and the one before the cool-down."""
+        assert self.run is not None and self.plan.steps is not None and self.plan.cooldown is not None
+        steps = checkpoint_steps(self.run)
+        planned = [s for s in steps if read_position(checkpoint_path(self.run, s))["planned"]]
+        keep = {self.at.step, best, *planned[-1:], cooldown_start(self.plan.steps, self.plan.cooldown)}
+        for step in steps:
+            if step not in keep or step > self.at.step:
+                remove_folder(checkpoint_path(self.run, step))
+
+    # What is written down
+
+    def _report(self, report: Mapping[str, float], items: int) -> None:
+        assert self.plan.steps is not None and self.plan.log_every is not None
+        if report:
+            for name, value in report.items():
+                self.at.sums[name] = self.at.sums.get(name, 0.0) + value
+            self.at.summed += 1
+        since, done = self._reported
+        self._reported = (since, done + items)
+        if self.at.step % self.plan.log_every != 0 and self.at.step != self.plan.steps:
+            return
+        now = time.perf_counter()
+        rate = (done + items) / max(now - since, 1e-9)
+        losses = {name: total / self.at.summed for name, total in self.at.sums.items()}
+        lr = next(iter(self.learner.optimizers.values())).param_groups[0]["lr"]
+        line = {"event": "trained", "step": self.at.step, **losses, "lr": lr, "skipped": self.at.skipped}
+        self._log({**line, "seconds": round(self.at.seconds, 3), f"{self.learner.unit}_per_second": round(rate, 1)})
+        left = (now - since) / self.plan.log_every * (self.plan.steps - self.at.step)
+        self.bus.emit(Trained(self.at.step, self.plan.steps, losses, lr, rate, self.learner.unit, self.at.seconds, left))
+        self.at.sums, self.at.summed, self._reported = {}, 0, (now, 0)
+
+    def _log(self, line: Mapping[str, Any]) -> None:
+        self._metrics.write(json.dumps(line) + "\n")
+        self._metrics.flush()
+
+    def _cut_metrics(self) -> None:
+        """Drop what was reported after the checkpoint that we go on from."""
+        if self._metrics.tell() > self.at.metrics_bytes:
+            self._metrics.truncate(self.at.metrics_bytes)
+
+
+def split(batch: Batch, parts: int) -> Iterator[Batch]:
+    if parts == 1:
+        yield batch
+        return
+    chunks = {name: tensor.tensor_split(parts) for name, tensor in batch.items()}
+    for index in range(parts):
+        yield {name: pieces[index] for name, pieces in chunks.items()}

@@ -1,0 +1,203 @@
+"""The run directory: what was asked, what was decided, how far it has come. Free of torch.
+
+runs/transformer/poems-1/
+  run.json       asked, plan, versions, data, status
+  metrics.jsonl  a line per report
+  checkpoints/   step-000400/{model,state}
+  model          -> the best checkpoint's model/
+  samples/       previews made while training
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aigc_cli.errors import RequestError
+from aigc_cli.files import sweep, write_json
+from aigc_cli.options import did_you_mean
+
+FORMAT = 1
+RESUMABLE = ("running", "interrupted", "failed")
+
+
+@dataclass
+class Run:
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def backend(self) -> str:
+        return str(self.record["backend"])
+
+    @property
+    def status(self) -> str:
+        """running, interrupted, failed, stopped (ended early by itself) or finished; a run that says it is running
+        while nobody holds its lock was killed: interrupted."""
+        status = str(self.record["status"])
+        return "interrupted" if status == "running" and not self.locked() else status
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def update(self, **changes: Any) -> None:
+        self.record |= changes
+        write_json(self.path / "run.json", self.record)
+
+    def require_model(self) -> Path:
+        if not (self.model / "config.json").exists():
+            raise RequestError(
+                f"run {self.path} has no model yet (its first checkpoint has not been written); "
+                f"go on with: aigc train {self.backend} --run {self.name} --resume"
+            )
+        return self.model
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process; a second trainer on the same run is refused."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RequestError(f"run {self.path} is being trained by another process") from None
+            for folder in (self.path, self.checkpoints, self.samples):
+                sweep(folder)
+            yield
+
+    def locked(self) -> bool:
+        lock = self.path / ".lock"
+        if not lock.exists():
+            return False
+        with lock.open("r") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+
+def check_name(name: str) -> str:
+    if not re.fullmatch(r"[\w][\w.+-]*", name):
+        raise RequestError(f"--run {name!r} is not a name: use letters, digits, '.', '_', '+' and '-'")
+    return name
+
+
+def free_name(runs_dir: Path, backend: str, stem: str) -> str:
+    """`stem-1`, `stem-2`, …: the first that no run has."""
+    stem = re.sub(r"[^\w.+-]+", "-", stem).strip("-.") or "run"
+    taken = {path.name for path in (runs_dir / backend).glob(f"{stem}-*")}
+    return next(name for number in range(1, len(taken) + 2) if (name := f"{stem}-{number}") not in taken)
+
+
+def create_run(runs_dir: Path, backend: str, name: str, record: dict[str, Any]) -> Run:
+    """A new run directory. One that exists is never touched."""
+    path = runs_dir / backend / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir()
+    except FileExistsError:
+        raise RequestError(f"run {path} exists; go on with --resume, or choose another --run name") from None
+    except OSError as error:
+        raise RequestError(f"run {path} cannot be created: {error.strerror}; choose another --runs-dir") from None
+    (path / "checkpoints").mkdir()
+    (path / "samples").mkdir()
+    run = Run(path, {"format": FORMAT, "backend": backend, "created": timestamp(), "status": "running", **record})
+    run.update()
+    return run
+
+
+def open_run(path: Path) -> Run:
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        run = Run(path, record)
+        known = record["format"] <= FORMAT and {run.backend, record["status"], record["created"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path} is not a run (its run.json cannot be read: {error})") from None
+    if not known:
+        raise RequestError(f"{path} was written by a newer aigc (run format {record['format']}); update aigc to open it")
+    return run
+
+
+def list_runs(runs_dir: Path, backend: str | None = None) -> list[Run]:
+    """Every readable run, the newest first."""
+    runs = []
+    for file in runs_dir.glob(f"{backend or '*'}/*/run.json"):
+        try:
+            runs.append(open_run(file.parent))
+        except RequestError:
+            continue
+    return sorted(runs, key=lambda run: (run.record["created"], run.name), reverse=True)
+
+
+def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumable: bool = False) -> Run:
+    """The run that `--run` names: a name, a path, or None for the newest (of `backend`, or of any)."""
+    if wanted is None:
+        for run in list_runs(runs_dir, backend):
+            if not resumable or run.status in RESUMABLE:
+                return run
+        kind = f"{backend} " if backend else ""
+        if resumable:
+            raise RequestError(f"no {kind}run to resume in {runs_dir}; name one with --run, or start one without --resume")
+        raise RequestError(f"no {kind}run in {runs_dir}; train one with: aigc train {backend or 'BACKEND'}")
+    if os.sep in wanted or wanted in (".", ".."):
+        run = open_run(Path(wanted))
+    else:
+        matches = [path.parent for path in runs_dir.glob(f"{backend or '*'}/{wanted}/run.json")]
+        if not matches:
+            known = [run.name for run in list_runs(runs_dir, backend)]
+            raise RequestError(
+                f"no run {wanted!r} in {runs_dir / (backend or '')}{did_you_mean(wanted, known)}; 'aigc runs' lists them"
+            )
+        if len(matches) > 1:
+            places = ", ".join(str(match) for match in sorted(matches))
+            raise RequestError(f"{wanted!r} is the name of several runs; give a path: {places}")
+        run = open_run(matches[0])
+    if backend and run.backend != backend:
+        raise RequestError(f"run {run.path} is of the {run.backend} backend, not {backend}")
+    return run
+
+
+def read_metrics(run: Run) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that is still being written is left out."""
+    lines = []
+    try:
+        text = run.metrics.read_text(encoding="utf-8")
+    except OSError:
+        return []
+    for line in text.splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+def timestamp() -> str:
+    """Now, UTC, to the millisecond (runs sort by it)."""
+    now = time.time()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"

@@ -1,0 +1,81 @@
+"""The options that every verb, and every `train`, has, whatever the backend. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aigc_cli.options import EXPERT, MAIN, MORE, option
+
+OUTPUT = "Output"
+
+
+@dataclass(frozen=True)
+class CommandOptions:
+    """What every command answers to."""
+
+    config: str | None = option(None, metavar="FILE", panel=MORE, recorded=False)
+    """Settings from a flat TOML file whose keys are the flags' names, or a run's run.json, which repeats that run."""
+    runs_dir: str = option("runs", metavar="DIR", panel=OUTPUT, env="AIGC_RUNS", recorded=False)
+    """Where runs live: DIR/BACKEND/NAME."""
+    json: bool = option(False, panel=OUTPUT, recorded=False)
+    """The result as JSON on standard output; progress as JSON Lines on standard error."""
+    quiet: bool = option(False, panel=OUTPUT, short="-q", recorded=False)
+    """Nothing on standard error but errors."""
+    debug: bool = option(False, panel=OUTPUT, recorded=False)
+    """The traceback of an error."""
+
+
+@dataclass(frozen=True)
+class TrainOptions(CommandOptions):
+    """What every `aigc train BACKEND` has. None is decided by the plan."""
+
+    data: str | None = option(None, metavar="SRC", auto="the built-in demo data, for one minute")
+    """What to learn from: a file, a folder, '-' for standard input, hf:OWNER/NAME, or demo:NAME."""
+    val: str | None = option(None, metavar="SRC", auto="a held-out slice of the data")
+    """Data to choose the best checkpoint by."""
+    run: str | None = option(None, metavar="NAME", recorded=False, auto="named after the data")
+    """The run's name."""
+    minutes: float | None = option(None, above=0, metavar="M", unit="minutes", auto="at most 10")
+    """Make the best model this machine can in M minutes. With --steps, M only chooses the model's size."""
+    steps: int | None = option(None, min=1, metavar="N", auto="from the minutes")
+    """Train for exactly N steps."""
+    resume: bool = option(False, recorded=False)
+    """Go on with a run that was interrupted, or train a finished one longer (with a larger --steps)."""
+    init_from: str | None = option(None, metavar="RUN", panel=MORE)
+    """Start from another run's weights (fine-tuning)."""
+    batch_size: int | None = option(None, min=1, panel=MORE, auto="from the model's size")
+    """Examples in a step."""
+    lr: float | None = option(None, above=0, panel=MORE, auto="from the model's size")
+    """Peak learning rate of the main optimiser; the others scale with it."""
+    seed: int = option(0, min=0, max=2**32 - 1, panel=MORE)
+    """Everything random follows from it."""
+    device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
+    """Where to compute."""
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", panel=MORE)
+    """bf16 is autocast, where the device is fast at it."""
+    compile: bool | None = option(None, panel=MORE, auto="where the run is long enough to earn it back")
+    """Compile the networks with torch.compile."""
+    threads: int | None = option(None, min=1, panel=EXPERT, auto="the cores this process may use")
+    """CPU threads. A run continues bit for bit only with the same number."""
+    deterministic: bool = option(False, panel=EXPERT)
+    """Deterministic kernels on a GPU, where a run is otherwise not repeated bit for bit (slower)."""
+    micro_batch_size: int | None = option(None, min=1, panel=EXPERT, auto="as much as fits in memory")
+    """Examples computed at once; gradients are accumulated over a batch."""
+    warmup: int | None = option(None, min=0, panel=EXPERT, unit="steps", auto="a fiftieth of the steps")
+    """Steps over which the learning rate rises."""
+    cooldown: float | None = option(None, min=0, max=1, panel=EXPERT, auto="the backend's")
+    """The last share of the steps, over which the learning rate falls to 0."""
+    eval_every: int | None = option(None, min=1, panel=EXPERT, unit="steps", auto="from the steps")
+    """Steps between evaluations; each ends in a checkpoint."""
+    eval_items: int | None = option(None, min=1, panel=EXPERT, auto="what costs under a twentieth of the time")
+    """Held-out examples in such an evaluation."""
+    log_every: int | None = option(None, min=1, panel=EXPERT, unit="steps", auto="from the steps")
+    """Steps between lines of metrics.jsonl."""
+    patience: int | None = option(None, min=1, panel=EXPERT, auto="5 when no budget was given")
+    """Stop after this many evaluations without a better one."""
+    checkpoint_seconds: float = option(60.0, above=0, panel=EXPERT, unit="seconds")
+    """At most this much work is lost when the process is killed."""
+
+
+__all__ = ["EXPERT", "MAIN", "MORE", "OUTPUT", "CommandOptions", "TrainOptions"]

@@ -1,0 +1,51 @@
+"""Ctrl-C and termination: finish the step, write a checkpoint, then leave. A second Ctrl-C leaves at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from aigc_cli.errors import Interrupted
+
+
+class Interrupts:
+    """Signals received. Outside `deferred` one raises Interrupted where the program stands; inside, it is only noted."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._deferred = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + number)
+        self.received = number
+        if not self._deferred:
+            raise Interrupted("interrupted", number)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM, and ignore a hang-up: closing the terminal doesn't stop training."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handlers = dict.fromkeys((signal.SIGINT, signal.SIGTERM), self._handle)
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        if hasattr(signal, "SIGHUP"):
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,56 @@
+"""The part of a backend that the engine trains with. Free of torch at import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.settings import TrainOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from aigc_cli.engine.learner import Learner
+
+Options = TypeVar("Options", bound=TrainOptions)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the plan may count on."""
+
+    device: torch.device
+    threads: int
+    flops: float  # float32 operations a second, measured on a matrix product
+    seconds: float  # that the run may last
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data source as arrays, in whatever form the backend likes, with what the run records of it."""
+
+    arrays: Any
+    info: dict[str, Any]
+    notes: Sequence[str]
+    stem: str  # names the run
+    cached: bool  # nothing had to be made: the time belongs to the budget
+    keep: Path | None = None  # standard input, spooled: it moves into the run
+
+
+class Trainable(Protocol[Options]):
+    """The part of a backend that the engine trains with."""
+
+    name: str
+
+    def prepare(self, options: Options, bus: Bus) -> Prepared:
+        """Open the data source; RequestError where it is not fit."""
+
+    def plan(self, options: Options, data: Prepared, machine: Machine) -> tuple[Options, list[str]]:
+        """The options with everything decided but what follows from the measured speed (steps, evaluations), and
+        the reasons for the person."""
+
+    def learner(self, plan: Options, data: Prepared, device: torch.device) -> Learner:
+        """Freshly initialised networks and optimisers; the same for the same plan."""

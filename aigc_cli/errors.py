@@ -1,0 +1,23 @@
+"""What a user may be told: one line that says what is wrong, where, and what to do, and an exit code."""
+
+from __future__ import annotations
+
+
+class AigcError(Exception):
+    """It failed while running. The message is one line for the user; exit code 1."""
+
+    exit_code = 1
+
+
+class RequestError(AigcError):
+    """The request was wrong (an unknown option, a missing column, an unreadable file); exit code 2."""
+
+    exit_code = 2
+
+
+class Interrupted(AigcError):
+    """A signal ended it; exit code 130 for SIGINT, 143 for SIGTERM."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,107 @@
+"""Files that are whole or absent: written aside, fsynced, renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`; a crash at any moment leaves the old file or the new one."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    aside = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.chmod(0o666 & ~_umask())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill; it appears as `path`, whole, when the block ends, and not at all when it fails.
+
+    A `path` that is there already by then (another process was quicker) is kept and ours is dropped.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
+    try:
+        yield aside
+        for file in sorted(aside.rglob("*"), reverse=True):
+            fsync_folder(file) if file.is_dir() else _fsync_file(file)
+        aside.chmod(0o777 & ~_umask())
+        fsync_folder(aside)
+        try:
+            aside.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    fsync_folder(path.parent)
+
+
+def point_link(link: Path, target: str) -> None:
+    """Make `link` a relative symbolic link to `target`, switched by a rename so that it is never missing."""
+    aside = link.with_name(f".tmp-{link.name}-{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    try:
+        aside.replace(link)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    fsync_folder(link.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder so that it is never seen half deleted under its own name."""
+    aside = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
+    path.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what an interrupted write left aside in `folder`."""
+    for leftover in folder.glob(".tmp-*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def fsync_folder(path: Path) -> None:
+    with suppress(OSError):  # some file systems cannot fsync a directory
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _fsync_file(path: Path) -> None:
+    if not path.is_symlink():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,269 @@
+"""One dataclass a verb is the single source of its flags, help, TOML keys, validation and what a run records.
+
+A field is declared with `option`, its help is the docstring under it:
+
+    @dataclass(frozen=True)
+    class Sample(SampleOptions):
+        temperature: float = option(1.0, min=0)
+        \"\"\"Below 1 the samples are safer, above 1 more surprising; 0 always takes the likeliest token.\"\"\"
+
+Fields may be `int`, `float`, `str`, `bool`, a `Literal` of strings or integers, or `tuple[str, ...]` (a flag that may
+be repeated); with `| None`, None means "decided by the program".
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import json
+import math
+import os
+import sys
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+from aigc_cli.errors import RequestError
+
+T = TypeVar("T")
+
+MAIN, MORE, EXPERT = "What most people need", "More", "For those who know"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What an option's value must satisfy and how its help shows it."""
+
+    min: float | None = None
+    max: float | None = None
+    above: float | None = None
+    unit: str = ""
+    auto: str = ""
+    metavar: str = ""
+    panel: str = MAIN
+    env: str = ""
+    short: str = ""
+    recorded: bool = True
+    argument: bool = False
+
+
+def option(
+    default: Any,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    above: float | None = None,
+    unit: str = "",
+    auto: str = "",
+    metavar: str = "",
+    panel: str = MAIN,
+    env: str = "",
+    short: str = "",
+    recorded: bool = True,
+    argument: bool = False,
+) -> Any:
+    """A dataclass field that is a command-line option.
+
+    `min`, `max` are inclusive bounds and `above` an exclusive lower one; `auto` says how a default of None is decided;
+    `env` replaces the default variable AIGC_<FLAG>; `recorded=False` keeps the option out of run.json; `argument=True` makes
+    it a positional argument.
+    """
+    rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument)
+    return dataclasses.field(default=default, metadata={"rule": rule})
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """One option as the command line, the environment and TOML see it."""
+
+    name: str
+    type: Any  # int, float, str, bool, Literal[...] or tuple[str, ...], without "| None"
+    default: Any
+    rule: Rule
+    help: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def env(self) -> str:
+        return self.rule.env or "AIGC_" + self.name.upper()
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+
+    @property
+    def repeated(self) -> bool:
+        return typing.get_origin(self.type) is tuple
+
+    def check(self, value: Any, where: str) -> Any:
+        """`value` as this option's type, or a RequestError that names `where` it came from."""
+        if value is None:
+            return None
+        if self.repeated:
+            items = [value] if isinstance(value, str) else list(value)
+            if not all(isinstance(item, str) for item in items):
+                raise RequestError(f"{where} must be a list of texts, not {value!r}")
+            return tuple(items)
+        if self.choices:
+            matches = [choice for choice in self.choices if str(choice) == str(value)]
+            if not matches:
+                hint = did_you_mean(str(value), map(str, self.choices))
+                raise RequestError(f"{where} must be one of {', '.join(map(str, self.choices))}, not {value!r}{hint}")
+            return matches[0]
+        return self._in_range(self._converted(value, where), where)
+
+    def _converted(self, value: Any, where: str) -> Any:
+        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[self.type]
+        try:
+            if self.type is bool:
+                return (
+                    value
+                    if isinstance(value, bool)
+                    else {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
+                )
+            if self.type is str and isinstance(value, str | int | float) and not isinstance(value, bool):
+                return str(value)
+            if self.type in (int, float) and not isinstance(value, bool):
+                number = float(value)
+                if self.type is float and math.isfinite(number):
+                    return number
+                if self.type is int and number == int(number):
+                    return int(value) if isinstance(value, int | str) else int(number)
+        except (ValueError, KeyError, OverflowError, TypeError):
+            pass
+        raise RequestError(f"{where} must be {wanted}, not {value!r}")
+
+    def _in_range(self, value: Any, where: str) -> Any:
+        rule, unit = self.rule, f" {self.rule.unit}" if self.rule.unit else ""
+        if rule.above is not None and not value > rule.above:
+            raise RequestError(f"{where} must be above {rule.above:g}{unit}, not {value!r}")
+        if rule.min is not None and value < rule.min:
+            raise RequestError(f"{where} must be at least {rule.min:g}{unit}, not {value!r}")
+        if rule.max is not None and value > rule.max:
+            raise RequestError(f"{where} must be at most {rule.max:g}{unit}, not {value!r}")
+        return value
+
+
+def fields_of(options: type) -> dict[str, OptionField]:
+    """The options that a dataclass declares, in order, its base classes' first."""
+    if options in _FIELDS:
+        return _FIELDS[options]
+    docs: dict[str, str] = {}
+    for base in reversed(options.__mro__):
+        docs |= _docstrings(base.__module__).get(base.__name__, {})
+    hints = typing.get_type_hints(options)
+    found = {}
+    for field in dataclasses.fields(options):
+        if "rule" in field.metadata:
+            kind = _without_none(hints[field.name])
+            rule = field.metadata["rule"]
+            found[field.name] = OptionField(field.name, kind, field.default, rule, docs.get(field.name, ""))
+    _FIELDS[options] = found
+    return found
+
+
+_FIELDS: dict[type, dict[str, OptionField]] = {}
+
+
+@cache
+def _docstrings(module: str) -> dict[str, dict[str, str]]:
+    """Class name -> field name -> the string that stands under the field."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, KeyError):
+        return {}
+    docs: dict[str, dict[str, str]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            docs[node.name] = {
+                field.target.id: inspect.cleandoc(text.value.value).replace("\n", " ")
+                for field, text in pairwise(node.body)
+                if isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+                and isinstance(text.value.value, str)
+            }
+    return docs
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        (hint,) = [arm for arm in typing.get_args(hint) if arm is not type(None)]
+    return hint
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that somebody asked for, and where: a flag, a variable, or a key of a file."""
+
+    value: Any
+    where: str
+
+
+def gather(options: type, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Given]:
+    """Every value asked for, by precedence: flag, environment, `--config` file. What is absent keeps its default."""
+    fields = fields_of(options)
+    given: dict[str, Given] = {}
+    config = flags.get("config") or environ.get("AIGC_CONFIG")
+    if config:
+        for key, value in read_config(Path(config), fields).items():
+            where = f"key {key!r} in {config}"
+            given[key] = Given(fields[key].check(value, where), where)
+    for name, field in fields.items():
+        if environ.get(field.env, "") != "":
+            given[name] = Given(field.check(environ[field.env], field.env), field.env)
+        if flags.get(name) not in (None, (), []):
+            given[name] = Given(field.check(flags[name], field.flag), field.flag)
+    return given
+
+
+def build(options: type[T], given: Mapping[str, Given]) -> T:
+    return options(**{name: item.value for name, item in given.items()})
+
+
+def read_config(path: Path, fields: Mapping[str, OptionField]) -> dict[str, Any]:
+    """The settings of a flat TOML file, or the plan of a run's run.json (which repeats that run)."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RequestError(f"--config {path} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
+    settings = document.get("plan", document) if path.suffix == ".json" else document
+    if not isinstance(settings, dict):
+        raise RequestError(f"--config {path} must hold settings by name")
+    settings = {key.replace("-", "_"): value for key, value in settings.items()}
+    for key in settings:
+        if key not in fields:
+            raise RequestError(f"unknown key {key!r} in {path}{did_you_mean(key, fields)}")
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def recorded(options: Any) -> dict[str, Any]:
+    """The options that a run records, JSON-ready."""
+    fields = fields_of(type(options))
+    return {name: getattr(options, name) for name, field in fields.items() if field.rule.recorded}
+
+
+def rebuild(options: type[T], settings: Mapping[str, Any]) -> T:
+    """Options from what `recorded` returned, after a detour through JSON."""
+    fields = fields_of(options)
+    return options(**{name: fields[name].check(value, name) for name, value in settings.items() if name in fields})
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""

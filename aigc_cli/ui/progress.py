@@ -1,0 +1,123 @@
+"""What a person sees of the engine's events on standard error: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from aigc_cli.engine.events import (
+    Bus,
+    Evaluated,
+    Event,
+    Finished,
+    Note,
+    Previewed,
+    Stage,
+    Started,
+    Subscriber,
+    Trained,
+)
+from aigc_cli.ui.text import duration, printable
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def progress(*, json_lines: bool, quiet: bool) -> Iterator[Bus]:
+    """A bus with the subscriber that fits: nothing, JSON Lines, a live view, or plain lines."""
+    if quiet:
+        yield Bus()
+    elif json_lines:
+        yield Bus(json_printer(sys.stderr))
+    elif sys.stderr.isatty():
+        from aigc_cli.ui.live import LiveView
+
+        view = LiveView(sys.stderr)
+        try:
+            yield Bus(view)
+        finally:
+            view.close()
+    else:
+        yield Bus(PlainLines(sys.stderr))
+
+
+def next_steps(backend: str, run: Path) -> list[str]:
+    """What one would type after training."""
+    return [
+        f"next: aigc sample {backend} --run {run.name} -n 4",
+        f"      aigc eval {backend} --run {run.name}",
+        f"      aigc runs show {run.name}",
+    ]
+
+
+def json_printer(stream: TextIO) -> Subscriber:
+    def show(event: Event) -> None:
+        stream.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+        stream.flush()
+
+    return show
+
+
+class PlainLines:
+    """A line every few seconds, without control codes: for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self.shown = 0.0
+        self.stage = ""
+
+    def __call__(self, event: Event) -> None:
+        line = self._line(event)
+        if line:
+            self.stream.write(printable(line) + "\n")
+            self.stream.flush()
+
+    def _line(self, event: Event) -> str | None:
+        match event:
+            case Note():
+                return f"warning: {event.text}" if event.level == "warning" else event.text
+            case Stage():
+                if event.name == self.stage and not self._due():
+                    return None
+                self.stage = event.name
+                return describe_stage(event)
+            case Started():
+                return f"{event.run}: {event.model}, steps {event.first_step} to {event.steps}"
+            case Trained() if self._due():
+                return describe_training(event)
+            case Evaluated():
+                return f"step {event.step}  held-out {describe_measures(event.measures)}{'  (best)' if event.best else ''}"
+            case Previewed() if event.text:
+                return "\n".join("    " + line for line in event.text.strip().splitlines()[:4])
+            case Finished():
+                return f"{event.status} after {event.steps} steps, {duration(event.seconds)}: {event.run}"
+        return None
+
+    def _due(self) -> bool:
+        if time.monotonic() - self.shown < SECONDS_BETWEEN_LINES:
+            return False
+        self.shown = time.monotonic()
+        return True
+
+
+def describe_stage(event: Stage) -> str:
+    if event.total:
+        return f"{event.name} {100 * event.done // event.total} %"
+    return f"{event.name} {event.done:,}" if event.done else f"{event.name} …"
+
+
+def describe_training(event: Trained) -> str:
+    return (
+        f"step {event.step}/{event.steps}  {describe_measures(event.losses)}  "
+        f"{event.rate:,.0f} {event.unit}/s  {duration(event.seconds_left)} left"
+    )
+
+
+def describe_measures(measures: object) -> str:
+    assert hasattr(measures, "items")
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measures.items())

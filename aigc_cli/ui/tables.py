@@ -1,0 +1,41 @@
+"""Tables for a terminal, as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aigc_cli.ui.text import printable
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
+    """Columns as wide as they need, no lines but the one under the head."""
+    console = Console(file=io.StringIO(), force_terminal=False, width=max(80, Console().width))
+    drawn = Table(*head, box=None, pad_edge=False, title=Text(printable(title)) if title else None, title_justify="left")
+    for row in rows:
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    with console.capture() as captured:
+        console.print(drawn)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+def measures_table(measures: Mapping[str, Mapping[str, Any]], title: str) -> str:
+    """Each measure with its interval, sample size and whatever stands beside it (floor, human, baseline)."""
+    rows = []
+    for name, measure in measures.items():
+        low, high = measure.get("low"), measure.get("high")
+        interval = f"{low:.4g} – {high:.4g}" if low is not None and high is not None else ""
+        beside = [f"{k} {_number(v)}" for k, v in measure.items() if k not in ("value", "low", "high", "n")]
+        rows.append([name, _number(measure["value"]), interval, f"{measure.get('n') or ''}", ", ".join(beside)])
+    return table(["measure", "value", "95 % interval", "n", ""], rows, title)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = value.get("value")
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)

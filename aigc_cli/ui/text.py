@@ -1,0 +1,44 @@
+"""Text from data, made safe to print."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+
+
+def printable(text: str, keep: str = "\n") -> str:
+    """`text` with control characters (but those in `keep`) and bidirectional overrides written as escapes, so that no data
+    can move a terminal's cursor or disguise itself."""
+    return "".join(_escape(c) if _unsafe(c) and c not in keep else c for c in text)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line: newlines and backslashes as `\\n`, `\\r` and `\\\\`; what it was can be had back exactly."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def _unsafe(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _BIDI
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3:05, 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The curve of `values` in `width` characters."""
+    bars = "▁▂▃▄▅▆▇█"
+    if len(values) > width:
+        values = [values[i * len(values) // width] for i in range(width)]
+    low, high = min(values), max(values)
+    return "".join(bars[int((v - low) / (high - low) * 7.999) if high > low else 0] for v in values)

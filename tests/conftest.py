@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+TOY = Path(__file__).parent / "toy"
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The installed `aigc`, run as a user runs it, in a directory of its own with a cache of its own. Beside the installed
+    backends it finds the toy one, through the entry point that a package of its own would bring."""
+
+    cwd: Path
+    env: Mapping[str, str]
+
+    def __call__(self, *arguments: object, input: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*AIGC, *map(str, arguments)],
+            cwd=self.cwd,
+            env={**self.env, **environ},
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def ok(self, *arguments: object, input: str | None = None, **environ: str) -> str:
+        done = self(*arguments, input=input, **environ)
+        assert done.returncode == 0, f"aigc {' '.join(map(str, arguments))}: {done.returncode}\n{done.stderr}"
+        return done.stdout
+
+    def start(self, *arguments: object, **environ: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*AIGC, *map(str, arguments)],
+            cwd=self.cwd,
+            env={**self.env, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+AIGC = [sys.executable, "-m", "aigc_cli.app"]
+
+
+@pytest.fixture(scope="session")
+def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on the path that holds the toy backend as an installed distribution."""
+    site = tmp_path_factory.mktemp("site")
+    (site / "aigc_toy.py").write_text((TOY / "aigc_toy.py").read_text())
+    info = site / "aigc_toy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aigc-toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[aigc.backends]\ntoy = aigc_toy:BACKEND\n")
+    return site
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def shell(tmp_path: Path, toy_path: Path, shared_cache: Path) -> Shell:
+    return make_shell(tmp_path, toy_path, shared_cache)
+
+
+@pytest.fixture(scope="module")
+def module_shell(tmp_path_factory: pytest.TempPathFactory, toy_path: Path, shared_cache: Path) -> Shell:
+    """One directory for a whole module's tests, so that they can share a trained run."""
+    return make_shell(tmp_path_factory.mktemp("shell"), toy_path, shared_cache)
+
+
+def make_shell(cwd: Path, toy_path: Path, cache: Path) -> Shell:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIGC_") and name != "NO_COLOR"}
+    env |= {"PYTHONPATH": str(toy_path), "AIGC_CACHE_DIR": str(cache), "HF_HUB_OFFLINE": "1"}
+    return Shell(cwd, env)
+
+
+@pytest.fixture
+def poems(tmp_path: Path) -> Path:
+    """A small table of texts, every one different."""
+    rows = [f"{i}\tthe {a} {b} went over the {c} hill number {i}" for i, (a, b, c) in enumerate(_triples())]
+    path = tmp_path / "poems.tsv"
+    path.write_text("\n".join(["id\ttext", *rows]) + "\n")
+    return path
+
+
+def _triples() -> list[tuple[str, str, str]]:
+    words = (
+        ("red", "old", "quiet"),
+        ("fox", "hen", "king", "queen"),
+        ("far", "green", "last", "steep", "cold"),
+    )
+    return [(a, b, c) for a in words[0] for b in words[1] for c in words[2]] * 3

@@ -1,0 +1,37 @@
+"""A backend of two networks with two optimisers that alternate, registered from outside, goes through the real commands."""
+
+from __future__ import annotations
+
+import json
+
+from conftest import Shell
+
+
+def test_a_fourth_backend_trains_resumes_samples_and_evaluates(shell: Shell) -> None:
+    assert shell.ok("train", "toy", "--steps", "40", "--run", "a").strip() == "runs/toy/a"
+    longer = shell.ok("train", "toy", "--run", "a", "--resume", "--steps", "60", "--json")
+    assert json.loads(longer)["steps"] == 60
+    assert len(shell.ok("sample", "toy", "--run", "a", "-n", "3").splitlines()) == 3
+    result = json.loads(shell.ok("eval", "toy", "--json"))
+    assert 0.5 < result["mean"]["value"] < 3.5  # the data lie between 1 and 3
+    assert "toy" in shell.ok("train", "--help")
+
+
+def test_its_options_have_flags_help_and_validation(shell: Shell) -> None:
+    assert "The width of the two networks" in " ".join(shell.ok("train", "toy", "--help").split())
+    refused = shell("train", "toy", "--hidden", "0")
+    assert (refused.returncode, refused.stderr) == (2, "aigc: --hidden must be at least 1, not 0\n")
+
+
+def test_a_verb_that_a_backend_lacks_is_refused(shell: Shell) -> None:
+    module = shell.cwd / "lacking.py"
+    module.write_text(
+        "from aigc_cli.backends.base import Backend\nBACKEND = Backend('mute', 'Says nothing.', 'demo:x', {}, 'lacking:None')\n"
+    )
+    info = shell.cwd / "lacking-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lacking\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[aigc.backends]\nmute = lacking:BACKEND\n")
+    refused = shell("sample", "mute", "--n", "3", PYTHONPATH=f"{shell.env['PYTHONPATH']}:{shell.cwd}")
+    assert refused.returncode == 2
+    assert refused.stderr == "aigc: the mute backend has no 'sample'; these have: toy, transformer\n"

@@ -1,0 +1,116 @@
+"""A run that was killed and resumed ends as one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Shell
+
+#: What each backend is trained on here: enough steps for several evaluations, checkpoints between them, and the cool-down.
+ARGUMENTS = {
+    "toy": ["--steps", "300"],
+    "transformer": [
+        "--data", "demo:verse", "--steps", "120", "--d-model", "32", "--n-layers", "2", "--context", "32", "--batch-size", "4",
+        "--eval-items", "16", "--dropout", "0.1",
+    ],
+}  # fmt: skip
+TIMES = ("seconds", "per_second")
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    """Everything the last checkpoint holds, but for the time it took."""
+    last = max((run / "checkpoints").glob("step-*"))
+    return {
+        str(file.relative_to(last)): file.read_bytes()
+        for file in sorted(last.rglob("*"))
+        if file.is_file() and file.name != "position.json"
+    }
+
+
+def metrics(run: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.endswith(TIMES)} for line in lines]
+
+
+@pytest.fixture(scope="module", params=ARGUMENTS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def left_alone(backend: str, module_shell: Shell) -> Path:
+    module_shell.ok("train", backend, *ARGUMENTS[backend], "--run", "alone", "-q")
+    return module_shell.cwd / "runs" / backend / "alone"
+
+
+def assert_same_end(run: Path, left_alone: Path) -> None:
+    assert weights(run) == weights(left_alone)
+    assert metrics(run) == metrics(left_alone)
+    assert (run / "model").resolve().parent.name == (left_alone / "model").resolve().parent.name
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(backend: str, module_shell: Shell, left_alone: Path) -> None:
+    """SIGKILL, with checkpoints as often as the clock allows, several times in one run."""
+    run = module_shell.cwd / "runs" / backend / "killed"
+    moments = random.Random(7)
+    arguments = [
+        "train",
+        backend,
+        *ARGUMENTS[backend],
+        "--run",
+        "killed",
+        "--checkpoint-seconds",
+        "0.05",
+        "-q",
+    ]
+    for kill in range(4):
+        process = module_shell.start(*arguments, *(["--resume"] if run.exists() else []))
+        deadline = time.monotonic() + 60
+        while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if kill:
+            time.sleep(moments.uniform(1.5, 2.5))  # the start of Python and torch
+        time.sleep(moments.uniform(0.0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    module_shell.ok("train", backend, "--run", "killed", "--resume", "-q")
+    assert_same_end(run, left_alone)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(backend: str, module_shell: Shell, left_alone: Path, number: int, code: int) -> None:
+    name = f"interrupted-{code}"
+    run = module_shell.cwd / "runs" / backend / name
+    process = module_shell.start("train", backend, *ARGUMENTS[backend], "--run", name, "--log-every", "1")
+    while not (run / "metrics.jsonl").exists() or '"step": 20' not in (run / "metrics.jsonl").read_text():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert process.returncode == code
+    assert stderr.splitlines()[-1].startswith("aigc: interrupted at step ")
+    assert stderr.splitlines()[-1].endswith(f"go on with: aigc train {backend} --run {name} --resume")
+    assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
+    module_shell.ok("train", backend, "--run", name, "--resume", "-q")
+    assert weights(run) == weights(left_alone)
+    assert (run / "model" / "config.json").exists()
+
+
+def test_the_recorded_settings_hold(backend: str, module_shell: Shell, left_alone: Path) -> None:
+    refused = module_shell("train", backend, "--run", "alone", "--resume", "--lr", "0.5")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"aigc: --lr 0.5 contradicts run runs/{backend}/alone, which has ")
+    refused = module_shell("train", backend, "--run", "alone")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"aigc: run runs/{backend}/alone exists; go on with --resume")
+
+
+def test_a_run_repeated_from_its_record_is_the_same(backend: str, module_shell: Shell, left_alone: Path) -> None:
+    module_shell.ok("train", backend, "--config", left_alone / "run.json", "--run", "again", "-q")
+    assert_same_end(left_alone.parent / "again", left_alone)
