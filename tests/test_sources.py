@@ -156,41 +156,44 @@ def test_several_zstandard_frames_are_one_file(tmp_path: Path) -> None:
 
 PARQUET = _table("parquet", CELLS)
 
+CONVERT = "is not UTF-8; convert the file to UTF-8"
+BROKEN = " is broken and cannot be decompressed: "
+SHORT_GZIP = f"{BROKEN}Compressed file ended before the end-of-stream marker was reached"
+CHOOSE = ": choose a column with --column; the columns of text are"
+
+PARTIAL = " is not a whole parquet file: "
+
 # name, content, column, and the message after the file's path
 WRONG: list[tuple[str, bytes, str | None, str]] = [
-    ("a.txt", b"one\n\xe6\x98\xa5\xff", None, ", line 2: the byte at offset 7 is not UTF-8; convert the file to UTF-8"),
-    ("a.txt", b"one\n\xe6\x98", None, ", line 2: the byte at offset 4 is not UTF-8; convert the file to UTF-8"),
-    ("a.txt", b"\xef\xbb\xbf\xff", None, ", line 1: the byte at offset 3 is not UTF-8; convert the file to UTF-8"),
-    (
-        "a.tsv",
-        b"\xef\xbb\xbftext\nok\n\xff\n",
-        None,
-        ", line 3: the byte at offset 11 is not UTF-8; convert the file to UTF-8",
-    ),
+    ("a.txt", b"one\n\xe6\x98\xa5\xff", None, f", line 2: the byte at offset 7 {CONVERT}"),
+    ("a.txt", b"one\n\xe6\x98", None, f", line 2: the byte at offset 4 {CONVERT}"),
+    ("a.txt", b"\xef\xbb\xbf\xff", None, f", line 1: the byte at offset 3 {CONVERT}"),
+    ("a.tsv", b"\xef\xbb\xbftext\nok\n\xff\n", None, f", line 3: the byte at offset 11 {CONVERT}"),
     ("a.tsv", b"a\ttext\nx\n", None, ", line 2: 1 cells where the header has 2 columns"),
     ("a.tsv", b"a\ttext\nx\ty\tz\n", None, ", line 2: 3 cells where the header has 2 columns"),
-    ("a.tsv", b"a\tb\nx\ty\n", None, ": choose a column with --column; the columns of text are 'a', 'b'"),
+    ("a.tsv", b"a\tb\nx\ty\n", None, f"{CHOOSE} 'a', 'b'"),
     ("a.tsv", b"a\tb\nx\ty\n", "text", ": there is no column 'text'; the columns are 'a', 'b'"),
     ("a.csv", b'a,text\n1,"b\nc,2\n', None, ", line 3: not valid CSV: unexpected end of data"),
     ("a.csv", b"a,text\n1,2\n1\n", None, ", line 3: 1 cells where the header has 2 columns"),
-    ("a.jsonl", b'{"text": "a"}\n{"text"\n', None, ", line 2: not valid JSON: Expecting ':' delimiter: line 2 column 1 (char 8)"),
+    ("a.jsonl", b'{"text": "a"}\n{"text"\n', None, ", line 2: not valid JSON: Expecting ':' delimiter"),
     ("a.jsonl", b'{"text": "a"}\n{"x": "b"}\n', None, ", line 2: there is no 'text' in it; it has 'x'"),
     ("a.jsonl", b'{"text": 12}\n', "text", ", line 1: int where text is wanted"),
     ("a.jsonl", b'{"x": 12}\n', None, ": no column holds text; the columns are 'x'"),
-    ("a.jsonl", b'{"a": "x", "b": "y", "c": 1}\n', None, ": choose a column with --column; the columns of text are 'a', 'b'"),
+    ("a.jsonl", b'{"a": "x", "b": "y", "c": 1}\n', None, f"{CHOOSE} 'a', 'b'"),
     ("a.jsonl", b'{"text": "\\ud800"}\n', None, ", line 1: half a surrogate pair, '\\ud800', is no text"),
-    ("a.jsonl", b"[" * 100_000, None, ", line 1: not valid JSON: maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
+    ("a.jsonl", b"[" * 100_000, None, ", line 1: not valid JSON: it is nested too deeply"),
     ("a.json", b'[{"text": "a"}, 5]', None, ", item 2: int where text is wanted"),
-    ("a.json", b'[{"text": "a"}', None, ": not valid JSON: Expecting ',' delimiter: line 1 column 15 (char 14)"),
-    ("a.parquet", PARQUET[:200], None, " is not a whole parquet file: Parquet magic bytes not found in footer. Either the file is corrupted or this is not a parquet file."),
+    ("a.json", b'[\n{"text": "a"}', None, ", line 2: not valid JSON: Expecting ',' delimiter"),
+    ("a.parquet", PARQUET[:200], None, f"{PARTIAL}Parquet magic bytes not found in footer. Either the file is corrupted or this is not a "
+     "parquet file."),
     ("a.parquet", b"", None, " is not a whole parquet file: Parquet file size is 0 bytes"),
     ("a.parquet", PARQUET, "poem", ": there is no column 'poem'; the columns are 'id', 'text'"),
     ("a.parquet", PARQUET, "id", ": the column 'id' does not hold text; 'text' does"),
-    ("a.txt.gz", gzip.compress(b"x" * 100)[:-9], None, " is broken and cannot be decompressed: Compressed file ended before the end-of-stream marker was reached"),
-    ("a.txt.gz", b"not gzip", None, " is broken and cannot be decompressed: Not a gzipped file (b'no')"),
-    ("a.txt.zst", zstandard.compress(b"x" * 100)[:-3], None, " is broken and cannot be decompressed: the file ends before its last frame does"),
-    ("a.txt.zst", b"not zstandard", None, " is broken and cannot be decompressed: zstd decompressor error: Unknown frame descriptor"),
-    ("a.parquet.gz", gzip.compress(PARQUET)[:-9], None, " is broken and cannot be decompressed: Compressed file ended before the end-of-stream marker was reached"),
+    ("a.txt.gz", gzip.compress(b"x" * 100)[:-9], None, SHORT_GZIP),
+    ("a.txt.gz", b"not gzip", None, f"{BROKEN}Not a gzipped file (b'no')"),
+    ("a.txt.zst", zstandard.compress(b"x" * 100)[:-3], None, f"{BROKEN}the file ends before its last frame does"),
+    ("a.txt.zst", b"not zstandard", None, f"{BROKEN}zstd decompressor error: Unknown frame descriptor"),
+    ("a.parquet.gz", gzip.compress(PARQUET)[:-9], None, SHORT_GZIP),
 ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ CORPUS = [
 ]
 TOKENIZERS = {"char": fit_char(CORPUS), "bpe": fit_bpe(CORPUS, 320), "byte": byte()}
 
-# Decomposed letters, Hangul jamo, singletons, marks out of order, the special token, odd white space, joined emoji.
+# Decomposed letters, Hangul jamo, singletons, marks out of order, the special token, spaces, joined emoji.
 NASTY = [
     "e\u0301",
     "\u1112\u1161\u11ab",
@@ -58,7 +58,7 @@ def test_decoding_gives_the_normalised_text_back(kind: str, text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(text=TEXTS)
 def test_normalise_is_nfc(text: str) -> None:
-    # Python's tables may be older than the normaliser's: where a character is unassigned here they may differ.
+    # Python's tables may be older than the normaliser's, which may know characters unassigned here.
     if all(unicodedata.category(char) != "Cn" for char in text):
         assert normalise(text) == unicodedata.normalize("NFC", text)
     assert normalise(normalise(text)) == normalise(text)
@@ -110,7 +110,7 @@ def test_bpe_respects_the_size_and_is_the_same_every_time() -> None:
 
 
 def test_bpe_splits_as_qwen2_does() -> None:
-    """A merge of all of a repeated text stays inside the pre-tokens of Qwen2: digits alone, contractions apart."""
+    """Merges of a repeated text stay inside the pre-tokens of Qwen2: digits alone, contractions apart."""
     tokenizer = fit_bpe(["we'll pay 1234  dollars!?\n"] * 50, 600)
     tokens = [tokenizer.decode([index]) for index in tokenizer.encode("we'll pay 1234  dollars!?\n")]
     assert tokens == ["we", "'ll", " pay", " ", "1", "2", "3", "4", " ", " dollars", "!?\n"]

@@ -39,8 +39,8 @@ def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
     for start, end in pairwise(arrays.offsets.tolist()):
         # In steps, for a list of a whole document's tokens may be many times its size.
         steps = range(start, end, _DECODED_TOKENS)
-        data = [tokenizer.decode_bytes(arrays.tokens[at : min(at + _DECODED_TOKENS, end)].tolist()) for at in steps]
-        yield b"".join(data).decode()
+        parts = (arrays.tokens[at : min(at + _DECODED_TOKENS, end)].tolist() for at in steps)
+        yield b"".join(map(tokenizer.decode_bytes, parts)).decode()
 
 
 def encode_to(
@@ -83,12 +83,11 @@ class _Writer:
 
     def __init__(self, folder: Path, vocab_size: int) -> None:
         folder.mkdir(parents=True)
-        self._folder = folder
-        self._file = (folder / "tokens.bin").open("wb")
-        self._code = "H" if vocab_size <= 1 << 16 else "I"
-        self._ids = array(self._code)
+        self._ids = array("H" if _token_type(vocab_size) is np.uint16 else "I")
         self._offsets, self._chars, self._bytes = array("q", [0]), array("q"), array("q")
         self._n_tokens = self._n_chars = self._n_bytes = 0
+        buffers = {"tokens": self._ids, "offsets": self._offsets, "chars": self._chars, "bytes": self._bytes}
+        self._files = [((folder / f"{name}.bin").open("wb"), buffer) for name, buffer in buffers.items()]
 
     def add(self, ids: list[int], text: str, ends: bool) -> None:
         self._ids.fromlist(ids)
@@ -102,22 +101,23 @@ class _Writer:
             self._n_chars = self._n_bytes = 0
 
     def flush(self) -> None:
-        self._ids.tofile(self._file)
-        self._ids = array(self._code)
+        for file, buffer in self._files:
+            buffer.tofile(file)
+            del buffer[:]
 
     def close(self) -> None:
-        self._file.close()
-        np.save(self._folder / "offsets.npy", np.array(self._offsets, np.int64))
-        np.save(self._folder / "chars.npy", np.array(self._chars, np.int64))
-        np.save(self._folder / "bytes.npy", np.array(self._bytes, np.int64))
+        for file, _ in self._files:
+            file.close()
 
 
 def load_arrays(folder: Path, vocab_size: int) -> TokenArrays:
     """Map a split that `encode_to` wrote. Raises OSError or ValueError when it is missing or damaged."""
-    offsets, chars, sizes = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("offsets", "chars", "bytes")
-    )
-    tokens = np.memmap(folder / "tokens.bin", np.uint16 if vocab_size <= 1 << 16 else np.uint32, mode="r")
+    tokens = np.memmap(folder / "tokens.bin", _token_type(vocab_size), mode="r")
+    offsets, chars, sizes = (np.memmap(folder / f"{name}.bin", np.int64, mode="r") for name in ("offsets", "chars", "bytes"))
     if not len(offsets) == len(chars) + 1 == len(sizes) + 1 or offsets[-1] != len(tokens):
         raise ValueError(f"{folder} is damaged")
     return TokenArrays(tokens, offsets, chars, sizes)
+
+
+def _token_type(vocab_size: int) -> type[np.uint16] | type[np.uint32]:
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32

@@ -195,7 +195,7 @@ def _jsonl(path: Path, column: str | None) -> Iterator[str]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise RequestError(f"{where}: not valid JSON: {error}") from error
+            raise RequestError(f"{where}: not valid JSON: {_json_reason(error)}") from error
         chosen = chosen or _column_of(value, None, path)
         yield _json_document(value, chosen, where)
 
@@ -212,11 +212,18 @@ def _json(path: Path, column: str | None) -> Iterator[str]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"{path}: not valid JSON: {error}") from error
+        line = getattr(error, "lineno", 1)
+        raise RequestError(f"{path}, line {line}: not valid JSON: {_json_reason(error)}") from error
     chosen = column
     for number, value in enumerate(values, start=1):
         chosen = chosen or _column_of(value, None, path)
         yield _json_document(value, chosen, f"{path}, item {number}")
+
+
+def _json_reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _first(parts: Iterator[str]) -> Iterator[str]:

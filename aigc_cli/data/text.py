@@ -191,7 +191,7 @@ def encode_documents(
             raise RequestError(f"{part.location} is too short: there is no text to evaluate on")
         with cache.new_entry(key) as folder:
             pieces = routed(stream(part, column, layout), plan)
-            encode_to({REPORT: folder / "report"}, pieces, tokenizer, int(scanned.bytes.sum()), progress)
+            encode_to({REPORT: folder / "report"}, pieces, tokenizer, scanned.n_bytes, progress)
             refuse_changed(records)
         sources.remember_files(part, records)
     except RequestError:

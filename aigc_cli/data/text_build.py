@@ -43,7 +43,7 @@ def build_entry(
         plan = plan_with_slice(scanned.hashes, scanned.chars, "characters")
         reads = [(train, plan, tuple(SPLITS))]
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
-        n_bytes = int(scanned.bytes.sum())
+        n_bytes = scanned.n_bytes
     else:
         scanned_val = scan(stream(val, column, layout), progress)
         filled = scanned_val.chars > 0
@@ -51,14 +51,14 @@ def build_entry(
         val_plan = Plan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
         reads = [(train, plan, (TRAIN,)), (val, val_plan, (SELECT,))]
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
-        n_bytes = int(scanned.bytes.sum() + scanned_val.bytes.sum())
+        n_bytes = scanned.n_bytes + scanned_val.n_bytes
     for split, size in sizes.items():
         if size < 2:
             where = train.location if val is None or split == TRAIN else val.location
             raise RequestError(f"{where} is too short: {size} characters of text are left for {_PURPOSE[split]}")
 
     with cache.new_entry(key) as folder:
-        train_bytes = int(scanned.bytes.sum() * (sizes[TRAIN] / max(int(scanned.chars.sum()), 1)))
+        train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
         for part, part_plan, splits in reads:

@@ -1,0 +1,290 @@
+"""The loop's promises, on a learner small enough to check by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from aigc_cli.engine.average import Average
+from aigc_cli.engine.budget import Costs, plan_for_seconds, plan_for_steps
+from aigc_cli.engine.device import derive_seed
+from aigc_cli.engine.events import Bus, Event, Note
+from aigc_cli.engine.learner import Batch, Learner, Loss, Phase
+from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, Trainer
+from aigc_cli.engine.optim import MuonAdamW, orthogonalise
+from aigc_cli.engine.run import Run, create_run
+from aigc_cli.engine.schedule import cooldown_start, warmup_stable_decay
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.signals import Interrupts
+from aigc_cli.errors import AigcError
+
+CPU = torch.device("cpu")
+PLAN = plan_for_steps(TrainOptions(steps=40, seed=3, log_every=10, eval_every=10), 1)
+
+
+class Regression(Learner):
+    """Least squares y = w·x with weights of zero; what goes wrong is added by the tests."""
+
+    objective, unit, eval_items = "error", "rows", 1
+
+    def __init__(self, lr: float = 0.1) -> None:
+        self.model = nn.Linear(3, 1, bias=False)
+        nn.init.zeros_(self.model.weight)
+        self.networks = {"model": self.model}
+        self.optimizers = {"model": torch.optim.SGD(self.model.parameters(), lr)}
+        self.seen: list[torch.Tensor] = []
+
+    def batch(self, step: int) -> Batch:
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        return {"x": x, "y": x @ torch.tensor([[1.0], [-2.0], [0.5]])}
+
+    def phases(self, step: int) -> list[Phase]:
+        return [Phase("model", self.loss)]
+
+    def loss(self, batch: Batch) -> Loss:
+        self.seen.append(batch["x"])
+        return Loss((self.model(batch["x"]) - batch["y"]).square().mean())
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        return {"error": float((self.model.weight - torch.tensor([[1.0, -2.0, 0.5]])).norm())}
+
+    def save_model(self, folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return create_run(tmp_path, "test", "run-1", {"plan": {}, "data": {}})
+
+
+def finish(learner: type[Learner], run: Run, plan: TrainOptions = PLAN, *subscribers: object) -> Trainer:
+    trainer = Trainer(learner, plan, CPU, Bus(*subscribers), run)  # type: ignore[arg-type]
+    trainer.train(Interrupts())
+    return trainer
+
+
+def test_a_step_is_the_gradient_step_of_the_batch() -> None:
+    trainer = Trainer(Regression, PLAN, CPU, Bus())
+    batch = trainer.learner.batch(0)
+    trainer.step(batch, 5)  # past the warm-up: the full learning rate
+    expected = 0.1 * 2 * (batch["y"] * batch["x"]).mean(0, keepdim=True)
+    torch.testing.assert_close(trainer.learner.networks["model"].weight.data, expected)
+
+
+def test_micro_batches_sum_to_the_same_step() -> None:
+    whole, parts = Trainer(Regression, PLAN, CPU, Bus()), Trainer(Regression, PLAN, CPU, Bus())
+    parts.micro_batches = 3  # of 3, 3 and 2 rows
+    for step in range(5):
+        whole.step(whole.learner.batch(step), step)
+        parts.step(parts.learner.batch(step), step)
+    torch.testing.assert_close(whole.learner.networks["model"].weight, parts.learner.networks["model"].weight)
+
+
+class Hungry(Regression):
+    """Has memory for two rows at once."""
+
+    def loss(self, batch: Batch) -> Loss:
+        if len(batch["x"]) > 2:
+            raise torch.OutOfMemoryError("no memory left")
+        return super().loss(batch)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
+    notes: list[Event] = []
+    hungry, reference = Trainer(Hungry, PLAN, CPU, Bus(notes.append)), Trainer(Regression, PLAN, CPU, Bus())
+    for step in range(3):
+        hungry.step(hungry.learner.batch(step), step)
+        reference.step(reference.learner.batch(step), step)
+    assert hungry.micro_batches == 4
+    assert [note.text for note in notes if isinstance(note, Note)][-1] == "out of memory: a batch is computed in 4 parts"
+    torch.testing.assert_close(hungry.learner.networks["model"].weight, reference.learner.networks["model"].weight)
+
+
+class Faulty(Regression):
+    """Not finite at steps 13 and 14, whatever one does: too few in a row to go back for."""
+
+    def loss(self, batch: Batch) -> Loss:
+        loss = super().loss(batch)
+        bad = any(torch.equal(batch["x"], self.batch(step)["x"]) for step in (13, 14))
+        return Loss(loss.mean * (float("nan") if bad else 1.0))
+
+
+def test_a_step_that_is_not_finite_is_skipped(run: Run) -> None:
+    trainer = finish(Faulty, run)
+    assert (trainer.at.step, trainer.at.skipped, trainer.at.rollbacks) == (40, 2, 0)
+    assert trainer.at.best < 0.1
+
+
+class Explosive(Regression):
+    """Not finite from the step 25 on, unless the learning rate was halved twice."""
+
+    def loss(self, batch: Batch) -> Loss:
+        loss = super().loss(batch)
+        late = any(torch.equal(batch["x"], self.batch(step)["x"]) for step in range(25, 40))
+        fast = self.optimizers["model"].param_groups[0]["lr"] > 0.025 * 1.001
+        return Loss(loss.mean * (float("inf") if late and fast else 1.0))
+
+
+def test_it_goes_back_to_the_last_good_checkpoint_at_half_the_learning_rate(run: Run) -> None:
+    plan = dataclasses.replace(PLAN, cooldown=0.0, checkpoint_seconds=1e-9)  # resume points at every step
+    trainer = finish(Explosive, run, plan)
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    back = [(line["to"], line["lr_scale"]) for line in lines if line["event"] == "rolled_back"]
+    assert back == [(20, 0.5), (20, 0.25)]
+    assert trainer.at.step == 40
+
+
+class Hopeless(Regression):
+    def loss(self, batch: Batch) -> Loss:
+        return Loss(super().loss(batch).mean * float("nan"))
+
+
+def test_it_stops_with_a_line_when_nothing_helps(run: Run) -> None:
+    with pytest.raises(AigcError, match=r"not finite at step 2 even at a learning rate 8 times smaller; try a smaller --lr"):
+        finish(Hopeless, run)
+    lines = run.metrics.read_text().splitlines()
+    assert sum("rolled_back" in line for line in lines) == ROLLBACKS_BEFORE_STOP
+
+
+class Worsening(Regression):
+    looks = 0
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        self.looks += 1
+        return {"error": abs(self.looks - 3.0)}
+
+
+def test_the_best_checkpoint_is_kept_and_linked_and_patience_ends_the_run(run: Run) -> None:
+    plan = dataclasses.replace(PLAN, steps=400, patience=4)
+    trainer = Trainer(Worsening, plan, CPU, Bus(), run)
+    assert trainer.train(Interrupts()) == "stopped"
+    assert (trainer.at.best_step, trainer.at.step) == (30, 70)
+    assert run.model.readlink() == Path("checkpoints/step-000030/model")
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000030", "step-000070"]
+
+
+@pytest.mark.parametrize("moment", range(1, 60, 3))
+def test_a_crash_at_any_step_of_a_write_leaves_whole_checkpoints(
+    run: Run, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every rename, fsync, link and write of the run's bookkeeping is a chance to die; afterwards the run resumes."""
+    import os
+
+    left = moment
+
+    def mortal(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: object, **keywords: object) -> object:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+            return real(*arguments, **keywords)
+
+        monkeypatch.setattr(os, name, call)
+
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context():
+        for name in ("fsync", "rename", "replace", "symlink", "mkdir", "rmdir", "unlink"):
+            mortal(name)
+        finish(Regression, run)
+        pytest.skip("the run has fewer writes than this")
+    monkeypatch.undo()
+    with run.lock():
+        steps = sorted(int(path.name[5:]) for path in run.checkpoints.glob("step-*"))
+    for step in steps:
+        Trainer(Regression, PLAN, CPU, Bus(), run).resume(step)
+    if run.model.is_symlink():
+        assert (run.model / "config.json").exists()
+    trainer = Trainer(Regression, PLAN, CPU, Bus(), run)
+    if steps:
+        trainer.resume(steps[-1])
+    trainer.train(Interrupts())
+    alone = finish(Regression, create_run(run.path.parent, "test", "alone", {"plan": {}, "data": {}}))
+    assert torch.equal(trainer.learner.networks["model"].weight, alone.learner.networks["model"].weight)
+    assert not list(run.path.rglob(".tmp-*"))
+
+
+def test_losing_standard_error_does_not_stop_the_events() -> None:
+    heard: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise BrokenPipeError
+
+    bus = Bus(broken, heard.append)
+    bus.note("one")
+    bus.note("two")
+    assert len(heard) == 2
+
+
+def test_the_schedule_rises_stays_and_falls_to_nothing() -> None:
+    factors = [warmup_stable_decay(step, 100, 9, 0.5) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9:50] == [1.0] * 41
+    assert cooldown_start(100, 0.5) == 50
+    assert all(a > b > 0 for a, b in zip(factors[50:], factors[51:], strict=False))
+    assert warmup_stable_decay(100, 100, 9, 0.5) == 0
+
+
+def test_the_steps_that_fit_in_a_budget_cost_what_the_budget_is() -> None:
+    costs = Costs(step=0.05, eval_item=0.01, look=0.2, save=0.1)
+    plan = plan_for_seconds(TrainOptions(), costs, 100.0, eval_items=10_000)
+    assert plan.steps is not None and plan.eval_items is not None and plan.eval_every is not None
+    evaluations = -(-plan.steps // plan.eval_every)
+    spent = plan.steps * costs.step + evaluations * (costs.look + costs.save + plan.eval_items * costs.eval_item)
+    assert 95 < spent < 100
+    assert plan.eval_items * evaluations * costs.eval_item < 0.05 * 100
+
+
+def test_an_average_has_the_half_life_it_says() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    average = Average(network, half_life=50)
+    nn.init.ones_(network.weight)
+    for _ in range(50):
+        average.update(step=10**6)
+    assert float(average.weights["weight"]) == pytest.approx(0.5, abs=1e-5)
+    with average.applied():
+        assert float(network.weight) == pytest.approx(0.5, abs=1e-5)
+    assert float(network.weight) == 1.0
+
+
+def test_orthogonalise_keeps_the_singular_vectors_and_levels_the_singular_values() -> None:
+    matrices = torch.randn(3, 48, 32, generator=torch.Generator().manual_seed(0))
+    u, _, vh = torch.linalg.svd(matrices, full_matrices=False)
+    core = u.mT @ orthogonalise(matrices) @ vh.mT
+    levels = core.diagonal(dim1=-2, dim2=-1)
+    assert 0.6 < levels.min() and levels.max() < 1.25
+    assert (core - torch.diag_embed(levels)).abs().max() < 0.02
+    torch.testing.assert_close(orthogonalise(matrices.mT), orthogonalise(matrices).mT)
+
+
+def test_muon_moves_every_direction_alike_and_adamw_is_pytorchs() -> None:
+    torch.manual_seed(0)
+    matrix, vector = nn.Parameter(torch.zeros(16, 8)), nn.Parameter(torch.randn(5))
+    twin = nn.Parameter(vector.detach().clone())
+    ours = MuonAdamW([matrix], [{"params": [vector], "lr": 0.01, "weight_decay": 0.1}], muon_lr=0.1)
+    theirs = torch.optim.AdamW([twin], lr=0.01, betas=(0.9, 0.95), weight_decay=0.1)
+    for _ in range(3):
+        gradient = torch.randn(5)
+        matrix.grad, vector.grad, twin.grad = torch.randn(16, 8) * 1e3, gradient.clone(), gradient.clone()
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(vector, twin)
+    first = nn.Parameter(torch.zeros(16, 8))
+    one = MuonAdamW([first], [], muon_lr=0.1)
+    first.grad = torch.randn(16, 8) * 1e3
+    one.step()
+    singular = torch.linalg.svdvals(first)
+    assert 0.6 * 0.1 * 2**0.5 < singular.min() and singular.max() < 1.25 * 0.1 * 2**0.5  # √(rows/columns) = √2
+
+
+def test_seeds_are_a_function_of_their_keys() -> None:
+    seeds = {derive_seed(0, step, phase) for step in range(100) for phase in range(3)}
+    assert len(seeds) == 300
+    assert derive_seed(0, 1, 2) == derive_seed(0, 1, 2)
