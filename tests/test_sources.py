@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from aigc_cli.data import formats, held_out, hub, sources
+from aigc_cli.data import formats, held_out, hub, pieces, sources
 from aigc_cli.data.formats import SUFFIXES, read_documents, sniff
 from aigc_cli.data.sources import open_source
+from aigc_cli.data.streams import stream
 from aigc_cli.errors import RequestError
 
 
@@ -137,7 +138,7 @@ def test_the_only_column_is_taken_and_text_before_others(tmp_path: Path) -> None
 
 
 def test_a_long_cell_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "PIECE_CHARS", 10)
+    monkeypatch.setattr(pieces, "PIECE_CHARS", 10)
     (tmp_path / "a.tsv").write_text("text\n" + "word " * 20 + "\nshort\n")
     assert len(list(read_documents(tmp_path / "a.tsv", None, "document"))) > 5
     assert _read(tmp_path / "a.tsv") == ["word " * 20, "short"]
@@ -371,8 +372,14 @@ def test_a_hub_data_set_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text('{"text": "one"}\n{"text": null}\n{"text": "two"}\n')
     location = f"hf:{tmp_path / 'set'}"
-    rows = hub.explained(formats.rows_of_text(hub.stream(location, "train"), None, location), location)
-    assert list(rows) == ["one", "", "two"]
+    streamed = stream(sources.Part(location, "hub", split="train"), None, "document")
+    assert list(streamed) == [("one", True), ("", True), ("two", True)]
+    with pytest.raises(RequestError) as caught:
+        list(stream(sources.Part(location, "hub", split="train"), "poem", "document"))
+    assert str(caught.value) == f"{location}: there is no column 'poem'; the columns are 'text'"
+    with pytest.raises(RequestError, match=f"^cannot read {location}: .*") as caught:
+        list(stream(sources.Part(location, "hub", split="dev"), None, "document"))
+    assert "\n" not in str(caught.value)
 
 
 def test_held_out_documents_stay_held_out_when_others_come() -> None:

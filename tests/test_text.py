@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aigc_cli.data import formats, text_build
+from aigc_cli.data import pieces, text_build
 from aigc_cli.data.cache import cache_dir
 from aigc_cli.data.text import (
     TextDataset,
@@ -49,6 +49,10 @@ def _texts(dataset: TextDataset, split: str) -> list[str]:
     return list(documents(getattr(dataset, split), dataset.tokenizer))
 
 
+def _everything(dataset: TextDataset) -> list[str]:
+    return [text for name in ("train", "select", "report") for text in _texts(dataset, name)]
+
+
 def _lines(path: Path, texts: list[str], header: str = "text") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([header, *texts]) + "\n", encoding="utf-8")
@@ -66,7 +70,7 @@ def _cached_files() -> list[Path]:
 def test_every_document_is_in_one_split_exactly(kind: Any, tmp_path: Path) -> None:
     dataset = _prepare(_lines(tmp_path / "a.tsv", POEMS), tokenizer=kind)
     splits = {name: _texts(dataset, name) for name in ("train", "select", "report")}
-    assert sorted(sum(splits.values(), [])) == sorted(map(normalise, POEMS))
+    assert sorted(_everything(dataset)) == sorted(map(normalise, POEMS))
     assert all(splits.values())
     assert splits["train"] == [normalise(poem) for poem in POEMS if normalise(poem) in set(splits["train"])]
     for name, texts in splits.items():
@@ -135,10 +139,10 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path) -> None:
 def test_copies_and_empty_documents_are_told(tmp_path: Path) -> None:
     texts = [*POEMS[:200], *POEMS[:5], POEMS[7].replace("e\u0301", "\u00e9"), "  ", "", "\u3000"]
     dataset = _prepare(_lines(tmp_path / "a.tsv", texts))
-    everything = sum((_texts(dataset, name) for name in ("train", "select", "report")), [])
-    assert sorted(everything) == sorted(map(normalise, POEMS[:200]))
+    assert sorted(_everything(dataset)) == sorted(map(normalise, POEMS[:200]))
     assert "removed 6 exact copies" in dataset.notes
     assert "left out 3 that are empty" in dataset.notes
+    assert dataset.info["dropped"] == {"empty": 3, "copies": 6, "in_validation": 0}
 
 
 def test_given_validation_data_stay_whole_and_their_copies_leave_the_training_data(tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_a_folder_of_splits_trains_on_train_alone(tmp_path: Path) -> None:
 
 
 def test_of_one_document_the_last_tenth_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "PIECE_CHARS", 100)
+    monkeypatch.setattr(pieces, "PIECE_CHARS", 100)
     text = "".join(f"Line {i} of the play, e\u0301tude.\n" for i in range(501))
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     dataset = _prepare(tmp_path / "a.txt", tokenizer="char")
@@ -192,7 +196,21 @@ def test_a_single_held_out_document_is_halved(tmp_path: Path) -> None:
     assert len(_texts(dataset, "train")) == 2
     assert select + report in ("first poem", "other poem", "third poem")
     assert len(select) == len(report) == 5
-    assert "figures on only 1 held-out examples are rough; give more with --val" in dataset.notes
+    assert "figures on only 1 held out are rough; give more with --val" in dataset.notes
+
+
+def test_the_shortest_text_that_can_be_split(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("01234567890123456789012345678901")
+    dataset = _prepare(tmp_path / "a.txt")
+    assert [len(text) for text in _everything(dataset)] == [28, 2, 2]
+    assert dataset.tokenizer.kind == "char"
+
+
+def test_a_path_is_told_without_detours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _lines(tmp_path / "a.tsv", POEMS)
+    (tmp_path / "b").mkdir()
+    monkeypatch.chdir(tmp_path / "b")
+    assert _prepare("../a.tsv").info["location"] == str(tmp_path / "a.tsv")
 
 
 def test_layouts_and_packed_files(tmp_path: Path) -> None:
@@ -225,7 +243,7 @@ def test_a_large_vocabulary_is_stored_in_32_bits(tmp_path: Path) -> None:
     dataset = _prepare(tmp_path / "a.txt", tokenizer="char")
     assert dataset.tokenizer.vocab_size > 1 << 16
     assert dataset.train.tokens.dtype == np.uint32
-    assert "".join(sum((_texts(dataset, name) for name in ("train", "select", "report")), [])) == text
+    assert "".join(_everything(dataset)) == text
 
 
 def test_notes_say_which_tokenizer_and_why(tmp_path: Path) -> None:
@@ -263,7 +281,7 @@ def test_standard_input(data: bytes, options: dict[str, Any], count: int, monkey
     taken = take_stdin(TextRequest("-", **options))
     assert Path(taken.data).read_bytes() == data
     dataset = prepare_text(taken, progress=_silent)
-    assert sum(len(_texts(dataset, name)) for name in ("train", "select", "report")) == count
+    assert len(_everything(dataset)) == count
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
     assert prepare_text(TextRequest("-", **options), progress=_silent).cached
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
@@ -348,11 +366,11 @@ def test_progress_is_told_in_bytes_of_text(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
-    ("a.txt", b"", {}, "{path} is too short: 0 characters of text are left for training"),
-    ("a.txt", b" \n ", {}, "{path} is too short: 0 characters of text are left for training"),
-    ("a.txt", b"0123456789", {}, "{path} is too short: 1 characters of text are left for choosing checkpoints"),
-    ("a.tsv", b"text\n", {}, "{path} is too short: 0 characters of text are left for training"),
-    ("a.tsv", b"", {}, "{path} is too short: 0 characters of text are left for training"),
+    ("a.txt", b"", {}, "{path} holds no text"),
+    ("a.txt", b" \n ", {}, "{path} holds no text"),
+    ("a.txt", b"0123456789", {}, "{path} is too short: choosing checkpoints needs 2 characters at least"),
+    ("a.tsv", b"text\n", {}, "{path} holds no text"),
+    ("a.tsv", b"", {}, "{path} holds no text"),
     ("a.tsv", b"x\ty\n1\t2\n", {"column": "poem"}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
     ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: the byte at offset 6 is not UTF-8; convert the file to UTF-8"),
     ("a.txt.gz", b"?", {}, "{path} is broken and cannot be decompressed: Not a gzipped file (b'?')"),
@@ -395,7 +413,7 @@ def test_all_training_data_are_held_out(tmp_path: Path) -> None:
     path = _lines(tmp_path / "a.tsv", POEMS)
     with pytest.raises(RequestError) as caught:
         _prepare(path, val=str(path))
-    assert str(caught.value) == f"{path} is too short: 0 characters of text are left for training"
+    assert str(caught.value) == f"nothing is left to train on: all of {path} is in the validation data too"
 
 
 @pytest.mark.parametrize(
@@ -403,15 +421,19 @@ def test_all_training_data_are_held_out(tmp_path: Path) -> None:
     [
         (b"", {}, "standard input is empty; pipe the data in, or name a file with --data"),
         (b"x", {"input_format": "docx"}, "--input-format 'docx' is not one of txt, tsv, csv, jsonl, json, parquet, arrow"),
-        (b"text\n\xff", {"input_format": "tsv"}, None),
+        (
+            b"text\n\xff",
+            {"input_format": "tsv"},
+            "standard input, line 2: the byte at offset 5 is not UTF-8; convert the file to UTF-8",
+        ),
         (b"", {"val": "-"}, "--val cannot be standard input; name a file"),
     ],
 )
 def test_wrong_standard_input_leaves_nothing(
-    data: bytes, options: dict[str, Any], message: str | None, monkeypatch: pytest.MonkeyPatch
+    data: bytes, options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
     with pytest.raises(RequestError) as caught:
         _prepare("-", **options)
-    assert str(caught.value) == message or message is None
+    assert str(caught.value) == message
     assert not _cached_files()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aigc_cli.data import formats
+from aigc_cli.data import pieces
 from aigc_cli.data.tokenizer_choice import (
     affordable_vocab,
     choose_tokenizer,
@@ -150,22 +150,22 @@ def test_transformers_reads_the_same_tokenizer(kind: str, tmp_path: Path, monkey
     ids=["lines", "words", "marks"],
 )
 def test_pieces_of_a_long_document_tokenise_as_the_whole(kind: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "PIECE_CHARS", 500)
-    pieces = list(formats.in_pieces(text[i : i + 100] for i in range(0, len(text), 100)))
-    assert len(pieces) > 5
-    assert [ends for _, ends in pieces] == [False] * (len(pieces) - 1) + [True]
-    assert "".join(normalise(piece) for piece, _ in pieces) == normalise(text)
+    monkeypatch.setattr(pieces, "PIECE_CHARS", 500)
+    cut = list(pieces.in_pieces(text[i : i + 100] for i in range(0, len(text), 100)))
+    assert len(cut) > 5
+    assert [ends for _, ends in cut] == [False] * (len(cut) - 1) + [True]
+    assert "".join(normalise(piece) for piece, _ in cut) == normalise(text)
     tokenizer = TOKENIZERS[kind]
-    parts = tokenizer.encode_batch([piece for piece, _ in pieces])
+    parts = tokenizer.encode_batch([piece for piece, _ in cut])
     assert [index for ids in parts for index in ids] == tokenizer.encode(text)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=TEXTS)
 def test_pieces_never_change_the_normal_form(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "PIECE_CHARS", 20)
+    monkeypatch.setattr(pieces, "PIECE_CHARS", 20)
     long = (text + "a春") * 10
-    assert "".join(normalise(piece) for piece, _ in formats.in_pieces([long])) == normalise(long)
+    assert "".join(normalise(piece) for piece, _ in pieces.in_pieces([long])) == normalise(long)
 
 
 def test_han_text_is_read_by_characters() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from aigc_cli.backends.transformer.model import (
     attention,
     attention_reference,
     load_pretrained,
+    rms_norm,
     rotate,
     save_pretrained,
 )
@@ -38,6 +40,15 @@ CONFIG = ModelConfig(
     context=32,
     eot_id=60,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks as small as these are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def make_model(config: ModelConfig, seed: int = 0) -> Transformer:
@@ -244,3 +255,32 @@ def test_gradients_reach_every_weight(tied: bool) -> None:
     cross_entropy(model(ids[:, :-1]), model.head, ids[:, 1:])[0].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+def test_bfloat16_autocast_is_close_to_float32() -> None:
+    """As on a GPU: the products in bfloat16, norms, softmax and loss in float32, gradients in float32."""
+    model = make_model(replace(CONFIG, tied=False))
+    ids = random_ids(2, 16)
+    exact, _ = cross_entropy(model(ids[:, :-1]), model.head, ids[:, 1:])
+    expected = torch.autograd.grad(exact, list(model.parameters()))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = cross_entropy(model(ids[:, :-1]), model.head, ids[:, 1:])
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, atol=0.02, rtol=0)
+    for grad, other in zip(torch.autograd.grad(loss, list(model.parameters())), expected, strict=True):
+        assert grad.dtype == torch.float32
+        assert F.cosine_similarity(grad.flatten(), other.flatten(), dim=0) > 0.99
+
+
+def test_the_norm_s_gradient_is_the_derivative() -> None:
+    x = torch.randn(2, 3, 4, 6, requires_grad=True)
+    for weight in (torch.randn(6, requires_grad=True), torch.randn(4, 6, requires_grad=True)):
+        written = x / (x.square().mean(dim=-1, keepdim=True) + 0.01).sqrt() * weight
+        output = rms_norm(x, weight, 0.01)
+        torch.testing.assert_close(output, written)
+        with torch.no_grad():
+            torch.testing.assert_close(rms_norm(x, weight, 0.01), written)
+        upstream = torch.randn_like(x)
+        torch.testing.assert_close(
+            torch.autograd.grad(output, (x, weight), upstream), torch.autograd.grad(written, (x, weight), upstream)
+        )

@@ -46,7 +46,7 @@ def lookup(key: str) -> Path | None:
 def discard(key: str) -> None:
     """Remove an entry that turned out to be damaged. A process that has it open keeps what it has mapped."""
     folder = cache_dir() / "prepared" / key
-    with _explained(), suppress(FileNotFoundError):
+    with writing(), suppress(FileNotFoundError):
         files.remove_folder(folder)
 
 
@@ -58,7 +58,7 @@ def new_entry(key: str) -> Iterator[Path]:
     inside is taken for a failure to write: what reads other files in the block must explain its own.
     """
     prepared = cache_dir() / "prepared"
-    with _explained():
+    with writing():
         _sweep(prepared)
         with files.new_folder(prepared / key) as folder:
             yield folder
@@ -66,13 +66,13 @@ def new_entry(key: str) -> Iterator[Path]:
 
 def write(path: Path, text: str) -> None:
     """Write a file of the cache whole or not at all."""
-    with _explained():
+    with writing():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, text)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def writing() -> Iterator[None]:
     """Turn a failure to write into one line for the user."""
     try:
         yield

@@ -33,6 +33,11 @@ def lines(path: Path) -> Iterator[str]:
             offset += len(line)
 
 
+def without_end(line: str) -> str:
+    """The line without its line break, \\n or \\r\\n."""
+    return line.removesuffix("\n").removesuffix("\r")
+
+
 def chunks(file: BinaryIO, path: Path) -> Iterator[str]:
     """The text in chunks; a byte order mark at the start is dropped."""
     rest, offset, line = b"", 0, 1
@@ -87,7 +92,7 @@ class _ZstdFile(io.RawIOBase):
                 self._fresh = True
             else:
                 packed = b""
-            packed = packed or self._file.read(1 << 15)
+            packed = packed or self._file.read(1 << 12)  # little, for it may unpack to very much
             if not packed:
                 if self._fresh:
                     return 0

@@ -5,7 +5,7 @@ So an example stays where it is when others are added or the order changes, and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ class Plan:
     splits: npt.NDArray[np.uint8]  # (n,)
     cut_example: int = -1
     cut: tuple[tuple[int, int], ...] = ()  # (where a part ends, its split), in order
+    dropped: dict[str, int] = field(default_factory=dict)  # how many and why: empty, copies, in_validation
     notes: tuple[str, ...] = ()  # for the person
 
     def size(self, split: int, lengths: npt.NDArray[np.int64]) -> int:
@@ -30,10 +31,9 @@ class Plan:
         whole = self.splits == split
         if self.cut:
             whole[self.cut_example] = False
-        begin = [0, *(end for end, _ in self.cut)]
-        return int(lengths[whole].sum()) + sum(
-            end - start for start, (end, of) in zip(begin, self.cut, strict=False) if of == split
-        )
+        starts = [0, *(end for end, _ in self.cut)]
+        parts = (end - start for start, (end, of) in zip(starts, self.cut, strict=False) if of == split)
+        return int(lengths[whole].sum()) + sum(parts)
 
 
 def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], unit: str) -> Plan:
@@ -42,35 +42,53 @@ def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int6
     Examples of length 0 are left out, and all copies but the first. Of a single example the last tenth is
     held out.
     """
-    splits, notes = _distinct(hashes, lengths)
+    plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64))
+    splits, notes = plan.splits, plan.notes
     kept = np.flatnonzero(splits)
+    if len(kept) == 0:
+        return plan
     if len(kept) == 1:
         length = int(lengths[kept[0]])
         start = int(length * 0.9)
         middle = start + (length - start + 1) // 2
         cut = ((start, TRAIN), (middle, SELECT), (length, REPORT))
-        return Plan(splits, int(kept[0]), cut, (*notes, f"held out the last {length - start:,} {unit}"))
-    if len(kept) == 0:
-        return Plan(splits, notes=tuple(notes))
+        notes += (f"held out the last {length - start:,} {unit}",)
+        return replace(plan, cut_example=int(kept[0]), cut=cut, notes=notes)
     splits[kept] = assign(hashes[kept])
     held = np.flatnonzero(splits >= SELECT)
-    notes.append(f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each")
+    notes += (f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each",)
     if len(held) < _FEW:
-        notes.append(f"figures on only {len(held)} held-out examples are rough; give more with --val")
+        notes += (f"figures on only {len(held)} held out are rough; give more with --val",)
     if len(held) > 1:
-        return Plan(splits, notes=tuple(notes))
+        return replace(plan, notes=notes)
     length = int(lengths[held[0]])
-    return Plan(splits, int(held[0]), ((length // 2, SELECT), (length, REPORT)), tuple(notes))
+    halves = ((length // 2, SELECT), (length, REPORT))
+    return replace(plan, cut_example=int(held[0]), cut=halves, notes=notes)
 
 
 def plan_with_val(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], val_hashes: npt.NDArray[np.uint64]) -> Plan:
-    """Train on all that is not in the validation data, whose hashes are `val_hashes` and which stay whole."""
-    splits, notes = _distinct(hashes, lengths)
+    """Train on all that is not in the validation data, whose hashes are `val_hashes` and which stay whole.
+
+    Examples of length 0 are left out, and all copies but the first.
+    """
+    splits = np.where(lengths > 0, TRAIN, DROPPED).astype(np.uint8)
+    kept = np.flatnonzero(splits)
+    copies = np.ones(len(kept), bool)
+    copies[np.unique(hashes[kept], return_index=True)[1]] = False
+    splits[kept[copies]] = DROPPED
     in_both = (splits == TRAIN) & np.isin(hashes, val_hashes)
     splits[in_both] = DROPPED
-    if in_both.any():
-        notes.append(f"removed {int(in_both.sum()):,} from the training data that are also in the validation data")
-    return Plan(splits, notes=tuple(notes))
+    dropped = {
+        "empty": len(splits) - len(kept),
+        "copies": int(copies.sum()),
+        "in_validation": int(in_both.sum()),
+    }
+    notes = {
+        "empty": f"left out {dropped['empty']:,} that are empty",
+        "copies": f"removed {dropped['copies']:,} exact copies",
+        "in_validation": f"removed {dropped['in_validation']:,} from the training data that are also in the validation data",
+    }
+    return Plan(splits, dropped=dropped, notes=tuple(notes[why] for why, count in dropped.items() if count))
 
 
 def assign(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
@@ -96,15 +114,3 @@ def assign(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 def held_out_share(n: int) -> float:
     """The share of n examples to hold out: a tenth, of many examples fewer, down to 5,000 and to 0.5 %."""
     return min(0.10, max(5000 / max(n, 1), 0.005))
-
-
-def _distinct(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """TRAIN for the first of each distinct example, DROPPED for copies and empty ones; and what to say."""
-    splits = np.where(lengths > 0, TRAIN, DROPPED).astype(np.uint8)
-    kept = np.flatnonzero(splits)
-    copies = np.ones(len(kept), bool)
-    copies[np.unique(hashes[kept], return_index=True)[1]] = False
-    splits[kept[copies]] = DROPPED
-    empty, n_copies = len(splits) - len(kept), int(copies.sum())
-    notes = [f"left out {empty:,} that are empty"] if empty else []
-    return splits, notes + ([f"removed {n_copies:,} exact copies"] if n_copies else [])

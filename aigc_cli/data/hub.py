@@ -6,6 +6,7 @@ They are streamed with the `datasets` library: nothing is kept on the disk but t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from aigc_cli.errors import AigcError, RequestError
@@ -33,23 +34,20 @@ def find_splits(location: str) -> tuple[str, list[str]]:
 
     Raises RequestError for a data set or configuration that does not exist, AigcError without a connection.
     """
-    from datasets import get_dataset_split_names
     from huggingface_hub import HfApi
 
     hub = parse(location)
-    with _Explained(location):
+    with explained(location):
         revision = HfApi().dataset_info(hub.name, revision=hub.revision).sha
-        names = get_dataset_split_names(hub.name, hub.config, revision=revision)
+        names = quiet_datasets().get_dataset_split_names(hub.name, hub.config, revision=revision)
     config = f":{hub.config}" if hub.config else ""
     return f"hf:{hub.name}{config}@{revision}", list(names)
 
 
 def stream(location: str, split: str) -> Any:
     """The split as a streaming `datasets.IterableDataset`."""
-    datasets = quiet_datasets()
     hub = parse(location)
-    with _Explained(location):
-        return datasets.load_dataset(hub.name, hub.config, split=split, revision=hub.revision, streaming=True)
+    return quiet_datasets().load_dataset(hub.name, hub.config, split=split, revision=hub.revision, streaming=True)
 
 
 def quiet_datasets() -> Any:
@@ -61,25 +59,15 @@ def quiet_datasets() -> Any:
     return datasets
 
 
-def explained(rows: Iterator[str], location: str) -> Iterator[str]:
-    """The same rows; a failure while streaming becomes one line for the user."""
-    with _Explained(location):
-        yield from rows
-
-
-class _Explained:
-    """A context that turns the many exceptions of a download into one line for the user."""
-
-    def __init__(self, location: str) -> None:
-        self.location = location
-
-    def __enter__(self) -> None:
-        quiet_datasets()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if error is None or not isinstance(error, Exception) or isinstance(error, AigcError):
-            return
+@contextmanager
+def explained(location: str) -> Iterator[None]:
+    """Turn the many exceptions of a download into one line for the user."""
+    try:
+        yield
+    except AigcError:
+        raise
+    except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         # For wrong names the libraries raise subclasses of ValueError and FileNotFoundError.
-        kind_of = RequestError if isinstance(error, ValueError | FileNotFoundError) else AigcError
-        raise kind_of(f"cannot read {self.location}: {reason}") from error
+        kind = RequestError if isinstance(error, ValueError | FileNotFoundError) else AigcError
+        raise kind(f"cannot read {location}: {reason}") from error

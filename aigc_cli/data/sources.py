@@ -88,13 +88,13 @@ def open_source(src: str, *, suffixes: Collection[str], demos: Collection[str]) 
         from aigc_cli.data.hub import find_splits
 
         location, names = find_splits(src)
-        return Source(location, _by_split({name: Part(location, "hub", split=name) for name in names}))
+        return Source(location, _sort_splits(location, names))
     if src.startswith("demo:"):
         if src.removeprefix("demo:") not in demos:
             known = ", ".join(f"demo:{name}" for name in sorted(demos))
             raise RequestError(f"there is no built-in data set {src!r}; there is {known}")
         return Source(src, {"all": Part(src, "demo")})
-    path = Path(src).expanduser().absolute()
+    path = Path(os.path.normpath(Path(src).expanduser().absolute()))
     if path.is_dir():
         return _open_folder(path, suffixes)
     if not path.exists():
@@ -165,12 +165,14 @@ def _ordered(names: Collection[str]) -> list[str]:
     return [name for name in ("all", "train", "val", "test") if name in names]
 
 
-def _by_split(named: dict[str, Part]) -> dict[str, Part]:
-    """Sort a data set's own splits into ours; a single split of another name is all there is."""
-    parts = {_SPLIT_NAMES[name]: part for name, part in named.items() if name in _SPLIT_NAMES}
-    if not parts and len(named) == 1:
-        return {"all": next(iter(named.values()))}
-    return {name: parts[name] for name in _ordered(parts)}
+def _sort_splits(location: str, names: Sequence[str]) -> dict[str, Part]:
+    """Sort the splits of a hub's data set into ours; a single split of another name is all there is."""
+    parts = {_SPLIT_NAMES[name]: Part(location, "hub", split=name) for name in names if name in _SPLIT_NAMES}
+    if parts:
+        return {name: parts[name] for name in _ordered(parts)}
+    if len(names) == 1:
+        return {"all": Part(location, "hub", split=names[0])}
+    raise RequestError(f"{location} has the splits {', '.join(names)}; none is named train, val or test")
 
 
 def record_files(part: Part) -> list[FileRecord]:
@@ -233,7 +235,7 @@ def differences(records: Sequence[FileRecord]) -> list[str]:
         if (stat.st_size, stat.st_mtime_ns) != (record.size, record.mtime_ns):
             (now,) = record_files(Part(record.path, "files", (path,)))
             if now.digest != record.digest:
-                found.append(f"{path} has changed since this run was trained")
+                found.append(f"{path} has changed")
     return found
 
 
@@ -244,20 +246,22 @@ def spool_stdin(suffix_for: Callable[[bytes], str]) -> Path:
     Raises RequestError when there is nothing to read.
     """
     stream = sys.stdin.buffer
-    head = stream.read(1 << 16)
+    head = stream.read(1 << 18)
     if not head:
         raise RequestError("standard input is empty; pipe the data in, or name a file with --data")
     suffix = suffix_for(head)
     folder = cache.cache_dir() / "stdin"
-    folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.blake2b(digest_size=16)
-    handle, aside = tempfile.mkstemp(prefix=".making-", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            while head:
-                digest.update(head)
-                file.write(head)
-                head = stream.read(1 << 20)
-        return Path(aside).replace(folder / f"{digest.hexdigest()}{suffix}")
-    finally:
-        Path(aside).unlink(missing_ok=True)
+    with cache.writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
+        aside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                while head:
+                    digest.update(head)
+                    file.write(head)
+                    head = stream.read(1 << 20)
+            return aside.replace(folder / f"{digest.hexdigest()}{suffix}")
+        finally:
+            aside.unlink(missing_ok=True)

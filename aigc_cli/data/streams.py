@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data import demo, hub
-from aigc_cli.data.formats import Layout, Piece, documents_in_pieces, read_documents, rows_of_text
+from aigc_cli.data.formats import Layout, read_documents
 from aigc_cli.data.held_out import DROPPED, Plan
+from aigc_cli.data.pieces import Piece, documents_in_pieces
 from aigc_cli.data.sources import Part
+from aigc_cli.data.tables import cells_of, text_column
 from aigc_cli.data.tokenizers import normalise
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
@@ -37,8 +39,14 @@ def _raw(part: Part, column: str | None, layout: Layout) -> Iterator[Piece]:
     if part.kind == "demo":
         documents: Iterable[str] = demo.DEMOS[part.location.removeprefix("demo:")].documents()
     else:
-        documents = hub.explained(rows_of_text(hub.stream(part.location, part.split), column, part.location), part.location)
+        documents = _of_hub(part, column)
     yield from documents_in_pieces(documents)
+
+
+def _of_hub(part: Part, column: str | None) -> Iterator[str]:
+    with hub.explained(part.location):
+        dataset = hub.stream(part.location, part.split)
+        yield from cells_of(dataset, text_column(dataset, column, part.location), part.location)
 
 
 @dataclass(frozen=True)

@@ -71,10 +71,11 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
     spooled = take_stdin(request)
     try:
         return _prepare(spooled, progress)
-    except RequestError:
-        if spooled is not request:
-            Path(spooled.data).unlink(missing_ok=True)
-        raise
+    except RequestError as error:
+        if spooled is request:
+            raise
+        Path(spooled.data).unlink(missing_ok=True)
+        raise RequestError(str(error).replace(spooled.data, "standard input")) from error
 
 
 def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
@@ -188,16 +189,17 @@ def encode_documents(
         scanned = scan(stream(part, column, layout), progress)
         plan = Plan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
         if plan.size(REPORT, scanned.chars) < 2:
-            raise RequestError(f"{part.location} is too short: there is no text to evaluate on")
+            raise RequestError(f"{part.location} holds no text")
         with cache.new_entry(key) as folder:
             pieces = routed(stream(part, column, layout), plan)
             encode_to({REPORT: folder / "report"}, pieces, tokenizer, scanned.n_bytes, progress)
             refuse_changed(records)
         sources.remember_files(part, records)
-    except RequestError:
-        if spooled:
-            path.unlink(missing_ok=True)
-        raise
+    except RequestError as error:
+        if not spooled:
+            raise
+        path.unlink(missing_ok=True)
+        raise RequestError(str(error).replace(src, "standard input")) from error
     arrays = _load_documents(key, tokenizer)
     if arrays is None:
         raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")

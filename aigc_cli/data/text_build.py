@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from aigc_cli.data import cache, sources
 from aigc_cli.data.encoding import encode_to, load_arrays
+from aigc_cli.data.formats import Layout
 from aigc_cli.data.held_out import DROPPED, REPORT, SELECT, TRAIN, Plan, plan_with_slice, plan_with_val
 from aigc_cli.data.sources import FileRecord, Part
-from aigc_cli.data.streams import Progress, routed, scan, stream
+from aigc_cli.data.streams import Progress, Scan, routed, scan, stream
 from aigc_cli.data.text_source import TextRequest
 from aigc_cli.data.tokenizer_choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
@@ -38,45 +40,51 @@ def build_entry(
 ) -> None:
     """Prepare the source and put it into the cache."""
     column, layout = request.column, request.layout
-    scanned = scan(stream(train, column, layout), progress)
+    scanned = _scan(train, column, layout, progress)
+    n_bytes = scanned.n_bytes
     if val is None:
         plan = plan_with_slice(scanned.hashes, scanned.chars, "characters")
-        reads = [(train, plan, tuple(SPLITS))]
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
-        n_bytes = scanned.n_bytes
+        reads = [(train, plan)]
     else:
-        scanned_val = scan(stream(val, column, layout), progress)
+        scanned_val = _scan(val, column, layout, progress)
+        n_bytes += scanned_val.n_bytes
         filled = scanned_val.chars > 0
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
         val_plan = Plan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
-        reads = [(train, plan, (TRAIN,)), (val, val_plan, (SELECT,))]
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
-        n_bytes = scanned.n_bytes + scanned_val.n_bytes
+        reads = [(train, plan), (val, val_plan)]
+        if sizes[TRAIN] == 0:
+            raise RequestError(f"nothing is left to train on: all of {train.location} is in the validation data too")
     for split, size in sizes.items():
         if size < 2:
-            where = train.location if val is None or split == TRAIN else val.location
-            raise RequestError(f"{where} is too short: {size} characters of text are left for {_PURPOSE[split]}")
+            where = val.location if val and split == SELECT else train.location
+            raise RequestError(f"{where} is too short: {_PURPOSE[split]} needs 2 characters at least")
 
     with cache.new_entry(key) as folder:
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
-        for part, part_plan, splits in reads:
-            pieces = routed(stream(part, column, layout), part_plan)
-            encode_to({split: folder / SPLITS[split] for split in splits}, pieces, tokenizer, n_bytes, progress)
+        pieces = chain.from_iterable(routed(stream(part, column, layout), its) for part, its in reads)
+        encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, n_bytes, progress)
         facts = {
             "arrays": [SPLITS[split] for split in sizes],
-            "notes": [
-                f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})",
-                *plan.notes,
-            ],
+            "notes": [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})", *plan.notes],
             "info": {
+                "dropped": plan.dropped,
                 "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
                 "splits": {SPLITS[s]: _counts(folder / SPLITS[s], tokenizer.vocab_size) for s in sizes},
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         refuse_changed(records)
+
+
+def _scan(part: Part, column: str | None, layout: Layout, progress: Progress) -> Scan:
+    scanned = scan(stream(part, column, layout), progress)
+    if not scanned.chars.any():
+        raise RequestError(f"{part.location} holds no text")
+    return scanned
 
 
 _PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "the reported figures"}

@@ -38,6 +38,8 @@ def choose_tokenizer(sample: Sequence[str], n_bytes: int, vocab_limit: int) -> t
         return fit_bpe(sample, vocab_size), reason
     char, bpe = fit_char(sample), fit_bpe(sample, min(1024, vocab_size))
     of_char, of_bpe = (estimate_bits_per_char(tokenizer, sample) for tokenizer in (char, bpe))
+    if not math.isfinite(of_char + of_bpe):
+        return char, "the text is too short to compare tokenizers on"
     chosen = bpe if of_bpe < of_char else char
     return (
         chosen,

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/sampling_speed.py --nanogpt PATH [--run RUN/model] [--threads 1] [--repeats 5]
 
-PATH is a checkout of nanoGPT or its model.py. Without `--run`, the weights are random: four layers of width 128 with
-four heads, as in nanoGPT's configuration for a CPU. Hugging Face samples the very same weights, nanoGPT a network of
-its own of the same shape. The three take turns in one process, and none may stop before its last token.
+PATH is a checkout of nanoGPT or its model.py. Without `--run`, the weights are random: four layers of width 128
+with four heads, as in nanoGPT's configuration for a CPU. Hugging Face samples the very same weights, nanoGPT a
+network of its own of the same shape. The three take turns in one process; none may stop before its last token.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 
@@ -14,8 +16,10 @@ class KVCache:
 
     def __init__(self, *, n_layers: int, batch: int, n_kv_heads: int, width: int, head_dim: int, like: Tensor) -> None:
         """`like` gives the device and the data type."""
-        self.keys = like.new_zeros(n_layers, batch, n_kv_heads, width, head_dim)
-        self.values = like.new_zeros(n_layers, batch, n_kv_heads, width, head_dim)
+        shape = (batch, n_kv_heads, width, head_dim)
+        self.keys = [like.new_zeros(shape) for _ in range(n_layers)]
+        self.values = [like.new_zeros(shape) for _ in range(n_layers)]
+        self.weights: dict[int, tuple[Tensor, Tensor]] = {}
         self.width = width
         self.column = 0  # where the next token goes
         self.filled = 0  # how many columns hold a token
@@ -26,25 +30,30 @@ class KVCache:
         The T tokens must fit before the end of the ring. Every layer of a step writes to the same columns;
         `advance` moves on.
         """
-        stop = self.column + keys.shape[2]
-        self.keys[layer, :, :, self.column : stop] = keys
-        self.values[layer, :, :, self.column : stop] = values
-        filled = max(self.filled, stop)
-        return self.keys[layer, :, :, :filled], self.values[layer, :, :, :filled]
+        n_tokens = keys.shape[2]
+        self.keys[layer].narrow(2, self.column, n_tokens).copy_(keys)
+        self.values[layer].narrow(2, self.column, n_tokens).copy_(values)
+        filled = max(self.filled, self.column + n_tokens)
+        return self.keys[layer].narrow(2, 0, filled), self.values[layer].narrow(2, 0, filled)
 
     def advance(self, n_tokens: int) -> None:
         """Counts `n_tokens` columns as filled, once all layers have written them."""
         self.filled = max(self.filled, self.column + n_tokens)
         self.column = (self.column + n_tokens) % self.width
 
+    def once(self, layer: int, joined: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """A layer's joined weights, made once: as long as the cache is good, the weights are the same."""
+        if layer not in self.weights:
+            self.weights[layer] = joined()
+        return self.weights[layer]
+
     def select(self, rows: Tensor) -> None:
         """Makes row i what row `rows[i]` was: drops rows, or repeats one for several samples of a prompt."""
-        self.keys = self.keys.index_select(1, rows)
-        self.values = self.values.index_select(1, rows)
+        self.keys = [keys.index_select(0, rows) for keys in self.keys]
+        self.values = [values.index_select(0, rows) for values in self.values]
 
     def replace(self, rows: Tensor, columns: Tensor, other: KVCache) -> None:
         """Writes the filled columns of `other` into these columns of these rows, both in order."""
-        place = (slice(None), rows[:, None], slice(None), columns[None, :])
-        # Indices on both sides of a slice put their own dimensions first: (rows, columns, layers, heads, D).
-        self.keys[place] = other.keys[:, :, :, : other.filled].permute(1, 3, 0, 2, 4)
-        self.values[place] = other.values[:, :, :, : other.filled].permute(1, 3, 0, 2, 4)
+        for mine, theirs in zip(self.keys + self.values, other.keys + other.values, strict=True):
+            # Indices on both sides of a slice put their dimensions first: (rows, columns, heads, D).
+            mine[rows[:, None], :, columns] = theirs.narrow(2, 0, other.filled).transpose(1, 2)

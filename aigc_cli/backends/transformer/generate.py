@@ -74,7 +74,7 @@ def generate(
     `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
     `on_bytes(index, piece)` is given the bytes of each sample's `content` as soon as they are certain.
 
-    Raises `AigcError` when the model's logits are not finite.
+    The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
     """
     ahead = batch_size * LOOKAHEAD if batch_size > 1 else 1
     limit = 4 * model.config.context if options.max_tokens is None else options.max_tokens
