@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from contextlib import suppress
 from typing import Annotated
@@ -14,6 +15,7 @@ from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands import runs, sample, train
 from aigc_cli.commands.flags import add_verb
 from aigc_cli.errors import AigcError
+from aigc_cli.options import did_you_mean
 
 EXIT_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
@@ -29,11 +31,10 @@ def build() -> typer.Typer:
 
     @app.callback()
     def top(
-        version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
-    ) -> None:
-        if version:
-            typer.echo(f"aigc {__version__}")
-            raise typer.Exit
+        version: Annotated[
+            bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+        ] = False,
+    ) -> None: ...
 
     add_verb(app, "train", "Train a model on your data.", train.run)
     add_verb(app, "sample", "Draw samples from a trained model.", sample.run)
@@ -42,13 +43,19 @@ def build() -> typer.Typer:
     return app
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"aigc {__version__}")
+        raise typer.Exit
+
+
 def main() -> None:
     """The script `aigc`. Never shows a traceback, except with --debug."""
     try:
         code = build()(standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        code = _fail(error.format_message(), error.exit_code)
+        code = _fail(_with_one_suggestion(error.format_message()), error.exit_code)
     except typer.Abort:
         code = _fail("interrupted", 130)
     except AigcError as error:
@@ -65,9 +72,19 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _with_one_suggestion(message: str) -> str:
+    """A misspelt flag gets the likeliest of the flags that the parser thinks possible."""
+    match = re.fullmatch(r"No such option: (\S+) \(Possible options: (.+)\)", message)
+    if match is None:
+        return message
+    return f"No such option: {match[1]}{did_you_mean(match[1], match[2].split(', '))}"
+
+
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     if error is not None and "--debug" in sys.argv:
         raise error
+    if not message:  # help was printed instead
+        return code
     with suppress(OSError):  # nobody is listening any more; the exit code still tells
         print(f"aigc: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -136,6 +136,16 @@ def test_cached_logits_are_the_uncached_ones(model: Transformer, lengths: list[i
             decoder.step(ids)
 
 
+@pytest.mark.parametrize("context", [1, 2, 3, 7])
+def test_small_contexts_are_sampled_as_defined(model: Transformer, context: int) -> None:
+    small = Transformer(replace(CONFIG, context=context)).eval()
+    small.load_state_dict(model.state_dict())
+    prompts = [[1], [2, 3, 4, 5, 6], [7, 8], []]
+    options = SamplingOptions(max_tokens=25)
+    for one in sample(small, [Job(i, prompt) for i, prompt in enumerate(prompts)], options):
+        assert one.ids == reference_sample(small, prompts[one.index] or [EOT], options, 0, one.index)
+
+
 @pytest.mark.parametrize(
     "options",
     [

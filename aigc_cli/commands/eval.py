@@ -15,7 +15,9 @@ from aigc_cli.backends.registry import backends
 from aigc_cli.engine.run import Run, find_run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
-from aigc_cli.ui.tables import measures_table
+from aigc_cli.ui.tables import BESIDE, measures_table
+
+COLUMNS = ("value", "low", "high", "n")
 
 
 def run(name: str, given: Mapping[str, Given]) -> None:
@@ -36,8 +38,12 @@ def _shown(evaluation: Evaluation, run: Run, as_json: bool) -> str:
         return json.dumps(head | dict(evaluation.measures), ensure_ascii=False)
     if sys.stdout.isatty():
         return measures_table(evaluation.measures, f"{run.path} on {evaluation.data}")
-    columns = ("value", "low", "high", "n")
-    lines = ["\t".join(("metric", *columns))]
+    lines = ["\t".join(("metric", *COLUMNS))]
     for name, measure in evaluation.measures.items():
-        lines.append("\t".join([name, *("" if measure.get(c) is None else f"{measure[c]:.6g}" for c in columns)]))
+        lines.append(_line(name, measure))
+        lines += [_line(f"{name}.{beside}", measure[beside]) for beside in BESIDE if beside in measure]
     return "\n".join(lines)
+
+
+def _line(name: str, measure: Mapping[str, Any]) -> str:
+    return "\t".join([name, *("" if measure.get(c) is None else f"{measure[c]:.6g}" for c in COLUMNS)])

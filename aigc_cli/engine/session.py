@@ -97,7 +97,7 @@ def _start(backend: Trainable[Options], asked: Options, demo: str, bus: Bus, int
     deadline = minutes * 60 + preparing
     precision = resolve_precision(options.precision, device)
     machine = Machine(device, torch.get_num_threads(), measure_flops(device, precision), minutes * 60)
-    plan, reasons = backend.plan(options, data, machine)
+    plan, reasons = backend.plan(data.options, data, machine)
     for reason in reasons:
         bus.note(reason)
     if plan.init_from is not None:
@@ -122,7 +122,7 @@ def _start(backend: Trainable[Options], asked: Options, demo: str, bus: Bus, int
     )
     if data.keep is not None:
         plan = dataclasses.replace(plan, data=str(_keep_input(run, data.keep)))
-        run.update(plan=recorded(plan))
+        run.update(plan=recorded(plan), data=backend.prepare(plan, bus).info)
     trainer.run, trainer.plan = run, plan
     return _go(backend, run, trainer, bus, interrupts)
 

@@ -33,6 +33,7 @@ class Prepared:
     """A data source as arrays, in whatever form the backend likes, with what the run records of it."""
 
     arrays: Any
+    options: Any  # as they read the same data again, whatever becomes of standard input or a name that moves
     info: dict[str, Any]
     notes: Sequence[str]
     stem: str  # names the run

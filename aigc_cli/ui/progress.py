@@ -56,7 +56,15 @@ def next_steps(backend: str, run: Path) -> list[str]:
 
 
 def json_printer(stream: TextIO) -> Subscriber:
+    """A line an event; of a stage's progress at most one a second."""
+    shown = 0.0
+
     def show(event: Event) -> None:
+        nonlocal shown
+        if isinstance(event, Stage):
+            if time.monotonic() - shown < 1:
+                return
+            shown = time.monotonic()
         stream.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
         stream.flush()
 

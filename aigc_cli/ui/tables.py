@@ -12,6 +12,9 @@ from rich.text import Text
 
 from aigc_cli.ui.text import printable
 
+#: What stands beside a value.
+BESIDE = ("floor", "human", "baseline", "xz")
+
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
     """Columns as wide as they need, no lines but the one under the head."""
@@ -30,7 +33,7 @@ def measures_table(measures: Mapping[str, Mapping[str, Any]], title: str) -> str
     for name, measure in measures.items():
         low, high = measure.get("low"), measure.get("high")
         interval = f"{low:.4g} – {high:.4g}" if low is not None and high is not None else ""
-        beside = [f"{k} {_number(v)}" for k, v in measure.items() if k not in ("value", "low", "high", "n")]
+        beside = [f"{key} {_number(measure[key])}" for key in BESIDE if key in measure]
         rows.append([name, _number(measure["value"]), interval, f"{measure.get('n') or ''}", ", ".join(beside)])
     return table(["measure", "value", "95 % interval", "n", ""], rows, title)
 

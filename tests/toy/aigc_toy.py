@@ -43,7 +43,9 @@ class Toy:
                 numbers = torch.tensor([float(x) for x in Path(options.data).read_text().split()])
             except (OSError, ValueError) as error:
                 raise RequestError(f"{options.data}: {error}") from None
-        return Prepared(numbers, {"location": options.data, "fingerprint": repr(numbers.sum().item())}, [], "toy", True)
+        return Prepared(
+            numbers, options, {"location": options.data, "fingerprint": repr(numbers.sum().item())}, [], "toy", True
+        )
 
     def plan(self, options, data, machine):
         import dataclasses

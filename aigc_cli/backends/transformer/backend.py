@@ -14,15 +14,31 @@ import torch
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.transformer.config import Eval, Sample, TextOptions, Train
-from aigc_cli.backends.transformer.evaluate import piece_nats
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.learner import TransformerLearner, corpus_of
+from aigc_cli.backends.transformer.learner import TransformerLearner
+from aigc_cli.backends.transformer.measure import (
+    Opened,
+    above_the_law,
+    baselines,
+    draw,
+    likelihood_measures,
+    likelihood_units,
+    readable,
+)
 from aigc_cli.backends.transformer.model import load_pretrained
-from aigc_cli.backends.transformer.packing import evaluation_pieces
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.sizes import decide, vocab_limit
 from aigc_cli.data.formats import Layout
-from aigc_cli.data.text import TextDataset, TextRequest, TokenArrays, encode_documents, prepare_text
+from aigc_cli.data.text import (
+    TextDataset,
+    TextRequest,
+    TokenArrays,
+    check_unchanged,
+    encode_documents,
+    prepare_text,
+    take_stdin,
+    true_nats,
+)
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.device import derive_seed, resolve_device, set_threads
 from aigc_cli.engine.events import Bus
@@ -30,7 +46,8 @@ from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine, Prepared
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.likelihood import bits_per_char
+from aigc_cli.metrics.copies import TrainingText
+from aigc_cli.metrics.text import sample_measures
 from aigc_cli.options import rebuild
 
 
@@ -40,19 +57,8 @@ class TransformerBackend:
     # Training
 
     def prepare(self, options: Train, bus: Bus) -> Prepared:
-        assert options.data is not None and options.threads is not None
-        data = prepare_text(self._request(options), progress=bus.stage)
-        return Prepared(
-            arrays=data,
-            info=data.info,
-            notes=data.notes,
-            stem=_stem(options.data),
-            cached=data.cached,
-        )
-
-    def _request(self, options: Train) -> TextRequest:
         assert options.data is not None
-        return TextRequest(
+        asked = TextRequest(
             data=options.data,
             val=options.val,
             column=options.column,
@@ -62,12 +68,28 @@ class TransformerBackend:
             vocab_size=options.vocab_size,
             vocab_limit=vocab_limit(options),
         )
+        request = take_stdin(asked)
+        data = prepare_text(request, progress=bus.stage)
+        settled = dataclasses.replace(options, vocab_limit=request.vocab_limit)
+        if request is not asked:
+            settled = dataclasses.replace(
+                settled, lines=request.layout == "lines", paragraphs=request.layout == "paragraphs", input_format=None
+            )
+        return Prepared(
+            arrays=data,
+            options=settled,
+            info=data.info,
+            notes=data.notes,
+            stem="stdin" if request is not asked else _stem(options.data),
+            cached=data.cached,
+            keep=Path(request.data) if request is not asked else None,
+        )
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[Train, list[str]]:
         text: TextDataset = data.arrays
         lengths = np.diff(text.train.offsets) + 1
         plan, reasons = decide(
-            dataclasses.replace(options, vocab_limit=vocab_limit(options)),
+            options,
             flops=machine.flops * machine.seconds,
             vocab_size=text.tokenizer.vocab_size,
             predictions=int(lengths.sum()),
@@ -85,10 +107,8 @@ class TransformerBackend:
     # Sampling
 
     def sample(self, run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
-        device = resolve_device(options.device)
-        set_threads(None)
-        model = load_pretrained(run.model).to(device)
-        tokenizer, start = Tokenizer.load(run.model), Start.load(run.model)
+        opened = _open(run, options.device)
+        tokenizer = opened.tokenizer
         seed = options.seed
         if seed is None:
             seed = derive_seed(np.random.SeedSequence().entropy) % 2**32
@@ -98,10 +118,10 @@ class TransformerBackend:
         def jobs() -> Iterator[Job]:
             for number, prompt in enumerate(_prompts(options.prompt)):
                 prompts.append(prompt)
-                yield Job(number * options.n, start.prompt_ids(tokenizer, prompt), options.n)
+                yield Job(number * options.n, opened.start.prompt_ids(tokenizer, prompt), options.n)
 
         samples = generate(
-            model,
+            opened.model,
             jobs(),
             options=SamplingOptions(
                 temperature=options.temperature,
@@ -116,7 +136,7 @@ class TransformerBackend:
             seed=seed,
             decode_bytes=tokenizer.decode_bytes,
             batch_size=options.batch_size,
-            device=device,
+            device=opened.device,
         )
         for made in samples:
             prompt = prompts[made.index // options.n] or ""
@@ -133,41 +153,66 @@ class TransformerBackend:
     # Measuring
 
     def evaluate(self, run: Run, options: Eval, bus: Bus) -> Evaluation:
-        device = resolve_device(options.device)
-        set_threads(None)
-        model = load_pretrained(run.model).to(device)
-        tokenizer = Tokenizer.load(run.model)
-        arrays, data, notes = self._held_out(run, options, tokenizer, bus)
-        corpus = corpus_of(arrays, tokenizer.eot_id)
-        pieces = evaluation_pieces(corpus, model.config.context)
-        costs = piece_nats(
-            model,
-            corpus,
-            pieces,
-            batch_size=options.batch_size,
-            device=device,
-            progress=lambda done, total: bus.stage("evaluating", done, total),
-        )
-        nats = np.bincount(pieces.document, costs, minlength=len(arrays.chars))
-        measures = {"bits_per_char": bits_per_char(nats, arrays.chars, seed=options.seed).to_json()}
-        return Evaluation(data, measures, notes)
+        opened = _open(run, options.device)
+        tokenizer, seed = opened.tokenizer, options.seed
+        data = self._data_of(run, bus)
+        arrays, name, notes = self._report(run, options, data, tokenizer, bus)
+        units = likelihood_units(opened, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
+        measures = likelihood_measures(units, seed)
+        train, select, report = (readable(split, tokenizer) for split in (data.train, data.select, arrays))
+        if len(train) < data.train.n_docs:
+            notes.append(f"baselines and copies look at {len(train):,} of {data.train.n_docs:,} training documents")
+        bus.stage("fitting the baselines", 0, None)
+        beside = baselines(train, select, report, opened.model.config.context, seed)
+        true = [true_nats(_source(run, options), text) for text in report] if units.over == "documents" else [None]
+        if None not in true:
+            beside["floor"], measures["bits_per_char_above_floor"] = above_the_law(units, [t or 0.0 for t in true], seed)
+        measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
+        if options.n:
+            bus.stage("sampling", 0, None)
+            samples = draw(opened, options.n, seed, options.batch_size)
+            measures |= sample_measures(samples, report, TrainingText(train), seed=seed)
+        return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
-    def _held_out(self, run: Run, options: Eval, tokenizer: Tokenizer, bus: Bus) -> tuple[TokenArrays, str, list[str]]:
+    def _data_of(self, run: Run, bus: Bus) -> TextDataset:
+        """The data that the run was trained on, which must be as they were."""
+        if changed := check_unchanged(run.record["data"]):
+            raise RequestError(f"{changed[0]}; its held-out half and its baselines can't be had any more")
+        data: TextDataset = self.prepare(rebuild(Train, run.record["plan"]), bus).arrays
+        return data
+
+    def _report(
+        self, run: Run, options: Eval, data: TextDataset, tokenizer: Tokenizer, bus: Bus
+    ) -> tuple[TokenArrays, str, list[str]]:
         """What to measure on: --data, or the half of the held-out slice that chose nothing."""
-        if options.data is not None:
-            arrays = encode_documents(
-                options.data,
-                tokenizer,
-                column=options.column or run.record["plan"].get("column"),
-                layout=_layout(options),
-                input_format=options.input_format,
-                split=options.split,
-                progress=bus.stage,
-            )
-            return arrays, options.data, []
-        data = self.prepare(rebuild(Train, run.record["plan"]), bus).arrays
-        notes = ["measured on the --val data that also chose the checkpoint"] if data.explicit_val else []
-        return data.report, "held-out", notes
+        if options.data is None:
+            notes = ["measured on the --val data, which also chose the checkpoint"] if data.explicit_val else []
+            return data.report, "held-out", notes
+        arrays = encode_documents(
+            options.data,
+            tokenizer,
+            column=options.column or (None if ".txt" in Path(options.data).suffixes else run.record["plan"]["column"]),
+            layout=_layout(options),
+            input_format=options.input_format,
+            split=options.split,
+            progress=bus.stage,
+        )
+        return arrays, options.data, []
+
+
+def _source(run: Run, options: Eval) -> str:
+    return str(options.data or run.record["data"]["location"])
+
+
+def _open(run: Run, wanted: str) -> Opened:
+    """The run's model on a device."""
+    device = resolve_device(wanted)
+    set_threads(None)
+    try:
+        tokenizer = Tokenizer.load(run.model)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"run {run.path}: its tokenizer cannot be read: {error}") from error
+    return Opened(load_pretrained(run.model).to(device), tokenizer, Start.load(run.model), device)
 
 
 def _layout(options: TextOptions) -> Layout:

@@ -87,6 +87,8 @@ class Sample(SampleOptions):
 
 @dataclass(frozen=True)
 class Eval(TextOptions, EvalOptions):
+    n: int = option(100, min=0, short="-n")
+    """Samples to compare with human text; 0 for none."""
     split: Literal["train", "val", "test"] = option("test", panel=TEXT)
     """Which part of a data set that comes in splits."""
     batch_size: int = option(32, min=1, panel=EXPERT)

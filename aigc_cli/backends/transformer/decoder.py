@@ -92,7 +92,7 @@ class Decoder:
             self._restart(ids)
             return
         column = self.cache.column
-        self.tokens[:, column] = ids
+        self.tokens.select(1, column).copy_(ids)
         mask = positions = None
         if self.bias is not None:
             self.bias[..., column] = 0

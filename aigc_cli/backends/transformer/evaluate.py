@@ -38,3 +38,10 @@ def piece_nats(
                 nats[piece] = costs_of_row[end - pieces.length[piece] : end].sum()
         progress(min(at + batch_size, len(rows)), len(rows))
     return nats
+
+
+def scored_tokens(corpus: Corpus, pieces: Pieces, piece: int) -> NDArray[np.integer]:
+    """The tokens that a piece's scored predictions predict, but for the end of the document."""
+    start = int(corpus.offsets[pieces.document[piece]] + pieces.begin[piece])
+    stop = int(corpus.offsets[pieces.document[piece] + 1])
+    return corpus.tokens[start + int(pieces.context_only[piece]) : min(start + int(pieces.length[piece]), stop)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aigc_cli.backends.transformer.cache import KVCache
+from aigc_cli.backends.transformer.operations import attention, causal_bias, rms_norm, rotary_tables, rotate
 from aigc_cli.errors import RequestError
-
-# On a CPU, storing the scores is faster than the kernel that does not, as long as they are not many.
-LONGEST_STORED = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,104 +119,6 @@ class ModelConfig:
             raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
 
 
-def attention_reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Attention as it is defined: softmax(QKᵀ/√d_k)V (Vaswani et al. 2017, eq. 1).
-
-    q (…, T, d_k), k (…, S, d_k), v (…, S, d_v), mask (…, T, S) true where a query may look.
-    Returns (…, T, d_v). `attention` computes the same, faster.
-    """
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-    return scores.masked_fill(~mask, -math.inf).softmax(dim=-1) @ v
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Attention of q (B, H, T, D) to k and v (B, H_kv, S, D), H being a multiple of H_kv.
-
-    `bias` (B or 1, 1, T, S) is added to the scores: 0 where a query may look and -∞ where not, for each query
-    0 at least once. None is causal for T = S, and everything for T = 1. Returns (B, H, T, D).
-    """
-    batch, n_heads, length, head_dim = q.shape
-    n_kv_heads, n_keys = k.shape[1:3]
-    if q.device.type != "cpu" or length > LONGEST_STORED:
-        grouped = n_heads != n_kv_heads
-        mask = None if bias is None else bias.to(q.dtype)
-        causal = bias is None and length > 1
-        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=grouped)
-    if bias is None and length > 1:
-        bias = causal_bias(length, 0, q.device)
-    # The query heads that share a key head are rows of one product.
-    rows = (q * head_dim**-0.5).reshape(batch * n_kv_heads, -1, head_dim)
-    scores = torch.bmm(rows, k.flatten(0, 1).transpose(1, 2))
-    if bias is not None:
-        scores = (scores.view(batch, n_heads, length, n_keys) + bias).view(scores.shape)
-    weights = scores.softmax(dim=-1)
-    return torch.bmm(weights.to(v.dtype), v.flatten(0, 1)).view(q.shape)
-
-
-def causal_bias(length: int, past: int, device: torch.device) -> Tensor:
-    """The bias (1, 1, T, past + T) by which T tokens see what is past and themselves, nothing later."""
-    bias = torch.full((1, 1, length, past + length), -math.inf, device=device)
-    return bias.triu_(past + 1)
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / rms(x) · weight over the last dimension, in float32 inside (Zhang & Sennrich 2019, eq. 4).
-
-    x (…, D), weight (D) or (…, D). Returns x's shape and type.
-    """
-    if x.device.type == "cpu" and torch.is_grad_enabled():
-        apply: Callable[..., Tensor] = _RMSNorm.apply
-        return apply(x.float(), weight, eps).to(x.dtype)
-    unit: Tensor = F.rms_norm(x.float(), weight.shape[-1:], eps=eps)
-    return (unit * weight).to(x.dtype)
-
-
-class _RMSNorm(torch.autograd.Function):
-    """The same with its gradient written out, which on a CPU takes a third of the time of torch's."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit = x * scale
-        ctx.save_for_backward(unit, scale, weight)
-        return unit * weight
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        unit, scale, weight = ctx.saved_tensors
-        grad_weight = (grads[0] * unit).sum_to_size(weight.shape)
-        grad_unit = grads[0] * weight
-        along = (grad_unit * unit).mean(dim=-1, keepdim=True)
-        return torch.addcmul(grad_unit, unit, along, value=-1).mul_(scale), grad_weight, None
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return rms_norm(x, self.weight, self.eps)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary positions (Su et al. 2021, eq. 34): turns each pair (x_i, x_{i+D/2}) by its position times θ_i.
-
-    x (B, T, H, D); cos and sin (B or 1, T, 1, D) as `rotary_tables` gives them. Returns x's shape and type.
-    """
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin).to(x.dtype)
-
-
-def rotary_tables(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """The cosines and the sines (context, D) of each position's angles, the first half of the sines negative."""
-    frequencies = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angles = torch.arange(context, dtype=torch.float32)[:, None] * frequencies
-    cos, sin = angles.cos(), angles.sin()
-    return torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
-
-
 @dataclass(frozen=True, slots=True)
 class Place:
     """What all layers share of one forward pass: the tokens' positions, and where they may look."""
@@ -235,12 +134,13 @@ class Attention(nn.Module):
         super().__init__()
         self.layer = layer
         self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
+        self.eps = config.norm_eps
         self.q_proj = nn.Linear(config.d_model, config.n_heads * config.head_dim, bias=False)
         self.k_proj = nn.Linear(config.d_model, config.n_kv_heads * config.head_dim, bias=False)
         self.v_proj = nn.Linear(config.d_model, config.n_kv_heads * config.head_dim, bias=False)
         self.o_proj = nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=False)
-        self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
-        self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
+        self.q_norm = nn.RMSNorm(config.head_dim, config.norm_eps)
+        self.k_norm = nn.RMSNorm(config.head_dim, config.norm_eps)
 
     def joined(self) -> tuple[Tensor, Tensor]:
         """The matrices of query, key and value as one, and the norms' weights (H + H_kv, D) as one.
@@ -257,7 +157,7 @@ class Attention(nn.Module):
         matrix, norms = self.joined() if cache is None else cache.once(self.layer, self.joined)
         qkv = F.linear(x, matrix).view(batch, length, -1, self.head_dim)
         qk, v = qkv.split_with_sizes([self.n_heads + self.n_kv_heads, self.n_kv_heads], dim=2)
-        qk = rotate(rms_norm(qk, norms, self.q_norm.eps), place.cos, place.sin)
+        qk = rotate(rms_norm(qk, norms, self.eps), place.cos, place.sin)
         q, k = qk.transpose(1, 2).split_with_sizes([self.n_heads, self.n_kv_heads], dim=1)
         v = v.transpose(1, 2)
         if cache is not None:
@@ -283,15 +183,18 @@ class MLP(nn.Module):
 class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(config.d_model, config.norm_eps)
+        self.input_layernorm = nn.RMSNorm(config.d_model, config.norm_eps)
         self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = RMSNorm(config.d_model, config.norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.d_model, config.norm_eps)
         self.mlp = MLP(config)
+        self.eps = config.norm_eps
         self.dropout = config.dropout
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
-        x = x + self.dropped(self.self_attn(self.input_layernorm(x), place))
-        return x + self.dropped(self.mlp(self.post_attention_layernorm(x)))
+        h = rms_norm(x, self.input_layernorm.weight, self.eps)
+        x = x + self.dropped(self.self_attn(h, place))
+        h = rms_norm(x, self.post_attention_layernorm.weight, self.eps)
+        return x + self.dropped(self.mlp(h))
 
     def dropped(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout) if self.training else x
@@ -304,15 +207,15 @@ class Layers(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList([Block(config, layer) for layer in range(config.n_layers)])
-        self.norm = RMSNorm(config.d_model, config.norm_eps)
+        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.eps = config.norm_eps
         self.dropout = config.dropout
 
     def forward(self, ids: Tensor, place: Place) -> Tensor:
         x = F.dropout(F.embedding(ids, self.embed_tokens.weight), self.dropout, self.training)
         for block in self.layers:
             x = block(x, place)
-        hidden: Tensor = self.norm(x)
-        return hidden
+        return rms_norm(x, self.norm.weight, self.eps)
 
 
 class Transformer(nn.Module):
@@ -371,7 +274,7 @@ class Transformer(nn.Module):
         length = ids.shape[1]
         past = 0 if cache is None else cache.filled
         if positions is None:
-            cos, sin = (table[None, past : past + length, None] for table in (self.cos, self.sin))
+            cos, sin = (table.narrow(0, past, length).unsqueeze(1) for table in (self.cos, self.sin))
         else:
             cos, sin = (F.embedding(positions, table).unsqueeze(2) for table in (self.cos, self.sin))
         if mask is None and past and length > 1:

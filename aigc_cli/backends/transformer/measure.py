@@ -1,0 +1,123 @@
+"""`aigc eval transformer`: what held-out text costs, beside baselines, and how the samples compare with human text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aigc_cli.backends.transformer.evaluate import piece_nats, scored_tokens
+from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.model import Transformer
+from aigc_cli.backends.transformer.packing import Corpus, Pieces, evaluation_pieces
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.data.text import TokenArrays
+from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.metrics.bootstrap import Measure, ratio_of_sums
+from aigc_cli.metrics.compression import xz_baseline
+from aigc_cli.metrics.likelihood import bits_per_byte, bits_per_char, perplexity
+from aigc_cli.metrics.ngram import ngram_baseline
+
+#: Under this many documents an interval over documents says little, and the units are windows of one context instead.
+FEW_DOCUMENTS = 30
+#: Characters of training text that the baselines and the copies look at, at most.
+MAX_TEXT = 64_000_000
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's model, ready to be asked."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+    start: Start
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Units:
+    """What an interval is taken over, an entry each: the cost in nats, and the length in characters, bytes and tokens."""
+
+    nats: NDArray[np.float64]
+    chars: NDArray[np.int64]
+    bytes: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    over: str
+
+
+def likelihood_units(opened: Opened, arrays: TokenArrays, batch_size: int, progress: Callable[[int, int], None]) -> Units:
+    """The cost of every document of the whole split, its end included; long ones in strides with at least half a context."""
+    corpus = Corpus(arrays.tokens, arrays.offsets, opened.tokenizer.eot_id)
+    pieces = evaluation_pieces(corpus, opened.model.config.context)
+    nats = piece_nats(opened.model, corpus, pieces, batch_size=batch_size, device=opened.device, progress=progress)
+    scored = pieces.length - pieces.context_only
+    if arrays.n_docs >= FEW_DOCUMENTS:
+
+        def by_document(values: NDArray[np.number]) -> NDArray[np.float64]:
+            return np.bincount(pieces.document, values, minlength=arrays.n_docs).astype(np.float64)
+
+        return Units(by_document(nats), arrays.chars, arrays.bytes, by_document(scored).astype(np.int64), "documents")
+    texts = [_text_of(piece, pieces, corpus, opened.tokenizer) for piece in range(len(pieces))]
+    # A character that two windows share counts where its first byte is.
+    chars = np.array([sum(byte & 0xC0 != 0x80 for byte in text) for text in texts])
+    return Units(nats, chars, np.array([len(text) for text in texts]), scored, "windows")
+
+
+def _text_of(piece: int, pieces: Pieces, corpus: Corpus, tokenizer: Tokenizer) -> bytes:
+    ids = scored_tokens(corpus, pieces, piece)
+    return tokenizer.decode_bytes(ids.tolist())
+
+
+def likelihood_measures(units: Units, seed: int) -> dict[str, Measure]:
+    over = {"over": units.over}
+    return {
+        "bits_per_char": bits_per_char(units.nats, units.chars, seed=seed).beside(**over),
+        "bits_per_byte": bits_per_byte(units.nats, units.bytes, seed=seed).beside(**over),
+        "perplexity": perplexity(units.nats, units.tokens, seed=seed).beside(**over),
+    }
+
+
+def above_the_law(units: Units, true_nats: Sequence[float], seed: int) -> tuple[Measure, Measure]:
+    """For data whose law is known: what the law itself costs in bits per character, and how much more the model does, document
+    by document (the estimated divergence KL(law ‖ model); no model can be below 0 but by chance)."""
+    true = np.asarray(true_nats)
+    floor = bits_per_char(true, units.chars, seed=seed)
+    return floor, ratio_of_sums((units.nats - true) / math.log(2), units.chars, unit="bits/char", seed=seed)
+
+
+def baselines(
+    train: Sequence[str], select: Sequence[str], report: Sequence[str], context: int, seed: int
+) -> dict[str, Measure]:
+    """What simple means make of the same text: the best order of an n-gram model, and xz."""
+    unit_chars = None if len(report) >= FEW_DOCUMENTS else context
+    ngram = ngram_baseline(train, select, report, unit_chars=unit_chars, seed=seed)
+    return {"baseline": ngram, "xz": xz_baseline(train, report)}
+
+
+def readable(arrays: TokenArrays, tokenizer: Tokenizer, max_chars: int = MAX_TEXT) -> list[str]:
+    """The texts of a split, or evenly spread ones of about `max_chars` in all."""
+    every = -(-int(arrays.chars.sum()) // max_chars)
+    chosen = np.arange(0, arrays.n_docs, max(every, 1))
+    starts, ends = arrays.offsets[chosen], arrays.offsets[chosen + 1]
+    ends = np.minimum(ends, starts + max_chars)
+    parts = (arrays.tokens[a:b].tolist() for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
+    return [tokenizer.decode(part) for part in parts]
+
+
+def draw(opened: Opened, n: int, seed: int, batch_size: int) -> list[str]:
+    """`n` samples as `aigc sample` makes them without a prompt."""
+    samples = generate(
+        opened.model,
+        [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)],
+        options=SamplingOptions(),
+        eot_id=opened.tokenizer.eot_id,
+        seed=seed,
+        decode_bytes=opened.tokenizer.decode_bytes,
+        batch_size=batch_size,
+        device=opened.device,
+    )
+    return [sample.content.decode("utf-8", "replace") for sample in samples]
