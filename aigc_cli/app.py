@@ -14,10 +14,8 @@ from aigc_cli import __version__
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands import runs, sample, train
 from aigc_cli.commands.flags import add_verb
-from aigc_cli.errors import AigcError
+from aigc_cli.errors import AigcError, PipeClosed
 from aigc_cli.options import did_you_mean
-
-EXIT_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 def build() -> typer.Typer:
@@ -58,12 +56,12 @@ def main() -> None:
         code = _fail(_with_one_suggestion(error.format_message()), error.exit_code)
     except typer.Abort:
         code = _fail("interrupted", 130)
-    except AigcError as error:
-        code = _fail(str(error), error.exit_code, error)
-    except BrokenPipeError:
+    except (PipeClosed, BrokenPipeError):
         # Python would complain while it flushes at exit; what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = EXIT_PIPE
+        code = PipeClosed.exit_code
+    except AigcError as error:
+        code = _fail(str(error), error.exit_code, error)
     except KeyboardInterrupt:
         code = _fail("interrupted", 130)
     except Exception as error:

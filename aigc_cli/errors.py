@@ -15,6 +15,15 @@ class RequestError(AigcError):
     exit_code = 2
 
 
+class PipeClosed(AigcError):
+    """The reader of standard output went away: nothing is said, and the exit code is what a shell reports of SIGPIPE."""
+
+    exit_code = 141
+
+    def __init__(self) -> None:
+        super().__init__("")
+
+
 class Interrupted(AigcError):
     """A signal ended it; exit code 130 for SIGINT, 143 for SIGTERM."""
 

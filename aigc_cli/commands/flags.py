@@ -10,7 +10,7 @@ import typer
 
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.settings import OUTPUT
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import PipeClosed, RequestError
 from aigc_cli.options import EXPERT, MAIN, MORE, Given, OptionField, fields_of, gather
 
 Run = Callable[[Mapping[str, Given]], None]
@@ -21,7 +21,10 @@ def command(options: type, run: Run, name: str, help: str) -> Callable[..., None
     environment, file and default can be told apart from it."""
 
     def call(**flags: Any) -> None:
-        run(gather(options, flags))
+        try:
+            run(gather(options, flags))
+        except BrokenPipeError:
+            raise PipeClosed from None
 
     parameters = [
         inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(field))

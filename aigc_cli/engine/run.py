@@ -132,6 +132,8 @@ def create_run(runs_dir: Path, backend: str, name: str, record: dict[str, Any]) 
 
 
 def open_run(path: Path) -> Run:
+    if not (path / "run.json").exists():
+        raise RequestError(f"{path} is not a run (it has no run.json); 'aigc runs' lists them")
     try:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
         run = Run(path, record)

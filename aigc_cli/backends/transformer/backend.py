@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
@@ -135,8 +136,9 @@ class TransformerBackend:
             eot_id=tokenizer.eot_id,
             seed=seed,
             decode_bytes=tokenizer.decode_bytes,
-            batch_size=options.batch_size,
+            batch_size=options.batch_size if piece is None else 1,
             device=opened.device,
+            on_bytes=None if piece is None else _whole_characters(piece),
         )
         for made in samples:
             prompt = prompts[made.index // options.n] or ""
@@ -202,6 +204,19 @@ class TransformerBackend:
 
 def _source(run: Run, options: Eval) -> str:
     return str(options.data or run.record["data"]["location"])
+
+
+def _whole_characters(piece: Callable[[str], None]) -> Callable[[int, bytes], None]:
+    """Hands on the bytes of one sample after the other as text, never half a character."""
+    decoders: dict[int, codecs.IncrementalDecoder] = {}
+
+    def take(index: int, content: bytes) -> None:
+        if index not in decoders:
+            decoders.clear()
+            decoders[index] = codecs.getincrementaldecoder("utf-8")("replace")
+        piece(decoders[index].decode(content))
+
+    return take
 
 
 def _open(run: Run, wanted: str) -> Opened:

@@ -1,0 +1,272 @@
+"""The command line as its users meet it: help, errors, exit codes, pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import AIGC, Shell
+
+TINY = ["--d-model", "32", "--n-layers", "1", "--context", "32", "--batch-size", "4", "--eval-items", "8"]
+
+
+@pytest.fixture(scope="module")
+def trained(module_shell: Shell) -> Shell:
+    """A shell in whose directory a small model was trained."""
+    module_shell.ok("train", "transformer", "--steps", "30", *TINY, "--run", "verse", "-q")
+    return module_shell
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "transformer", "--help"], ["runs"], ["--version"]])
+def test_what_answers_at_once_imports_nothing_heavy(shell: Shell, arguments: list[str]) -> None:
+    code = (
+        "import sys; from aigc_cli.app import main\n"
+        f"sys.argv = ['aigc', *{arguments!r}]\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'numpy', 'datasets', 'tokenizers', 'transformers', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=shell.env, cwd=shell.cwd, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None:
+    text = " ".join(shell.ok("train", "transformer", "--help", COLUMNS="200").replace("│", " ").split())
+    for part in ("--minutes", "--context", "(tokens, at least 8)", "[default: (at most 10)]", "What most people need", "Model"):
+        assert part in text
+    assert text.index("--data") < text.index("--n-layers") < text.index("--checkpoint-seconds")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["trian", "transformer"], "No such command 'trian'. Did you mean 'train'?"),
+        (["train", "transfromer"], "No such command 'transfromer'. Did you mean 'transformer'?"),
+        (["train", "transformer", "--setps", "3"], "No such option: --setps; did you mean '--steps'?"),
+        (["train", "transformer", "--steps", "0"], "--steps must be at least 1, not 0"),
+        (["train", "transformer", "--tokenizer", "chr"], "--tokenizer must be one of auto, char, bpe, byte, not 'chr'; did you mean 'char'?"),
+        (["train", "transformer", "--run", "a/b"], "--run 'a/b' is not a name: use letters, digits, '.', '_', '+' and '-'"),
+        (["train", "transformer", "--resume"], "no transformer run to resume in runs; name one with --run, or start one without --resume"),
+        (["train", "transformer", "--device", "cuda:7"], "--device cuda:7: PyTorch sees 0 CUDA devices here; use --device auto"),
+        (["train", "transformer", "--device", "abacus"], "--device must be auto, cpu, cuda, cuda:N or mps, not 'abacus'"),
+        (["train", "transformer", "--lines", "--paragraphs"], "--lines and --paragraphs exclude one another"),
+        (["sample", "transformer"], "no transformer run in runs; train one with: aigc train transformer"),
+        (["eval", "transformer", "--run", "nope"], "no run 'nope' in runs/transformer; 'aigc runs' lists them"),
+        (["sample", "transformer", "--run", "./nope"], "nope is not a run (it has no run.json); 'aigc runs' lists them"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_one_line_and_exit_2(shell: Shell, arguments: list[str], line: str) -> None:
+    done = shell(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == f"aigc: {line}"
+    assert not (shell.cwd / "runs").exists()
+
+
+BAD_DATA = {
+    "empty.txt": b"",
+    "blank.txt": b"\n \n\n",
+    "short.txt": b"ab",
+    "latin1.txt": "ein schöner Tag\n".encode("latin-1") * 30,
+    "broken.txt.gz": b"\x1f\x8b\x08\x00not really",
+    "columns.tsv": b"a\tb\nx\ty\n",
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA)
+def test_bad_data_are_one_line_and_exit_2_and_nothing_is_written(shell: Shell, tmp_path: Path, name: str) -> None:
+    cache = tmp_path / "own-cache"
+    (shell.cwd / name).write_bytes(BAD_DATA[name])
+    done = shell("train", "transformer", "--data", name, "--steps", "2", AIGC_CACHE_DIR=str(cache))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("aigc: ")
+    assert name in done.stderr.splitlines()[-1]
+    assert not (shell.cwd / "runs").exists()
+    assert not list(cache.rglob("tokenizer.json"))
+
+
+def test_debug_shows_the_traceback(shell: Shell) -> None:
+    done = shell("sample", "transformer", "--debug")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_train_prints_the_run_and_json_prints_one_object(shell: Shell, poems: Path) -> None:
+    done = shell("train", "transformer", "--data", poems.name, "--steps", "4", *TINY)
+    assert (done.returncode, done.stdout) == (0, "runs/transformer/poems-1\n")
+    done = shell("train", "transformer", "--data", poems.name, "--steps", "4", *TINY, "--json")
+    result = json.loads(done.stdout)
+    assert result["run"] == "runs/transformer/poems-2"
+    assert (result["version"], result["status"], result["steps"]) == (1, "finished", 4)
+    assert result["measures"]["bits_per_char"] > 0
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    assert events[-1] == "finished" and {"started", "trained", "evaluated", "saved"} <= set(events)
+    done = shell("train", "transformer", "--data", poems.name, "--steps", "4", *TINY, "--quiet")
+    assert done.stderr == ""
+
+
+def test_flags_come_from_the_environment_and_toml_too(shell: Shell, poems: Path) -> None:
+    (shell.cwd / "settings.toml").write_text(f"data = '{poems}'\nsteps = 50\nd-model = 32\nn_layers = 1\ncontext = 32\n")
+    out = shell.ok("train", "transformer", "--config", "settings.toml", "--json", AIGC_STEPS="3", AIGC_RUNS="elsewhere")
+    assert json.loads(out)["steps"] == 3
+    assert json.loads(out)["run"] == "elsewhere/transformer/poems-1"
+
+
+def test_a_minute_budget_is_kept(shell: Shell) -> None:
+    """Not a test of speed: whatever the machine does in that time, it plans for it. A busy machine may take longer."""
+    out = json.loads(shell.ok("train", "transformer", "--minutes", "0.2", "--json"))
+    plan = json.loads((shell.cwd / out["run"] / "run.json").read_text())["plan"]
+    assert plan["steps"] == out["steps"] > 1
+    assert plan["minutes"] is None
+    assert out["seconds"] < 12
+
+
+def test_samples_are_lines_in_a_pipe_and_exact_in_json(trained: Shell) -> None:
+    lines = trained.ok("sample", "transformer", "-n", "5", "--seed", "1", "-q").splitlines()
+    assert len(lines) == 5
+    records = [
+        json.loads(line) for line in trained.ok("sample", "transformer", "-n", "5", "--seed", "1", "--json", "-q").splitlines()
+    ]
+    assert [record["text"].replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r") for record in records] == lines
+    assert {record["seed"] for record in records} == {1}
+    assert trained("sample", "transformer", "--max-tokens", "3").stderr.startswith("seed ")
+
+
+def test_prompts_are_answered_in_order(trained: Shell) -> None:
+    out = trained.ok(
+        "sample",
+        "transformer",
+        "--prompt",
+        "-",
+        "-n",
+        "2",
+        "--max-tokens",
+        "4",
+        "--json",
+        "-q",
+        input="The moon\nA longer beginning\n\n",
+    )
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["prompt"] for record in records] == ["The moon"] * 2 + ["A longer beginning"] * 2 + [""] * 2
+    assert [record["index"] for record in records] == list(range(6))
+    echoed = trained.ok("sample", "transformer", "--prompt", "O ", "--echo", "--max-tokens", "4", "-q")
+    assert echoed.startswith("O ")
+
+
+def test_streamed_text_is_the_same_text(trained: Shell) -> None:
+    arguments = ["sample", "transformer", "-n", "3", "--seed", "5", "--max-tokens", "40", "-q"]
+    assert trained.ok(*arguments, "--stream") == trained.ok(*arguments)
+
+
+def test_out_writes_a_file_and_never_over_one(trained: Shell) -> None:
+    trained.ok("sample", "transformer", "--out", "s.txt", "--seed", "1", "--max-tokens", "5", "-q")
+    before = (trained.cwd / "s.txt").read_text()
+    refused = trained("sample", "transformer", "--out", "s.txt", "--seed", "2", "--max-tokens", "5", "-q")
+    assert refused.returncode == 2
+    assert refused.stderr == "aigc: --out s.txt exists; add --force to overwrite it, or choose another name\n"
+    assert (trained.cwd / "s.txt").read_text() == before
+    trained.ok("sample", "transformer", "--out", "s.txt", "--seed", "2", "--max-tokens", "5", "-q", "--force")
+
+
+def test_a_closed_pipe_ends_it_silently(trained: Shell) -> None:
+    command = f"{' '.join(AIGC)} sample transformer -n 3000 --max-tokens 50 -q | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=trained.cwd, env=trained.env, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "141"
+    assert done.stderr == ""
+
+
+def test_losing_standard_error_never_stops_training(shell: Shell, poems: Path) -> None:
+    command = f"{' '.join(AIGC)} train transformer --data {poems} --steps 6 {' '.join(TINY)} 2> >(exit)"
+    done = subprocess.run(["bash", "-c", command], cwd=shell.cwd, env=shell.env, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "runs/transformer/poems-1\n")
+
+
+def test_eval_reports_the_law_of_the_demo_as_a_floor(trained: Shell) -> None:
+    result = json.loads(trained.ok("eval", "transformer", "-n", "20", "--json", "-q"))
+    assert result["version"] == 1 and result["data"] == "held-out"
+    cost = result["bits_per_char"]
+    assert cost["low"] < cost["value"] < cost["high"] and cost["n"] > 500
+    assert 0.5 < cost["floor"]["value"] < cost["value"]
+    assert cost["baseline"]["order"] >= 1
+    assert result["novelty_3"]["human"]["n"] == 20
+    table = [line.split("\t") for line in trained.ok("eval", "transformer", "-n", "0", "-q").splitlines()]
+    assert table[0] == ["metric", "value", "low", "high", "n"]
+    assert {row[0]: row[1] for row in table}["bits_per_char"] == f"{cost['value']:.6g}"
+
+
+def test_data_from_standard_input_is_kept_in_the_run(shell: Shell) -> None:
+    lines = "".join(f"line number {i} of a text that came through a pipe\n" for i in range(300))
+    run = shell.cwd / shell.ok("train", "transformer", "--data", "-", "--steps", "6", *TINY, "-q", input=lines).strip()
+    assert run.name == "stdin-1"
+    assert (run / "input.txt").read_text() == lines
+    record = json.loads((run / "run.json").read_text())
+    assert record["data"]["location"] == record["plan"]["data"] == str(run / "input.txt")
+    assert record["data"]["splits"]["train"]["documents"] > 200
+    shell.ok("train", "transformer", "--run", "stdin-1", "--resume", "--steps", "9", "-q")
+    shell.ok("eval", "transformer", "-n", "0", "-q")
+
+
+def test_data_that_changed_are_noticed(shell: Shell, poems: Path) -> None:
+    shell.ok("train", "transformer", "--data", poems, "--steps", "6", *TINY, "--run", "a", "-q")
+    with poems.open("a") as file:
+        file.write("99\tone more\n")
+    resumed = shell("train", "transformer", "--run", "a", "--resume", "--steps", "9", "-q")
+    assert resumed.returncode == 2
+    assert resumed.stderr.startswith("aigc: the data of run runs/transformer/a have changed since it began")
+    evaluated = shell("eval", "transformer", "-n", "0", "-q")
+    assert evaluated.returncode == 2
+    assert f"{poems} has changed since this run was trained" in evaluated.stderr
+
+
+def test_init_from_takes_over_weights(trained: Shell, poems: Path) -> None:
+    done = trained("train", "transformer", "--steps", "5", *TINY, "--init-from", "verse", "--run", "tuned")
+    assert done.returncode == 0, done.stderr
+    assert "13 of 13 weight tensors taken over from runs/transformer/verse" in done.stderr
+    other = trained("train", "transformer", "--steps", "5", *TINY, "--d-model", "64", "--init-from", "verse")
+    assert "2 of 13 weight tensors taken over" in other.stderr  # the norms of queries and keys
+
+
+def test_two_trainers_on_one_run_are_refused(shell: Shell) -> None:
+    import fcntl
+
+    shell.ok("train", "toy", "--steps", "20", "--run", "a", "-q")
+    with (shell.cwd / "runs/toy/a/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = shell("train", "toy", "--run", "a", "--resume", "--steps", "30", "-q")
+    assert refused.returncode == 2
+    assert refused.stderr == "aigc: run runs/toy/a is being trained by another process\n"
+
+
+def test_runs_are_listed_shown_and_found(trained: Shell) -> None:
+    rows = [line.split("\t") for line in trained.ok("runs").splitlines()]
+    assert rows[0] == ["name", "backend", "status", "steps", "best", "data", "created"]
+    assert ["verse", "transformer", "finished", "30"] in [row[:4] for row in rows]
+    listed = json.loads(trained.ok("runs", "list", "--json"))
+    assert {run["name"] for run in listed["runs"]} >= {"verse"}
+    assert trained.ok("runs", "path", "verse") == "runs/transformer/verse\n"
+    assert "reason\ttokenizer: " in trained.ok("runs", "show", "verse")
+    assert json.loads(trained.ok("runs", "show", "verse", "--json"))["plan"]["steps"] == 30
+    wrong = trained("runs", "show", "vers")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "aigc: no run 'vers' in runs; did you mean 'verse'?; 'aigc runs' lists them\n",
+    )
+
+
+def test_control_characters_of_data_never_reach_a_terminal(shell: Shell) -> None:
+    """In a pseudo-terminal, samples of a text full of escape sequences come out as harmless text."""
+    import pty
+
+    (shell.cwd / "evil.txt").write_text("".join(f"\x1b[31mred{i}\x1b[0m\x07\n" for i in range(400)))
+    shell.ok("train", "transformer", "--data", "evil.txt", "--lines", "--steps", "30", *TINY, "-q")
+    parent, child = pty.openpty()
+    process = subprocess.Popen([*AIGC, "sample", "transformer", "-n", "3", "-q"], cwd=shell.cwd, env=shell.env, stdout=child)
+    process.wait()
+    os.close(child)
+    shown = os.read(parent, 1 << 16)
+    assert b"\x1b" not in shown and b"\x07" not in shown
+    assert b"\\x1b" in shown
