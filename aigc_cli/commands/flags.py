@@ -21,10 +21,7 @@ def command(options: type, run: Run, name: str, help: str) -> Callable[..., None
     environment, file and default can be told apart from it."""
 
     def call(**flags: Any) -> None:
-        try:
-            run(gather(options, flags))
-        except BrokenPipeError:
-            raise PipeClosed from None
+        answer(run, gather(options, flags))
 
     parameters = [
         inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(field))
@@ -34,6 +31,13 @@ def command(options: type, run: Run, name: str, help: str) -> Callable[..., None
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     call.__name__, call.__doc__ = name, help
     return call
+
+
+def answer(run: Run, given: Mapping[str, Given]) -> None:
+    try:
+        run(given)
+    except BrokenPipeError:  # the parser would take it for a failure of its own
+        raise PipeClosed from None
 
 
 def _panel_rank(field: OptionField) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from aigc_cli.commands.flags import command
+from aigc_cli.commands.flags import answer, command
 from aigc_cli.engine.run import Run, find_run, list_runs, read_metrics
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.options import Given, build, gather, option
@@ -31,7 +31,7 @@ def add(app: typer.Typer) -> None:
     @group.callback()
     def listing(context: typer.Context) -> None:
         if context.invoked_subcommand is None:
-            show_list(gather(CommandOptions, {}))
+            answer(show_list, gather(CommandOptions, {}))
 
     for name, options, run, help in (
         ("list", CommandOptions, show_list, "Every run, the newest first."),

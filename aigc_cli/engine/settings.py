@@ -56,6 +56,8 @@ class TrainOptions(CommandOptions):
     """bf16 is autocast, where the device is fast at it."""
     compile: bool | None = option(None, panel=MORE, auto="where the run is long enough to earn it back")
     """Compile the networks with torch.compile."""
+    matmul: Literal["auto", "default", "onednn"] = option("auto", panel=EXPERT)
+    """The library of a CPU's float32 matrix products; auto takes oneDNN where it is the faster and as exact."""
     threads: int | None = option(None, min=1, panel=EXPERT, auto="the cores this process may use")
     """CPU threads. A run continues bit for bit only with the same number."""
     deterministic: bool = option(False, panel=EXPERT)

@@ -41,7 +41,7 @@ from aigc_cli.data.text import (
     true_nats,
 )
 from aigc_cli.data.tokenizers import Tokenizer
-from aigc_cli.engine.device import derive_seed, resolve_device, set_threads
+from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
@@ -221,8 +221,7 @@ def _whole_characters(piece: Callable[[str], None]) -> Callable[[int, bytes], No
 
 def _open(run: Run, wanted: str) -> Opened:
     """The run's model on a device."""
-    device = resolve_device(wanted)
-    set_threads(None)
+    device = open_device(wanted)
     try:
         tokenizer = Tokenizer.load(run.model)
     except (OSError, ValueError) as error:
