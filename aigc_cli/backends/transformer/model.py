@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aigc_cli.backends.transformer.cache import KVCache
-from aigc_cli.backends.transformer.operations import attention, causal_bias, rms_norm, rotary_tables, rotate
+from aigc_cli.backends.transformer.operations import attention, causal_bias, dropout, rms_norm, rotary_tables, rotate
 from aigc_cli.errors import RequestError
 
 
@@ -197,7 +197,7 @@ class Block(nn.Module):
         return x + self.dropped(self.mlp(h))
 
     def dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout) if self.training else x
+        return dropout(x, self.dropout) if self.training and self.dropout else x
 
 
 class Layers(nn.Module):
@@ -212,7 +212,9 @@ class Layers(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, ids: Tensor, place: Place) -> Tensor:
-        x = F.dropout(F.embedding(ids, self.embed_tokens.weight), self.dropout, self.training)
+        x = F.embedding(ids, self.embed_tokens.weight)
+        if self.training and self.dropout:
+            x = dropout(x, self.dropout)
         for block in self.layers:
             x = block(x, place)
         return rms_norm(x, self.norm.weight, self.eps)

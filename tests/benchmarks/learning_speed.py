@@ -1,0 +1,81 @@
+"""How fast the Transformer learns, against nanoGPT's CPU configuration on the same split, in one run.
+
+    python tests/benchmarks/learning_speed.py --nanogpt CHECKOUT --input tinyshakespeare/input.txt [--minutes 10 20]
+
+The first nine tenths of the text train and the last tenth is scored, whole, in nats per character, both models by the same code.
+nanoGPT is trained by its own script with the settings its README gives for a CPU (4 layers, 4 heads, width 128, context 64,
+batch 12, 2,000 iterations), which chooses its checkpoint on the last tenth itself. aigc is given an eighth of nanoGPT's time, all of
+it, and each number of `--minutes`; its checkpoints are chosen on the last fiftieth of the training text, which it does not train on.
+Times are of whole processes, from start to exit; the data are prepared once, before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from common import aigc, nanogpt_model, nanogpt_nats, timed
+
+SETTINGS = ["--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=500", "--block_size=64", "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=2000", "--lr_decay_iters=2000", "--dropout=0.0"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nanogpt", type=Path, required=True)
+    parser.add_argument("--input", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, nargs="*", default=[10.0])
+    arguments = parser.parse_args()
+    text = arguments.input.read_text(encoding="utf-8")
+    cut = int(len(text) * 0.9)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        choose = int(len(text) * 0.88)
+        (work / "train.txt").write_text(text[:choose], encoding="utf-8")
+        (work / "choose.txt").write_text(text[choose:cut], encoding="utf-8")
+        (work / "val.txt").write_text(text[cut:], encoding="utf-8")
+        peer = work / "nanogpt"
+        shutil.copytree(arguments.nanogpt, peer)
+        data = peer / "data" / "shakespeare_char"
+        shutil.copy(arguments.input, data / "input.txt")
+        timed([sys.executable, "prepare.py"], data)
+        seconds = timed([sys.executable, "train.py", "config/train_shakespeare_char.py", *SETTINGS], peer)
+        alphabet = {c: i for i, c in enumerate(sorted(set(text)))}
+        network = nanogpt_model(peer, peer / "out-shakespeare-char")
+        nats = nanogpt_nats(network, [[alphabet[c] for c in text[cut:]]], 64, None).sum() / (len(text) - cut - 1)
+        aigc(
+            "train",
+            "transformer",
+            "--data",
+            work / "train.txt",
+            "--val",
+            work / "choose.txt",
+            "--steps",
+            1,
+            "--runs-dir",
+            work / "first",
+        )
+        print(f"nanoGPT    {seconds:7.1f} s   {nats:.4f} nats/char (n = {len(text) - cut - 1:,} characters)", flush=True)
+        for minutes in (seconds / 60 / 8, seconds / 60, *arguments.minutes):
+            runs = work / "runs"
+            made, took = aigc(
+                "train", "transformer", "--data", work / "train.txt", "--val", work / "choose.txt",
+                "--minutes", f"{minutes:.5f}", "--runs-dir", runs,
+            )  # fmt: skip
+            score, _ = aigc(
+                "eval", "transformer", "--data", work / "val.txt", "-n", 0, "--run", made["run"], "--runs-dir", runs
+            )
+            cost = score["bits_per_char"]
+            value, low, high = (cost[key] * math.log(2) for key in ("value", "low", "high"))
+            print(
+                f"aigc       {took:7.1f} s   {value:.4f} nats/char (95 % {low:.4f} to {high:.4f}, n = {cost['n']} {cost['over']}), "
+                f"{made['steps']} steps, budget {minutes * 60:.1f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Bits per character on poems, against nanoGPT's CPU configuration trained on the same text for the same time.
+
+    python tests/benchmarks/poems.py --nanogpt CHECKOUT --poems FOLDER [--minutes 10]
+
+FOLDER has train.tsv, val.tsv and test.tsv with a `text` column. nanoGPT reads the poems as characters, a poem a line, and its
+iterations are set so that its script takes the minutes (timed on 100 of them). Both are scored on the test split: the cost of
+every character and of every end of a poem, over the characters of the poems. Then 50 samples are read for their form: lines
+of 5 or of 7 characters, all equal and even in number, a comma after the first of each two and a full stop after the second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import aigc, nanogpt_model, nanogpt_nats
+
+SHAPE = ["--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=500", "--block_size=64", "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--dropout=0.0"]
+
+
+def texts(file: Path) -> list[str]:
+    head, *rows = file.read_text(encoding="utf-8").splitlines()
+    column = head.split("\t").index("text")
+    return [row.split("\t")[column] for row in rows]
+
+
+def regulated(poem: str) -> bool:
+    """Lines of five or of seven characters, all alike, an even number of them, the first of two ended by ， and the second by 。"""
+    return any(re.fullmatch(rf"(?:[^，。]{{{n}}}，[^，。]{{{n}}}。)+", poem) for n in (5, 7))
+
+
+def peer(checkout: Path, poems: Path, minutes: float, work: Path) -> float:
+    """nanoGPT's bits per character on the test split."""
+    copy = work / "nanogpt"
+    shutil.copytree(checkout, copy)
+    data = copy / "data" / "shakespeare_char"
+    joined = {split: "\n".join(["", *texts(poems / f"{split}.tsv"), ""]) for split in ("train", "val", "test")}
+    alphabet = {c: i for i, c in enumerate(sorted(set("".join(joined.values()))))}
+    for split in ("train", "val"):
+        np.array([alphabet[c] for c in joined[split]], np.uint16).tofile(data / f"{split}.bin")
+    with (data / "meta.pkl").open("wb") as file:
+        pickle.dump({"vocab_size": len(alphabet)}, file)
+
+    def train(iterations: int) -> float:
+        began = time.perf_counter()
+        steps = [f"--max_iters={iterations}", f"--lr_decay_iters={iterations}", f"--eval_interval={max(1, iterations // 10)}"]
+        subprocess.run(
+            [sys.executable, "train.py", "config/train_shakespeare_char.py", *SHAPE, *steps],
+            cwd=copy,
+            check=True,
+            capture_output=True,
+        )
+        return time.perf_counter() - began
+
+    few, more = train(20), train(120)
+    iterations = int((minutes * 60 - few) / ((more - few) / 100))
+    took = train(iterations)
+    network = nanogpt_model(copy, copy / "out-shakespeare-char")
+    nats = nanogpt_nats(network, [[alphabet[c] for c in joined["test"]]], 64, None).sum()
+    chars = sum(map(len, texts(poems / "test.tsv")))
+    print(
+        f"nanoGPT  {took:6.1f} s  {iterations} iterations  {nats / chars / math.log(2):.4f} bits/char (n = {chars:,} characters)",
+        flush=True,
+    )
+    return float(nats / chars / math.log(2))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nanogpt", type=Path, required=True)
+    parser.add_argument("--poems", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        runs = Path(name) / "runs"
+        made, took = aigc(
+            "train", "transformer", "--data", arguments.poems / "train.tsv", "--val", arguments.poems / "val.tsv",
+            "--minutes", arguments.minutes, "--runs-dir", runs,
+        )  # fmt: skip
+        score, _ = aigc(
+            "eval", "transformer", "--data", arguments.poems / "test.tsv", "-n", 0, "--run", made["run"], "--runs-dir", runs
+        )
+        cost = score["bits_per_char"]
+        print(
+            f"aigc     {took:6.1f} s  {made['steps']} steps  {cost['value']:.4f} bits/char (95 % {cost['low']:.4f} to "
+            f"{cost['high']:.4f}, n = {cost['n']} poems); n-grams {cost['baseline']['value']:.4f}, xz {cost['xz']['value']:.4f}",
+            flush=True,
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "aigc_cli.app",
+            "sample",
+            "transformer",
+            "-n",
+            "50",
+            "--seed",
+            "0",
+            "--run",
+            made["run"],
+            "-q",
+        ]
+        samples = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        human = texts(arguments.poems / "test.tsv")
+        print(
+            f"regulated verse: {sum(map(regulated, samples))} of {len(samples)} samples, {sum(map(regulated, human))} of {len(human)} test poems"
+        )
+        print("\n".join(samples), flush=True)
+        theirs = peer(arguments.nanogpt, arguments.poems, arguments.minutes, Path(name))
+        print(f"lower by {1 - cost['value'] / theirs:.1%}")
+
+
+if __name__ == "__main__":
+    main()

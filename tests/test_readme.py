@@ -1,0 +1,67 @@
+"""Every command of the README and every script in examples/ is run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Shell
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    """The lines of the tour's blocks that call aigc."""
+    blocks = re.findall(r"^```\n(.*?)^```", README[README.index("## A tour") :], flags=re.M | re.S)
+    return [line for block in blocks for line in block.splitlines() if "aigc " in line]
+
+
+@pytest.fixture(scope="module")
+def tour(module_shell: Shell) -> Shell:
+    """A directory with the files that the README speaks of, and `aigc` on the path."""
+    cwd = module_shell.cwd
+    rows = [
+        f"{i}\tThe {a} moon went over the {b} hill and {c} came number {i}"
+        for i in range(60)
+        for a, b, c in [("old", "far", "morning"), ("red", "low", "winter")]
+    ]
+    (cwd / "poems.tsv").write_text("\n".join(["title\ttext", *rows]) + "\n")
+    (cwd / "more-poems.tsv").write_text("\n".join(["title\ttext", *rows[:9]]) + "\n")
+    (cwd / "prompts.tsv").write_text("1\tThe old\n2\tThe red\n")
+    (cwd / "book.txt").write_text("The king sat down. The queen stood up, and nobody said a word.\n" * 200)
+    bin = cwd / "bin"
+    bin.mkdir()
+    (bin / "aigc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aigc_cli.app "$@"\n')
+    (bin / "aigc").chmod(0o755)
+    return module_shell
+
+
+def run(tour: Shell, line: str) -> None:
+    if shutil.which("jq") is None:
+        line = re.sub(r"\| jq .*", "", line)
+    env = {**tour.env, "AIGC_STEPS": "5", "PATH": f"{tour.cwd / 'bin'}:{tour.env['PATH']}"}
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tour.cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert done.stdout.strip()
+
+
+def test_the_readme_has_a_tour() -> None:
+    assert len(commands()) >= 12
+    assert "FIGURES" not in README
+
+
+@pytest.mark.slow
+def test_every_command_of_the_tour(tour: Shell) -> None:
+    for line in commands():
+        run(tour, line)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.sh")), ids=lambda path: path.name)
+def test_examples(tour: Shell, script: Path) -> None:
+    run(tour, str(script))
