@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from contextlib import suppress
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from aigc_cli import __version__
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands import runs, sample, train
 from aigc_cli.commands.flags import add_verb
-from aigc_cli.errors import AigcError, PipeClosed
+from aigc_cli.errors import AigcError, Interrupted, PipeClosed
 from aigc_cli.options import did_you_mean
 
 
@@ -49,6 +50,7 @@ def _version(asked: bool) -> None:
 
 def main() -> None:
     """The script `aigc`. Never shows a traceback, except with --debug."""
+    _open_missing_streams()
     try:
         code = build()(standalone_mode=False)
         sys.stdout.flush()
@@ -60,7 +62,7 @@ def main() -> None:
         # Python would complain while it flushes at exit; what is left goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PipeClosed.exit_code
-    except AigcError as error:
+    except (AigcError, Interrupted) as error:
         code = _fail(str(error), error.exit_code, error)
     except KeyboardInterrupt:
         code = _fail("interrupted", 130)
@@ -68,6 +70,14 @@ def main() -> None:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         code = _fail(f"{type(error).__name__}: {reason} (--debug shows the traceback)", 1, error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_missing_streams() -> None:
+    """A stream that was closed before the start (`2>&-`) goes nowhere, and its number is not given to the next open file."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: SIM115, PTH123
 
 
 def _with_one_suggestion(message: str) -> str:
@@ -79,8 +89,8 @@ def _with_one_suggestion(message: str) -> str:
 
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
-    if error is not None and "--debug" in sys.argv:
-        raise error
+    if error is not None and ("--debug" in sys.argv or os.environ.get("AIGC_DEBUG")):
+        traceback.print_exception(error)
     if not message:  # help was printed instead
         return code
     with suppress(OSError):  # nobody is listening any more; the exit code still tells

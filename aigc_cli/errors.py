@@ -24,9 +24,11 @@ class PipeClosed(AigcError):
         super().__init__("")
 
 
-class Interrupted(AigcError):
-    """A signal ended it; exit code 130 for SIGINT, 143 for SIGTERM."""
+class Interrupted(BaseException):
+    """A signal ended it; exit code 130 for SIGINT, 143 for SIGTERM. Like KeyboardInterrupt it is no Exception, so that nothing
+    that handles errors swallows it."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
+        self.signal_number = signal_number
         self.exit_code = 128 + signal_number

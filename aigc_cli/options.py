@@ -111,7 +111,7 @@ class OptionField:
         if value is None:
             return None
         if self.repeated:
-            items = [value] if isinstance(value, str) else list(value)
+            items = list(value) if isinstance(value, list | tuple) else [value]
             if not all(isinstance(item, str) for item in items):
                 raise RequestError(f"{where} must be a list of texts, not {value!r}")
             return tuple(items)
@@ -242,7 +242,7 @@ def read_config(path: Path, fields: Mapping[str, OptionField]) -> dict[str, Any]
         raise RequestError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
         raise RequestError(f"--config {path} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
-    settings = document.get("plan", document) if path.suffix == ".json" else document
+    settings = document.get("plan", document) if isinstance(document, dict) else None
     if not isinstance(settings, dict):
         raise RequestError(f"--config {path} must hold settings by name")
     settings = {key.replace("-", "_"): value for key, value in settings.items()}
@@ -262,6 +262,16 @@ def rebuild(options: type[T], settings: Mapping[str, Any]) -> T:
     """Options from what `recorded` returned, after a detour through JSON."""
     fields = fields_of(options)
     return options(**{name: fields[name].check(value, name) for name, value in settings.items() if name in fields})
+
+
+def absolute(source: str | None) -> str | None:
+    """A path that means the same from anywhere; '-', hf:… and demo:… as they are."""
+    if source is None or source == "-" or source.startswith(("hf:", "demo:")):
+        return source
+    try:
+        return os.path.abspath(Path(source).expanduser())
+    except RuntimeError as error:
+        raise RequestError(f"{source}: {error}") from None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -216,7 +216,10 @@ def test_data_that_changed_are_noticed(shell: Shell, poems: Path) -> None:
         file.write("99\tone more\n")
     resumed = shell("train", "transformer", "--run", "a", "--resume", "--steps", "9", "-q")
     assert resumed.returncode == 2
-    assert resumed.stderr.startswith("aigc: the data of run runs/transformer/a have changed since it began")
+    assert resumed.stderr == (
+        f"aigc: {poems} has changed since this run was trained, so run runs/transformer/a can't go on; "
+        "start a new one, with --init-from a to keep what was learned\n"
+    )
     evaluated = shell("eval", "transformer", "-n", "0", "-q")
     assert evaluated.returncode == 2
     assert f"{poems} has changed since this run was trained" in evaluated.stderr
@@ -270,3 +273,44 @@ def test_control_characters_of_data_never_reach_a_terminal(shell: Shell) -> None
     shown = os.read(parent, 1 << 16)
     assert b"\x1b" not in shown and b"\x07" not in shown
     assert b"\\x1b" in shown
+
+
+def test_eval_measures_other_data(trained: Shell, poems: Path) -> None:
+    result = json.loads(trained.ok("eval", "transformer", "--run", "verse", "--data", poems, "-n", "0", "--json", "-q"))
+    assert (result["data"], result["bits_per_char"]["n"]) == (str(poems), 180)
+
+
+def test_a_run_trained_longer_and_killed_at_once_goes_on_from_before_the_cool_down(shell: Shell) -> None:
+    shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
+    shell.ok("train", "toy", "--steps", "80", "--run", "b", "-q")
+    record = shell.cwd / "runs/toy/a/run.json"
+    known = json.loads(record.read_text())
+    # As a kill right after `--resume --steps 80` leaves it: the new plan, and the cooled-down checkpoint of the old one.
+    record.write_text(json.dumps({**known, "plan": {**known["plan"], "steps": 80}, "status": "running", "continued_from": 20}))
+    done = shell("train", "toy", "--run", "a", "--resume")
+    assert "steps 20 to 80" in done.stderr
+    assert done.returncode == 0
+
+
+def test_closed_standard_streams_are_no_accident(shell: Shell) -> None:
+    command = f"{' '.join(AIGC)} train toy --steps 3 2>&-; echo $?; {' '.join(AIGC)} train toy --steps 3 -q >&-; echo $?"
+    done = subprocess.run(["bash", "-c", command], cwd=shell.cwd, env=shell.env, capture_output=True, text=True)
+    assert done.stdout.split() == ["runs/toy/toy-1", "0", "0"]
+    assert done.stderr == ""
+
+
+def test_a_run_begun_from_another_can_be_repeated_without_it(trained: Shell, poems: Path) -> None:
+    import shutil
+
+    shutil.copytree(trained.cwd / "runs/transformer/verse", trained.cwd / "runs/transformer/origin", symlinks=True)
+    trained.ok(
+        "train", "transformer", "--data", poems, "--steps", "4", *TINY, "--init-from", "origin", "--run", "tuned-2", "-q"
+    )
+    shutil.rmtree(trained.cwd / "runs/transformer/origin")
+    tuned = trained.cwd / "runs/transformer/tuned-2"
+    trained.ok("train", "transformer", "--config", tuned / "run.json", "--run", "tuned-3", "-q")
+    last = "checkpoints/step-000004/model/model.safetensors"
+    assert (tuned / last).read_bytes() == (tuned.parent / "tuned-3" / last).read_bytes()
+    assert (tuned / "model/tokenizer.json").read_bytes() == (
+        trained.cwd / "runs/transformer/verse/model/tokenizer.json"
+    ).read_bytes()

@@ -189,7 +189,6 @@ def test_the_vocabulary_is_the_same_for_the_same_options_and_grows_with_the_budg
     limits = [vocab_limit(Train(data="x", minutes=minutes, device="cpu", threads=2)) for minutes in (0.1, 1, 10, 100, 1000)]
     assert limits == sorted(limits) and limits[0] < limits[-1]
     assert vocab_limit(Train(data="x", device="cpu", threads=2)) == limits[2]
-    assert vocab_limit(Train(device="cpu", threads=2)) == limits[1]
     assert vocab_limit(Train(vocab_limit=1234, device="cpu")) == 1234
 
 

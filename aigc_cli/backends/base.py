@@ -73,7 +73,7 @@ class Evaluation:
 
 
 class Implementation(Trainable[Any], Protocol):
-    """The part of a backend that needs torch: what the engine trains with, and"""
+    """The part of a backend that needs torch: what the engine trains with, and how to sample and to measure."""
 
     def sample(self, run: Run, options: Any, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Sample]:
         """Samples in order. One that comes as text is also handed to `piece`, as it grows, where that is given."""

@@ -46,4 +46,8 @@ def _shown(evaluation: Evaluation, run: Run, as_json: bool) -> str:
 
 
 def _line(name: str, measure: Mapping[str, Any]) -> str:
-    return "\t".join([name, *("" if measure.get(c) is None else f"{measure[c]:.6g}" for c in COLUMNS)])
+    return "\t".join([name, *(_cell(measure.get(column)) for column in COLUMNS)])
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Mapping
@@ -11,10 +12,10 @@ from typing import Any
 
 import typer
 
-from aigc_cli.commands.flags import answer, command
+from aigc_cli.commands.flags import command
 from aigc_cli.engine.run import Run, find_run, list_runs, read_metrics
 from aigc_cli.engine.settings import CommandOptions
-from aigc_cli.options import Given, build, gather, option
+from aigc_cli.options import Given, build, option
 from aigc_cli.ui.tables import table
 from aigc_cli.ui.text import one_line, printable, sparkline
 
@@ -28,17 +29,23 @@ class OneRun(CommandOptions):
 def add(app: typer.Typer) -> None:
     group = typer.Typer(help="List runs, show one, or print its path.", invoke_without_command=True)
 
-    @group.callback()
-    def listing(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            answer(show_list, gather(CommandOptions, {}))
+    everything = command(CommandOptions, show_list, "list", "Every run, the newest first.")
 
-    for name, options, run, help in (
-        ("list", CommandOptions, show_list, "Every run, the newest first."),
-        ("show", OneRun, show_run, "What was asked, what was decided and why, and how it went."),
-        ("path", OneRun, show_path, "The run's directory."),
+    def listing(context: typer.Context, **flags: Any) -> None:
+        if context.invoked_subcommand is None:
+            everything(**flags)
+
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    flags = inspect.signature(everything).parameters.values()
+    listing.__signature__ = inspect.Signature([context, *flags])  # type: ignore[attr-defined]
+    listing.__annotations__ = {"context": typer.Context, **everything.__annotations__}
+    group.callback()(listing)
+    group.command("list")(everything)
+    for name, run, help in (
+        ("show", show_run, "What was asked, what was decided and why, and how it went."),
+        ("path", show_path, "The run's directory."),
     ):
-        group.command(name)(command(options, run, name, help))
+        group.command(name)(command(OneRun, run, name, help))
     app.add_typer(group, name="runs")
 
 

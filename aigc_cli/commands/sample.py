@@ -60,6 +60,10 @@ def _output(options: SampleOptions) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     path = Path(options.out or "")
+    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a named pipe
+        with path.open("wb") as file:
+            yield file
+        return
     if path.exists() and not options.force:
         raise RequestError(f"--out {path} exists; add --force to overwrite it, or choose another name")
     if path.is_dir() or not path.parent.is_dir():
@@ -68,6 +72,6 @@ def _output(options: SampleOptions) -> Iterator[BinaryIO]:
     try:
         with aside.open("wb") as file:
             yield file
-        aside.replace(path)
+        aside.replace(path.resolve())
     finally:
         aside.unlink(missing_ok=True)

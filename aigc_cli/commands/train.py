@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import typer
 
 from aigc_cli.backends.registry import backends
+from aigc_cli.engine.run import open_run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import next_steps, progress
 
@@ -20,6 +21,6 @@ def run(name: str, given: Mapping[str, Given]) -> None:
 
         result = train(backend.load(), backend.options["train"], given, backend.demo, bus)
         if not options.json:
-            for line in next_steps(name, result.run):
+            for line in next_steps(name, open_run(result.run).reference):
                 bus.note(line)
     typer.echo(json.dumps(result.to_json()) if options.json else str(result.run))

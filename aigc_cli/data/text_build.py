@@ -102,6 +102,8 @@ def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
 
 def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
     """The tokenizer asked for, fitted on training text, and why it is this one."""
+    if request.tokenizer_from is not None:
+        return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
     if request.tokenizer == "byte":
         return byte(), "as asked"
     sample = list(_training_sample(request, train, plan, train_bytes))

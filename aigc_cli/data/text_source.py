@@ -27,12 +27,15 @@ class TextRequest:
     tokenizer: TokenizerKind = "auto"
     vocab_size: int | None = None  # for bpe
     vocab_limit: int = 4096  # what `auto` may spend on a BPE vocabulary
+    tokenizer_from: Path | None = None  # a folder with a tokenizer that exists, to be used as it is
 
 
 def check_request(request: TextRequest) -> None:
     """Raise RequestError for options that contradict one another."""
     if request.input_format is not None and request.data != "-":
         raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
+    if request.tokenizer_from is not None and (request.tokenizer != "auto" or request.vocab_size is not None):
+        raise RequestError("--tokenizer and --vocab-size contradict --init-from, whose run's tokenizer is used")
     if request.vocab_size is None:
         return
     if request.tokenizer in ("char", "byte"):

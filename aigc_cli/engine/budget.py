@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,8 +44,6 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
             break
     steady = sorted(durations[2:])  # the first ones allocate and compile; a rare hiccup is not the speed
     step = sum(steady[: max(1, len(steady) * 9 // 10)]) / max(1, len(steady) * 9 // 10)
-    trainer.step(to_device(trainer.learner.batch(0), trainer.device), 0)
-
     few = max(1, min(trainer.learner.eval_items, 64))
     trainer.evaluate(1)
     one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
@@ -56,9 +55,9 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
     return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
 
 
-def _time(work: object) -> float:
+def _time(work: Callable[[], object]) -> float:
     began = time.perf_counter()
-    work()  # type: ignore[operator]
+    work()
     return time.perf_counter() - began
 
 
@@ -86,7 +85,7 @@ def plan_for_seconds(plan: TrainOptions, costs: Costs, seconds: float, eval_item
     look = costs.look + eval_items * costs.eval_item + costs.save
     resume_points = seconds / plan.checkpoint_seconds + 1
     training = seconds - EXIT - evaluations * look - resume_points * costs.save
-    steps = plan.steps or max(1, int(training / costs.step))
+    steps = max(1, int(training / costs.step))
     return decide_reports(plan, steps, evaluations, eval_items)
 
 

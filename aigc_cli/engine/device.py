@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,17 @@ def set_deterministic(deterministic: bool, device: torch.device) -> None:
         torch.use_deterministic_algorithms(True)
 
 
+@contextmanager
+def not_deterministic() -> Iterator[None]:
+    """For looking at what was learned, whose kernels (sampling's) have no deterministic form on a GPU and change no weight."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def resolve_precision(wanted: str, device: torch.device) -> str:
     """float32 on a CPU (bfloat16 has no fast path on most); bfloat16 autocast on a GPU that computes in it."""
     if wanted != "auto":
@@ -155,9 +167,8 @@ def seed_everything(*keys: object) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+    words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def free_memory(device: torch.device) -> None:
@@ -186,6 +197,12 @@ def batches(
             if step + 1 < stop:
                 coming = pool.submit(lambda at: to_device(make(at), device), step + 1)
             yield batch
+
+
+def describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def synchronize(device: torch.device) -> None:

@@ -32,6 +32,7 @@ from aigc_cli.engine.device import (
     batches,
     free_memory,
     is_out_of_memory,
+    not_deterministic,
     resolve_precision,
     seed_everything,
 )
@@ -56,8 +57,10 @@ class Position:
 
     step: int = 0  # steps done
     seconds: float = 0.0  # of training
-    best_step: int = -1
-    best: float = math.inf
+    plan_steps: int = 0  # of the plan that it follows: a run that is trained longer has had another one
+    micro_batches: int = 1
+    best_step: int | None = None
+    best: float | None = None
     stale: int = 0  # evaluations since the best one
     lr_scale: float = 1.0
     rollbacks: int = 0
@@ -83,7 +86,6 @@ class Trainer:
         self.build, self.plan, self.device, self.bus = build, plan, device, bus
         self.run = run
         self.precision = resolve_precision(plan.precision, device)
-        self.micro_batches = 1
         self.learner = build()
         self.peak_lrs = {
             name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in self.learner.optimizers.items()
@@ -94,10 +96,15 @@ class Trainer:
         self._begin()
 
     def _begin(self) -> None:
-        self.at = Position()
+        self.at = Position(plan_steps=self.plan.steps or 0, micro_batches=self._parts())
         self.averages = {
             name: Average(self.learner.networks[name], half_life) for name, half_life in self.learner.averages.items()
         }
+
+    def _parts(self) -> int:
+        """The number of micro-batches that the plan asks for."""
+        batch_size = self.plan.batch_size or 1
+        return -(-batch_size // (self.plan.micro_batch_size or batch_size))
 
     def restart(self) -> None:
         """Back to step 0 and the plan's initial weights; what was compiled stays compiled."""
@@ -136,13 +143,13 @@ class Trainer:
             try:
                 totals = self._backward(phase, batch)
                 break
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except RuntimeError as error:
                 rows = len(next(iter(batch.values())))
-                if not is_out_of_memory(error) or 2 * self.micro_batches > rows:
+                if not is_out_of_memory(error) or 2 * self.at.micro_batches > rows:
                     raise
-                self.micro_batches *= 2
+                self.at.micro_batches *= 2
                 free_memory(self.device)
-                self.bus.note(f"out of memory: a batch is computed in {self.micro_batches} parts", "warning")
+                self.bus.note(f"out of memory: a batch is computed in {self.at.micro_batches} parts", "warning")
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         values = {name: float(value) for name, value in totals.items()}
@@ -158,7 +165,7 @@ class Trainer:
         """Accumulate the gradient of the batch's mean loss, exactly, whatever the number of micro-batches."""
         totals: dict[str, Tensor] = {}
         items = self.learner.count(batch)
-        for part in split(batch, self.micro_batches):
+        for part in split(batch, self.at.micro_batches):
             with autocast(self.device, self.precision):
                 loss = phase.loss(part)
             share = self.learner.count(part) / items
@@ -184,24 +191,29 @@ class Trainer:
         """Evaluation mode, averaged weights, and draws that are the same at every look."""
         self._set_training(False)
         seed_everything(self.plan.seed, "look")
-        with applied(self.averages), torch.no_grad(), autocast(self.device, self.precision):
+        with applied(self.averages), torch.no_grad(), autocast(self.device, self.precision), not_deterministic():
             yield
 
     def evaluate(self, items: int) -> dict[str, float]:
         with self._judged():
             return self.learner.evaluate(items)
 
-    def _evaluate_and_select(self) -> None:
+    def _evaluate_and_select(self) -> bool:
+        """Measure, and note whether it is the best so far. False when the measure is not finite: the weights are bad."""
         assert self.plan.eval_items is not None
         measures = self.evaluate(self.plan.eval_items)
         value = measures[self.learner.objective]
-        better = value < self.at.best
+        if not math.isfinite(value):
+            return False
+        better = self.at.best is None or value < self.at.best
         if better:
             self.at.best, self.at.best_step, self.at.stale = value, self.at.step, 0
         else:
             self.at.stale += 1
         self._log({"event": "evaluated", "step": self.at.step, **measures, "best": better})
         self.bus.emit(Evaluated(self.at.step, measures, self.learner.objective, better))
+        self.preview()
+        return True
 
     def preview(self) -> None:
         with self._judged():
@@ -216,18 +228,18 @@ class Trainer:
     def train(self, interrupts: Interrupts) -> str:
         """From the current position to the end; "finished", or "stopped" when it no longer improved."""
         assert self.run is not None and self.plan.steps is not None
-        with self.run.metrics.open("a", encoding="utf-8") as self._metrics, interrupts.deferred():
+        self.at.plan_steps = self.plan.steps
+        with self.run.metrics.open("a", encoding="utf-8") as self._metrics:
             self._cut_metrics()
             self._clock = time.perf_counter() - self.at.seconds
             self._saved_at = time.perf_counter()
             self._reported = (time.perf_counter(), 0)
-            while self.at.step < self.plan.steps:
-                if self._stretch(interrupts):
-                    return "stopped"
-        return "finished"
+            while self.at.step < self.plan.steps and not self._stopped_improving():
+                self._stretch(interrupts)
+        return "finished" if self.at.step == self.plan.steps else "stopped"
 
-    def _stretch(self, interrupts: Interrupts) -> bool:
-        """Steps up to the end or to a roll-back. True when it has stopped improving before the end."""
+    def _stretch(self, interrupts: Interrupts) -> None:
+        """Steps up to the end, to a roll-back, or to where it has stopped improving."""
         assert self.plan.steps is not None and self.plan.eval_every is not None and self.plan.cooldown is not None
         steps = self.plan.steps
         before_cooldown = cooldown_start(steps, self.plan.cooldown)
@@ -235,23 +247,22 @@ class Trainer:
             report = self.step(batch, self.at.step)
             if self.at.skips >= SKIPS_BEFORE_ROLLBACK:
                 self._roll_back()
-                return False
+                return
             self.at.step += 1
             self.at.seconds = time.perf_counter() - self._clock
             self._report(report, self.learner.count(batch))
             evaluating = self.at.step % self.plan.eval_every == 0 or self.at.step == steps
-            if evaluating:
-                self._evaluate_and_select()
-                self.preview()
+            if evaluating and not self._evaluate_and_select():
+                self._roll_back()
+                return
             if evaluating or self.at.step == before_cooldown:
-                self._checkpoint(planned=True)
+                self._checkpoint(planned=self.at.skips == 0)
             elif interrupts.received is not None or time.perf_counter() - self._saved_at > self.plan.checkpoint_seconds:
                 self._checkpoint(planned=False)
+            if self._stopped_improving():
+                return
             if interrupts.received is not None and self.at.step < steps:
                 raise Interrupted("interrupted", interrupts.received)
-            if evaluating and self._stopped_improving():
-                return self.at.step < steps
-        return False
 
     def _stopped_improving(self) -> bool:
         return self.plan.patience is not None and self.at.stale >= self.plan.patience
@@ -259,7 +270,7 @@ class Trainer:
     def _roll_back(self) -> None:
         assert self.run is not None
         step, scale, rollbacks = self.at.step, self.at.lr_scale, self.at.rollbacks
-        skipped = self.at.skipped
+        skipped, micro_batches = self.at.skipped, self.at.micro_batches
         if rollbacks == ROLLBACKS_BEFORE_STOP:
             raise AigcError(
                 f"the loss is not finite at step {step} even at a learning rate {1 / scale:g} times smaller; "
@@ -270,8 +281,8 @@ class Trainer:
             self.resume(good[-1])
         else:
             self.restart()
-        self.at.lr_scale, self.at.rollbacks, self.at.skipped = scale / 2, rollbacks + 1, skipped
-        self.at.skips = 0
+        self.at.lr_scale, self.at.rollbacks, self.at.skips = scale / 2, rollbacks + 1, 0
+        self.at.skipped, self.at.micro_batches = skipped, micro_batches
         self._log({"event": "rolled_back", "step": step, "to": self.at.step, "lr_scale": self.at.lr_scale})
         self.bus.note(
             f"the loss is not finite at step {step}: back to step {self.at.step} at half the learning rate",
@@ -287,7 +298,7 @@ class Trainer:
         folder = checkpoint_path(self.run, self.at.step)
         save_checkpoint(folder, self.learner, self.averages, asdict(self.at))
         self._saved_at = time.perf_counter()
-        best = self.at.best_step if self.at.best_step >= 0 else self.at.step
+        best = self.at.step if self.at.best_step is None else self.at.best_step
         point_link(self.run.model, f"checkpoints/{checkpoint_path(self.run, best).name}/model")
         self._prune(best)
         self.bus.emit(Saved(self.at.step, display_path(folder)))

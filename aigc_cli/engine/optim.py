@@ -58,7 +58,7 @@ class MuonAdamW(Optimizer):
             }
         ]
         for group in adamw:
-            groups.append({"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0, **group, "kind": "adamw"})
+            groups.append({"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.0, **group, "kind": "adamw", "fused": True})
         super().__init__([group for group in groups if group["params"]], {})
 
     @torch.no_grad()
@@ -105,7 +105,7 @@ class MuonAdamW(Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
-            fused=True,
+            fused=group["fused"],
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import sweep, write_json
 from aigc_cli.options import did_you_mean
 
 FORMAT = 1
-RESUMABLE = ("running", "interrupted", "failed")
+RESUMABLE = ("interrupted", "failed")
 
 
 @dataclass
@@ -37,6 +38,12 @@ class Run:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def reference(self) -> str:
+        """What to write after --run to mean this one, from here."""
+        own_place = self.path.parent.parent == Path("runs")
+        return self.name if own_place else shlex.quote(str(self.path))
 
     @property
     def backend(self) -> str:
@@ -73,7 +80,7 @@ class Run:
         if not (self.model / "config.json").exists():
             raise RequestError(
                 f"run {self.path} has no model yet (its first checkpoint has not been written); "
-                f"go on with: aigc train {self.backend} --run {self.name} --resume"
+                f"go on with: aigc train {self.backend} --run {self.reference} --resume"
             )
         return self.model
 
@@ -83,8 +90,10 @@ class Run:
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise RequestError(f"run {self.path} is being trained by another process") from None
+            except OSError as error:
+                raise AigcError(f"run {self.path} cannot be locked ({error.strerror}); use another --runs-dir") from None
             for folder in (self.path, self.checkpoints, self.samples):
                 sweep(folder)
             yield
@@ -96,8 +105,10 @@ class Run:
         with lock.open("r") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 return True
+            except OSError:
+                return False
         return False
 
 
@@ -109,7 +120,7 @@ def check_name(name: str) -> str:
 
 def free_name(runs_dir: Path, backend: str, stem: str) -> str:
     """`stem-1`, `stem-2`, …: the first that no run has."""
-    stem = re.sub(r"[^\w.+-]+", "-", stem).strip("-.") or "run"
+    stem = re.sub(r"[^\w.+-]+", "-", stem).strip("-.")[:64] or "run"
     taken = {path.name for path in (runs_dir / backend).glob(f"{stem}-*")}
     return next(name for number in range(1, len(taken) + 2) if (name := f"{stem}-{number}") not in taken)
 
@@ -169,7 +180,8 @@ def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumab
     if os.sep in wanted or wanted in (".", ".."):
         run = open_run(Path(wanted))
     else:
-        matches = [path.parent for path in runs_dir.glob(f"{backend or '*'}/{wanted}/run.json")]
+        found = (file.parent for file in runs_dir.glob(f"{backend or '*'}/*/run.json"))
+        matches = [path for path in found if path.name == wanted]
         if not matches:
             known = [run.name for run in list_runs(runs_dir, backend)]
             raise RequestError(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 
 def warmup_stable_decay(step: int, steps: int, warmup: int, cooldown: float) -> float:
-    """The factor on the peak learning rate at `step` (0-based): a linear warm-up over `warmup` steps, flat, then linear to 0
-    over the last `cooldown` share of `steps` (the WSD schedule; Hu et al. 2024, arXiv 2404.06395)."""
+    """The factor on the peak learning rate at `step` (0-based): a linear warm-up over `warmup` steps, flat, then over the last
+    `cooldown` share of `steps` a linear fall that would be 0 at the step after the last (Hu et al. 2024, arXiv 2404.06395)."""
     decay_from = cooldown_start(steps, cooldown)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if step >= decay_from:
-        return (steps - step) / (steps - decay_from + 1)
-    return 1.0
+    rising = (step + 1) / (warmup + 1)
+    falling = (steps - step) / (steps - decay_from + 1)
+    return min(1.0, rising, falling)
 
 
 def cooldown_start(steps: int, cooldown: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from aigc_cli.options import EXPERT, MAIN, MORE, option
+from aigc_cli.options import EXPERT, MORE, option
 
 OUTPUT = "Output"
 
@@ -78,6 +78,3 @@ class TrainOptions(CommandOptions):
     """Stop after this many evaluations without a better one."""
     checkpoint_seconds: float = option(60.0, above=0, panel=EXPERT, unit="seconds")
     """At most this much work is lost when the process is killed."""
-
-
-__all__ = ["EXPERT", "MAIN", "MORE", "OUTPUT", "CommandOptions", "TrainOptions"]

@@ -21,6 +21,8 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h\n")  # the live view hides the cursor
             os._exit(128 + number)
         self.received = number
         if not self._deferred:

@@ -49,6 +49,9 @@ class Trainable(Protocol[Options]):
     def prepare(self, options: Options, bus: Bus) -> Prepared:
         """Open the data source; RequestError where it is not fit."""
 
+    def changed(self, info: dict[str, Any]) -> list[str]:
+        """What differs now from the source that a run recorded as `info`, a line each."""
+
     def plan(self, options: Options, data: Prepared, machine: Machine) -> tuple[Options, list[str]]:
         """The options with everything decided but what follows from the measured speed (steps, evaluations), and
         the reasons for the person."""

@@ -46,15 +46,11 @@ class LiveView:
             case Previewed() if event.text:
                 self.sample = event.text
             case Finished():
-                self._close()
+                self.close()
                 self.console.print(Text(f"{event.status} after {event.steps} steps, {duration(event.seconds)}: {event.run}"))
                 return
         if not isinstance(event, Note):
             self._show()
-
-    def close(self) -> None:
-        """Leave the last state on the screen and give the cursor back."""
-        self._close()
 
     def _show(self) -> None:
         if self.live is None:
@@ -62,7 +58,8 @@ class LiveView:
             self.live.start()
         self.live.update(self._render(), refresh=True)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Leave the last state on the screen and give the cursor back."""
         if self.live is not None:
             self.live.update(self._render(), refresh=True)
             self.live.stop()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from aigc_cli.engine.events import (
@@ -34,24 +34,25 @@ def progress(*, json_lines: bool, quiet: bool) -> Iterator[Bus]:
         yield Bus()
     elif json_lines:
         yield Bus(json_printer(sys.stderr))
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from aigc_cli.ui.live import LiveView
 
         view = LiveView(sys.stderr)
         try:
             yield Bus(view)
         finally:
-            view.close()
+            with suppress(OSError, ValueError):  # the terminal may be gone
+                view.close()
     else:
         yield Bus(PlainLines(sys.stderr))
 
 
-def next_steps(backend: str, run: Path) -> list[str]:
+def next_steps(backend: str, run: str) -> list[str]:
     """What one would type after training."""
     return [
-        f"next: aigc sample {backend} --run {run.name} -n 4",
-        f"      aigc eval {backend} --run {run.name}",
-        f"      aigc runs show {run.name}",
+        f"next: aigc sample {backend} --run {run} -n 4",
+        f"      aigc eval {backend} --run {run}",
+        f"      aigc runs show {run}",
     ]
 
 
@@ -126,6 +127,5 @@ def describe_training(event: Trained) -> str:
     )
 
 
-def describe_measures(measures: object) -> str:
-    assert hasattr(measures, "items")
+def describe_measures(measures: Mapping[str, float]) -> str:
     return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measures.items())

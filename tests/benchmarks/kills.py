@@ -15,7 +15,24 @@ import time
 from pathlib import Path
 
 ARGUMENTS = {
-    "transformer": ["--data", "demo:verse", "--steps", "400", "--d-model", "64", "--n-layers", "2", "--context", "64", "--batch-size", "8", "--eval-items", "32", "--dropout", "0.1"],
+    "transformer": [
+        "--data",
+        "demo:verse",
+        "--steps",
+        "400",
+        "--d-model",
+        "64",
+        "--n-layers",
+        "2",
+        "--context",
+        "64",
+        "--batch-size",
+        "8",
+        "--eval-items",
+        "32",
+        "--dropout",
+        "0.1",
+    ],
 }
 
 

@@ -24,7 +24,9 @@ CHUNK = 1 << 20
 def write(path: Path, size: int) -> None:
     rng = random.Random(0)
     syllables = [
-        a + b for a in ["b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "w", "st", "tr"] for b in ("a", "e", "i", "o", "u", "an", "er", "ing", "ou")
+        a + b
+        for a in ["b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "w", "st", "tr"]
+        for b in ("a", "e", "i", "o", "u", "an", "er", "ing", "ou")
     ]
     words = ["".join(rng.choices(syllables, k=rng.choice((1, 1, 2, 2, 3)))) for _ in range(30_000)]
     weights = [1 / (rank + 2) for rank in range(len(words))]

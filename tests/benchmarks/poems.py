@@ -24,7 +24,18 @@ from pathlib import Path
 import numpy as np
 from common import aigc, nanogpt_model, nanogpt_nats
 
-SHAPE = ["--device=cpu", "--compile=False", "--eval_iters=20", "--log_interval=500", "--block_size=64", "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--dropout=0.0"]
+SHAPE = [
+    "--device=cpu",
+    "--compile=False",
+    "--eval_iters=20",
+    "--log_interval=500",
+    "--block_size=64",
+    "--batch_size=12",
+    "--n_layer=4",
+    "--n_head=4",
+    "--n_embd=128",
+    "--dropout=0.0",
+]
 
 
 def texts(file: Path) -> list[str]:

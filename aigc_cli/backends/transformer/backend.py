@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import dataclasses
+import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ from aigc_cli.data.text import (
     true_nats,
 )
 from aigc_cli.data.tokenizers import Tokenizer
-from aigc_cli.engine.device import derive_seed, open_device
+from aigc_cli.engine.device import open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
@@ -68,10 +69,19 @@ class TransformerBackend:
             tokenizer=options.tokenizer,
             vocab_size=options.vocab_size,
             vocab_limit=vocab_limit(options),
+            tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
         )
         request = take_stdin(asked)
-        data = prepare_text(request, progress=bus.stage)
+        try:
+            data = prepare_text(request, progress=bus.stage)
+        except RequestError as error:
+            if request is asked:
+                raise
+            Path(request.data).unlink(missing_ok=True)
+            raise RequestError(str(error).replace(request.data, "standard input")) from error
         settled = dataclasses.replace(options, vocab_limit=request.vocab_limit)
+        if options.data.startswith("hf:"):  # with the revision that was read
+            settled = dataclasses.replace(settled, data=str(data.info["location"]))
         if request is not asked:
             settled = dataclasses.replace(
                 settled, lines=request.layout == "lines", paragraphs=request.layout == "paragraphs", input_format=None
@@ -85,6 +95,9 @@ class TransformerBackend:
             cached=data.cached,
             keep=Path(request.data) if request is not asked else None,
         )
+
+    def changed(self, info: dict[str, Any]) -> list[str]:
+        return check_unchanged(info)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[Train, list[str]]:
         text: TextDataset = data.arrays
@@ -112,7 +125,7 @@ class TransformerBackend:
         tokenizer = opened.tokenizer
         seed = options.seed
         if seed is None:
-            seed = derive_seed(np.random.SeedSequence().entropy) % 2**32
+            seed = secrets.randbits(32)
             bus.note(f"seed {seed}")
         prompts: list[str | None] = []
 
@@ -121,6 +134,10 @@ class TransformerBackend:
                 prompts.append(prompt)
                 yield Job(number * options.n, opened.start.prompt_ids(tokenizer, prompt), options.n)
 
+        def echoed(index: int) -> str:
+            return (prompts[index // options.n] or "") if options.echo else ""
+
+        streamed = None if piece is None else _Streamed(piece, echoed)
         samples = generate(
             opened.model,
             jobs(),
@@ -136,9 +153,9 @@ class TransformerBackend:
             eot_id=tokenizer.eot_id,
             seed=seed,
             decode_bytes=tokenizer.decode_bytes,
-            batch_size=options.batch_size if piece is None else 1,
+            batch_size=options.batch_size if streamed is None else 1,
             device=opened.device,
-            on_bytes=None if piece is None else _whole_characters(piece),
+            on_bytes=None if streamed is None else streamed.take,
         )
         for made in samples:
             prompt = prompts[made.index // options.n] or ""
@@ -150,73 +167,88 @@ class TransformerBackend:
                 "index": made.index,
                 "finish": made.finish,
             }
-            yield Drawn(record, text=prompt + text if options.echo else text)
+            if streamed is not None:
+                streamed.end(made.index)
+            yield Drawn(record, text=echoed(made.index) + text)
 
     # Measuring
 
     def evaluate(self, run: Run, options: Eval, bus: Bus) -> Evaluation:
         opened = _open(run, options.device)
         tokenizer, seed = opened.tokenizer, options.seed
-        data = self._data_of(run, bus)
-        arrays, name, notes = self._report(run, options, data, tokenizer, bus)
+        data, notes = self._data_of(run, options, bus)
+        arrays, name = self._report(run, options, data, tokenizer, bus)
         units = likelihood_units(opened, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
         measures = likelihood_measures(units, seed)
-        train, select, report = (readable(split, tokenizer) for split in (data.train, data.select, arrays))
-        if len(train) < data.train.n_docs:
-            notes.append(f"baselines and copies look at {len(train):,} of {data.train.n_docs:,} training documents")
-        bus.stage("fitting the baselines", 0, None)
-        beside = baselines(train, select, report, opened.model.config.context, seed)
-        true = [true_nats(_source(run, options), text) for text in report] if units.over == "documents" else [None]
-        if None not in true:
-            beside["floor"], measures["bits_per_char_above_floor"] = above_the_law(units, [t or 0.0 for t in true], seed)
-        measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
-        if options.n:
+        report = readable(arrays, tokenizer)
+        law = [true_nats(_source(run, options), text) for text in report] if len(report) == arrays.n_docs else [None]
+        if None not in law and units.over == "documents":
+            floor, measures["bits_per_char_above_floor"] = above_the_law(units, [nats or 0.0 for nats in law], seed)
+            measures["bits_per_char"] = measures["bits_per_char"].beside(floor=floor)
+        if data is not None:
+            train, select = readable(data.train, tokenizer), readable(data.select, tokenizer)
+            if len(train) < data.train.n_docs:
+                notes.append(f"baselines and copies look at {len(train):,} of {data.train.n_docs:,} training documents")
+            bus.stage("fitting the baselines", 0, None)
+            unit_chars = opened.model.config.context if units.over == "windows" else None
+            beside = baselines(train, select, report, unit_chars, seed)
+            measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
+        if data is not None and options.n:
             bus.stage("sampling", 0, None)
             samples = draw(opened, options.n, seed, options.batch_size)
             measures |= sample_measures(samples, report, TrainingText(train), seed=seed)
         return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
-    def _data_of(self, run: Run, bus: Bus) -> TextDataset:
-        """The data that the run was trained on, which must be as they were."""
+    def _data_of(self, run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, list[str]]:
+        """The data that the run was trained on, which must be as they were; None when they aren't and others are measured."""
         if changed := check_unchanged(run.record["data"]):
-            raise RequestError(f"{changed[0]}; its held-out half and its baselines can't be had any more")
+            if options.data is None:
+                raise RequestError(f"{changed[0]}; name the data to measure on with --data")
+            return None, [f"{changed[0]}: no baselines, and no comparison of samples with the training text"]
         data: TextDataset = self.prepare(rebuild(Train, run.record["plan"]), bus).arrays
-        return data
+        if data.explicit_val and options.data is None:
+            return data, ["measured on the --val data, which also chose the checkpoint"]
+        return data, []
 
     def _report(
-        self, run: Run, options: Eval, data: TextDataset, tokenizer: Tokenizer, bus: Bus
-    ) -> tuple[TokenArrays, str, list[str]]:
+        self, run: Run, options: Eval, data: TextDataset | None, tokenizer: Tokenizer, bus: Bus
+    ) -> tuple[TokenArrays, str]:
         """What to measure on: --data, or the half of the held-out slice that chose nothing."""
         if options.data is None:
-            notes = ["measured on the --val data, which also chose the checkpoint"] if data.explicit_val else []
-            return data.report, "held-out", notes
+            assert data is not None
+            return data.report, "held-out"
         arrays = encode_documents(
             options.data,
             tokenizer,
-            column=options.column or (None if ".txt" in Path(options.data).suffixes else run.record["plan"]["column"]),
+            column=options.column,
             layout=_layout(options),
             input_format=options.input_format,
             split=options.split,
             progress=bus.stage,
         )
-        return arrays, options.data, []
+        return arrays, options.data
 
 
 def _source(run: Run, options: Eval) -> str:
     return str(options.data or run.record["data"]["location"])
 
 
-def _whole_characters(piece: Callable[[str], None]) -> Callable[[int, bytes], None]:
-    """Hands on the bytes of one sample after the other as text, never half a character."""
-    decoders: dict[int, codecs.IncrementalDecoder] = {}
+class _Streamed:
+    """Hands on one sample after the other as text, as its bytes come, never half a character."""
 
-    def take(index: int, content: bytes) -> None:
-        if index not in decoders:
-            decoders.clear()
-            decoders[index] = codecs.getincrementaldecoder("utf-8")("replace")
-        piece(decoders[index].decode(content))
+    def __init__(self, piece: Callable[[str], None], before: Callable[[int], str]) -> None:
+        self.piece, self.before = piece, before
+        self.decoders: dict[int, codecs.IncrementalDecoder] = {}
 
-    return take
+    def take(self, index: int, content: bytes) -> None:
+        if index not in self.decoders:
+            self.decoders[index] = codecs.getincrementaldecoder("utf-8")("replace")
+            self.piece(self.before(index))
+        self.piece(self.decoders[index].decode(content))
+
+    def end(self, index: int) -> None:
+        self.take(index, b"")
+        self.piece(self.decoders.pop(index).decode(b"", True))
 
 
 def _open(run: Run, wanted: str) -> Opened:

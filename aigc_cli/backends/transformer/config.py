@@ -89,7 +89,7 @@ class Sample(SampleOptions):
 class Eval(TextOptions, EvalOptions):
     n: int = option(100, min=0, short="-n")
     """Samples to compare with human text; 0 for none."""
-    split: Literal["train", "val", "test"] = option("test", panel=TEXT)
+    split: Literal["train", "val", "test"] | None = option(None, panel=TEXT, auto="test, else val, else all")
     """Which part of a data set that comes in splits."""
     batch_size: int = option(32, min=1, panel=EXPERT)
     """Rows of one context computed at once."""

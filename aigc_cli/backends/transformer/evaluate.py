@@ -32,7 +32,7 @@ def piece_nats(
         batch = to_device(collate(corpus, pieces, some, context), device)
         mask = block_diagonal(batch["segments"]) if "segments" in batch else None
         costs = token_nats(model, batch["ids"], batch["targets"], positions=batch.get("positions"), mask=mask)
-        for costs_of_row, row in zip(costs.double().cpu().numpy(), some, strict=True):
+        for costs_of_row, row in zip(costs.cpu().double().numpy(), some, strict=True):
             ends = np.cumsum(pieces.length[row])
             for piece, end in zip(row, ends, strict=True):
                 nats[piece] = costs_of_row[end - pieces.length[piece] : end].sum()

@@ -137,6 +137,8 @@ def advice(history: Sequence[Mapping[str, Any]], plan: Train, predictions: int) 
     best_step, best = min(held_out, key=lambda pair: pair[1])
     last_step, last = held_out[-1]
     epochs = last_step * plan.batch_size * plan.context / predictions
+    if last > best * 1.01 and epochs < 2:
+        return [f"held-out cost rose after step {best_step}, from {best:.3f} to {last:.3f}: try a smaller --lr"]
     if last > best * 1.01:
         return [
             f"held-out cost was lowest at step {best_step} ({best:.3f} bits per character) and is {last:.3f} now: the text was "
@@ -145,4 +147,6 @@ def advice(history: Sequence[Mapping[str, Any]], plan: Train, predictions: int) 
         ]
     if epochs > 20:
         return [f"the text was seen {epochs:.0f} times: more text would help more than more time"]
+    if last > best or last > held_out[-2][1] * 0.999:
+        return [f"held-out cost has levelled off at {best:.3f} bits per character: a larger --preset or more text would help"]
     return [f"the text was seen {epochs:.1f} times and the held-out cost was still falling: more --minutes would help"]

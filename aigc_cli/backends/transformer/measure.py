@@ -90,10 +90,10 @@ def above_the_law(units: Units, true_nats: Sequence[float], seed: int) -> tuple[
 
 
 def baselines(
-    train: Sequence[str], select: Sequence[str], report: Sequence[str], context: int, seed: int
+    train: Sequence[str], select: Sequence[str], report: Sequence[str], unit_chars: int | None, seed: int
 ) -> dict[str, Measure]:
-    """What simple means make of the same text: the best order of an n-gram model, and xz."""
-    unit_chars = None if len(report) >= FEW_DOCUMENTS else context
+    """What simple means make of the same text: the best order of an n-gram model, and xz. The interval is over documents, or
+    over stretches of `unit_chars`."""
     ngram = ngram_baseline(train, select, report, unit_chars=unit_chars, seed=seed)
     return {"baseline": ngram, "xz": xz_baseline(train, report)}
 
@@ -103,9 +103,9 @@ def readable(arrays: TokenArrays, tokenizer: Tokenizer, max_chars: int = MAX_TEX
     every = -(-int(arrays.chars.sum()) // max_chars)
     chosen = np.arange(0, arrays.n_docs, max(every, 1))
     starts, ends = arrays.offsets[chosen], arrays.offsets[chosen + 1]
-    ends = np.minimum(ends, starts + max_chars)
+    ends = np.minimum(ends, starts + max_chars)  # a token is a character at least, but for bytes of one
     parts = (arrays.tokens[a:b].tolist() for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
-    return [tokenizer.decode(part) for part in parts]
+    return [tokenizer.decode(part)[:max_chars] for part in parts]
 
 
 def draw(opened: Opened, n: int, seed: int, batch_size: int) -> list[str]:

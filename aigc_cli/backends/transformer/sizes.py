@@ -35,12 +35,12 @@ class Preset:
 
 
 PRESETS = (
-    Preset("nano", 4e12, 3, 128, 32, 384, 64, 24, 0.03),
-    Preset("micro", 3e13, 4, 128, 32, 384, 128, 24, 0.03),
-    Preset("tiny", 1.5e14, 5, 160, 32, 448, 192, 24, 0.03),
-    Preset("mini", 6e14, 6, 224, 32, 640, 256, 24, 0.02),
-    Preset("small", 1e16, 8, 384, 64, 1024, 512, 32, 0.02),
-    Preset("medium", 3e17, 12, 576, 64, 1536, 1024, 64, 0.02),
+    Preset("nano", 1.2e13, 3, 128, 32, 384, 64, 16, 0.03),
+    Preset("micro", 1.5e14, 4, 128, 32, 384, 128, 12, 0.03),
+    Preset("tiny", 8e14, 5, 160, 32, 448, 192, 12, 0.03),
+    Preset("mini", 5e15, 6, 224, 32, 640, 256, 16, 0.02),
+    Preset("small", 1e17, 8, 384, 64, 1024, 512, 32, 0.02),
+    Preset("medium", 3e18, 12, 576, 64, 1536, 1024, 64, 0.02),
     Preset("base", float("inf"), 12, 768, 64, 2048, 1024, 128, 0.02),
 )
 
@@ -53,10 +53,10 @@ def preset_for(flops: float, name: Size | None = None) -> Preset:
 
 
 def vocab_limit(options: Train) -> int:
-    """The largest BPE vocabulary whose embeddings stay under a quarter of the parameters."""
+    """The largest BPE vocabulary whose embeddings are at most a quarter of the parameters."""
     if options.vocab_limit is not None:
         return options.vocab_limit
-    minutes = options.minutes or (1.0 if options.data is None else 10.0)
+    minutes = options.minutes or 10.0
     kind = options.device.partition(":")[0]
     nominal = NOMINAL_FLOPS[kind] * ((options.threads or 1) if kind == "cpu" else 1)
     preset = preset_for(nominal * minutes * 60, options.preset)

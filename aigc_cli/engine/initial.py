@@ -1,0 +1,57 @@
+"""`--init-from`: a run that begins with another's weights. They are kept in the new run, so that it can be repeated."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from aigc_cli.engine.events import display_path
+from aigc_cli.engine.learner import Learner
+from aigc_cli.engine.run import Run, find_run
+from aigc_cli.errors import RequestError
+from aigc_cli.files import new_folder
+
+WEIGHTS = ("networks.safetensors", "averages.safetensors")
+
+
+def find_initial(runs_dir: Path, backend: str, wanted: str) -> Path:
+    """The folder (model/ and state/) of a run's best checkpoint, or what `keep_initial` kept of one."""
+    if (Path(wanted) / "state" / WEIGHTS[0]).exists():
+        return Path(wanted)
+    return find_run(runs_dir, backend, wanted).require_model().resolve().parent
+
+
+def keep_initial(run: Run, origin: Path) -> Path:
+    """Copy into the run what it begins with."""
+    kept = (run.path / "init").absolute()
+    with new_folder(kept) as aside:
+        shutil.copytree(origin / "model", aside / "model")
+        (aside / "state").mkdir()
+        for name in WEIGHTS:
+            if (origin / "state" / name).exists():
+                shutil.copy(origin / "state" / name, aside / "state" / name)
+    return kept
+
+
+def take_over(learner: Learner, origin: Path) -> str:
+    """Copy every weight whose name and shape agree, averaged ones where there are; returns what was taken over."""
+    weights: dict[str, Tensor] = {}
+    for name in WEIGHTS:
+        if (origin / "state" / name).exists():
+            weights |= load_file(origin / "state" / name)
+    taken, total = 0, 0
+    with torch.no_grad():
+        for owner, network in learner.networks.items():
+            for name, tensor in network.state_dict().items():
+                total += 1
+                source = weights.get(f"{owner}/{name}")
+                if source is not None and source.shape == tensor.shape:
+                    tensor.copy_(source)
+                    taken += 1
+    if not taken:
+        raise RequestError(f"--init-from: no weight of {display_path(origin)} has a shape that fits this model")
+    return f"{taken} of {total} weight tensors taken over from {display_path(origin)}"

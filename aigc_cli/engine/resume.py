@@ -1,0 +1,112 @@
+"""Going on with a run: the recorded settings hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aigc_cli.engine.checkpoint import checkpoint_path, checkpoint_steps, read_position
+from aigc_cli.engine.device import (
+    keep_freed_memory,
+    resolve_device,
+    resolve_matmul,
+    resolve_precision,
+    seed_everything,
+    set_deterministic,
+    set_matmul,
+    set_threads,
+)
+from aigc_cli.engine.events import Bus, display_path
+from aigc_cli.engine.initial import take_over
+from aigc_cli.engine.learner import Learner
+from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.run import Run
+from aigc_cli.engine.schedule import cooldown_start
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.trainable import Options, Prepared, Trainable
+from aigc_cli.errors import RequestError
+from aigc_cli.options import Given, absolute, fields_of, rebuild, recorded
+
+
+def resume(
+    backend: Trainable[Options], options: type[Options], run: Run, given: Mapping[str, Given], bus: Bus
+) -> Trainer | None:
+    """A trainer where the (locked) run stands, or None when the run is done and no larger --steps was asked for."""
+    if "plan" not in run.record:
+        raise RequestError(f"run {display_path(run.path)} was killed before it had a plan; delete it and start a new one")
+    plan = rebuild(options, run.record["plan"])
+    longer = _check_contradictions(run, plan, given)
+    if longer is None and run.record["status"] in ("finished", "stopped"):
+        bus.note(f"run {display_path(run.path)} is {run.record['status']}; to train it longer give a larger --steps")
+        return None
+    if changed := backend.changed(run.record["data"]):
+        raise RequestError(
+            f"{changed[0]}, so run {display_path(run.path)} can't go on; start a new one, "
+            f"with --init-from {run.reference} to keep what was learned"
+        )
+    steps = checkpoint_steps(run)
+    positions = {step: read_position(checkpoint_path(run, step)) for step in steps}
+    if longer is not None:
+        first = cooldown_start(plan.steps or 0, plan.cooldown or 0.0)
+        usable = [s for s in steps if s <= first and positions[s]["planned"]]
+        plan = dataclasses.replace(plan, steps=longer)
+        earlier = [*run.record.get("earlier_plans", []), run.record["plan"]]
+        run.update(plan=recorded(plan), status="running", earlier_plans=earlier, continued_from=usable[-1] if usable else 0)
+        bus.note(f"going on from step {run.record['continued_from']}, before the cool-down, to step {longer}")
+    # A checkpoint of an earlier, shorter plan is past its cool-down, but for the one that this plan goes on from.
+    own = [s for s in steps if positions[s]["plan_steps"] == plan.steps or s == run.record.get("continued_from")]
+    device, plan = take_up(plan)
+    data = backend.prepare(plan, bus)
+    trainer = Trainer(builder(backend, plan, data, device), plan, device, bus, run)
+    if own:
+        trainer.resume(own[-1])
+    run.update(status="running")
+    return trainer
+
+
+def _check_contradictions(run: Run, plan: TrainOptions, given: Mapping[str, Given]) -> int | None:
+    """The recorded settings hold. Returns a larger number of steps, if one was asked for."""
+    longer = None
+    for name, item in given.items():
+        if not fields_of(type(plan))[name].rule.recorded:
+            continue
+        ours = getattr(plan, name)
+        if name == "steps" and item.value > (ours or 0):
+            longer = item.value
+        elif name in ("data", "val") and absolute(item.value) == ours:
+            continue
+        elif item.value not in (ours, run.record["asked"].get(name), "auto"):
+            raise RequestError(
+                f"{item.where} {item.value!r} contradicts run {display_path(run.path)}, which has {ours!r}; "
+                "leave it out, or start a new run"
+            )
+    return longer
+
+
+def take_up(options: Options) -> tuple[torch.device, Options]:
+    """Claim the device and the threads, and record what they are."""
+    device = resolve_device(options.device)
+    threads = set_threads(options.threads)
+    set_deterministic(options.deterministic, device)
+    keep_freed_memory()
+    matmul: Any = resolve_matmul(options.matmul, device)
+    set_matmul(matmul)
+    precision: Any = resolve_precision(options.precision, device)
+    return device, dataclasses.replace(options, device=str(device), threads=threads, matmul=matmul, precision=precision)
+
+
+def builder(backend: Trainable[Options], plan: Options, data: Prepared, device: torch.device) -> Callable[[], Learner]:
+    """Makes the learner that the plan begins with, the same one every time."""
+
+    def build() -> Learner:
+        seed_everything(plan.seed, "initial weights")
+        learner = backend.learner(plan, data, device)
+        if plan.init_from is not None:
+            take_over(learner, Path(plan.init_from))
+        return learner
+
+    return build
