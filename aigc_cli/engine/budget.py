@@ -16,8 +16,8 @@ from aigc_cli.engine.settings import TrainOptions
 
 #: Shares of the budget: measuring at most this, looking at held-out data at most that.
 CALIBRATION, EVALUATION = 0.03, 0.04
-#: Seconds from the last checkpoint to the exit of the process.
-EXIT = 0.25
+#: Seconds from the last checkpoint to the exit of the process, and the share of the budget kept for the machine's whims.
+EXIT, SLACK = 0.5, 0.01
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
         durations.append(time.perf_counter() - at)
         if time.perf_counter() - began > seconds / 4 and len(durations) >= 3:
             break
-    steady = sorted(durations[2:])  # the first ones allocate and compile; a rare hiccup is not the speed
-    step = sum(steady[: max(1, len(steady) * 9 // 10)]) / max(1, len(steady) * 9 // 10)
+    steady = durations[2:]  # the first ones allocate and compile
+    step = sum(steady) / len(steady)
     few = max(1, min(trainer.learner.eval_items, 64))
     trainer.evaluate(1)
     one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
@@ -84,7 +84,7 @@ def plan_for_seconds(plan: TrainOptions, costs: Costs, seconds: float, eval_item
         eval_items = plan.eval_items
     look = costs.look + eval_items * costs.eval_item + costs.save
     resume_points = seconds / plan.checkpoint_seconds + 1
-    training = seconds - EXIT - evaluations * look - resume_points * costs.save
+    training = seconds * (1 - SLACK) - EXIT - evaluations * look - resume_points * costs.save
     steps = max(1, int(training / costs.step))
     return decide_reports(plan, steps, evaluations, eval_items)
 

@@ -11,6 +11,7 @@ of 5 or of 7 characters, all equal and even in number, a comma after the first o
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import pickle
 import re
@@ -90,13 +91,18 @@ def main() -> None:
     parser.add_argument("--nanogpt", type=Path, required=True)
     parser.add_argument("--poems", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--run", help="score this run, trained for as long on the same text, rather than train one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         runs = Path(name) / "runs"
-        made, took = aigc(
-            "train", "transformer", "--data", arguments.poems / "train.tsv", "--val", arguments.poems / "val.tsv",
-            "--minutes", arguments.minutes, "--runs-dir", runs,
-        )  # fmt: skip
+        if arguments.run:
+            made = {"run": arguments.run, **json.loads((Path(arguments.run) / "run.json").read_text())}
+            took = made["seconds"]
+        else:
+            made, took = aigc(
+                "train", "transformer", "--data", arguments.poems / "train.tsv", "--val", arguments.poems / "val.tsv",
+                "--minutes", arguments.minutes, "--runs-dir", runs,
+            )  # fmt: skip
         score, _ = aigc(
             "eval", "transformer", "--data", arguments.poems / "test.tsv", "-n", 0, "--run", made["run"], "--runs-dir", runs
         )
