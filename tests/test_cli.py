@@ -314,3 +314,13 @@ def test_a_run_begun_from_another_can_be_repeated_without_it(trained: Shell, poe
     assert (tuned / "model/tokenizer.json").read_bytes() == (
         trained.cwd / "runs/transformer/verse/model/tokenizer.json"
     ).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_default_budget_is_a_ceiling(shell: Shell, poems: Path) -> None:
+    """So little text is not worth the ten minutes that nobody asked for."""
+    done = shell("train", "transformer", "--data", poems, *TINY, "--json")
+    result = json.loads(done.stdout)
+    assert result["seconds"] < 300
+    reasons = json.loads((shell.cwd / result["run"] / "run.json").read_text())["reasons"]
+    assert any("steps are as many as so little data is worth" in reason for reason in reasons)

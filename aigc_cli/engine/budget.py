@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -74,8 +75,10 @@ def decide_reports(plan: TrainOptions, steps: int, evaluations: int, eval_items:
     )
 
 
-def plan_for_seconds(plan: TrainOptions, costs: Costs, seconds: float, eval_items: int) -> TrainOptions:
-    """As many steps as fit in `seconds`, with evaluations about every ten of them (2 … 20 in all)."""
+def plan_for_seconds(
+    plan: TrainOptions, costs: Costs, seconds: float, eval_items: int, most_steps: int | None = None
+) -> TrainOptions:
+    """As many steps as fit in `seconds`, and at most `most_steps`, with evaluations about every ten of them (2 … 20 in all)."""
     evaluations = int(min(max(seconds / 10, 2), 20))
     if plan.eval_items is None:
         affordable = int(seconds * EVALUATION / evaluations / max(costs.eval_item, 1e-9))
@@ -85,7 +88,7 @@ def plan_for_seconds(plan: TrainOptions, costs: Costs, seconds: float, eval_item
     look = costs.look + eval_items * costs.eval_item + costs.save
     resume_points = seconds / plan.checkpoint_seconds + 1
     training = seconds * (1 - SLACK) - EXIT - evaluations * look - resume_points * costs.save
-    steps = max(1, int(training / costs.step))
+    steps = max(1, min(int(training / costs.step), most_steps or sys.maxsize))
     return decide_reports(plan, steps, evaluations, eval_items)
 
 

@@ -11,7 +11,7 @@ phase; it knows nothing of what the networks are.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,16 @@ from aigc_cli.engine.schedule import warmup_stable_decay
 from aigc_cli.engine.settings import TrainOptions
 
 Batch = dict[str, Tensor]
+
+
+def split(batch: Batch, parts: int) -> Iterator[Batch]:
+    """A batch in `parts` of nearly equal size."""
+    if parts == 1:
+        yield batch
+        return
+    chunks = {name: tensor.tensor_split(parts) for name, tensor in batch.items()}
+    for index in range(parts):
+        yield {name: pieces[index] for name, pieces in chunks.items()}
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,10 @@ class Learner(ABC):
 
     def preview(self) -> Preview | None:
         """A look at what the model makes, the same draws every time."""
+        return None
+
+    def useful_steps(self) -> int | None:
+        """Steps after which so little data has nothing more to teach; None where the data are plenty."""
         return None
 
     def describe(self) -> str:

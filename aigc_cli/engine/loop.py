@@ -37,7 +37,7 @@ from aigc_cli.engine.device import (
     seed_everything,
 )
 from aigc_cli.engine.events import Bus, Evaluated, Previewed, Saved, Trained, display_path
-from aigc_cli.engine.learner import Batch, Learner, Phase
+from aigc_cli.engine.learner import Batch, Learner, Phase, split
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import TrainOptions
@@ -343,12 +343,3 @@ class Trainer:
         """Drop what was reported after the checkpoint that we go on from."""
         if self._metrics.tell() > self.at.metrics_bytes:
             self._metrics.truncate(self.at.metrics_bytes)
-
-
-def split(batch: Batch, parts: int) -> Iterator[Batch]:
-    if parts == 1:
-        yield batch
-        return
-    chunks = {name: tensor.tensor_split(parts) for name, tensor in batch.items()}
-    for index in range(parts):
-        yield {name: pieces[index] for name, pieces in chunks.items()}

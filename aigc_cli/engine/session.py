@@ -95,13 +95,16 @@ def _start(
     data = backend.prepare(options, bus)
     preparing = 0.0 if data.cached else seconds_since_start() - before
     deadline = minutes * 60 + preparing
-    compiled = _decide_compile(data.options, device, minutes, bus)
+    compiled, compile_reasons = _decide_compile(data.options, device, minutes)
     flops = measure_flops(device, options.precision)
     machine = Machine(device, torch.get_num_threads(), flops, minutes * 60)
     plan, reasons = backend.plan(dataclasses.replace(data.options, compile=compiled), data, machine)
-    trainer = _decide_steps(plan, builder(backend, plan, data, device), device, bus, runs_dir, deadline)
+    trainer = _decide_steps(plan, builder(backend, plan, data, device), device, bus, runs_dir, deadline, open_ended)
+    reasons = [*compile_reasons, *reasons]
+    if open_ended and trainer.plan.steps == trainer.learner.useful_steps():
+        reasons.append(f"{trainer.plan.steps} steps are as many as so little data is worth; --minutes or --steps ask for more")
     if options.init_from is not None:
-        reasons = [*reasons, take_over(trainer.learner, Path(options.init_from))]
+        reasons.append(take_over(trainer.learner, Path(options.init_from)))
     for reason in (*data.notes, *reasons):
         bus.note(reason)
 
@@ -131,13 +134,13 @@ def _create(runs_dir: Path, backend: str, asked: str | None, stem: str, record: 
                 raise
 
 
-def _decide_compile(options: TrainOptions, device: torch.device, minutes: float, bus: Bus) -> bool:
-    """Compiling costs a minute; on the CPU it gains nothing over the networks' own kernels (measured), on a GPU it does."""
+def _decide_compile(options: TrainOptions, device: torch.device, minutes: float) -> tuple[bool, list[str]]:
+    """Whether to compile, and the reason where it is not what was asked for. Compiling costs a minute, and on a CPU it gains a
+    twentieth (tests/benchmarks/RECIPE.md)."""
     wanted = options.compile if options.compile is not None else device.type == "cuda" and minutes >= 5
     if wanted and not can_compile():
-        bus.note("torch.compile needs a compiler, which was not found: training without it", "warning")
-        return False
-    return wanted
+        return False, ["torch.compile needs a compiler, which was not found: training without it"]
+    return wanted, []
 
 
 def _decide_steps(
@@ -147,8 +150,9 @@ def _decide_steps(
     bus: Bus,
     scratch: Path,
     deadline: float,
+    open_ended: bool,
 ) -> Trainer:
-    """A trainer at its initial state, with the plan complete."""
+    """A trainer at its initial state, with the plan complete. A budget that nobody asked for is a ceiling."""
     if plan.steps is not None:
         trainer = Trainer(build, plan, device, bus)
         trainer.plan = plan_for_steps(plan, trainer.learner.eval_items)
@@ -161,7 +165,9 @@ def _decide_steps(
         plan = dataclasses.replace(plan, micro_batch_size=-(-plan.batch_size // parts))
     trainer.plan = plan
     trainer.restart()
-    trainer.plan = plan_for_seconds(plan, costs, deadline - seconds_since_start(), trainer.learner.eval_items)
+    learner = trainer.learner
+    most = learner.useful_steps() if open_ended else None
+    trainer.plan = plan_for_seconds(plan, costs, deadline - seconds_since_start(), learner.eval_items, most)
     return trainer
 
 

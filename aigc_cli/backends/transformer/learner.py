@@ -31,6 +31,8 @@ from aigc_cli.engine.optim import MuonAdamW
 #: AdamW's peak learning rate as a share of Muon's.
 ADAMW_SHARE = 0.2
 PREVIEWS, PREVIEW_TOKENS = 2, 200
+#: Passes over the text after which a model that is regularised for as many hardly gains.
+USEFUL_EPOCHS = 60
 
 
 def corpus_of(arrays: TokenArrays, eot_id: int) -> Corpus:
@@ -111,6 +113,10 @@ class TransformerLearner(Learner):
         save_pretrained(self.model, folder)
         self.data.tokenizer.save(folder)
         self.start.save(folder)
+
+    def useful_steps(self) -> int:
+        assert self.plan.batch_size and self.plan.context
+        return math.ceil(USEFUL_EPOCHS * self.batches.corpus.predictions / (self.plan.batch_size * self.plan.context))
 
     def describe(self) -> str:
         c = self.model.config
