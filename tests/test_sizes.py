@@ -25,6 +25,7 @@ from aigc_cli.backends.transformer.sizes import (
     model_config,
     preset_for,
     regularisation,
+    tokenizer_budget,
     vocab_limit,
 )
 from aigc_cli.data.text import TextDataset, TokenArrays
@@ -57,7 +58,7 @@ def test_presets_are_the_sizes_in_order_and_each_is_larger_than_the_one_before()
         assert small.flops < large.flops
         assert small.parameters < large.parameters
         assert small.context <= large.context
-        assert small.batch_size * small.context < large.batch_size * large.context
+        assert small.batch_size * small.context <= large.batch_size * large.context
         assert small.lr >= large.lr
 
 
@@ -189,7 +190,8 @@ def test_the_vocabulary_is_the_same_for_the_same_options_and_grows_with_the_budg
     limits = [vocab_limit(Train(data="x", minutes=minutes, device="cpu", threads=2)) for minutes in (0.1, 1, 10, 100, 1000)]
     assert limits == sorted(limits) and limits[0] < limits[-1]
     assert vocab_limit(Train(data="x", device="cpu", threads=2)) == limits[2]
-    assert vocab_limit(Train(vocab_limit=1234, device="cpu")) == 1234
+    budget = tokenizer_budget(Train(data="x", minutes=1, device="cpu", threads=2))
+    assert vocab_limit(Train(tokenizer_budget=budget, minutes=1000, device="cpu")) == limits[1]
 
 
 # Regularisation

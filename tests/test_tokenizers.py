@@ -198,6 +198,14 @@ def test_a_short_text_of_few_words_is_better_read_by_bpe_and_noise_by_characters
     assert choose_tokenizer(noise, 20_000, 4096)[0].kind == "char"
 
 
+def test_a_short_text_that_is_seen_often_prefers_characters_and_one_hardly_seen_a_bpe() -> None:
+    rng = np.random.default_rng(0)
+    noise = ["".join(rng.choice(list("abcdefgh"), 2000)) for _ in range(10)]
+    often, seldom = (choose_tokenizer(noise, 20_000, 512, 20_000 * passes) for passes in (5.0, 0.1))
+    assert (often[0].kind, seldom[0].kind) == ("char", "bpe")
+    assert often[1].endswith("preferred where there is time to see all of it")
+
+
 def test_the_estimate_of_noise_is_its_entropy() -> None:
     noise = ["".join(random.Random(0).choices("abcdefgh", k=50_000))]
     assert estimate_bits_per_char(fit_char(noise), noise) == pytest.approx(3.0, abs=0.02)

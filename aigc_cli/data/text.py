@@ -141,6 +141,7 @@ def _key(
     return cache.key_of(
         "text", _VERSION, identity(train, records), identity(val, val_records) if val else None,
         request.column, request.layout, request.tokenizer, request.vocab_size, limit,
+        request.chars_affordable if request.tokenizer == "auto" else None,
         Tokenizer.load(request.tokenizer_from).fingerprint() if request.tokenizer_from else None,
     )  # fmt: skip
 

@@ -117,7 +117,7 @@ def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progre
         if request.vocab_size and fitted.vocab_size < request.vocab_size:
             reason += f", but the text yields no more than {fitted.vocab_size:,}"
     else:
-        fitted, reason = choose_tokenizer(sample, train_bytes, request.vocab_limit)
+        fitted, reason = choose_tokenizer(sample, train_bytes, request.vocab_limit, request.chars_affordable)
     progress("fitting the tokenizer", n_sampled, n_sampled)
     return fitted, reason
 

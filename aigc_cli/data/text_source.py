@@ -27,6 +27,7 @@ class TextRequest:
     tokenizer: TokenizerKind = "auto"
     vocab_size: int | None = None  # for bpe
     vocab_limit: int = 4096  # what `auto` may spend on a BPE vocabulary
+    chars_affordable: float | None = None  # characters that there is time to train on, where the caller knows
     tokenizer_from: Path | None = None  # a folder with a tokenizer that exists, to be used as it is
 
 

@@ -29,7 +29,7 @@ from aigc_cli.backends.transformer.measure import (
 )
 from aigc_cli.backends.transformer.model import load_pretrained
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.sizes import decide, vocab_limit
+from aigc_cli.backends.transformer.sizes import chars_affordable, decide, tokenizer_budget, vocab_limit
 from aigc_cli.data.formats import Layout
 from aigc_cli.data.text import (
     TextDataset,
@@ -69,6 +69,7 @@ class TransformerBackend:
             tokenizer=options.tokenizer,
             vocab_size=options.vocab_size,
             vocab_limit=vocab_limit(options),
+            chars_affordable=chars_affordable(options),
             tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
         )
         request = take_stdin(asked)
@@ -79,7 +80,7 @@ class TransformerBackend:
                 raise
             Path(request.data).unlink(missing_ok=True)
             raise RequestError(str(error).replace(request.data, "standard input")) from error
-        settled = dataclasses.replace(options, vocab_limit=request.vocab_limit)
+        settled = dataclasses.replace(options, tokenizer_budget=tokenizer_budget(options))
         if options.data.startswith("hf:"):  # with the revision that was read
             settled = dataclasses.replace(settled, data=str(data.info["location"]))
         if request is not asked:

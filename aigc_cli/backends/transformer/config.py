@@ -35,8 +35,10 @@ class Train(TextOptions, TrainOptions):
     """How text becomes tokens. auto decides by script and size, and says why."""
     vocab_size: int | None = option(None, min=257, panel=TEXT, unit="tokens", auto="from the data")
     """The size of a BPE vocabulary."""
-    vocab_limit: int | None = option(None, min=257, panel=EXPERT, unit="tokens", auto="a quarter of the parameters")
-    """The largest BPE vocabulary that --tokenizer auto may choose."""
+    tokenizer_budget: float | None = option(
+        None, above=0, panel=EXPERT, unit="floating-point operations", auto="from the minutes"
+    )
+    """The training that --tokenizer auto chooses for: more of it affords a larger vocabulary, or finer tokens for a short text."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
     """A size of model; the options below override parts of it."""
     context: int | None = option(None, min=8, panel=MODEL, unit="tokens", auto="from the preset and the documents' lengths")

@@ -54,13 +54,23 @@ def preset_for(flops: float, name: Size | None = None) -> Preset:
 
 def vocab_limit(options: Train) -> int:
     """The largest BPE vocabulary whose embeddings are at most a quarter of the parameters."""
-    if options.vocab_limit is not None:
-        return options.vocab_limit
+    preset = preset_for(tokenizer_budget(options), options.preset)
+    return preset.parameters // 3 // preset.d_model
+
+
+def chars_affordable(options: Train) -> float:
+    """Characters that a model of characters can be trained on within the budget."""
+    budget = tokenizer_budget(options)
+    return EFFICIENCY * budget / (6 * preset_for(budget, options.preset).parameters)
+
+
+def tokenizer_budget(options: Train) -> float:
+    """The training that the tokenizer is chosen for: of the minutes alone, so that a slow moment of the machine changes nothing."""
+    if options.tokenizer_budget is not None:
+        return options.tokenizer_budget
     minutes = options.minutes or 10.0
     kind = options.device.partition(":")[0]
-    nominal = NOMINAL_FLOPS[kind] * ((options.threads or 1) if kind == "cpu" else 1)
-    preset = preset_for(nominal * minutes * 60, options.preset)
-    return preset.parameters // 3 // preset.d_model
+    return NOMINAL_FLOPS[kind] * ((options.threads or 1) if kind == "cpu" else 1) * minutes * 60
 
 
 def regularisation(epochs: float) -> tuple[float, float]:
