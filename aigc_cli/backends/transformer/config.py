@@ -38,7 +38,7 @@ class Train(TextOptions, TrainOptions):
     tokenizer_budget: float | None = option(
         None, above=0, panel=EXPERT, unit="floating-point operations", auto="from the minutes"
     )
-    """The training that --tokenizer auto chooses for: more of it affords a larger vocabulary, or finer tokens for a short text."""
+    """The training that --tokenizer auto chooses for: more of it affords a larger vocabulary, or finer tokens."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
     """A size of model; the options below override parts of it."""
     context: int | None = option(None, min=8, panel=MODEL, unit="tokens", auto="from the preset and the documents' lengths")

@@ -65,7 +65,7 @@ def chars_affordable(options: Train) -> float:
 
 
 def tokenizer_budget(options: Train) -> float:
-    """The training that the tokenizer is chosen for: of the minutes alone, so that a slow moment of the machine changes nothing."""
+    """The training that the tokenizer is chosen for, told by the minutes alone, so that it is the same every time."""
     if options.tokenizer_budget is not None:
         return options.tokenizer_budget
     minutes = options.minutes or 10.0
