@@ -75,7 +75,7 @@ def tokenizer_budget(options: Train) -> float:
 
 def regularisation(epochs: float) -> tuple[float, float]:
     """Dropout and weight decay for a number of passes over the training text: text seen often is learned by heart."""
-    dropout = 0.0 if epochs < 4 else 0.1 if epochs < 15 else 0.2
+    dropout = 0.0 if epochs < 15 else 0.1 if epochs < 30 else 0.2
     weight_decay = 0.0 if epochs < 2 else 0.1
     return dropout, weight_decay
 
