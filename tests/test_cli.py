@@ -126,10 +126,11 @@ def test_a_minute_budget_is_kept(shell: Shell) -> None:
 
 
 def test_samples_are_lines_in_a_pipe_and_exact_in_json(trained: Shell) -> None:
-    lines = trained.ok("sample", "transformer", "-n", "5", "--seed", "1", "-q").splitlines()
+    lines = trained.ok("sample", "transformer", "-n", "5", "--seed", "1", "-q").removesuffix("\n").split("\n")
     assert len(lines) == 5
     records = [
-        json.loads(line) for line in trained.ok("sample", "transformer", "-n", "5", "--seed", "1", "--json", "-q").splitlines()
+        json.loads(line)
+        for line in trained.ok("sample", "transformer", "-n", "5", "--seed", "1", "--json", "-q").removesuffix("\n").split("\n")
     ]
     assert [record["text"].replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r") for record in records] == lines
     assert {record["seed"] for record in records} == {1}
@@ -150,7 +151,7 @@ def test_prompts_are_answered_in_order(trained: Shell) -> None:
         "-q",
         input="The moon\nA longer beginning\n\n",
     )
-    records = [json.loads(line) for line in out.splitlines()]
+    records = [json.loads(line) for line in out.removesuffix("\n").split("\n")]
     assert [record["prompt"] for record in records] == ["The moon"] * 2 + ["A longer beginning"] * 2 + [""] * 2
     assert [record["index"] for record in records] == list(range(6))
     echoed = trained.ok("sample", "transformer", "--prompt", "O ", "--echo", "--max-tokens", "4", "-q")
