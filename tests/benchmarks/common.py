@@ -16,6 +16,20 @@ import torch.nn.functional as F
 
 from aigc_cli.backends.transformer.packing import Corpus, evaluation_pieces
 
+#: What nanoGPT's README gives for a CPU, but for the number of iterations.
+NANOGPT_CPU = [
+    "--device=cpu",
+    "--compile=False",
+    "--eval_iters=20",
+    "--log_interval=500",
+    "--block_size=64",
+    "--batch_size=12",
+    "--n_layer=4",
+    "--n_head=4",
+    "--n_embd=128",
+    "--dropout=0.0",
+]
+
 
 def aigc(*arguments: object) -> tuple[dict[str, Any], float]:
     """`aigc … --json`: what it printed, and the seconds from its start to its exit."""

@@ -18,22 +18,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import aigc, nanogpt_model, nanogpt_nats, timed
+from common import NANOGPT_CPU, aigc, nanogpt_model, nanogpt_nats, timed
 
-SETTINGS = [
-    "--device=cpu",
-    "--compile=False",
-    "--eval_iters=20",
-    "--log_interval=500",
-    "--block_size=64",
-    "--batch_size=12",
-    "--n_layer=4",
-    "--n_head=4",
-    "--n_embd=128",
-    "--max_iters=2000",
-    "--lr_decay_iters=2000",
-    "--dropout=0.0",
-]
+SETTINGS = [*NANOGPT_CPU, "--max_iters=2000", "--lr_decay_iters=2000"]
 
 
 def main() -> None:

@@ -23,20 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import aigc, nanogpt_model, nanogpt_nats
-
-SHAPE = [
-    "--device=cpu",
-    "--compile=False",
-    "--eval_iters=20",
-    "--log_interval=500",
-    "--block_size=64",
-    "--batch_size=12",
-    "--n_layer=4",
-    "--n_head=4",
-    "--n_embd=128",
-    "--dropout=0.0",
-]
+from common import NANOGPT_CPU, aigc, nanogpt_model, nanogpt_nats
 
 
 def texts(file: Path) -> list[str]:
@@ -66,7 +53,7 @@ def peer(checkout: Path, poems: Path, minutes: float, work: Path) -> float:
         began = time.perf_counter()
         steps = [f"--max_iters={iterations}", f"--lr_decay_iters={iterations}", f"--eval_interval={max(1, iterations // 10)}"]
         subprocess.run(
-            [sys.executable, "train.py", "config/train_shakespeare_char.py", *SHAPE, *steps],
+            [sys.executable, "train.py", "config/train_shakespeare_char.py", *NANOGPT_CPU, *steps],
             cwd=copy,
             check=True,
             capture_output=True,
