@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,17 @@ def make_shell(cwd: Path, toy_path: Path, cache: Path) -> Shell:
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIGC_") and name != "NO_COLOR"}
     env |= {"PYTHONPATH": str(toy_path), "AIGC_CACHE_DIR": str(cache), "HF_HUB_OFFLINE": "1"}
     return Shell(cwd, env)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For networks so small that they are slower on several threads."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

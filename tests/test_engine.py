@@ -44,7 +44,7 @@ class Regression(Learner):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
         return {"x": x, "y": x @ torch.tensor([[1.0], [-2.0], [0.5]])}
 
-    def phases(self, step: int) -> list[Phase]:
+    def phases(self, step: int, plan: TrainOptions) -> list[Phase]:
         return [Phase("model", self.loss)]
 
     def loss(self, batch: Batch) -> Loss:

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from networks import random_transformer, small_config
 from torch import Tensor
 
 from aigc_cli.backends.transformer.decoder import Decoder, window_length
 from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.model import ModelConfig, Transformer
+from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.sampling import (
     inverse_cdf,
     keep_min_p,
@@ -24,37 +25,15 @@ from aigc_cli.backends.transformer.sampling import (
 )
 from aigc_cli.errors import AigcError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EOT = 26
-CONFIG = ModelConfig(
-    vocab_size=27,
-    d_model=32,
-    n_layers=2,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=8,
-    d_ff=48,
-    context=12,
-    eot_id=EOT,
-)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks as small as these are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+CONFIG = small_config(vocab_size=27, context=12, eot_id=EOT)
 
 
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(CONFIG)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.3)
-    return model.eval()
+    return random_transformer(CONFIG, spread=0.3)
 
 
 def letters(ids: list[int]) -> bytes:

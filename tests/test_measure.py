@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 import torch
+from networks import random_transformer, small_config
 
 from aigc_cli.backends.transformer.evaluate import piece_nats, scored_tokens
 from aigc_cli.backends.transformer.loss import token_nats
 from aigc_cli.backends.transformer.measure import (
     FEW_DOCUMENTS,
-    Opened,
     Units,
     above_the_law,
     baselines,
@@ -22,24 +22,18 @@ from aigc_cli.backends.transformer.measure import (
     likelihood_units,
     readable,
 )
-from aigc_cli.backends.transformer.model import ModelConfig, Transformer
+from aigc_cli.backends.transformer.model import Transformer
+from aigc_cli.backends.transformer.opened import Opened
 from aigc_cli.backends.transformer.packing import Corpus, evaluation_pieces
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text import TokenArrays
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char, normalise
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 CONTEXT = 16
 LETTERS = "abcdefg éü 山水月 😀\n"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks as small as these are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def texts_of(lengths: Sequence[int], seed: int = 0) -> list[str]:
@@ -59,24 +53,8 @@ def arrays_of(texts: Sequence[str], tokenizer: Tokenizer) -> TokenArrays:
 
 
 def opened(tokenizer: Tokenizer, context: int = CONTEXT) -> Opened:
-    """A network all of whose weights matter: no zeros, no ones."""
-    config = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
-        d_model=32,
-        n_layers=2,
-        n_heads=2,
-        n_kv_heads=1,
-        head_dim=16,
-        d_ff=48,
-        context=context,
-        eot_id=tokenizer.eot_id,
-    )
-    torch.manual_seed(0)
-    model = Transformer(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    return Opened(model.eval(), tokenizer, Start(with_eot=True), CPU)
+    config = small_config(vocab_size=tokenizer.vocab_size, context=context, eot_id=tokenizer.eot_id)
+    return Opened(random_transformer(config), tokenizer, Start(with_eot=True), CPU)
 
 
 def reference_nats(model: Transformer, document: Sequence[int]) -> float:

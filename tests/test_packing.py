@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from networks import random_transformer, small_config
 from torch import Tensor
 
 from aigc_cli.backends.transformer import packing
 from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
-from aigc_cli.backends.transformer.model import ModelConfig, Transformer
+from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.packing import (
     Corpus,
     Pieces,
@@ -26,16 +27,9 @@ from aigc_cli.backends.transformer.packing import (
     training_pieces,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Batch = dict[str, Tensor]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks as small as these are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def numbered(lengths: Sequence[int]) -> Corpus:
@@ -259,28 +253,9 @@ def test_block_diagonal_is_its_definition() -> None:
     assert mask.any(-1).all()
 
 
-CONFIG = ModelConfig(
-    vocab_size=41,
-    d_model=32,
-    n_layers=3,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=8,
-    d_ff=48,
-    context=32,
-    eot_id=40,
-)
-
-
 @pytest.fixture(scope="module")
 def model() -> Transformer:
-    """A network all of whose weights matter: no zeros, no ones."""
-    torch.manual_seed(0)
-    model = Transformer(CONFIG)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    return model.eval()
+    return random_transformer(small_config(n_layers=3))
 
 
 def poems(lengths: Sequence[int]) -> Corpus:

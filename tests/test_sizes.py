@@ -22,9 +22,9 @@ from aigc_cli.backends.transformer.sizes import (
     PRESETS,
     Preset,
     decide,
+    dropout_for,
     model_config,
     preset_for,
-    regularisation,
     tokenizer_budget,
     vocab_limit,
 )
@@ -110,7 +110,7 @@ def test_a_named_preset_holds_whatever_the_budget(flops: float) -> None:
     ids=str,
 )
 def test_an_option_overrides_its_part_of_the_preset(option: dict[str, Any]) -> None:
-    """At hundreds of epochs, where dropout and weight decay would not be 0 by themselves."""
+    """At hundreds of epochs, where dropout would not be 0 by itself."""
     usual = planned(predictions=10**4)
     plan = planned(Train(**option), predictions=10**4)
     name = next(iter(option))
@@ -118,7 +118,7 @@ def test_an_option_overrides_its_part_of_the_preset(option: dict[str, Any]) -> N
     assert plan.preset == usual.preset
     follow = {"context": {"batch_size"}, "d_model": {"n_heads", "n_kv_heads", "d_ff"}, "n_heads": {"n_kv_heads"}}
     changed = {field.name for field in dataclasses.fields(plan) if getattr(plan, field.name) != getattr(usual, field.name)}
-    assert changed <= {name, "dropout", "weight_decay"} | follow.get(name, set())
+    assert changed <= {name, "dropout"} | follow.get(name, set())
     config = model_config(plan, vocab_size=300, eot_id=0)
     assert config.n_heads % config.n_kv_heads == 0 and config.head_dim % 32 == 0
 
@@ -198,28 +198,27 @@ def test_the_vocabulary_is_the_same_for_the_same_options_and_grows_with_the_budg
 
 
 @given(EPOCHS, EPOCHS)
-def test_regularisation_never_falls_with_epochs(a: float, b: float) -> None:
-    few, many = (regularisation(epochs) for epochs in sorted((a, b)))
-    assert few[0] <= many[0] < 1 and few[1] <= many[1]
+def test_dropout_never_falls_with_epochs(a: float, b: float) -> None:
+    few, many = (dropout_for(epochs) for epochs in sorted((a, b)))
+    assert few <= many < 1
 
 
-def test_text_that_is_seen_once_is_not_regularised() -> None:
-    assert regularisation(1) == (0, 0)
-    assert min(regularisation(100)) > 0
+def test_text_that_is_seen_once_has_no_dropout() -> None:
+    assert dropout_for(1) == 0
+    assert dropout_for(100) > 0
 
 
 @given(st.integers(100, 10**9), st.integers(100, 10**9), BUDGETS)
 def test_less_text_is_regularised_more(a: int, b: int, flops: float) -> None:
     little, much = (planned(predictions=predictions, flops=flops) for predictions in sorted((a, b)))
     assert little.dropout is not None and much.dropout is not None and little.dropout >= much.dropout
-    assert little.weight_decay is not None and much.weight_decay is not None and little.weight_decay >= much.weight_decay
 
 
 def test_the_steps_asked_for_are_the_epochs_counted() -> None:
     """1,000 steps of 10 rows of 100 tokens are ten passes over 100,000."""
     options = Train(steps=1000, batch_size=10, context=100)
     plan, reasons = decide(options, flops=1e15, vocab_size=300, predictions=100_000, longest=10**6)
-    assert (plan.dropout, plan.weight_decay) == regularisation(10)
+    assert plan.dropout == dropout_for(10)
     assert len(reasons) == 1 and "context 100) for about 10.0 epochs of 100,000 tokens" in reasons[0]
 
 

@@ -4,53 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import random_transformer, small_config
 from torch import Tensor
 
 from aigc_cli.backends.transformer import loss as loss_module
 from aigc_cli.backends.transformer import operations
 from aigc_cli.backends.transformer.cache import KVCache
 from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy, token_nats
-from aigc_cli.backends.transformer.model import ModelConfig, Transformer, load_pretrained, save_pretrained
+from aigc_cli.backends.transformer.model import Transformer, load_pretrained, save_pretrained
 from aigc_cli.backends.transformer.operations import attention, attention_reference, rms_norm, rotate
 from aigc_cli.errors import RequestError
 
-CONFIG = ModelConfig(
-    vocab_size=61,
-    d_model=48,
-    n_layers=3,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=16,
-    d_ff=80,
-    context=32,
-    eot_id=60,
-)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks as small as these are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make_model(config: ModelConfig, seed: int = 0) -> Transformer:
-    """A network all of whose weights matter: no zeros, no ones."""
-    torch.manual_seed(seed)
-    model = Transformer(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    return model.eval()
+CONFIG = small_config(vocab_size=61, d_model=48, n_layers=3, head_dim=16, d_ff=80, eot_id=60)
 
 
 def random_ids(*shape: int) -> Tensor:
@@ -92,7 +65,7 @@ def test_rotary_scores_depend_on_distance_alone() -> None:
 def test_transformers_opens_the_folder_and_agrees(tmp_path: Path, tied: bool, n_kv_heads: int) -> None:
     from transformers import AutoModelForCausalLM
 
-    model = make_model(replace(CONFIG, tied=tied, n_kv_heads=n_kv_heads, dropout=0.25, rope_theta=5000.0))
+    model = random_transformer(replace(CONFIG, tied=tied, n_kv_heads=n_kv_heads, dropout=0.25, rope_theta=5000.0))
     save_pretrained(model, tmp_path)
     theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
@@ -109,7 +82,7 @@ def test_transformers_opens_the_folder_and_agrees(tmp_path: Path, tied: bool, n_
 
 
 def test_a_saved_model_comes_back_exactly(tmp_path: Path) -> None:
-    model = make_model(replace(CONFIG, tied=False, dropout=0.1))
+    model = random_transformer(replace(CONFIG, tied=False, dropout=0.1))
     save_pretrained(model, tmp_path)
     loaded = load_pretrained(tmp_path)
     assert loaded.config == model.config
@@ -122,7 +95,7 @@ def test_a_saved_model_comes_back_exactly(tmp_path: Path) -> None:
 def test_a_broken_model_folder_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"config\.json"):
         load_pretrained(tmp_path)
-    save_pretrained(make_model(CONFIG), tmp_path)
+    save_pretrained(random_transformer(CONFIG), tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for change, reason in [
         ({"model_type": "gpt2"}, "gpt2"),
@@ -150,7 +123,7 @@ def test_an_impossible_shape_is_refused(change: dict[str, int]) -> None:
 
 
 def test_no_token_sees_the_future() -> None:
-    model = make_model(CONFIG)
+    model = random_transformer(CONFIG)
     ids = random_ids(1, 20)
     changed = ids.clone()
     changed[0, 12] = (ids[0, 12] + 1) % CONFIG.vocab_size
@@ -161,7 +134,7 @@ def test_no_token_sees_the_future() -> None:
 
 
 def test_packed_documents_do_not_see_each_other() -> None:
-    model = make_model(CONFIG)
+    model = random_transformer(CONFIG)
     first, second = random_ids(1, 9), random_ids(1, 14)
     document = torch.tensor([0] * 9 + [1] * 14)
     mask = (document[:, None] == document) & torch.ones(23, 23, dtype=torch.bool).tril()
@@ -174,7 +147,7 @@ def test_packed_documents_do_not_see_each_other() -> None:
 
 @pytest.mark.parametrize("cut", [1, 5, 19])
 def test_reading_in_pieces_is_reading_at_once(cut: int) -> None:
-    model = make_model(CONFIG)
+    model = random_transformer(CONFIG)
     ids = random_ids(3, 20)
     cache = KVCache(n_layers=3, batch=3, n_kv_heads=2, width=20, head_dim=16, like=model.head)
     with torch.no_grad():
@@ -195,7 +168,7 @@ def test_a_new_network_is_the_identity_and_knows_nothing() -> None:
 
 
 def test_dropout_acts_in_training_alone() -> None:
-    model = make_model(replace(CONFIG, dropout=0.5))
+    model = random_transformer(replace(CONFIG, dropout=0.5))
     ids = random_ids(2, 8)
     torch.testing.assert_close(model(ids), model(ids))
     model.train()
@@ -233,7 +206,7 @@ def test_losses_of_micro_batches_add_up() -> None:
 
 
 def test_token_nats_are_the_terms_of_the_loss() -> None:
-    model = make_model(CONFIG)
+    model = random_transformer(CONFIG)
     ids, targets = random_ids(3, 10), random_ids(3, 10)
     targets[1, 4:] = IGNORED
     nats = token_nats(model, ids, targets)
@@ -244,7 +217,7 @@ def test_token_nats_are_the_terms_of_the_loss() -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradients_reach_every_weight(tied: bool) -> None:
-    model = make_model(replace(CONFIG, tied=tied, dropout=0.1)).train()
+    model = random_transformer(replace(CONFIG, tied=tied, dropout=0.1)).train()
     ids = random_ids(2, 16)
     cross_entropy(model(ids[:, :-1]), model.head, ids[:, 1:])[0].backward()
     for name, parameter in model.named_parameters():
@@ -253,7 +226,7 @@ def test_gradients_reach_every_weight(tied: bool) -> None:
 
 def test_bfloat16_autocast_is_close_to_float32() -> None:
     """As on a GPU: the products in bfloat16, norms, softmax and loss in float32, gradients in float32."""
-    model = make_model(replace(CONFIG, tied=False))
+    model = random_transformer(replace(CONFIG, tied=False))
     ids = random_ids(2, 16)
     exact, _ = cross_entropy(model(ids[:, :-1]), model.head, ids[:, 1:])
     expected = torch.autograd.grad(exact, list(model.parameters()))

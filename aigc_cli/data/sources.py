@@ -265,3 +265,9 @@ def spool_stdin(suffix_for: Callable[[bytes], str]) -> Path:
             return aside.replace(folder / f"{digest.hexdigest()}{suffix}")
         finally:
             aside.unlink(missing_ok=True)
+
+
+def stem(source: str, default: str) -> str:
+    """What to name a run after: the source's name without folder, endings and settings; `default` where it has none."""
+    name = source.rpartition(":")[2].partition("?")[0].rstrip("/").rpartition("/")[2]
+    return name.split(".")[0] or default

@@ -18,7 +18,7 @@ from aigc_cli.engine.settings import TrainOptions
 #: Shares of the budget: measuring at most this, looking at held-out data at most that.
 CALIBRATION, EVALUATION = 0.03, 0.04
 #: Seconds from the last checkpoint to the exit of the process, and the share of the budget kept for the machine's whims.
-EXIT, SLACK = 0.5, 0.01
+EXIT, SLACK = 0.5, 0.03
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
         durations.append(time.perf_counter() - at)
         if time.perf_counter() - began > seconds / 4 and len(durations) >= 3:
             break
-    steady = sorted(durations[2:])  # the first ones allocate and compile; a hiccup is not the speed
-    steady = steady[: max(1, len(steady) * 9 // 10)]
+    steady = durations[2:]  # the first ones allocate and compile; hiccups will come again
     step = sum(steady) / len(steady)
     few = max(1, min(trainer.learner.eval_items, 64))
     trainer.evaluate(1)

@@ -81,8 +81,8 @@ class Learner(ABC):
         """The batch of `step`, on the CPU, examples along each tensor's first dimension: a pure function of (seed, step)."""
 
     @abstractmethod
-    def phases(self, step: int) -> Sequence[Phase]:
-        """The optimisers' turns in this step, in order."""
+    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
+        """The optimisers' turns in this step, in order; `plan` knows the number of steps, for what follows a schedule."""
 
     @abstractmethod
     def evaluate(self, items: int) -> dict[str, float]:

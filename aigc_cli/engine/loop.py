@@ -126,7 +126,7 @@ class Trainer:
         self._set_training(True)
         report: dict[str, float] = {}
         skipped = False
-        for index, phase in enumerate(self.learner.phases(step)):
+        for index, phase in enumerate(self.learner.phases(step, self.plan)):
             finite = self._update(phase, batch, (step, self.at.rollbacks, index), report)
             skipped |= not finite
         for average in self.averages.values():

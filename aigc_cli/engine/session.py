@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -219,9 +220,8 @@ def _result(run: Run) -> Result:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "numpy", "safetensors", "tokenizers", "datasets")
-    return {
-        "aigc": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    """Of everything that this package needs."""
+    packages = [
+        match[0] for need in requires("aigc-cli") or () if "extra ==" not in need and (match := re.match(r"[\w.-]+", need))
+    ]
+    return {"aigc": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -85,7 +85,7 @@ class Toy:
                 picks = torch.randint(len(data.arrays), (plan.batch_size,), generator=draw)
                 return {"real": data.arrays[picks, None], "poisoned": torch.full((plan.batch_size,), step)}
 
-            def phases(self, step):
+            def phases(self, step, plan):
                 return [
                     Phase("critic", self.critic_loss, max_grad_norm=1.0),
                     Phase("generator", self.generator_loss),

@@ -57,7 +57,7 @@ class Train(TextOptions, TrainOptions):
     """Use the embedding matrix as the output layer too."""
     dropout: float | None = option(None, min=0, max=0.9, panel=EXPERT, auto="from the number of epochs")
     """The share of activations dropped in training."""
-    weight_decay: float | None = option(None, min=0, panel=EXPERT, auto="from the number of epochs")
+    weight_decay: float = option(0.1, min=0, panel=EXPERT)
     """Decoupled weight decay of the matrices."""
 
 

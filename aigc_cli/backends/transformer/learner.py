@@ -27,6 +27,7 @@ from aigc_cli.backends.transformer.sizes import model_config
 from aigc_cli.data.text import TextDataset, TokenArrays
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.optim import MuonAdamW
+from aigc_cli.engine.settings import TrainOptions
 
 #: AdamW's peak learning rate as a share of Muon's.
 ADAMW_SHARE = 0.2
@@ -48,7 +49,7 @@ class TransformerLearner(Learner):
         assert plan.context and plan.batch_size and plan.lr
         self.model = Transformer(model_config(plan, data.tokenizer.vocab_size, data.tokenizer.eot_id)).to(device)
         self.networks = {"model": self.model}
-        self.optimizers = {"model": self._optimizer(plan.lr, plan.weight_decay or 0.0)}
+        self.optimizers = {"model": self._optimizer(plan.lr, plan.weight_decay)}
         self.start = Start.of(data, plan.context)
         eot_id = data.tokenizer.eot_id
         self.batches = TrainingBatches(corpus_of(data.train, eot_id), plan.context, plan.batch_size, plan.seed)
@@ -78,7 +79,7 @@ class TransformerLearner(Learner):
     def count(self, batch: Batch) -> int:
         return int((batch["targets"] != IGNORED).sum())
 
-    def phases(self, step: int) -> Sequence[Phase]:
+    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
         return [Phase("model", self.loss, max_grad_norm=1.0)]
 
     def loss(self, batch: Batch) -> Loss:

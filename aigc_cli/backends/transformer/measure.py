@@ -7,20 +7,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from aigc_cli.backends.base import Evaluation
+from aigc_cli.backends.transformer.config import Eval, Train
 from aigc_cli.backends.transformer.evaluate import piece_nats, scored_tokens
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.model import Transformer
+from aigc_cli.backends.transformer.opened import Opened, open_run
 from aigc_cli.backends.transformer.packing import Corpus, Pieces, evaluation_pieces
-from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.data.text import TokenArrays
+from aigc_cli.backends.transformer.prepare import layout_of, prepare
+from aigc_cli.data.text import TextDataset, TokenArrays, check_unchanged, encode_documents, true_nats
 from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
 from aigc_cli.metrics.bootstrap import Measure, ratio_of_sums
 from aigc_cli.metrics.compression import xz_baseline
+from aigc_cli.metrics.copies import TrainingText
 from aigc_cli.metrics.likelihood import bits_per_byte, bits_per_char, perplexity
 from aigc_cli.metrics.ngram import ngram_baseline
+from aigc_cli.metrics.text import sample_measures
+from aigc_cli.options import rebuild
 
 #: Under this many documents an interval over documents says little, and the units are windows of one context instead.
 FEW_DOCUMENTS = 30
@@ -28,14 +35,65 @@ FEW_DOCUMENTS = 30
 MAX_TEXT = 64_000_000
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A run's model, ready to be asked."""
+def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
+    """Every measure of the run's model."""
+    opened = open_run(run, options.device)
+    tokenizer, seed = opened.tokenizer, options.seed
+    data, notes = _data_of(run, options, bus)
+    arrays, name = _report(run, options, data, tokenizer, bus)
+    units = likelihood_units(opened, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
+    measures = likelihood_measures(units, seed)
+    report = readable(arrays, tokenizer)
+    law = [true_nats(_source(run, options), text) for text in report] if len(report) == arrays.n_docs else [None]
+    if None not in law and units.over == "documents":
+        floor, measures["bits_per_char_above_floor"] = above_the_law(units, [nats or 0.0 for nats in law], seed)
+        measures["bits_per_char"] = measures["bits_per_char"].beside(floor=floor)
+    if data is not None:
+        train, select = readable(data.train, tokenizer), readable(data.select, tokenizer)
+        if len(train) < data.train.n_docs:
+            notes.append(f"baselines and copies look at {len(train):,} of {data.train.n_docs:,} training documents")
+        bus.stage("fitting the baselines", 0, None)
+        unit_chars = opened.model.config.context if units.over == "windows" else None
+        beside = baselines(train, select, report, unit_chars, seed)
+        measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
+    if data is not None and options.n:
+        bus.stage("sampling", 0, None)
+        samples = draw(opened, options.n, seed, options.batch_size)
+        measures |= sample_measures(samples, report, TrainingText(train), seed=seed)
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
-    model: Transformer
-    tokenizer: Tokenizer
-    start: Start
-    device: torch.device
+
+def _data_of(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, list[str]]:
+    """The data that the run was trained on, which must be as they were; None when they aren't and others are measured."""
+    if changed := check_unchanged(run.record["data"]):
+        if options.data is None:
+            raise RequestError(f"{changed[0]}; name the data to measure on with --data")
+        return None, [f"{changed[0]}: no baselines, and no comparison of samples with the training text"]
+    data: TextDataset = prepare(rebuild(Train, run.record["plan"]), bus).arrays
+    if data.explicit_val and options.data is None:
+        return data, ["measured on the --val data, which also chose the checkpoint"]
+    return data, []
+
+
+def _report(run: Run, options: Eval, data: TextDataset | None, tokenizer: Tokenizer, bus: Bus) -> tuple[TokenArrays, str]:
+    """What to measure on: --data, or the half of the held-out slice that chose nothing."""
+    if options.data is None:
+        assert data is not None
+        return data.report, "held-out"
+    arrays = encode_documents(
+        options.data,
+        tokenizer,
+        column=options.column,
+        layout=layout_of(options),
+        input_format=options.input_format,
+        split=options.split,
+        progress=bus.stage,
+    )
+    return arrays, options.data
+
+
+def _source(run: Run, options: Eval) -> str:
+    return str(options.data or run.record["data"]["location"])
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Preset:
 PRESETS = (
     Preset("nano", 1.2e13, 3, 128, 32, 384, 64, 24, 0.03),
     Preset("micro", 1.5e14, 4, 128, 32, 384, 128, 12, 0.015),
-    Preset("tiny", 8e14, 5, 160, 32, 448, 192, 12, 0.015),
+    Preset("tiny", 8e14, 5, 160, 32, 448, 192, 16, 0.015),
     Preset("mini", 5e15, 6, 224, 32, 640, 256, 16, 0.012),
     Preset("small", 1e17, 8, 384, 64, 1024, 512, 32, 0.01),
     Preset("medium", 3e18, 12, 576, 64, 1536, 1024, 64, 0.01),
@@ -73,11 +73,9 @@ def tokenizer_budget(options: Train) -> float:
     return NOMINAL_FLOPS[kind] * ((options.threads or 1) if kind == "cpu" else 1) * minutes * 60
 
 
-def regularisation(epochs: float) -> tuple[float, float]:
-    """Dropout and weight decay for a number of passes over the training text: text seen often is learned by heart."""
-    dropout = 0.0 if epochs < 15 else 0.1 if epochs < 30 else 0.2
-    weight_decay = 0.0 if epochs < 2 else 0.1
-    return dropout, weight_decay
+def dropout_for(epochs: float) -> float:
+    """Dropout for a number of passes over the training text: text seen often is learned by heart."""
+    return 0.0 if epochs < 15 else 0.1 if epochs < 30 else 0.2
 
 
 def model_config(plan: Train, vocab_size: int, eot_id: int) -> ModelConfig:
@@ -134,14 +132,9 @@ def decide(options: Train, *, flops: float, vocab_size: int, predictions: int, l
     cost = 6 * (parameters + vocab_size * d_model + plan.n_layers * context * d_model)
     tokens = options.steps * batch_size * context if options.steps else flops * EFFICIENCY / cost
     epochs = tokens / predictions
-    dropout, weight_decay = regularisation(epochs)
-    plan = dataclasses.replace(
-        plan,
-        dropout=dropout if options.dropout is None else options.dropout,
-        weight_decay=weight_decay if options.weight_decay is None else options.weight_decay,
-    )
+    plan = dataclasses.replace(plan, dropout=dropout_for(epochs) if options.dropout is None else options.dropout)
     reason = (
         f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context}) for about "
-        f"{epochs:.1f} epochs of {predictions:,} tokens, so dropout {plan.dropout:g} and weight decay {plan.weight_decay:g}"
+        f"{epochs:.1f} epochs of {predictions:,} tokens, so dropout {plan.dropout:g}"
     )
     return plan, [reason]

@@ -1,0 +1,62 @@
+"""From the options to a training text in tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from aigc_cli.backends.transformer.config import TextOptions, Train
+from aigc_cli.backends.transformer.sizes import chars_affordable, tokenizer_budget, vocab_limit
+from aigc_cli.data.formats import Layout
+from aigc_cli.data.sources import stem
+from aigc_cli.data.text import TextRequest, prepare_text, take_stdin
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.trainable import Prepared
+from aigc_cli.errors import RequestError
+
+
+def prepare(options: Train, bus: Bus) -> Prepared:
+    """The texts of --data and --val as tokens, and what a run records of them."""
+    assert options.data is not None
+    asked = TextRequest(
+        data=options.data,
+        val=options.val,
+        column=options.column,
+        layout=layout_of(options),
+        input_format=options.input_format,
+        tokenizer=options.tokenizer,
+        vocab_size=options.vocab_size,
+        vocab_limit=vocab_limit(options),
+        chars_affordable=chars_affordable(options),
+        tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
+    )
+    request = take_stdin(asked)
+    try:
+        data = prepare_text(request, progress=bus.stage)
+    except RequestError as error:
+        if request is asked:
+            raise
+        Path(request.data).unlink(missing_ok=True)
+        raise RequestError(str(error).replace(request.data, "standard input")) from error
+    settled = dataclasses.replace(options, tokenizer_budget=tokenizer_budget(options))
+    if options.data.startswith("hf:"):  # with the revision that was read
+        settled = dataclasses.replace(settled, data=str(data.info["location"]))
+    if request is not asked:
+        settled = dataclasses.replace(
+            settled, lines=request.layout == "lines", paragraphs=request.layout == "paragraphs", input_format=None
+        )
+    return Prepared(
+        arrays=data,
+        options=settled,
+        info=data.info,
+        notes=data.notes,
+        stem="stdin" if request is not asked else stem(options.data, "text"),
+        cached=data.cached,
+        keep=Path(request.data) if request is not asked else None,
+    )
+
+
+def layout_of(options: TextOptions) -> Layout:
+    if options.lines and options.paragraphs:
+        raise RequestError("--lines and --paragraphs exclude one another")
+    return "lines" if options.lines else "paragraphs" if options.paragraphs else "document"
