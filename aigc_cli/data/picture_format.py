@@ -1,0 +1,139 @@
+"""What every picture of a run is made to be: size, mode and how other shapes are fitted, chosen by what there is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any, Literal, TypeAlias
+
+from aigc_cli.errors import RequestError
+
+Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
+Fit: TypeAlias = Literal["crop", "pad", "stretch"]
+Size: TypeAlias = tuple[int, int]
+"""(height, width) in pixels."""
+
+LONGEST = 64
+"""The longest side that is chosen without --size: what a CPU can train on."""
+
+_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+_WORDS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
+
+
+@dataclass(frozen=True)
+class PictureFormat:
+    """The size and the mode of every picture of a run; `fit` is how one of another shape is made to fit.
+
+    crop: its middle, as large as fits; pad: the whole of it, between black bars (in RGBA transparent ones);
+    stretch: the whole of it, distorted.
+    """
+
+    height: int
+    width: int
+    mode: Mode
+    fit: Fit = "crop"
+
+    @property
+    def channels(self) -> int:
+        return _CHANNELS[self.mode]
+
+    @property
+    def size(self) -> Size:
+        return self.height, self.width
+
+    def describe(self) -> str:
+        """Width × height, as pictures are named: "28×28 grey", "64×48 RGB"."""
+        return f"{describe_size(self.size)} {_WORDS[self.mode]}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> PictureFormat:
+        return cls(int(fields["height"]), int(fields["width"]), fields["mode"], fields["fit"])
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of the pictures of a source; None is to be chosen by what they are."""
+
+    size: Size | None = None
+    mode: Mode | None = None
+    fit: Fit = "crop"
+    label: str | None = None  # the column or array with the labels
+
+    @classmethod
+    def exactly(cls, format: PictureFormat, label: str | None = None) -> Wanted:
+        return cls(format.size, format.mode, format.fit, label)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one picture is, seen before any is made to fit."""
+
+    size: Size  # turned as its EXIF data say
+    coloured: bool  # its channels differ
+
+
+def describe_size(size: Size) -> str:
+    return f"{size[1]}×{size[0]}"
+
+
+def check_size(size: Size) -> None:
+    """Raise RequestError for a size that no picture can have."""
+    if min(size) < 1:
+        raise RequestError(f"--size {size[1]}x{size[0]}: width and height must be at least 1")
+
+
+def choose_format(wanted: Wanted, looks: Sequence[Look]) -> PictureFormat:
+    """The format asked for; what is left open, chosen by a sample of the pictures, at least one.
+
+    Grey when every one is, else RGB; RGBA only when it is asked for.
+    """
+    mode: Mode = wanted.mode or ("RGB" if any(look.coloured for look in looks) else "L")
+    height, width = wanted.size or choose_size([look.size for look in looks])
+    return PictureFormat(height, width, mode, wanted.fit)
+
+
+def choose_size(sizes: Sequence[Size]) -> Size:
+    """The size that more than half of the pictures have, else one of the median shape; at most `LONGEST` a side.
+
+    A size that none has is rounded to multiples of 4, which networks halve without a remainder.
+    """
+    commonest, count = Counter(sizes).most_common(1)[0]
+    if 2 * count > len(sizes):
+        if max(commonest) <= LONGEST:
+            return commonest
+        height, width = commonest
+    else:
+        aspect = median(width / height for height, width in sizes)
+        longest = median(max(size) for size in sizes)
+        height, width = round(longest / max(aspect, 1)), round(longest * min(aspect, 1))
+    scale = min(1.0, LONGEST / max(height, width))
+    return _multiple_of_4(height * scale), _multiple_of_4(width * scale)
+
+
+def _multiple_of_4(length: float) -> int:
+    return max(4, 4 * round(length / 4))
+
+
+class SizesSeen:
+    """The sizes of a source's pictures, and what to tell of them once they are all made the same."""
+
+    def __init__(self) -> None:
+        self._sizes: set[Size] = set()
+
+    def add(self, size: Size) -> None:
+        self._sizes.add(size)
+
+    def note(self, format: PictureFormat, *, asked: bool) -> str | None:
+        """A line when pictures were made larger or smaller; `asked` when the user chose the size."""
+        if self._sizes <= {format.size}:
+            return None
+        by_area = sorted(self._sizes, key=lambda size: (size[0] * size[1], size))
+        smallest, largest = describe_size(by_area[0]), describe_size(by_area[-1])
+        what = f"{len(by_area):,} sizes, from {smallest} to {largest}:" if len(by_area) > 1 else smallest
+        how = f"--fit {format.fit}" if asked else f"--fit {format.fit}; --size chooses another size"
+        return f"{what} made {describe_size(format.size)} ({how})"

@@ -1,0 +1,110 @@
+"""Pictures on their way out: encoded one by one, laid out on a sheet, or as an array that grows on the disk."""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.errors import RequestError
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+"""One picture, (height, width, channels); channels are 1 (grey), 3 (RGB) or 4 (RGBA)."""
+
+_FORMATS = {
+    ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF",
+}  # fmt: skip
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"lossless": True, "exact": True},  # exact: the colour of what is transparent is kept
+    "TIFF": {"compression": "tiff_deflate"},
+}
+_LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
+GAP = 2
+"""Pixels between the pictures of a sheet."""
+WRITTEN = tuple(_FORMATS)
+"""The suffixes of what is written."""
+
+
+def encode_picture(pixels: Pixels, suffix: str) -> bytes:
+    """The content of a file of this suffix, lossless but for JPEG. Raises RequestError where the format has no transparency
+    and the picture has, or is too large for it."""
+    from PIL import Image
+
+    height, width, channels = pixels.shape
+    if channels == 4 and _FORMATS[suffix] == "JPEG":
+        raise RequestError("JPEG has no transparency, and these pictures have; take PNG or WebP")
+    check_size(height, width, suffix)
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    image.save(buffer, _FORMATS[suffix], **_SETTINGS.get(_FORMATS[suffix], {}))
+    return buffer.getvalue()
+
+
+def check_size(height: int, width: int, suffix: str) -> None:
+    """RequestError where the format holds no picture so large."""
+    longest = _LONGEST_SIDE.get(_FORMATS[suffix])
+    if longest is not None and max(height, width) > longest:
+        raise RequestError(
+            f"a picture of {width:,}×{height:,} is too large for {suffix}, which ends at {longest:,} a side; take .png"
+        )
+
+
+def sheet_size(n: int, columns: int, height: int, width: int) -> tuple[int, int]:
+    """(height, width) of a sheet of n pictures of one size."""
+    return math.ceil(n / columns) * (height + GAP) - GAP, min(n, columns) * (width + GAP) - GAP
+
+
+def sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
+    """Pictures of one size, row by row, `columns` in a row, with a gap between them that is white, or transparent where
+    they can be."""
+    height, width, channels = pictures[0].shape
+    drawn = np.full((*sheet_size(len(pictures), columns, height, width), channels), 0 if channels == 4 else 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        top, left = number // columns * (height + GAP), number % columns * (width + GAP)
+        drawn[top : top + height, left : left + width] = picture
+    return drawn
+
+
+class PictureArray:
+    """Pictures of one size, which wait on the disk until their number is known and the header of an .npz can be written."""
+
+    def __init__(self, spool: BinaryIO) -> None:
+        self._spool = spool
+        self._shape: tuple[int, ...] = ()
+        self._n = 0
+
+    def add(self, pixels: Pixels) -> None:
+        """The next picture, of the same size as the first."""
+        self._shape = self._shape or pixels.shape
+        assert pixels.shape == self._shape and pixels.dtype == np.uint8
+        self._spool.write(pixels.tobytes())
+        self._n += 1
+
+    def save(self, file: BinaryIO, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Write `pictures` (n, height, width, channels) uint8, and each of `columns` as an array (n,)."""
+        with zipfile.ZipFile(file, "w") as archive:
+            with archive.open("pictures.npy", "w", force_zip64=True) as member:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (self._n, *self._shape)}
+                np.lib.format.write_array_header_1_0(member, header)
+                self._spool.seek(0)
+                shutil.copyfileobj(self._spool, member, 1 << 20)
+            for name, values in columns.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, np.array(values), allow_pickle=False)
+
+
+@contextmanager
+def picture_array(folder: Path) -> Iterator[PictureArray]:
+    """An array to fill; its pixels wait in an unnamed file of this folder."""
+    with tempfile.TemporaryFile(dir=folder) as spool:
+        yield PictureArray(spool)
