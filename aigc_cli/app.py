@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from aigc_cli import __version__
+from aigc_cli.commands import decode, encode, runs, sample, train
 from aigc_cli.commands import eval as eval_command
-from aigc_cli.commands import runs, sample, train
 from aigc_cli.commands.flags import add_verb
 from aigc_cli.errors import AigcError, Interrupted, PipeClosed
 from aigc_cli.options import did_you_mean
@@ -38,6 +38,8 @@ def build() -> typer.Typer:
     add_verb(app, "train", "Train a model on your data.", train.run)
     add_verb(app, "sample", "Draw samples from a trained model.", sample.run)
     add_verb(app, "eval", "Measure a trained model on data it has not seen.", eval_command.run)
+    add_verb(app, "encode", "Turn data into latent vectors and scores.", encode.run)
+    add_verb(app, "decode", "Turn latent vectors back into data.", decode.run)
     runs.add(app)
     return app
 

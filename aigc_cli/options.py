@@ -7,8 +7,8 @@ A field is declared with `option`, its help is the docstring under it:
         temperature: float = option(1.0, min=0)
         \"\"\"Below 1 the samples are safer, above 1 more surprising; 0 always takes the likeliest token.\"\"\"
 
-Fields may be `int`, `float`, `str`, `bool`, a `Literal` of strings or integers, or `tuple[str, ...]` (a flag that may
-be repeated); with `| None`, None means "decided by the program".
+Fields may be `int`, `float`, `str`, `bool`, a `Literal` of strings or integers, `tuple[str, ...]` (a flag that may be
+repeated) or `tuple[str, str]` (a flag of two values); with `| None`, None means "decided by the program".
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class OptionField:
     """One option as the command line, the environment and TOML see it."""
 
     name: str
-    type: Any  # int, float, str, bool, Literal[...] or tuple[str, ...], without "| None"
+    type: Any  # int, float, str, bool, Literal[...], tuple[str, ...] or tuple[str, str], without "| None"
     default: Any
     rule: Rule
     help: str
@@ -103,17 +103,23 @@ class OptionField:
         return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
 
     @property
+    def pair(self) -> bool:
+        return bool(self.type == tuple[str, str])
+
+    @property
     def repeated(self) -> bool:
-        return typing.get_origin(self.type) is tuple
+        return typing.get_origin(self.type) is tuple and not self.pair
 
     def check(self, value: Any, where: str) -> Any:
         """`value` as this option's type, or a RequestError that names `where` it came from."""
         if value is None:
             return None
-        if self.repeated:
+        if self.repeated or self.pair:
             items = list(value) if isinstance(value, list | tuple) else [value]
             if not all(isinstance(item, str) for item in items):
                 raise RequestError(f"{where} must be a list of texts, not {value!r}")
+            if self.pair and len(items) != 2:
+                raise RequestError(f"{where} must be two texts, not {len(items)}")
             return tuple(items)
         if self.choices:
             matches = [choice for choice in self.choices if str(choice) == str(value)]

@@ -54,6 +54,8 @@ def _annotation(field: OptionField) -> Any:
     kind: Any = str if get_origin(field.type) is Literal else field.type
     if field.repeated:
         kind = list[str]
+    elif field.pair:
+        kind = tuple[str, str]
     return Annotated[
         kind | None,
         typer.Option(

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
-import sys
+import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
-from aigc_cli.backends.base import Sample, SampleOptions
+from aigc_cli.backends.base import PictureSampleOptions, Sample, SampleOptions
 from aigc_cli.backends.registry import backends
+from aigc_cli.commands.output import output
+from aigc_cli.commands.pictures import picture_writer, print_lines
 from aigc_cli.engine.run import find_run
-from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.text import one_line, printable
+
+Piece: TypeAlias = Callable[[str], None]
 
 
 def run(name: str, given: Mapping[str, Given]) -> None:
@@ -24,11 +26,30 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     options: Any = build(backend.options["sample"], given)
     target = find_run(Path(options.runs_dir), name, options.run)
     target.require_model()
-    with progress(json_lines=options.json, quiet=options.quiet) as bus, _output(options) as stream:
+    told = options.seed is not None
+    if not told:
+        options = dataclasses.replace(options, seed=secrets.randbits(32))
+    with progress(json_lines=options.json, quiet=options.quiet) as bus:
+
+        def draw(piece: Piece | None = None) -> Iterator[Sample]:
+            if not told:
+                bus.note(f"seed {options.seed}")
+            yield from backend.load().sample(target, options, bus, piece)
+
+        if isinstance(options, PictureSampleOptions):
+            folder = Path("samples", f"{name}-{target.name}")
+            write = picture_writer(options, folder, options.expected())
+            print_lines(write(draw()), as_json=options.json)
+        else:
+            _write_texts(options, draw)
+
+
+def _write_texts(options: SampleOptions, draw: Callable[[Piece | None], Iterator[Sample]]) -> None:
+    with output(options.out, force=options.force) as stream:
         terminal = stream.isatty()
         streaming = getattr(options, "stream", False) and not options.json
         piece = _piece_writer(stream, terminal) if streaming else None
-        for sample in backend.load().sample(target, options, bus, piece):
+        for sample in draw(piece):
             if piece is not None:
                 _write(stream, "\n" if not terminal else "\n\n")
             else:
@@ -45,33 +66,10 @@ def _shown(sample: Sample, as_json: bool, terminal: bool) -> str:
     return printable(text) + ("\n\n" if "\n" in text else "\n")
 
 
-def _piece_writer(stream: BinaryIO, terminal: bool) -> Callable[[str], None]:
+def _piece_writer(stream: BinaryIO, terminal: bool) -> Piece:
     return lambda text: _write(stream, printable(text) if terminal else one_line(text))
 
 
 def _write(stream: BinaryIO, text: str) -> None:
     stream.write(text.encode("utf-8", "replace"))
     stream.flush()
-
-
-@contextmanager
-def _output(options: SampleOptions) -> Iterator[BinaryIO]:
-    if options.out in (None, "-"):
-        yield sys.stdout.buffer
-        return
-    path = Path(options.out or "")
-    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a named pipe
-        with path.open("wb") as file:
-            yield file
-        return
-    if path.exists() and not options.force:
-        raise RequestError(f"--out {path} exists; add --force to overwrite it, or choose another name")
-    if path.is_dir() or not path.parent.is_dir():
-        raise RequestError(f"--out {path} is not a file that can be written; name a file in a folder that exists")
-    aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    try:
-        with aside.open("wb") as file:
-            yield file
-        aside.replace(path.resolve())
-    finally:
-        aside.unlink(missing_ok=True)

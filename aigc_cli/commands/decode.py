@@ -1,0 +1,29 @@
+"""`aigc decode BACKEND`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aigc_cli.backends.registry import backends
+from aigc_cli.commands.pictures import picture_writer, print_lines
+from aigc_cli.engine.run import find_run
+from aigc_cli.errors import RequestError
+from aigc_cli.options import Given, build
+from aigc_cli.ui.progress import progress
+
+
+def run(name: str, given: Mapping[str, Given]) -> None:
+    backend = backends()[name]
+    options: Any = build(backend.options["decode"], given)
+    if options.latents is None:
+        raise RequestError("name the latent vectors to decode with --from: a file, or '-' for standard input")
+    target = find_run(Path(options.runs_dir), name, options.run)
+    target.require_model()
+    from aigc_cli.data.latents_input import read_latents
+
+    latents = read_latents(options.latents)
+    write = picture_writer(options, Path("samples", f"{name}-{target.name}"), len(latents.names))
+    with progress(json_lines=options.json, quiet=options.quiet) as bus:
+        print_lines(write(backend.load().decode(target, options, latents, bus)), as_json=options.json)

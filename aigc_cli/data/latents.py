@@ -1,0 +1,129 @@
+"""Latent vectors as a table, written chunk by chunk: a name a row, vectors and numbers beside it.
+
+A column of vectors, `mean` say, is a list column in Parquet, an array (n, d) in an .npz file, a list in JSON Lines, and
+the columns mean_0, mean_1, … of a TSV, in whose names tabs, line breaks and backslashes are \\t, \\n, \\r and \\\\.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What n inputs were encoded to."""
+
+    names: Sequence[str]  # (n,)
+    columns: Mapping[str, Array]  # each (n,) or (n, d), of numbers
+
+
+def write_latents(stream: BinaryIO, format: str, chunks: Iterable[Encoded]) -> int:
+    """Write a table of this format (tsv, jsonl, npz or parquet); the text formats are flushed after every chunk.
+
+    Returns the number of rows. Every chunk must have the first one's columns.
+    """
+    n = 0
+
+    def counted() -> Iterator[Encoded]:
+        nonlocal n
+        for chunk in chunks:
+            n += len(chunk.names)
+            if len(chunk.names):
+                yield Encoded([_utf8(name) for name in chunk.names], chunk.columns)
+
+    _WRITERS[format](stream, counted())
+    return n
+
+
+def _write_tsv(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
+    for number, chunk in enumerate(chunks):
+        if number == 0:
+            heads = [
+                name if array.ndim == 1 else "\t".join(f"{name}_{i}" for i in range(array.shape[1]))
+                for name, array in chunk.columns.items()
+            ]
+            stream.write(("\t".join(["name", *heads]) + "\n").encode())
+        flat = [_numbers(array.reshape(len(array), -1)) for array in chunk.columns.values()]
+        for name, *cells in zip(chunk.names, *flat, strict=True):
+            stream.write(("\t".join([_escaped(name), *map(str, chain(*cells))]) + "\n").encode())
+        stream.flush()
+
+
+def _write_jsonl(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
+    for chunk in chunks:
+        for name, *cells in zip(chunk.names, *map(_numbers, chunk.columns.values()), strict=True):
+            row = {"name": name, **dict(zip(chunk.columns, map(_finite, cells), strict=True))}
+            stream.write((json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode())
+        stream.flush()
+
+
+def _write_npz(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
+    parts = list(chunks)
+    columns = {key: np.concatenate([part.columns[key] for part in parts]) for key in (parts[0].columns if parts else ())}
+    names = np.array([name for part in parts for name in part.names], dtype=np.str_)
+    np.savez(stream, allow_pickle=False, name=names, **columns)
+
+
+def _write_parquet(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def column(array: Array) -> Any:
+        if array.ndim == 1:
+            return pa.array(array)
+        ends = np.arange(len(array) + 1, dtype=np.int32) * array.shape[1]
+        return pa.ListArray.from_arrays(pa.array(ends), pa.array(array.reshape(-1)))
+
+    tables = (
+        pa.table({"name": pa.array(chunk.names, pa.string()), **{key: column(array) for key, array in chunk.columns.items()}})
+        for chunk in chunks
+    )
+    first = next(tables, pa.table({"name": pa.array([], pa.string())}))
+    with pq.ParquetWriter(stream, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, Iterator[Encoded]], None]] = {
+    "tsv": _write_tsv,
+    "jsonl": _write_jsonl,
+    "npz": _write_npz,
+    "parquet": _write_parquet,
+}
+
+
+def _numbers(array: Array) -> list[Any]:
+    """As Python's numbers; a float32 as the nearest number of nine digits, which is read back as the same float32."""
+    if array.dtype != np.float32:
+        return list(array.tolist())
+    flat = [float(f"{value:.9g}") for value in array.ravel().tolist()]
+    return flat if array.ndim == 1 else [flat[i : i + array.shape[1]] for i in range(0, len(flat), array.shape[1])]
+
+
+def _finite(cell: Any) -> Any:
+    """JSON has no number that is not finite: null."""
+    if isinstance(cell, list):
+        return [_finite(value) for value in cell]
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+
+
+def _utf8(name: str) -> str:
+    """A file's name need not be UTF-8; a table's cell must."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _escaped(name: str) -> str:
+    return name.translate(_ESCAPES)

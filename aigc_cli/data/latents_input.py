@@ -1,0 +1,220 @@
+"""Latent vectors read from a table of any format, told by its first bytes; every failure one line that says where."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data.decoding import explained, open_bytes
+from aigc_cli.errors import RequestError
+
+COLUMNS = ("latent", "mean")
+"""The columns that hold the vectors: the first of these that is there."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Vectors that a decoder is to take, with their names."""
+
+    source: str  # for messages: a path, or "standard input"
+    names: Sequence[str]  # (n,)
+    vectors: npt.NDArray[np.float32]  # (n, d), finite; n and d at least 1
+
+    def require_width(self, width: int) -> None:
+        """RequestError unless the vectors have as many numbers as the model's latent vectors."""
+        if self.vectors.shape[1] != width:
+            raise RequestError(
+                f"{self.source}: its vectors have {self.vectors.shape[1]} numbers, and this model's latent vectors {width}; "
+                "decode with the run that encoded them (--run)"
+            )
+
+
+def read_latents(source: str) -> Latents:
+    """The vectors of a file (also .gz or .zst) or of standard input ('-'): TSV, JSON Lines, Parquet, .npz, or an .npy (n, d).
+
+    Raises RequestError for a file that cannot be read, lacks the column, or holds anything but rows of finite numbers,
+    equally many.
+    """
+    if source == "-":
+        return _read(sys.stdin.buffer, "standard input")
+    with explained(Path(source)), open_bytes(Path(source)) as file:
+        return _read(file, source)
+
+
+def _read(file: BinaryIO, where: str) -> Latents:
+    head: bytes = file.peek(16)  # type: ignore[attr-defined]  # every one is buffered
+    if head.startswith(b"PAR1"):
+        names, vectors = _parquet(io.BytesIO(file.read()), where)
+    elif head.startswith((b"PK", b"\x93NUMPY")):
+        names, vectors = _numpy(io.BytesIO(file.read()), where)
+    else:
+        parse = _jsonl if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else _tsv
+        names, rows = [], []
+        for name, row in parse(_lines(file, where), where):
+            names.append(name)
+            rows.append(row)
+        vectors = _float32(rows)
+    if vectors.size == 0:
+        raise RequestError(f"{where}: there are no latent vectors in it")
+    bad = np.argwhere(~np.isfinite(vectors))
+    if len(bad):
+        row, number = bad[0]
+        raise RequestError(
+            f"{where}, row {row + 1}: number {number + 1} of the vector is {vectors[row, number]}, not a finite float32"
+        )
+    return Latents(where, names, vectors)
+
+
+def _float32(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """A number too large for it becomes infinite, and is refused like the others that are."""
+    with np.errstate(over="ignore"):
+        return np.asarray(numbers).astype(np.float32)
+
+
+def _lines(file: BinaryIO, where: str) -> Iterator[str]:
+    for number, line in enumerate(file, start=1):
+        try:
+            yield (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).decode()
+        except UnicodeDecodeError as error:
+            raise RequestError(f"{where}, line {number}: byte {error.start} of the line is not UTF-8") from error
+
+
+def _tsv(lines: Iterator[str], where: str) -> Iterator[tuple[str, Sequence[float]]]:
+    header = next(lines, "").rstrip("\r\n").split("\t")
+    places = _vector_columns(header, where)
+    named = header.index("name") if "name" in header else None
+    for number, line in enumerate(lines, start=2):
+        cells = line.rstrip("\r\n").split("\t")
+        if len(cells) != len(header):
+            if cells == [""]:
+                continue  # a blank line
+            raise RequestError(f"{where}, line {number}: {len(cells)} cells where the header has {len(header)} columns")
+        row = [_number(cells[place], f"{where}, line {number}, column {header[place]}") for place in places]
+        yield (f"row {number - 1}" if named is None else _unescaped(cells[named])), row
+
+
+def _vector_columns(header: list[str], where: str) -> list[int]:
+    """The places of mean_0, mean_1, … (or latent_0, …) in the header."""
+    for column in COLUMNS:
+        numbered = {
+            int(match[1]): place for place, cell in enumerate(header) if (match := re.fullmatch(rf"{column}_(\d+)", cell))
+        }
+        missing = next((i for i in range(len(numbered)) if i not in numbered), None)
+        if missing is not None:
+            raise RequestError(f"{where}, line 1: there is no column '{column}_{missing}', though later ones are there")
+        if numbered:
+            return [numbered[i] for i in range(len(numbered))]
+    raise _no_column(f"{where}, line 1", [f"{column}_0" for column in COLUMNS], header)
+
+
+def _number(cell: str, where: str) -> float:
+    try:
+        number = float(cell)
+    except ValueError:
+        raise RequestError(f"{where}: {cell[:40]!r} is not a number") from None
+    if not math.isfinite(number):
+        raise RequestError(f"{where}: {cell} is not a finite number")
+    return number
+
+
+def _unescaped(cell: str) -> str:
+    return re.sub(r"\\[\\tnr]", lambda match: {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}[match[0]], cell)
+
+
+def _jsonl(lines: Iterator[str], where: str) -> Iterator[tuple[str, Sequence[float]]]:
+    column, width = "", 0
+    for number, line in enumerate(lines, start=1):
+        if line.isspace():
+            continue
+        at = f"{where}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"{at}: not valid JSON: {getattr(error, 'msg', error)}") from None
+        if not isinstance(row, dict):
+            raise RequestError(f"{at}: {type(row).__name__} where an object is wanted")
+        column = column or next((name for name in COLUMNS if name in row), "")
+        if column not in row:
+            raise _no_column(at, [column] if column else COLUMNS, row)
+        vector = row[column]
+        if not isinstance(vector, list) or not vector:
+            raise RequestError(f"{at}: {column!r} is not a list of numbers")
+        for place, value in enumerate(vector):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise RequestError(f"{at}: {column}[{place}] is {json.dumps(value)[:40]}, not a finite number")
+        width = width or len(vector)
+        if len(vector) != width:
+            raise RequestError(f"{at}: {column!r} has {len(vector)} numbers, and {width} in the first line")
+        yield str(row.get("name", f"row {number}")), vector
+
+
+def _parquet(file: BinaryIO, where: str) -> tuple[Sequence[str], npt.NDArray[np.float32]]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(file)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{where} is not a whole Parquet file: {_first_line(error)}") from error
+    column = next((name for name in COLUMNS if name in table.column_names), None)
+    if column is None:
+        raise _no_column(where, COLUMNS, table.column_names)
+    try:
+        lengths = pc.list_value_length(table[column]).fill_null(-1).to_numpy()
+        flat = pc.list_flatten(table[column]).cast(pa.float32(), safe=False)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise RequestError(f"{where}: the column {column!r} holds {table[column].type}, not lists of numbers") from None
+    width = int(lengths.max(initial=0))
+    odd = np.flatnonzero(lengths != width)
+    if len(odd):
+        has = "no vector" if lengths[odd[0]] < 0 else f"{lengths[odd[0]]} numbers"
+        raise RequestError(f"{where}, row {odd[0] + 1}: {column!r} has {has}, where others have {width} numbers")
+    vectors = flat.to_numpy().astype(np.float32).reshape(len(lengths), width)  # a null number comes as NaN
+    return _names(table["name"].to_pylist() if "name" in table.column_names else None, len(vectors)), vectors
+
+
+def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], npt.NDArray[np.float32]]:
+    names = None
+    column = "array"
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            vectors = loaded
+        else:
+            column = next((name for name in COLUMNS if name in loaded), "")
+            if not column:
+                raise _no_column(where, COLUMNS, loaded.files)
+            vectors = loaded[column]
+            names = loaded["name"].ravel().tolist() if "name" in loaded else None
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+        raise RequestError(f"{where} is not a whole NumPy file of numbers: {_first_line(error)}") from error
+    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
+        raise RequestError(f"{where}: the {column} is {vectors.dtype} of shape {vectors.shape}, not (n, d) numbers")
+    return _names(names, len(vectors)), _float32(vectors)
+
+
+def _names(names: Sequence[Any] | None, n: int) -> Sequence[str]:
+    """A name for each of n rows: those that are known, where they are as many."""
+    return [str(name) for name in names] if names is not None and len(names) == n else [f"row {i + 1}" for i in range(n)]
+
+
+def _no_column(where: str, wanted: Iterable[str], columns: Iterable[str]) -> RequestError:
+    known = [repr(name) for name in columns]
+    listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "") or "none"
+    return RequestError(f"{where}: there is no column {' or '.join(map(repr, wanted))}; the columns are {listed}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
