@@ -115,3 +115,8 @@ def _unflatten(optimizer: Optimizer, tensors: Mapping[str, Tensor], numbers: Map
         state.setdefault(int(index), {})[name] = tensor
     with torch.no_grad():
         optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"]})
+    # A file knows no memory format, and a fused optimiser walks through a parameter and its state in step.
+    for parameter, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                entries[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
