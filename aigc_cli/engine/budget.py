@@ -18,7 +18,7 @@ from aigc_cli.engine.settings import TrainOptions
 #: Shares of the budget: measuring at most this, looking at held-out data at most that.
 CALIBRATION, EVALUATION = 0.03, 0.04
 #: Seconds from the last checkpoint to the exit of the process, and the share of the budget kept for the machine's whims.
-EXIT, SLACK = 0.5, 0.03
+EXIT, SLACK = 0.7, 0.04
 
 
 @dataclass(frozen=True)
