@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Shell
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -34,6 +36,12 @@ def tour(module_shell: Shell) -> Shell:
     (cwd / "more-poems.tsv").write_text("\n".join(["title\ttext", *rows[:9]]) + "\n")
     (cwd / "prompts.tsv").write_text("1\tThe old\n2\tThe red\n")
     (cwd / "book.txt").write_text("The king sat down. The queen stood up, and nobody said a word.\n" * 200)
+    draw = np.random.default_rng(0)
+    (cwd / "photos").mkdir()
+    for i in range(40):
+        Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(cwd / "photos" / f"{i:02}.png")
+    for name in ("a", "b"):
+        (cwd / f"{name}.png").write_bytes((cwd / "photos" / f"0{int(name, 16) - 10}.png").read_bytes())
     bin = cwd / "bin"
     bin.mkdir()
     (bin / "aigc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aigc_cli.app "$@"\n')

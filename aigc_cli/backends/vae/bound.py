@@ -1,0 +1,70 @@
+"""How likely a model finds an example: the importance-weighted bound on log p(x), and what belongs to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.vae.loss import LatentVariableModel
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Of each example, from the same K draws of z: (B,) float32, in nats but for the last."""
+
+    log_likelihood: Tensor
+    """log (1/K) Σ w_k, which in expectation is at most log p(x), and rises with K."""
+    elbo: Tensor
+    """(1/K) Σ log w_k: the same with K = 1, of less variance; −(rate + distortion)."""
+    rate: Tensor
+    """(1/K) Σ log q(z_k|x)/p(z_k), which estimates KL(q(z|x) ‖ p(z))."""
+    distortion: Tensor
+    """−(1/K) Σ log p(x|z_k)."""
+    effective_samples: Tensor
+    """(Σ w_k)² / Σ w_k², from 1, where one draw outweighs all others, to K, where q is the exact posterior (Kong 1992)."""
+
+
+@torch.no_grad()
+def importance_weighted(
+    model: LatentVariableModel,
+    x: Tensor,
+    labels: Tensor | None = None,
+    *,
+    k: int,
+    rows: int = 1024,
+    generator: torch.Generator | None = None,
+) -> Bounds:
+    """The bounds with w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x) (Burda et al. 2016, eq. 8).
+
+    Draws are decoded some at a time, so that no more than `rows` examples are, nor fewer than the batch; the result depends on
+    `rows` in its rounding alone. The generator is on the CPU, so that every device gets the same draws.
+    """
+    posterior = model.encode(x, labels)
+    batch, latent = posterior.mean.shape
+    at_once = max(1, rows // batch)
+    terms: list[tuple[Tensor, Tensor, Tensor]] = []
+    for first in range(0, k, at_once):
+        draws = min(at_once, k - first)
+        noise = torch.stack([torch.randn(batch, latent, generator=generator) for _ in range(draws)])
+        z = posterior.sample(noise.to(posterior.mean.device))
+        every_x, every_label = repeated(x, draws), None if labels is None else repeated(labels, draws)
+        log_prior = model.prior.log_prob(z.flatten(0, 1), every_label)
+        log_likelihood = model.log_likelihood(every_x, z.flatten(0, 1), every_label)
+        terms.append((posterior.log_prob(z), log_prior.view(draws, batch), log_likelihood.view(draws, batch)))
+    log_q, log_prior, log_likelihood = (torch.cat(parts) for parts in zip(*terms, strict=True))
+    log_w = log_likelihood + log_prior - log_q
+    return Bounds(
+        log_likelihood=log_w.logsumexp(0) - math.log(k),
+        elbo=log_w.mean(0),
+        rate=(log_q - log_prior).mean(0),
+        distortion=-log_likelihood.mean(0),
+        effective_samples=(2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp(),
+    )
+
+
+def repeated(tensor: Tensor, times: int) -> Tensor:
+    """(times · B, …) from (B, …)."""
+    return tensor.repeat(times, *(1 for _ in tensor.shape[1:]))

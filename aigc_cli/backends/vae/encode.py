@@ -1,0 +1,123 @@
+"""`aigc encode vae`: where pictures lie in the latent space, and how odd each is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aigc_cli.backends.picture_batches import labels_of
+from aigc_cli.backends.pictures import prepare_dataset
+from aigc_cli.backends.vae.bound import Bounds, importance_weighted
+from aigc_cli.backends.vae.config import Encode, Train
+from aigc_cli.backends.vae.model import Posterior
+from aigc_cli.backends.vae.opened import Opened, keyed
+from aigc_cli.data.latents import Encoded
+from aigc_cli.data.pictures import PictureArrays, PictureDataset, check_unchanged, read_pictures
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
+from aigc_cli.metrics.percentile import percentile
+from aigc_cli.options import rebuild
+
+#: Held-out pictures that a score is ranked among.
+REFERENCES = 500
+
+Index = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The posteriors of n pictures, each (n, latent)."""
+
+    mean: NDArray[np.float32]
+    log_var: NDArray[np.float32]
+
+
+def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
+    """A row a picture: `mean`, `log_var`, `score`, the bound on −log p(x) in nats from --k draws, `bits_per_dim` where pixels
+    are discrete, and `percentile`: how many of 100 held-out pictures score lower."""
+    opened = Opened.of(run, options.device)
+    assert options.data is not None
+    arrays = read_pictures(
+        options.data,
+        opened.format,
+        classes=opened.known_classes(),
+        label=options.label,
+        input_format=options.input_format,
+        progress=bus.stage,
+    )
+    with torch.inference_mode():
+        reference = _reference(run, opened, options, bus)
+        for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
+            score = -bounds.log_likelihood.double().cpu().numpy()
+            columns = {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy(), "score": score}
+            if opened.model.likelihood.discrete:
+                columns["bits_per_dim"] = score / opened.dimensions / math.log(2)
+            if reference is not None:
+                columns["percentile"] = percentile(score, reference)
+            yield Encoded([arrays.names[i] for i in index.tolist()], columns)
+
+
+def _reference(run: Run, opened: Opened, options: Encode, bus: Bus) -> NDArray[np.float64] | None:
+    """The scores of held-out pictures that chose nothing; None where they are gone."""
+    try:
+        arrays = held_out(run, bus)
+    except RequestError as error:
+        bus.note(f"{error}: no percentiles", "warning")
+        return None
+    chosen = np.random.default_rng(0).permutation(len(arrays))[:REFERENCES]
+    scores = []
+    for at, (_, _, bounds) in enumerate(bounded(opened, arrays, options.batch_size, options.k, options.seed, chosen)):
+        scores.append(-bounds.log_likelihood.double().cpu().numpy())
+        bus.stage("scoring held-out pictures", min((at + 1) * options.batch_size, len(chosen)), len(chosen))
+    return np.concatenate(scores)
+
+
+def dataset_of(run: Run, bus: Bus) -> PictureDataset:
+    """The data that the run was trained on. RequestError where they aren't as they were."""
+    if changed := check_unchanged(run.record["data"]):
+        raise RequestError(changed[0])
+    dataset: PictureDataset = prepare_dataset(rebuild(Train, run.record["plan"]), bus).arrays
+    return dataset
+
+
+def held_out(run: Run, bus: Bus) -> PictureArrays:
+    """The held-out pictures that chose nothing."""
+    return dataset_of(run, bus).report
+
+
+def batched(arrays: PictureArrays, index: Index, batch_size: int) -> Iterator[tuple[Index, Tensor]]:
+    for at in range(0, len(index), batch_size):
+        some = index[at : at + batch_size]
+        yield some, torch.from_numpy(arrays.take(some))
+
+
+def posteriors(
+    opened: Opened, arrays: PictureArrays, batch_size: int, index: Index | None = None
+) -> Iterator[tuple[Index, Posterior, Tensor]]:
+    """The numbers of some pictures, their posteriors, and the pictures as the model saw them (n, channels, height, width)."""
+    for some, pixels in batched(arrays, np.arange(len(arrays)) if index is None else index, batch_size):
+        x = opened.seen(pixels, some.tolist())
+        yield some, opened.model.encode(x, opened.labels(labels_of(arrays, some))), x
+
+
+def encoded(opened: Opened, arrays: PictureArrays, index: Index, batch_size: int) -> Table:
+    found = [posterior for _, posterior, _ in posteriors(opened, arrays, batch_size, index)]
+    mean, log_var = (torch.cat(parts).cpu().numpy() for parts in ([p.mean for p in found], [p.log_var for p in found]))
+    return Table(mean, log_var)
+
+
+def bounded(
+    opened: Opened, arrays: PictureArrays, batch_size: int, k: int, seed: int, index: Index | None = None
+) -> Iterator[tuple[Index, Posterior, Bounds]]:
+    """The numbers of some pictures, their posteriors and their bounds from k draws."""
+    for some, posterior, x in posteriors(opened, arrays, batch_size, index):
+        labels = opened.labels(labels_of(arrays, some))
+        generator = keyed("bound", seed, int(some[0]))
+        yield some, posterior, importance_weighted(opened.model, x, labels, k=k, generator=generator)

@@ -1,0 +1,47 @@
+"""What to tell a person of how the training of a VAE went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aigc_cli.backends.vae.model import VAEConfig
+
+#: Under this many nats in the latents, nothing of a picture is in them.
+COLLAPSED = 0.5
+
+
+def advice(history: Sequence[Mapping[str, Any]], config: VAEConfig) -> list[str]:
+    """Whether the latents are in use, from the best of metrics.jsonl's evaluations, and what would help."""
+    held_out = [line for line in history if line.get("event") == "evaluated"]
+    if not held_out:
+        return []
+    best = min(held_out, key=lambda line: float(line["negative_elbo"]))
+    return [_health(best, config), *_trend(held_out, best)]
+
+
+def _health(best: Mapping[str, Any], config: VAEConfig) -> str:
+    rate, active = float(best["rate"]), int(best["active_units"])
+    state = (
+        "collapsed: the decoder ignores the latents; try a smaller --beta or a longer --kl-warmup"
+        if rate < COLLAPSED or active == 0
+        else "not collapsed"
+    )
+    return f"{active} of {config.latent} latents active, {rate / math.log(2):.0f} bits a picture, {state}"
+
+
+def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
+    if len(held_out) < 3:
+        return []
+    last = held_out[-1]
+    value, lowest = float(last["negative_elbo"]), float(best["negative_elbo"])
+    if last is not best and value > lowest + 0.01 * abs(lowest):
+        return [
+            f"held-out cost was lowest at step {best['step']} ({lowest:.1f} nats a picture) and is {value:.1f} now: the "
+            "pictures are being learned by heart; more pictures or --flip would help most; the best checkpoint is the one kept"
+        ]
+    before = float(held_out[-2]["negative_elbo"])
+    if value < before - 0.001 * abs(before):
+        return ["the held-out cost was still falling: more --minutes would help"]
+    return []

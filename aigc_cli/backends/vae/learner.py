@@ -1,0 +1,116 @@
+"""The VAE in training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.picture_batches import PictureBatches, labels_of, to_bytes, to_unit
+from aigc_cli.backends.vae.config import Train
+from aigc_cli.backends.vae.health import advice
+from aigc_cli.backends.vae.loss import negative_elbo
+from aigc_cli.backends.vae.model import VAE, save_pretrained
+from aigc_cli.backends.vae.sizes import model_config
+from aigc_cli.data.picture_output import encode_picture, sheet
+from aigc_cli.data.pictures import PictureArrays, PictureDataset
+from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.metrics.latent import ACTIVE
+
+#: The batch of an evaluation, and the pictures of a preview.
+EVAL_BATCH, PREVIEWS = 256, 64
+
+
+class VAELearner(Learner):
+    objective = "negative_elbo"
+    unit = "pictures"
+
+    def __init__(self, plan: Train, data: PictureDataset, device: torch.device) -> None:
+        self.plan, self.data, self.device = plan, data, device
+        assert plan.batch_size and plan.lr
+        self.model = VAE(model_config(plan, data)).to(device)
+        self.networks = {"vae": self.model}
+        self.optimizers = {"vae": self._optimizer(plan.lr)}
+        self.averages = {"vae": plan.ema}
+        self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
+        self.eval_items = len(data.select)
+        self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
+
+    def _optimizer(self, lr: float) -> torch.optim.Optimizer:
+        """AdamW; only matrices and filters decay."""
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.plan.weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
+
+    def batch(self, step: int) -> Batch:
+        return self.batches(step)
+
+    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
+        assert plan.steps
+        warmed = min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
+        return [Phase("vae", partial(self.loss, beta=self.plan.beta * warmed), max_grad_norm=self.plan.max_grad_norm)]
+
+    def loss(self, batch: Batch, *, beta: float) -> Loss:
+        x, labels = self.seen(batch["pixels"]), self.labels(batch["labels"])
+        loss, rate, distortion = negative_elbo(self.model, x, labels, beta=beta, free_bits=self.plan.free_bits)
+        return Loss(loss, {"rate": rate.detach(), "distortion": distortion.detach()})
+
+    def seen(self, pixels: Tensor) -> Tensor:
+        """Bytes as the model sees them: in [0, 1] and, where asked, two-valued, drawn anew."""
+        x = to_unit(pixels)
+        return x.bernoulli() if self.plan.binarise == "dynamic" else x
+
+    def labels(self, labels: Tensor) -> Tensor | None:
+        return labels if self.plan.conditional else None
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        """The negative ELBO and its parts, nats a picture, and the active units, on the first `items` of a fixed shuffle."""
+        rates, distortions, means = [], [], []
+        for x, labels in self._held_out(self.order[:items]):
+            posterior = self.model.encode(x, labels)
+            z = posterior.sample(torch.randn_like(posterior.mean))
+            rates.append(posterior.log_prob(z) - self.model.prior.log_prob(z, labels))
+            distortions.append(-self.model.log_likelihood(x, z, labels))
+            means.append(posterior.mean)
+        rate, distortion = (float(torch.cat(parts).double().mean()) for parts in (rates, distortions))
+        active = (torch.cat(means).double().var(0, correction=0) > ACTIVE).sum()
+        return {"negative_elbo": rate + distortion, "rate": rate, "distortion": distortion, "active_units": float(active)}
+
+    def _held_out(self, index: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        held_out: PictureArrays = self.data.select
+        for at in range(0, len(index), EVAL_BATCH):
+            some = index[at : at + EVAL_BATCH]
+            pixels = torch.from_numpy(held_out.take(some)).to(self.device)
+            yield self.seen(pixels), self.labels(labels_of(held_out, some).to(self.device))
+
+    def preview(self) -> Preview:
+        u = torch.randn(PREVIEWS, self.model.config.latent, generator=torch.Generator().manual_seed(self.plan.seed))
+        labels = None
+        if self.plan.conditional:
+            labels = torch.arange(PREVIEWS, device=self.device) % len(self.data.classes)
+        z = self.model.prior.inverse(u.to(self.device), labels)
+        pixels = to_bytes(self.model.likelihood.mean(self.model.decode(z, labels)))
+        return Preview(".png", encode_picture(sheet(list(pixels), math.isqrt(PREVIEWS)), ".png"))
+
+    def save_model(self, folder: Path) -> None:
+        save_pretrained(self.model, folder)
+
+    def describe(self) -> str:
+        c = self.model.config
+        total = sum(p.numel() for p in self.model.parameters())
+        channels = ", ".join(f"{width} at {w}×{h}" for width, (h, w) in zip(c.widths, c.sizes, strict=True))
+        flow = f"a flow of {c.couplings} couplings" if c.prior == "flow" else "a normal prior"
+        return f"{total / 1e6:.2f} M parameters, channels {channels}, {c.latent} latents under {flow}, {c.likelihood} pixels"
+
+    def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
+        return advice(history, self.model.config)

@@ -1,0 +1,84 @@
+"""A run's model, opened to sample from, to encode with or to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.picture_batches import to_bytes, to_unit
+from aigc_cli.backends.vae.config import Train
+from aigc_cli.backends.vae.model import VAE, load_pretrained
+from aigc_cli.data.picture_output import Pixels
+from aigc_cli.data.pictures import PictureFormat
+from aigc_cli.engine.device import derive_seed, open_device
+from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
+from aigc_cli.options import did_you_mean, rebuild
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's model, ready to be asked."""
+
+    model: VAE
+    plan: Train
+    format: PictureFormat
+    classes: Sequence[str]
+    device: torch.device
+
+    @classmethod
+    def of(cls, run: Run, device: str) -> Opened:
+        opened = open_device(device)
+        data = run.record["data"]
+        plan = rebuild(Train, run.record["plan"])
+        model = load_pretrained(run.model).to(opened)
+        return cls(model, plan, PictureFormat.from_json(data["format"]), data["classes"], opened)
+
+    def class_number(self, name: str) -> int:
+        """The number of a class, by its name, or by the number itself. RequestError for one that the model never saw."""
+        if not self.plan.conditional:
+            raise RequestError(f"--label {name}: this run was trained without --conditional, so it cannot draw one class")
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        known = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
+        raise RequestError(f"--label {name}: the model saw no such class; it saw {known}{did_you_mean(name, self.classes)}")
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in a picture."""
+        return self.format.height * self.format.width * self.format.channels
+
+    def known_classes(self) -> Sequence[str]:
+        """The classes that matter to the model."""
+        return self.classes if self.plan.conditional else ()
+
+    def labels(self, labels: Tensor) -> Tensor | None:
+        """Class numbers as the model takes them: None where it knows no classes."""
+        return labels.to(self.device) if self.plan.conditional else None
+
+    def labelled(self, n: int, name: str | None = None) -> Tensor | None:
+        """The label `name` n times; without one, that of pictures of no known class."""
+        number = -1 if name is None else self.class_number(name)
+        return self.labels(torch.full((n,), number))
+
+    def seen(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
+        """Bytes (n, height, width, channels) as the model sees them; what is drawn of a picture depends on its key alone."""
+        x = to_unit(pixels)
+        if self.plan.binarise == "no":
+            return x.to(self.device)
+        uniform = torch.stack([torch.rand(x.shape[1:], generator=keyed("binarise", key)) for key in keys])
+        return (uniform < x).float().to(self.device)
+
+    def pictures(self, z: Tensor, labels: Tensor | None) -> list[Pixels]:
+        """The expected picture of each latent."""
+        return list(to_bytes(self.model.likelihood.mean(self.model.decode(z, labels))))
+
+
+def keyed(*keys: object) -> torch.Generator:
+    """Draws that depend on these keys alone, the same on every device."""
+    return torch.Generator().manual_seed(derive_seed(*keys))

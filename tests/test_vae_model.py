@@ -1,0 +1,181 @@
+"""The networks: shapes, conditioning, gradients, bounds, and what is written to disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from aigc_cli.backends.vae.loss import negative_elbo
+from aigc_cli.backends.vae.model import VAE, VAEConfig, load_pretrained, save_pretrained
+from aigc_cli.errors import RequestError
+
+CONFIG = VAEConfig(
+    height=13,
+    width=10,
+    channels=3,
+    likelihood="logistics",
+    latent=6,
+    widths=(8, 12),
+    blocks=(1, 2),
+    vector_width=24,
+    vector_blocks=1,
+    couplings=4,
+    flow_width=16,
+    mixtures=2,
+)
+
+
+def make_model(config: VAEConfig, seed: int = 0) -> VAE:
+    """A network all of whose weights matter: no zeros."""
+    torch.manual_seed(seed)
+    model = VAE(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    return model.eval()
+
+
+def pictures(config: VAEConfig, n: int = 3) -> torch.Tensor:
+    levels = 2 if config.likelihood == "bernoulli" else 256
+    return torch.randint(0, levels, (n, config.channels, config.height, config.width)) / (levels - 1)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (32, 32), (48, 64), (17, 31), (5, 1), (1, 1)])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_pictures_of_any_size_come_back_in_their_size(size: tuple[int, int], levels: int) -> None:
+    height, width = size
+    config = replace(CONFIG, height=height, width=width, widths=(8, 12, 16)[:levels], blocks=(1, 0, 1)[:levels])
+    model = make_model(config)
+    x = pictures(config)
+    posterior = model.encode(x)
+    assert posterior.mean.shape == posterior.log_var.shape == (3, 6)
+    params = model.decode(posterior.mean)
+    assert params.shape == (3, model.likelihood.channels_out, height, width)
+    assert model.likelihood.mean(params).shape == x.shape
+    assert model.log_likelihood(x, posterior.mean).shape == (3,)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "logistics", "gaussian"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("prior", ["flow", "normal"])
+def test_every_weight_is_trained(likelihood: Any, channels: int, prior: Any) -> None:
+    config = replace(CONFIG, likelihood=likelihood, channels=channels, prior=prior, n_classes=2)
+    model = make_model(config).train()
+    loss, rate, distortion = negative_elbo(model, pictures(config), torch.tensor([0, 1, -1]))
+    loss.backward()
+    assert torch.isfinite(torch.stack((loss, rate, distortion))).all()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_training_begins_with_a_posterior_near_the_prior_and_a_finite_cost() -> None:
+    for height, width in ((28, 28), (64, 48)):
+        torch.manual_seed(0)
+        config = replace(CONFIG, height=height, width=width, likelihood="bernoulli", channels=1)
+        model = VAE(config)
+        _, rate, distortion = negative_elbo(model, pictures(config, 16))
+        assert 0 <= rate < 1
+        assert 0.6 < distortion / (height * width) < 0.9  # a fair coin's cost is log 2 a pixel
+
+
+@torch.no_grad()
+def test_a_picture_is_encoded_and_decoded_the_same_beside_others() -> None:
+    model = make_model(CONFIG)
+    x = pictures(CONFIG, 5)
+    together, alone = model.encode(x), model.encode(x[2:3])
+    torch.testing.assert_close(together.mean[2:3], alone.mean, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together.log_var[2:3], alone.log_var, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.decode(together.mean)[2:3], model.decode(alone.mean), atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_labels_reach_encoder_decoder_and_prior() -> None:
+    config = replace(CONFIG, n_classes=3)
+    model = make_model(config)
+    labels = torch.tensor([-1, 0, 1, 2])
+    x, z = pictures(config, 1).expand(4, -1, -1, -1), torch.randn(1, 6).expand(4, -1)
+    for values in (model.encode(x, labels).mean, model.decode(z, labels).flatten(1), model.prior(z, labels)[0]):
+        assert len({tuple(row.tolist()) for row in values}) == 4
+    with pytest.raises(AssertionError, match="needs labels"):
+        model.encode(x)
+
+
+@torch.no_grad()
+def test_the_variance_neither_overflows_nor_vanishes() -> None:
+    model = make_model(CONFIG)
+    for factor in (1e6, -1e6):
+        model.encoder.out.weight.copy_(factor * torch.randn_like(model.encoder.out.weight))
+        log_var = model.encode(pictures(CONFIG)).log_var
+        assert log_var.abs().max() <= 12
+        assert torch.isfinite(log_var.exp()).all() and torch.isfinite((-log_var).exp()).all()
+
+
+@pytest.mark.parametrize("change", [{}, {"n_classes": 4}, {"prior": "normal"}, {"likelihood": "gaussian"}])
+def test_a_saved_model_comes_back_exactly(tmp_path: Path, change: dict[str, Any]) -> None:
+    config = replace(CONFIG, **change)
+    model = make_model(config)
+    save_pretrained(model, tmp_path)
+    loaded = load_pretrained(tmp_path)
+    assert loaded.config == config
+    assert not loaded.training
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, loaded.state_dict()[name])
+    x = pictures(config)
+    labels = torch.tensor([0, 1, -1]) if config.n_classes else None
+    with torch.no_grad():
+        z = model.encode(x, labels).mean
+        assert torch.equal(z, loaded.encode(x, labels).mean)
+        assert torch.equal(model.decode(z, labels), loaded.decode(z, labels))
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "aigc-vae"
+
+
+def test_a_folder_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    def refusal() -> str:
+        with pytest.raises(RequestError) as caught:
+            load_pretrained(tmp_path)
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    assert "not a readable model folder" in refusal()
+    save_pretrained(make_model(CONFIG), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+
+    def with_config(**changes: Any) -> str:
+        (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
+        return refusal()
+
+    assert "the weights do not fit" in with_config(latent=8)
+    assert "the model type is 'qwen3'; only 'aigc-vae' can be opened" in with_config(model_type="qwen3")
+    assert "lacks a value or has one of a wrong kind" in with_config(unknown=1)
+    assert "lacks a value or has one of a wrong kind" in with_config(widths=8)
+    assert "latent is 'six'; it must be an integer of at least 2" in with_config(latent="six")
+    assert "prior is 'vamp'; it must be one of flow, normal" in with_config(prior="vamp")
+    (tmp_path / "config.json").write_text("[]")
+    assert "the model type is None" in refusal()
+    (tmp_path / "config.json").write_text("{")
+    assert "not a readable model folder" in refusal()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    assert "not a readable model folder" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent": 1}, "latent is 1; it must be an integer of at least 2"),
+        ({"height": 0}, "height is 0; it must be an integer of at least 1"),
+        ({"widths": (8,)}, "widths (8,) and blocks (1, 2) must have one number for each level"),
+        ({"likelihood": "poisson"}, "likelihood is 'poisson'; it must be one of bernoulli, logistics, gaussian"),
+    ],
+)
+def test_a_shape_that_no_network_has_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        replace(CONFIG, **change)
+    assert str(caught.value) == message

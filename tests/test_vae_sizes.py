@@ -1,0 +1,90 @@
+"""What is decided for a VAE: likelihood, levels and preset."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aigc_cli.backends.pictures import parse_size
+from aigc_cli.backends.vae.config import Train
+from aigc_cli.backends.vae.model import VAEConfig
+from aigc_cli.backends.vae.sizes import PRESETS, SMALLEST, decide, levels_for, model_config, preset_for
+from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat
+from aigc_cli.errors import RequestError
+
+
+def dataset(height: int = 8, width: int = 8, *, two_valued: bool = False, n: int = 10) -> PictureDataset:
+    pixels = np.zeros((n, height, width, 1), np.uint8)
+    arrays = PictureArrays(pixels, np.arange(n), None, [str(i) for i in range(n)], {})
+    return PictureDataset(
+        train=arrays, select=arrays, report=arrays, format=PictureFormat(height, width, "L"), classes=(),
+        two_valued=two_valued, explicit_val=False, info={}, notes=[], cached=True,
+    )  # fmt: skip
+
+
+@given(st.integers(1, 600), st.integers(1, 600))
+def test_the_last_level_is_small_and_none_is_empty(height: int, width: int) -> None:
+    plan, _ = decide(Train(preset="nano"), dataset(4, 4), 1.0)
+    assert levels_for(height, width) >= 1
+    config = model_config(plan, dataset(4, 4))
+    levels = levels_for(height, width)
+    sides = [(-(-height // 2**level), -(-width // 2**level)) for level in range(1, levels + 1)]
+    assert max(sides[-1]) <= SMALLEST and min(itertools.chain(*sides)) >= 1
+    assert levels == 1 or max(sides[-2]) > SMALLEST
+    assert isinstance(config, VAEConfig)
+
+
+@given(st.floats(1, 1e20), st.floats(1, 1e20))
+def test_more_budget_never_takes_a_smaller_preset(a: float, b: float) -> None:
+    names = [preset.name for preset in PRESETS]
+    few, many = (names.index(preset_for(flops).name) for flops in sorted((a, b)))
+    assert few <= many
+
+
+@pytest.mark.parametrize(
+    ("options", "two_valued", "likelihood"),
+    [
+        (Train(), False, "logistics"),
+        (Train(), True, "bernoulli"),
+        (Train(binarise="dynamic"), False, "bernoulli"),
+        (Train(likelihood="gaussian"), False, "gaussian"),
+        (Train(likelihood="logistics"), True, "logistics"),
+    ],
+)
+def test_the_likelihood_follows_the_data(options: Train, two_valued: bool, likelihood: str) -> None:
+    plan, reasons = decide(options, dataset(two_valued=two_valued), 1e12)
+    assert plan.likelihood == likelihood == model_config(plan, dataset()).likelihood
+    assert likelihood in reasons[0]
+
+
+def test_an_option_overrides_its_part_of_the_preset() -> None:
+    plan, _ = decide(Train(latent=7, couplings=3, lr=0.5, batch_size=4, cooldown=0.2), dataset(), 1e12)
+    assert (plan.latent, plan.couplings, plan.lr, plan.batch_size, plan.cooldown) == (7, 3, 0.5, 4, 0.2)
+    config = model_config(plan, dataset())
+    assert (config.latent, config.couplings) == (7, 3)
+
+
+def test_a_batch_is_no_larger_than_the_data() -> None:
+    assert decide(Train(), dataset(n=5), 1e12)[0].batch_size == 5
+
+
+def test_grey_levels_are_no_bernoulli_s() -> None:
+    with pytest.raises(RequestError, match="--binarise dynamic"):
+        decide(Train(likelihood="bernoulli"), dataset(), 1e12)
+    with pytest.raises(RequestError, match="leave out --likelihood logistics"):
+        decide(Train(likelihood="logistics", binarise="dynamic"), dataset(), 1e12)
+
+
+@pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("64x48", (48, 64)), ("64X48", (48, 64)), ("64×48", (48, 64))])
+def test_a_size_is_width_and_height(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "64x", "big", "64x48x3", "6.4"])
+def test_a_size_that_is_none(text: str) -> None:
+    with pytest.raises(RequestError, match="--size"):
+        parse_size(text)
