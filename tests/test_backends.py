@@ -34,4 +34,4 @@ def test_a_verb_that_a_backend_lacks_is_refused(shell: Shell) -> None:
     (info / "entry_points.txt").write_text("[aigc.backends]\nmute = lacking:BACKEND\n")
     refused = shell("sample", "mute", "--n", "3", PYTHONPATH=f"{shell.env['PYTHONPATH']}:{shell.cwd}")
     assert refused.returncode == 2
-    assert refused.stderr == "aigc: the mute backend has no 'sample'; these have: toy, transformer\n"
+    assert refused.stderr == "aigc: the mute backend has no 'sample'; these have: toy, transformer, vae\n"
