@@ -55,12 +55,17 @@ AIGC = [sys.executable, "-m", "aigc_cli.app"]
 def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder on the path that holds the toy backend as an installed distribution."""
     site = tmp_path_factory.mktemp("site")
-    (site / "aigc_toy.py").write_text((TOY / "aigc_toy.py").read_text())
-    info = site / "aigc_toy-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aigc-toy\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aigc.backends]\ntoy = aigc_toy:BACKEND\n")
+    install(site, "aigc_toy", "toy", (TOY / "aigc_toy.py").read_text())
     return site
+
+
+def install(site: Path, module: str, backend: str, source: str) -> None:
+    """Put a backend into a folder as a package that is installed there, with an entry point of its own."""
+    (site / f"{module}.py").write_text(source)
+    info = site / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[aigc.backends]\n{backend} = {module}:BACKEND\n")
 
 
 @pytest.fixture(scope="session")

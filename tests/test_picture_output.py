@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AIGC, TOY, Shell, make_shell
+from conftest import AIGC, TOY, Shell, install, make_shell
 from PIL import Image
 
 from aigc_cli.engine.run import create_run
@@ -24,11 +24,7 @@ SHAPE = (4, 6, 3)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder on the path that holds the backend of pictures as an installed distribution."""
     site = tmp_path_factory.mktemp("site")
-    (site / "aigc_pictures.py").write_text((TOY / "aigc_pictures.py").read_text())
-    info = site / "aigc_pictures-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aigc-pictures\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aigc.backends]\nhalves = aigc_pictures:BACKEND\n")
+    install(site, "aigc_pictures", "halves", (TOY / "aigc_pictures.py").read_text())
     return site
 
 

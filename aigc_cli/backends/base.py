@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -47,7 +48,7 @@ class SampleOptions(CommandOptions):
 
 
 @dataclass(frozen=True)
-class PictureOutput(CommandOptions):
+class PictureOutput(CommandOptions, ABC):
     """What every command has whose result is pictures."""
 
     out: str | None = option(None, metavar="DIR|FILE|-", panel=OUTPUT, auto="the folder samples/BACKEND-RUN")
@@ -57,9 +58,9 @@ class PictureOutput(CommandOptions):
     format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")
     """The format of the pictures in a folder or a tar; PNG and WebP are lossless."""
 
+    @abstractmethod
     def stem(self, position: int) -> str:
         """The name, without its suffix, of the picture that comes at this position."""
-        raise NotImplementedError
 
     def columns(self, n: int) -> int:
         """How many of n pictures stand in a row of a sheet."""

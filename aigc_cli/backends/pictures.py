@@ -49,7 +49,7 @@ class PictureTrainOptions(PictureInput, TrainOptions):
 def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
     """The pictures of --data and --val, decoded into memory-mapped arrays, and what a run records of them."""
     from aigc_cli.data.pictures import PictureRequest, prepare_pictures, take_stdin
-    from aigc_cli.data.sources import stem
+    from aigc_cli.data.sources import speaking_of_stdin, stem
 
     assert options.data is not None
     asked = PictureRequest(
@@ -63,17 +63,12 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
     )
     request = take_stdin(asked)
     spooled = None if request is asked else Path(request.data)
-    try:
+    with speaking_of_stdin(spooled):
         data: PictureDataset = prepare_pictures(request, progress=bus.stage)
         if options.conditional and not data.classes:
             raise RequestError(
                 f"--conditional: {options.data} has no labels; use a subfolder a class, or name a column: --label"
             )
-    except RequestError as error:
-        if spooled is None:
-            raise
-        spooled.unlink(missing_ok=True)
-        raise RequestError(str(error).replace(str(spooled), "standard input")) from error
     settled: Any = dataclasses.replace(options, input_format=None)
     if options.data.startswith("hf:"):  # with the revision that was read
         settled = dataclasses.replace(settled, data=str(data.info["location"]))

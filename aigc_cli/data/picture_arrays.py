@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from aigc_cli.data.array_files import StoredArray, arrays_of
 from aigc_cli.data.picture_raw import MAX_PIXELS, RawPicture
-from aigc_cli.data.sources import _SPLIT_NAMES as SPLIT_NAMES
+from aigc_cli.data.sources import SPLIT_NAMES
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".npy", ".npz")

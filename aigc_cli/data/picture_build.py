@@ -25,7 +25,7 @@ from aigc_cli.data.picture_sources import open_readers, shapes_of
 from aigc_cli.data.picture_store import Columns, save
 from aigc_cli.data.shapes import ShapesReader
 from aigc_cli.data.sources import FileRecord, Part
-from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.errors import RequestError
 
 if TYPE_CHECKING:
     from aigc_cli.data.streams import Progress
@@ -63,8 +63,7 @@ def build_entry(key: str, part: Part, records: Sequence[FileRecord], wanted: Wan
         _stop_if_too_many(part, collector, collector.seen)
         notes = list(dict.fromkeys(note for reader in readers for note in reader.notes))
         collector.finish(wanted, list(chain.from_iterable(reader.classes for reader in readers)), notes)
-        if changed := sources.differences(records):
-            raise AigcError(f"{changed[0]} while it was read; try again when it is at rest")
+        sources.refuse_changed(records)
 
 
 def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader], PictureFormat]:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from aigc_cli.data import archives
 from aigc_cli.data.decoding import open_bytes
 from aigc_cli.data.picture_raw import RawPicture
-from aigc_cli.data.sources import _SPLIT_NAMES as SPLIT_NAMES
+from aigc_cli.data.sources import SPLIT_NAMES
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")

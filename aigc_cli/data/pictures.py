@@ -26,7 +26,6 @@ from aigc_cli.data.picture_sources import (
     take_stdin,
 )
 from aigc_cli.data.picture_store import Factors, Store, open_store
-from aigc_cli.data.sources import Part, Source
 from aigc_cli.errors import RequestError
 
 if TYPE_CHECKING:
@@ -94,19 +93,14 @@ def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureD
     """
     check_request(request)
     spooled = take_stdin(request)
-    try:
+    with sources.speaking_of_stdin(None if spooled is request else Path(spooled.data)):
         return _prepare(spooled, progress)
-    except RequestError as error:
-        if spooled is request:
-            raise
-        Path(spooled.data).unlink(missing_ok=True)
-        raise RequestError(str(error).replace(spooled.data, "standard input")) from error
 
 
 def _prepare(request: PictureRequest, progress: Progress) -> PictureDataset:
     source = open_pictures(request.data)
     train = source.training()
-    val = _validation(request.val, source)
+    val = sources.validation_part(request.val, source, open_pictures)
     check_label_applies([train, val] if val else [train], request.label)
     records = sources.record_files(train)
     store = open_store(train, records, Wanted(request.size, request.mode, request.fit, request.label), progress)
@@ -158,17 +152,6 @@ def _prepare(request: PictureRequest, progress: Progress) -> PictureDataset:
     )
 
 
-def _validation(val: str | None, source: Source) -> Part | None:
-    """The part to validate on: of --val, else the source's own."""
-    if val is None:
-        return source.parts.get("val")
-    parts = open_pictures(val).parts
-    part = parts.get("all") or parts.get("val")
-    if part is None:
-        raise RequestError(f"--val {val} has the splits {', '.join(parts)} but no val; name a file of it")
-    return part
-
-
 def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:
     """The rows of a store (None: all) with their labels as numbers of `classes`, and the labels that are none."""
     rows = np.arange(len(store.labels)) if rows is None else rows
@@ -208,17 +191,14 @@ def read_pictures(
     spooled = spool_stdin(input_format) if source == "-" else None
     src = source if spooled is None else str(spooled)
     try:
-        part = open_pictures(src).evaluation(split)
-        check_label_applies([part], label)
-        store = open_store(part, sources.record_files(part), Wanted.exactly(format, label), progress)
-        arrays, unknown = _arrays(store, None, classes)
-        if unknown:
-            saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
-            raise RequestError(f"{part.location}: {saw}")
-    except RequestError as error:
-        if spooled is None:
-            raise
-        raise RequestError(str(error).replace(src, "standard input")) from error
+        with sources.speaking_of_stdin(spooled):
+            part = open_pictures(src).evaluation(split)
+            check_label_applies([part], label)
+            store = open_store(part, sources.record_files(part), Wanted.exactly(format, label), progress)
+            arrays, unknown = _arrays(store, None, classes)
+            if unknown:
+                saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
+                raise RequestError(f"{part.location}: {saw}")
     finally:
         if spooled is not None:
             spooled.unlink(missing_ok=True)

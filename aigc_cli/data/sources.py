@@ -14,18 +14,19 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from aigc_cli.data import cache
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import AigcError, RequestError
 
 JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
 COMPRESSIONS = (".gz", ".zst")
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test",
 }  # fmt: skip
 _SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002.parquet
@@ -134,7 +135,7 @@ def _open_folder(folder: Path, suffixes: Collection[str]) -> Source:
     splits: dict[str, list[Path]] = {}
     for name, files in entries.items():
         stem = name if (folder / name).is_dir() else name.split(".")[0]
-        splits.setdefault(_SPLIT_NAMES.get(_SHARD.sub("", stem), ""), []).extend(files)
+        splits.setdefault(SPLIT_NAMES.get(_SHARD.sub("", stem), ""), []).extend(files)
     if "" in splits:
         splits = {"all": [path for files in entries.values() for path in files]}
     parts = {name: Part(str(folder), "files", tuple(splits[name])) for name in _ordered(splits)}
@@ -167,7 +168,7 @@ def _ordered(names: Collection[str]) -> list[str]:
 
 def _sort_splits(location: str, names: Sequence[str]) -> dict[str, Part]:
     """Sort the splits of a hub's data set into ours; a single split of another name is all there is."""
-    parts = {_SPLIT_NAMES[name]: Part(location, "hub", split=name) for name in names if name in _SPLIT_NAMES}
+    parts = {SPLIT_NAMES[name]: Part(location, "hub", split=name) for name in names if name in SPLIT_NAMES}
     if parts:
         return {name: parts[name] for name in _ordered(parts)}
     if len(names) == 1:
@@ -265,6 +266,35 @@ def spool_stdin(suffix_for: Callable[[bytes], str]) -> Path:
             return aside.replace(folder / f"{digest.hexdigest()}{suffix}")
         finally:
             aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def speaking_of_stdin(spooled: Path | None) -> Iterator[None]:
+    """An error about the copy of standard input speaks of standard input, and removes the copy. None: there is no copy."""
+    try:
+        yield
+    except RequestError as error:
+        if spooled is None:
+            raise
+        spooled.unlink(missing_ok=True)
+        raise RequestError(str(error).replace(str(spooled), "standard input")) from error
+
+
+def validation_part(val: str | None, source: Source, open_val: Callable[[str], Source]) -> Part | None:
+    """The part to validate on: of --val, else the source's own."""
+    if val is None:
+        return source.parts.get("val")
+    parts = open_val(val).parts
+    part = parts.get("all") or parts.get("val")
+    if part is None:
+        raise RequestError(f"--val {val} has the splits {', '.join(parts)} but no val; name a file of it")
+    return part
+
+
+def refuse_changed(records: Sequence[FileRecord]) -> None:
+    """Raise AigcError when the files are no longer as they were recorded."""
+    if changed := differences(records):
+        raise AigcError(f"{changed[0]} while it was read; try again when it is at rest")
 
 
 def stem(source: str, default: str) -> str:

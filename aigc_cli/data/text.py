@@ -13,9 +13,9 @@ from aigc_cli.data import cache, sources
 from aigc_cli.data.encoding import TokenArrays, documents, encode_to, load_arrays
 from aigc_cli.data.formats import Layout
 from aigc_cli.data.held_out import DROPPED, REPORT, Plan
-from aigc_cli.data.sources import JSON, FileRecord, Part, Source
+from aigc_cli.data.sources import JSON, FileRecord, Part
 from aigc_cli.data.streams import Progress, routed, scan, stream
-from aigc_cli.data.text_build import SPLITS, build_entry, refuse_changed
+from aigc_cli.data.text_build import SPLITS, build_entry
 from aigc_cli.data.text_source import (
     TextRequest,
     check_options_apply,
@@ -69,19 +69,14 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
     """
     check_request(request)
     spooled = take_stdin(request)
-    try:
+    with sources.speaking_of_stdin(None if spooled is request else Path(spooled.data)):
         return _prepare(spooled, progress)
-    except RequestError as error:
-        if spooled is request:
-            raise
-        Path(spooled.data).unlink(missing_ok=True)
-        raise RequestError(str(error).replace(spooled.data, "standard input")) from error
 
 
 def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
     source = open_text(request.data)
     train = source.training()
-    val = _validation(request.val, source)
+    val = sources.validation_part(request.val, source, open_text)
     check_options_apply([train, val] if val else [train], request.column, request.layout)
     records = sources.record_files(train)
     val_records = sources.record_files(val) if val else []
@@ -116,17 +111,6 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
         cached=cached,
         explicit_val=val is not None,
     )
-
-
-def _validation(val: str | None, source: Source) -> Part | None:
-    """The part to validate on: of --val, else the source's own."""
-    if val is None:
-        return source.parts.get("val")
-    parts = open_text(val).parts
-    part = parts.get("all") or parts.get("val")
-    if part is None:
-        raise RequestError(f"--val {val} has the splits {', '.join(parts)} but no val; name a file of it")
-    return part
 
 
 def _key(
@@ -176,11 +160,11 @@ def encode_documents(
     """
     if input_format is not None and src != "-":
         raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
-    spooled = src == "-"
-    if spooled:
-        path, layout = spool_stdin(input_format, layout)
-        src = str(path)
-    try:
+    spooled = None
+    if src == "-":
+        spooled, layout = spool_stdin(input_format, layout)
+        src = str(spooled)
+    with sources.speaking_of_stdin(spooled):
         part = open_text(src).evaluation(split)
         check_options_apply([part], column, layout)
         records = sources.record_files(part)
@@ -195,13 +179,8 @@ def encode_documents(
         with cache.new_entry(key) as folder:
             pieces = routed(stream(part, column, layout), plan)
             encode_to({REPORT: folder / "report"}, pieces, tokenizer, scanned.n_bytes, progress)
-            refuse_changed(records)
+            sources.refuse_changed(records)
         sources.remember_files(part, records)
-    except RequestError as error:
-        if not spooled:
-            raise
-        path.unlink(missing_ok=True)
-        raise RequestError(str(error).replace(src, "standard input")) from error
     arrays = _load_documents(key, tokenizer)
     if arrays is None:
         raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")

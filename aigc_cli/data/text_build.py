@@ -22,7 +22,7 @@ from aigc_cli.data.streams import Progress, Scan, routed, scan, stream
 from aigc_cli.data.text_source import TextRequest
 from aigc_cli.data.tokenizer_choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
-from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.errors import RequestError
 
 SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
 """The folders of an entry; there is no `report` where the validation data were given."""
@@ -77,7 +77,7 @@ def build_entry(
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        refuse_changed(records)
+        sources.refuse_changed(records)
 
 
 def _scan(part: Part, column: str | None, layout: Layout, progress: Progress) -> Scan:
@@ -132,9 +132,3 @@ def _training_sample(request: TextRequest, train: Part, plan: Plan, train_bytes:
                 yield text
                 credit -= len(text)
             credit += share * len(text)
-
-
-def refuse_changed(records: list[FileRecord]) -> None:
-    """Raise AigcError when the files are no longer as they were recorded."""
-    if changed := sources.differences(records):
-        raise AigcError(f"{changed[0]} while it was read; try again when it is at rest")

@@ -27,8 +27,8 @@ from torch import Tensor
 from aigc_cli.backends.picture_batches import to_unit
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.flow import StandardNormal
-from aigc_cli.backends.vae.model import Posterior
-from aigc_cli.backends.vae.opened import keyed
+from aigc_cli.backends.vae.model import Posterior, load_pretrained
+from aigc_cli.backends.vae.opened import binarised, keyed
 from aigc_cli.data.pictures import PictureFormat, read_pictures
 
 
@@ -103,9 +103,7 @@ def main() -> None:
     digits = PictureFormat(28, 28, "L")
     test = read_pictures(str(arguments.mnist), digits, split="test", progress=lambda *_: None)
     index = np.arange(min(arguments.pictures, len(test)))
-    unit = to_unit(torch.from_numpy(test.take(index)))
-    uniform = torch.stack([torch.rand(unit.shape[1:], generator=keyed("binarise", i)) for i in index.tolist()])
-    x = (uniform < unit).float()
+    x = binarised(to_unit(torch.from_numpy(test.take(index))), index.tolist())
 
     def report(name: str, model: Any, seconds: float) -> None:
         nats = bound(model, x, arguments.k, 0)
@@ -122,8 +120,6 @@ def main() -> None:
             data = ["--data", arguments.mnist, "--binarise", "dynamic", "--minutes", arguments.minutes, "--runs-dir", work]
             made, seconds = aigc("train", "vae", *data)
             run = made["run"]
-        from aigc_cli.backends.vae.model import load_pretrained
-
         report("aigc", load_pretrained(Path(run) / "model"), seconds)
         if arguments.pythae is not None:
             sys.path.insert(0, str(arguments.pythae / "src"))
@@ -137,5 +133,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_grad_enabled(True)
     main()

@@ -7,7 +7,6 @@ folder: `AutoModelForCausalLM.from_pretrained` opens it as a `Qwen3ForCausalLM`.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aigc_cli.backends.transformer.cache import KVCache
 from aigc_cli.backends.transformer.operations import attention, causal_bias, dropout, rms_norm, rotary_tables, rotate
+from aigc_cli.engine.network import load_network, save_network
 from aigc_cli.errors import RequestError
 
 
@@ -295,10 +293,7 @@ class Transformer(nn.Module):
 
 def save_pretrained(model: Transformer, folder: Path) -> None:
     """Writes the model as a Hugging Face folder: config.json and model.safetensors (float32)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(model.config.to_hugging_face(), indent=2) + "\n")
-    weights = {name: weight.float().cpu().contiguous() for name, weight in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_network(model, model.config.to_hugging_face(), folder)
 
 
 def load_pretrained(folder: Path) -> Transformer:
@@ -306,15 +301,4 @@ def load_pretrained(folder: Path) -> Transformer:
 
     Raises `RequestError` where the folder is not a whole model of this architecture.
     """
-    try:
-        config = ModelConfig.from_hugging_face(json.loads((folder / "config.json").read_text()))
-        weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise RequestError(f"{folder}: this is not a readable model folder: {error}") from error
-    model = Transformer(config)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RequestError(f"{folder}: the weights do not fit the model's config.json: {reason}") from error
-    return model.eval()
+    return load_network(folder, ModelConfig.from_hugging_face, Transformer)

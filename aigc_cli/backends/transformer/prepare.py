@@ -8,7 +8,7 @@ from pathlib import Path
 from aigc_cli.backends.transformer.config import TextOptions, Train
 from aigc_cli.backends.transformer.sizes import chars_affordable, tokenizer_budget, vocab_limit
 from aigc_cli.data.formats import Layout
-from aigc_cli.data.sources import stem
+from aigc_cli.data.sources import speaking_of_stdin, stem
 from aigc_cli.data.text import TextRequest, prepare_text, take_stdin
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.trainable import Prepared
@@ -31,17 +31,13 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
     )
     request = take_stdin(asked)
-    try:
+    spooled = None if request is asked else Path(request.data)
+    with speaking_of_stdin(spooled):
         data = prepare_text(request, progress=bus.stage)
-    except RequestError as error:
-        if request is asked:
-            raise
-        Path(request.data).unlink(missing_ok=True)
-        raise RequestError(str(error).replace(request.data, "standard input")) from error
     settled = dataclasses.replace(options, tokenizer_budget=tokenizer_budget(options))
     if options.data.startswith("hf:"):  # with the revision that was read
         settled = dataclasses.replace(settled, data=str(data.info["location"]))
-    if request is not asked:
+    if spooled is not None:
         settled = dataclasses.replace(
             settled, lines=request.layout == "lines", paragraphs=request.layout == "paragraphs", input_format=None
         )
@@ -50,9 +46,9 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         options=settled,
         info=data.info,
         notes=data.notes,
-        stem="stdin" if request is not asked else stem(options.data, "text"),
+        stem="stdin" if spooled is not None else stem(options.data, "text"),
         cached=data.cached,
-        keep=Path(request.data) if request is not asked else None,
+        keep=spooled,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,19 +12,15 @@ from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.transformer.config import Sample
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.opened import open_run
-from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 
 
-def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
+def sample_texts(run: Run, options: Sample, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples of `aigc sample transformer`, in order; `piece` takes each as it grows."""
     opened = open_run(run, options.device)
     tokenizer = opened.tokenizer
-    seed = options.seed
-    if seed is None:
-        seed = secrets.randbits(32)
-        bus.note(f"seed {seed}")
+    assert options.seed is not None
     prompts: list[str | None] = []
 
     def jobs() -> Iterator[Job]:
@@ -50,7 +45,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             stop=options.stop,
         ),
         eot_id=tokenizer.eot_id,
-        seed=seed,
+        seed=options.seed,
         decode_bytes=tokenizer.decode_bytes,
         batch_size=options.batch_size if streamed is None else 1,
         device=opened.device,
@@ -62,7 +57,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         record: dict[str, Any] = {
             "text": text,
             "prompt": prompt,
-            "seed": seed,
+            "seed": options.seed,
             "index": made.index,
             "finish": made.finish,
         }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.vae.loss import LatentVariableModel
+from aigc_cli.backends.vae.model import Posterior
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,17 @@ def importance_weighted(
     labels: Tensor | None = None,
     *,
     k: int,
+    posterior: Posterior | None = None,
     rows: int = 1024,
     generator: torch.Generator | None = None,
 ) -> Bounds:
     """The bounds with w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x) (Burda et al. 2016, eq. 8).
 
-    Draws are decoded some at a time, so that no more than `rows` examples are, nor fewer than the batch; the result depends on
-    `rows` in its rounding alone. The generator is on the CPU, so that every device gets the same draws.
+    `posterior` is q(z|x) where it is known already. Draws are decoded some at a time, so that no more than `rows` examples are,
+    nor fewer than the batch; the result depends on `rows` in its rounding alone. The generator is on the CPU, so that every
+    device gets the same draws.
     """
-    posterior = model.encode(x, labels)
+    posterior = posterior or model.encode(x, labels)
     batch, latent = posterior.mean.shape
     at_once = max(1, rows // batch)
     terms: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.picture_batches import labels_of
-from aigc_cli.backends.pictures import prepare_dataset
+from aigc_cli.backends.pictures import PictureInput, prepare_dataset
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
 from aigc_cli.backends.vae.config import Encode, Train
 from aigc_cli.backends.vae.model import Posterior
@@ -44,14 +44,7 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     are discrete, and `percentile`: how many of 100 held-out pictures score lower."""
     opened = Opened.of(run, options.device)
     assert options.data is not None
-    arrays = read_pictures(
-        options.data,
-        opened.format,
-        classes=opened.known_classes(),
-        label=options.label,
-        input_format=options.input_format,
-        progress=bus.stage,
-    )
+    arrays = read_labelled(opened, options.data, options, bus)
     with torch.inference_mode():
         reference = _reference(run, opened, options, bus)
         for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
@@ -77,6 +70,19 @@ def _reference(run: Run, opened: Opened, options: Encode, bus: Bus) -> NDArray[n
         scores.append(-bounds.log_likelihood.double().cpu().numpy())
         bus.stage("scoring held-out pictures", min((at + 1) * options.batch_size, len(chosen)), len(chosen))
     return np.concatenate(scores)
+
+
+def read_labelled(opened: Opened, source: str, options: PictureInput, bus: Bus, split: str | None = None) -> PictureArrays:
+    """The pictures of a source, with the labels that the model knows."""
+    return read_pictures(
+        source,
+        opened.format,
+        classes=opened.known_classes(),
+        label=options.label,
+        input_format=options.input_format,
+        split=split,
+        progress=bus.stage,
+    )
 
 
 def dataset_of(run: Run, bus: Bus) -> PictureDataset:
@@ -108,7 +114,10 @@ def posteriors(
 
 
 def encoded(opened: Opened, arrays: PictureArrays, index: Index, batch_size: int) -> Table:
-    found = [posterior for _, posterior, _ in posteriors(opened, arrays, batch_size, index)]
+    return tabled([posterior for _, posterior, _ in posteriors(opened, arrays, batch_size, index)])
+
+
+def tabled(found: Sequence[Posterior]) -> Table:
     mean, log_var = (torch.cat(parts).cpu().numpy() for parts in ([p.mean for p in found], [p.log_var for p in found]))
     return Table(mean, log_var)
 
@@ -120,4 +129,4 @@ def bounded(
     for some, posterior, x in posteriors(opened, arrays, batch_size, index):
         labels = opened.labels(labels_of(arrays, some))
         generator = keyed("bound", seed, int(some[0]))
-        yield some, posterior, importance_weighted(opened.model, x, labels, k=k, generator=generator)
+        yield some, posterior, importance_weighted(opened.model, x, labels, k=k, posterior=posterior, generator=generator)

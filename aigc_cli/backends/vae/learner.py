@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.picture_batches import PictureBatches, labels_of, to_bytes, to_unit
+from aigc_cli.backends.picture_batches import PictureBatches, labels_of, to_unit
+from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.health import advice
 from aigc_cli.backends.vae.loss import negative_elbo
 from aigc_cli.backends.vae.model import VAE, save_pretrained
+from aigc_cli.backends.vae.opened import expected_pictures
 from aigc_cli.backends.vae.sizes import model_config
 from aigc_cli.data.picture_output import encode_picture, sheet
 from aigc_cli.data.pictures import PictureArrays, PictureDataset
@@ -78,9 +80,9 @@ class VAELearner(Learner):
         rates, distortions, means = [], [], []
         for x, labels in self._held_out(self.order[:items]):
             posterior = self.model.encode(x, labels)
-            z = posterior.sample(torch.randn_like(posterior.mean))
-            rates.append(posterior.log_prob(z) - self.model.prior.log_prob(z, labels))
-            distortions.append(-self.model.log_likelihood(x, z, labels))
+            bounds = importance_weighted(self.model, x, labels, k=1, posterior=posterior)
+            rates.append(bounds.rate)
+            distortions.append(bounds.distortion)
             means.append(posterior.mean)
         rate, distortion = (float(torch.cat(parts).double().mean()) for parts in (rates, distortions))
         active = (torch.cat(means).double().var(0, correction=0) > ACTIVE).sum()
@@ -99,8 +101,8 @@ class VAELearner(Learner):
         if self.plan.conditional:
             labels = torch.arange(PREVIEWS, device=self.device) % len(self.data.classes)
         z = self.model.prior.inverse(u.to(self.device), labels)
-        pixels = to_bytes(self.model.likelihood.mean(self.model.decode(z, labels)))
-        return Preview(".png", encode_picture(sheet(list(pixels), math.isqrt(PREVIEWS)), ".png"))
+        pictures = expected_pictures(self.model, z, labels)
+        return Preview(".png", encode_picture(sheet(pictures, math.isqrt(PREVIEWS)), ".png"))
 
     def save_model(self, folder: Path) -> None:
         save_pretrained(self.model, folder)

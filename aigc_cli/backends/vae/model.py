@@ -7,7 +7,6 @@ blocks: most of the work is done where there are few places and many channels.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -16,12 +15,11 @@ from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aigc_cli.backends.vae.flow import LabelEmbedding, Prior, RealNVP, StandardNormal, log_normal
 from aigc_cli.backends.vae.likelihood import Bernoulli, Gaussian, Likelihood, LikelihoodName, MixtureOfLogistics
+from aigc_cli.engine.network import load_network, save_network
 from aigc_cli.errors import RequestError
 
 MODEL_TYPE = "aigc-vae"
@@ -269,10 +267,7 @@ def prior_of(config: VAEConfig) -> Prior:
 
 def save_pretrained(model: VAE, folder: Path) -> None:
     """Writes config.json and model.safetensors (float32)."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(model.config.to_json(), indent=2) + "\n")
-    weights = {name: weight.float().cpu().contiguous() for name, weight in model.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_network(model, model.config.to_json(), folder)
 
 
 def load_pretrained(folder: Path) -> VAE:
@@ -280,15 +275,4 @@ def load_pretrained(folder: Path) -> VAE:
 
     Raises `RequestError` where the folder is not a whole model of this architecture.
     """
-    try:
-        config = VAEConfig.from_json(json.loads((folder / "config.json").read_text()))
-        weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise RequestError(f"{folder}: this is not a readable model folder: {error}") from error
-    model = VAE(config)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RequestError(f"{folder}: the weights do not fit the model's config.json: {reason}") from error
-    return model.eval()
+    return load_network(folder, VAEConfig.from_json, VAE)

@@ -69,14 +69,22 @@ class Opened:
     def seen(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
         """Bytes (n, height, width, channels) as the model sees them; what is drawn of a picture depends on its key alone."""
         x = to_unit(pixels)
-        if self.plan.binarise == "no":
-            return x.to(self.device)
-        uniform = torch.stack([torch.rand(x.shape[1:], generator=keyed("binarise", key)) for key in keys])
-        return (uniform < x).float().to(self.device)
+        return (binarised(x, keys) if self.plan.binarise == "dynamic" else x).to(self.device)
 
     def pictures(self, z: Tensor, labels: Tensor | None) -> list[Pixels]:
         """The expected picture of each latent."""
-        return list(to_bytes(self.model.likelihood.mean(self.model.decode(z, labels))))
+        return expected_pictures(self.model, z, labels)
+
+
+def expected_pictures(model: VAE, z: Tensor, labels: Tensor | None) -> list[Pixels]:
+    """The mean of p(x|z) for each latent."""
+    return list(to_bytes(model.likelihood.mean(model.decode(z, labels))))
+
+
+def binarised(x: Tensor, keys: Sequence[int]) -> Tensor:
+    """Pixels (n, …) in [0, 1] on the CPU, drawn as 0 or 1; what is drawn of a picture depends on its key alone."""
+    uniform = torch.stack([torch.rand(x.shape[1:], generator=keyed("binarise", key)) for key in keys])
+    return (uniform < x).float()
 
 
 def keyed(*keys: object) -> torch.Generator:
