@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conftest import Shell
+from conftest import Shell, install
 
 
 def test_a_fourth_backend_trains_resumes_samples_and_evaluates(shell: Shell) -> None:
@@ -24,14 +24,10 @@ def test_its_options_have_flags_help_and_validation(shell: Shell) -> None:
 
 
 def test_a_verb_that_a_backend_lacks_is_refused(shell: Shell) -> None:
-    module = shell.cwd / "lacking.py"
-    module.write_text(
-        "from aigc_cli.backends.base import Backend\nBACKEND = Backend('mute', 'Says nothing.', 'demo:x', {}, 'lacking:None')\n"
-    )
-    info = shell.cwd / "lacking-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lacking\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[aigc.backends]\nmute = lacking:BACKEND\n")
+    install(
+        shell.cwd, "lacking", "mute",
+        "from aigc_cli.backends.base import Backend\nBACKEND = Backend('mute', 'Says nothing.', 'demo:x', {}, 'lacking:None')\n",
+    )  # fmt: skip
     refused = shell("sample", "mute", "--n", "3", PYTHONPATH=f"{shell.env['PYTHONPATH']}:{shell.cwd}")
     assert refused.returncode == 2
     assert refused.stderr == "aigc: the mute backend has no 'sample'; these have: toy, transformer, vae\n"

@@ -6,15 +6,14 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.picture_batches import to_bytes
 from aigc_cli.backends.vae.bound import Bounds
 from aigc_cli.backends.vae.config import Eval
-from aigc_cli.backends.vae.encode import bounded, dataset_of, encoded, posteriors
+from aigc_cli.backends.vae.encode import Table, bounded, dataset_of, posteriors, read_labelled, tabled
 from aigc_cli.backends.vae.opened import Opened, keyed
-from aigc_cli.data.pictures import PictureArrays, read_pictures
+from aigc_cli.data.pictures import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.metrics.bootstrap import Measure, mean, median
@@ -32,8 +31,9 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     opened = Opened.of(run, options.device)
     arrays, name, notes = _pictures(run, opened, options, bus)
     with torch.inference_mode():
-        measures = _likelihood(_bounds(opened, arrays, options, bus), opened, options)
-        measures |= _latents(opened, arrays, options)
+        bounds, table = _bounds(opened, arrays, options, bus)
+        measures = _likelihood(bounds, opened, options)
+        measures |= _latents(opened, arrays, table, options)
         measures |= _reconstruction(opened, arrays, options)
     notes.append(f"measured with the moving average of the weights (half-life {opened.plan.ema:g} steps)")
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
@@ -42,28 +42,21 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
 def _pictures(run: Run, opened: Opened, options: Eval, bus: Bus) -> tuple[PictureArrays, str, list[str]]:
     """What to measure on: --data, or the half of the held-out slice that chose nothing."""
     if options.data is not None:
-        arrays = read_pictures(
-            options.data,
-            opened.format,
-            classes=opened.known_classes(),
-            label=options.label,
-            input_format=options.input_format,
-            split=options.split,
-            progress=bus.stage,
-        )
+        arrays = read_labelled(opened, options.data, options, bus, options.split)
         return arrays, options.data, list(arrays.notes)
     data = dataset_of(run, bus)
     notes = ["measured on the validation data, which also chose the checkpoint"] if data.explicit_val else []
     return data.report, "held-out", notes
 
 
-def _bounds(opened: Opened, arrays: PictureArrays, options: Eval, bus: Bus) -> Bounds:
-    parts = []
-    for index, _, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
+def _bounds(opened: Opened, arrays: PictureArrays, options: Eval, bus: Bus) -> tuple[Bounds, Table]:
+    parts, found = [], []
+    for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
         parts.append(bounds)
+        found.append(posterior)
         bus.stage("evaluating", int(index[-1]) + 1, len(arrays))
     fields = ("log_likelihood", "elbo", "rate", "distortion", "effective_samples")
-    return Bounds(*(torch.cat([getattr(part, field) for part in parts]) for field in fields))
+    return Bounds(*(torch.cat([getattr(part, field) for part in parts]) for field in fields)), tabled(found)
 
 
 def _likelihood(bounds: Bounds, opened: Opened, options: Eval) -> dict[str, Measure]:
@@ -87,29 +80,27 @@ def _likelihood(bounds: Bounds, opened: Opened, options: Eval) -> dict[str, Meas
     return measures
 
 
-def _latents(opened: Opened, arrays: PictureArrays, options: Eval) -> dict[str, Measure]:
+def _latents(opened: Opened, arrays: PictureArrays, table: Table, options: Eval) -> dict[str, Measure]:
     if len(arrays) < 2:
         return {}
-    every = np.arange(len(arrays))
-    table = encoded(opened, arrays, every, options.batch_size)
     information = information_per_latent(table.mean, table.log_var, seed=options.seed)
     together = mean(information.sum(1), unit="nats", seed=options.seed)
     measures = {
         "active_units": active_units(table.mean),
         "information": together.beside(per_latent=information.mean(0).round(4)),
-        "mmd": _mmd(opened, table.mean, table.log_var, options),
+        "mmd": _mmd(opened, table, options),
     }
     if arrays.factors:
         measures["mig"] = mig(table.mean, arrays.factors, seed=options.seed)
     return measures
 
 
-def _mmd(opened: Opened, means: NDArray[np.float32], log_var: NDArray[np.float32], options: Eval) -> Measure:
+def _mmd(opened: Opened, table: Table, options: Eval) -> Measure:
     """Between draws of the aggregate posterior, one a picture, and as many of the prior, both where the prior is N(0, I)."""
-    n = min(len(means), MMD_PICTURES)
-    chosen = np.random.default_rng(options.seed).permutation(len(means))[:n]
-    noise = torch.randn(n, means.shape[1], generator=keyed("posterior", options.seed)).numpy()
-    z = torch.from_numpy(means[chosen] + np.exp(0.5 * log_var[chosen]) * noise).to(opened.device)
+    n = min(len(table.mean), MMD_PICTURES)
+    chosen = np.random.default_rng(options.seed).permutation(len(table.mean))[:n]
+    noise = torch.randn(n, table.mean.shape[1], generator=keyed("posterior", options.seed)).numpy()
+    z = torch.from_numpy(table.mean[chosen] + np.exp(0.5 * table.log_var[chosen]) * noise).to(opened.device)
     u = opened.model.prior(z, opened.labelled(n))[0].cpu().numpy()
     prior = torch.randn(u.shape, generator=keyed("prior", options.seed)).numpy()
     return mmd2(u, prior, seed=options.seed)
