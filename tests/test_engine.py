@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -84,6 +85,31 @@ def test_micro_batches_sum_to_the_same_step() -> None:
         whole.step(whole.learner.batch(step), step)
         parts.step(parts.learner.batch(step), step)
     torch.testing.assert_close(whole.learner.networks["model"].weight, parts.learner.networks["model"].weight)
+
+
+class Steady(Regression):
+    """A gradient of one but where the batch is a shock; clipped to twice the usual norm."""
+
+    def phases(self, step: int, plan: TrainOptions) -> list[Phase]:
+        return [Phase("model", self.loss, max_grad_ratio=2.0)]
+
+    def batch(self, step: int) -> Batch:
+        scale = 1000.0 if step == 9 else float(step < 20) + 5.0 * float(step >= 20)
+        return {"x": torch.tensor([[scale, 0.0, 0.0]])}
+
+    def loss(self, batch: Batch) -> Loss:
+        return Loss(self.model(batch["x"]).mean())
+
+
+def test_a_gradient_is_clipped_to_what_is_usual_and_what_is_usual_changes() -> None:
+    trainer = Trainer(Steady, dataclasses.replace(PLAN, steps=200, warmup=0, cooldown=0.0), CPU, Bus())
+    weights = [0.0]
+    for step in range(150):
+        trainer.step(trainer.learner.batch(step), step)
+        weights.append(trainer.learner.networks["model"].weight[0, 0].item())
+    moves = [before - after for before, after in pairwise(weights)]
+    assert moves[8] == pytest.approx(0.1) and moves[9] == pytest.approx(0.2, rel=1e-3)
+    assert moves[20] == pytest.approx(0.2, rel=1e-3) and moves[149] == pytest.approx(0.5, rel=1e-3)
 
 
 class Hungry(Regression):
@@ -240,6 +266,101 @@ def test_the_steps_that_fit_in_a_budget_cost_what_the_budget_is() -> None:
     spent = plan.steps * costs.step + evaluations * (costs.look + costs.save + plan.eval_items * costs.eval_item)
     assert 94 < spent < 100
     assert plan.eval_items * evaluations * costs.eval_item < 0.05 * 100
+
+
+class Slow(Regression):
+    """Every look is better than the last by one, which is less than chance."""
+
+    looks = 0
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        self.looks += 1
+        return {"error": 100.0 - self.looks}
+
+    def noise(self, measures: Mapping[str, float]) -> float:
+        return 1.5
+
+
+@pytest.mark.parametrize(("patience", "end"), [(1, 20), (2, 400)])
+def test_progress_is_what_is_beyond_chance(run: Run, patience: int, end: int) -> None:
+    """Two looks together are progress, one alone is not; the best is the lowest all the same."""
+    trainer = Trainer(Slow, dataclasses.replace(PLAN, steps=400, patience=patience), CPU, Bus(), run)
+    trainer.train(Interrupts())
+    assert trainer.at.step == trainer.at.best_step == end
+
+
+class Troubled(Regression):
+    def concerns(self, history: Sequence[Mapping[str, object]]) -> dict[str, str]:
+        step = max(int(str(line["step"])) for line in history if line["event"] == "evaluated")
+        return {"cold": f"cold at {step}"} if step in (20, 30, 40, 70) else {}
+
+
+def test_a_trouble_is_told_when_it_begins_also_across_a_resumption(run: Run) -> None:
+    plan = dataclasses.replace(PLAN, steps=100)
+    trainer = Trainer(Troubled, plan, CPU, Bus(), run)
+    trainer.plan = dataclasses.replace(plan, steps=30)
+    trainer.train(Interrupts())
+    notes: list[Event] = []
+    resumed = Trainer(Troubled, plan, CPU, Bus(notes.append), run)
+    resumed.resume(30)
+    resumed.train(Interrupts())
+    told = [json.loads(line) for line in run.metrics.read_text().splitlines() if "concern" in line]
+    assert [(line["step"], line["name"], line["text"]) for line in told] == [
+        (20, "cold", "cold at 20"),
+        (70, "cold", "cold at 70"),
+    ]
+    assert [note.text for note in notes if isinstance(note, Note)] == ["cold at 70"]
+
+
+def test_no_progress_is_told_where_the_run_goes_on_all_the_same(run: Run) -> None:
+    notes: list[Event] = []
+    Trainer(Worsening, dataclasses.replace(PLAN, steps=200), CPU, Bus(notes.append), run).train(Interrupts())
+    assert sum("no progress" in note.text for note in notes if isinstance(note, Note)) == 1
+
+
+class TwoPhases(Regression):
+    """Two turns of two optimisers, and a count of the steps that no gradient moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(3, 1, bias=False)
+        self.other.register_buffer("steps", torch.zeros(()))
+        self.networks["other"] = self.other
+        self.optimizers["other"] = torch.optim.Adam(self.other.parameters(), 0.1)
+
+    def phases(self, step: int, plan: TrainOptions) -> list[Phase]:
+        return [Phase("model", self.loss), Phase("other", self.other_loss, settings={"betas": (0.0, 0.5 + step / 100)})]
+
+    def other_loss(self, batch: Batch) -> Loss:
+        return Loss(self.other(batch["x"]).square().mean(), {"drawn": torch.zeros(())})
+
+    def after_step(self, step: int, batch: Batch, plan: TrainOptions) -> None:
+        assert plan.steps == 40
+        self.other.steps += 1
+
+
+def test_phases_report_under_their_own_names_and_set_their_optimisers(run: Run) -> None:
+    trainer = finish(TwoPhases, run)
+    (line, *_) = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert {"model_loss", "other_loss", "model_grad_norm", "other_grad_norm", "drawn"} <= set(line)
+    assert trainer.learner.optimizers["other"].param_groups[0]["betas"] == (0.0, 0.89)
+    assert trainer.learner.networks["other"].steps == 40
+
+
+def test_the_gradient_norm_is_that_of_the_batch_s_gradient() -> None:
+    trainer = Trainer(Regression, PLAN, CPU, Bus())
+    batch = trainer.learner.batch(0)
+    report = trainer.step(batch, 0)
+    assert report["grad_norm"] == pytest.approx(float((2 * (batch["y"] * batch["x"]).mean(0)).norm()), rel=1e-5)
+
+
+def test_a_half_life_may_follow_the_step() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(network.weight)
+    average = Average(network, half_life=lambda step: step / 1000)
+    nn.init.ones_(network.weight)
+    average.update(step=1000)
+    assert float(average.weights["weight"]) == pytest.approx(0.5)
 
 
 def test_an_average_has_the_half_life_it_says() -> None:

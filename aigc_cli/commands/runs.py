@@ -89,9 +89,10 @@ def show_run(given: Mapping[str, Given]) -> None:
     record, lines = run.record, [f"{key}\t{_cell(value)}" for key, value in summary(run).items()]
     lines += [f"reason\t{reason}" for reason in record.get("reasons", [])]
     lines += [f"{key}\t{_cell(value)}" for key, value in record["plan"].items() if value is not None]
-    losses = [line["loss"] for line in read_metrics(run) if line.get("event") == "trained" and "loss" in line]
-    if losses:
-        lines.append(f"loss\t{losses[0]:.4g} {sparkline(losses, 40)} {losses[-1]:.4g}")
+    trained = [line for line in read_metrics(run) if line.get("event") == "trained"]
+    for name in dict.fromkeys(key for line in trained for key in line if key.endswith("loss")):
+        losses = [line[name] for line in trained if name in line]
+        lines.append(f"{name}\t{losses[0]:.4g} {sparkline(losses, 40)} {losses[-1]:.4g}")
     typer.echo("\n".join(printable(line, keep="\t") for line in lines))
 
 

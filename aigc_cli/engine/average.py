@@ -8,19 +8,21 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from aigc_cli.engine.learner import HalfLife
+
 
 class Average:
-    """θ̄ ← d·θ̄ + (1 − d)·θ after every step, with d from the half-life in steps, smaller at first so that the
+    """θ̄ ← d·θ̄ + (1 − d)·θ after every step, with d from the half-life in steps at this step, smaller at first so that the
     initialisation is forgotten: d = min(0.5^(1/half_life), (1 + step) / (10 + step))."""
 
-    def __init__(self, network: nn.Module, half_life: float) -> None:
-        self.network = network
-        self.decay = 0.5 ** (1 / half_life)
+    def __init__(self, network: nn.Module, half_life: HalfLife) -> None:
+        self.network, self.half_life = network, half_life
         self.weights: dict[str, Tensor] = {name: t.detach().clone() for name, t in network.state_dict().items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
+        half_life = self.half_life(step) if callable(self.half_life) else self.half_life
+        decay = min(0.5 ** (1 / half_life), (1 + step) / (10 + step))
         for name, tensor in self.network.state_dict().items():
             if tensor.is_floating_point():
                 self.weights[name].lerp_(tensor, 1 - decay)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -23,6 +23,7 @@ from aigc_cli.engine.schedule import warmup_stable_decay
 from aigc_cli.engine.settings import TrainOptions
 
 Batch = dict[str, Tensor]
+HalfLife: TypeAlias = float | Callable[[int], float]
 
 
 def split(batch: Batch, parts: int) -> Iterator[Batch]:
@@ -50,6 +51,10 @@ class Phase:
     optimizer: str
     loss: Callable[[Batch], Loss]
     max_grad_norm: float | None = None
+    #: The same as a multiple of the median norm of this optimiser's last steps, where nobody can know what norm is large.
+    max_grad_ratio: float | None = None
+    #: What the optimiser is set to in this step, beside the learning rate: {"betas": (0.0, 0.95)}.
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,9 @@ class Learner(ABC):
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
-    #: Networks of which the engine keeps an exponential moving average, with the half-life in steps. The averages are what is
-    #: evaluated, previewed and saved as the model.
-    averages: Mapping[str, float] = {}
+    #: Networks of which the engine keeps an exponential moving average, with the half-life in steps, or what gives it at a
+    #: step. The averages are what is evaluated, previewed and saved as the model.
+    averages: Mapping[str, HalfLife] = {}
     #: The measure in `evaluate`'s result by which the best checkpoint is chosen; lower is better.
     objective: str
     #: What `count` counts, for the rate shown to a person ("tokens", "pictures").
@@ -100,6 +105,20 @@ class Learner(ABC):
         """The factor on every optimiser's peak learning rate at a step."""
         assert plan.steps is not None and plan.warmup is not None and plan.cooldown is not None
         return warmup_stable_decay(step, plan.steps, plan.warmup, plan.cooldown)
+
+    def after_step(self, step: int, batch: Batch, plan: TrainOptions) -> None:  # noqa: B027
+        """What changes in a step otherwise than by gradients. It must follow from the networks, the batch and (seed, step), and
+        be kept in a network's buffers."""
+
+    def noise(self, measures: Mapping[str, float]) -> float:
+        """How far the objective among `evaluate`'s measures may be off by chance: its standard error, where that is known.
+        Smaller improvements are no progress."""
+        return 0.0
+
+    def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+        """What looks wrong, judged from metrics.jsonl's lines so far: a name for each trouble, and what to tell of it. Asked at
+        every evaluation; each trouble is told when it begins."""
+        return {}
 
     def preview(self) -> Preview | None:
         """A look at what the model makes, the same draws every time."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ from aigc_cli.engine.device import (
 )
 from aigc_cli.engine.events import Bus, Evaluated, Previewed, Saved, Trained, display_path
 from aigc_cli.engine.learner import Batch, Learner, Phase, split
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.run import Run, read_metrics
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts
@@ -49,6 +50,12 @@ from aigc_cli.files import point_link, remove_folder
 SKIPS_BEFORE_ROLLBACK = 3
 #: Times that it may go back, at half the learning rate each, before it stops.
 ROLLBACKS_BEFORE_STOP = 3
+#: Evaluations without progress after which it is said, and after which a run ends whose budget nobody asked for.
+STALE = 5
+#: Norms that a gradient is compared with.
+NORMS = 64
+#: What is reported of every phase.
+LOSS, GRAD_NORM = "loss", "grad_norm"
 
 
 @dataclass
@@ -61,9 +68,12 @@ class Position:
     micro_batches: int = 1
     best_step: int | None = None
     best: float | None = None
-    stale: int = 0  # evaluations since the best one
+    mark: float | None = None  # the objective when it last improved by more than chance
+    stale: int = 0  # evaluations since then
+    concerns: list[str] = field(default_factory=list)  # the troubles at the last evaluation
     lr_scale: float = 1.0
     rollbacks: int = 0
+    norms: dict[str, list[float]] = field(default_factory=dict)  # of each optimiser's last gradients, before they were clipped
     skips: int = 0  # in a row
     skipped: int = 0  # in all
     planned: bool = True  # written at a step that the plan names, so it may be rolled back to
@@ -126,17 +136,25 @@ class Trainer:
         self._set_training(True)
         report: dict[str, float] = {}
         skipped = False
-        for index, phase in enumerate(self.learner.phases(step, self.plan)):
-            finite = self._update(phase, batch, (step, self.at.rollbacks, index), report)
+        phases = self.learner.phases(step, self.plan)
+        for index, phase in enumerate(phases):
+            values, finite = self._update(phase, batch, (step, self.at.rollbacks, index))
+            own = f"{phase.optimizer}_" if len(phases) > 1 else ""
+            report |= {own + name if name in (LOSS, GRAD_NORM) else name: value for name, value in values.items()}
             skipped |= not finite
+        seed_everything(self.plan.seed, step, self.at.rollbacks, "after")
+        self.learner.after_step(step, batch, self.plan)
         for average in self.averages.values():
             average.update(step)
         self.at.skips = self.at.skips + 1 if skipped else 0
         self.at.skipped += skipped
         return report if not skipped else {}
 
-    def _update(self, phase: Phase, batch: Batch, key: tuple[int, ...], report: dict[str, float]) -> bool:
+    def _update(self, phase: Phase, batch: Batch, key: tuple[int, ...]) -> tuple[dict[str, float], bool]:
+        """One phase: what there is to report of it, and whether all was finite."""
         optimizer = self.learner.optimizers[phase.optimizer]
+        for group in optimizer.param_groups:
+            group.update(phase.settings)
         while True:
             seed_everything(self.plan.seed, *key)
             optimizer.zero_grad(set_to_none=True)
@@ -152,14 +170,22 @@ class Trainer:
                 self.bus.note(f"out of memory: a batch is computed in {self.at.micro_batches} parts", "warning")
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        values = {name: float(value) for name, value in totals.items()}
-        finite = bool(torch.isfinite(norm)) and all(map(math.isfinite, values.values()))
+        values = {name: float(value) for name, value in totals.items()} | {GRAD_NORM: float(norm)}
+        finite = all(map(math.isfinite, values.values()))
         if finite:
-            if phase.max_grad_norm is not None:
-                torch.nn.utils.clip_grads_with_norm_(parameters, phase.max_grad_norm, norm)
+            limit = self._limit(phase, float(norm))
+            if limit is not None:
+                torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
             optimizer.step()
-        report |= values
-        return finite
+        return values, finite
+
+    def _limit(self, phase: Phase, norm: float) -> float | None:
+        """The norm to which this phase's gradient is scaled down."""
+        if phase.max_grad_ratio is None:
+            return phase.max_grad_norm
+        norms = self.at.norms.setdefault(phase.optimizer, [])
+        norms[:] = [*norms, norm][-NORMS:]
+        return phase.max_grad_ratio * statistics.median(norms)
 
     def _backward(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
         """Accumulate the gradient of the batch's mean loss, exactly, whatever the number of micro-batches."""
@@ -170,7 +196,7 @@ class Trainer:
                 loss = phase.loss(part)
             share = self.learner.count(part) / items
             (loss.mean * share).backward()  # type: ignore[no-untyped-call]
-            for name, value in {"loss": loss.mean.detach(), **loss.report}.items():
+            for name, value in {LOSS: loss.mean.detach(), **loss.report}.items():
                 totals[name] = totals.get(name, torch.zeros((), device=value.device)) + value * share
         return totals
 
@@ -207,13 +233,28 @@ class Trainer:
             return False
         better = self.at.best is None or value < self.at.best
         if better:
-            self.at.best, self.at.best_step, self.at.stale = value, self.at.step, 0
+            self.at.best, self.at.best_step = value, self.at.step
+        if self.at.mark is None or value < self.at.mark - self.learner.noise(measures):
+            self.at.mark, self.at.stale = value, 0
         else:
             self.at.stale += 1
         self._log({"event": "evaluated", "step": self.at.step, **measures, "best": better})
         self.bus.emit(Evaluated(self.at.step, measures, self.learner.objective, better))
+        self._tell_concerns()
         self.preview()
         return True
+
+    def _tell_concerns(self) -> None:
+        """What looks wrong now and did not at the last evaluation."""
+        assert self.run is not None
+        concerns = dict(self.learner.concerns(read_metrics(self.run)))
+        if self.plan.patience is None and self.at.stale >= STALE:
+            concerns["stale"] = f"no progress beyond chance on held-out data for {STALE} evaluations; the best is kept"
+        for name, text in concerns.items():
+            if name not in self.at.concerns:
+                self._log({"event": "concern", "step": self.at.step, "name": name, "text": text})
+                self.bus.note(text, "warning")
+        self.at.concerns = list(concerns)
 
     def preview(self) -> None:
         with self._judged():

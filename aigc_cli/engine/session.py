@@ -22,7 +22,7 @@ from aigc_cli.engine.device import can_compile, describe, measure_flops
 from aigc_cli.engine.events import Bus, Finished, Started, display_path
 from aigc_cli.engine.initial import find_initial, keep_initial, take_over
 from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.loop import STALE, Trainer
 from aigc_cli.engine.resume import builder, resume, take_up
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
 from aigc_cli.engine.settings import TrainOptions
@@ -32,7 +32,6 @@ from aigc_cli.errors import AigcError, Interrupted, RequestError
 from aigc_cli.options import Given, absolute, build, recorded
 
 DEFAULT_MINUTES, DEMO_MINUTES = 10.0, 1.0
-DEFAULT_PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def _start(
         length = "for one minute" if open_ended else "as asked"
         bus.note(f"no --data given: learning from the built-in {demo}, {length}")
     if open_ended:
-        options = dataclasses.replace(options, patience=asked.patience or DEFAULT_PATIENCE)
+        options = dataclasses.replace(options, patience=asked.patience or STALE)
     if asked.init_from is not None:
         options = dataclasses.replace(options, init_from=str(find_initial(runs_dir, backend.name, asked.init_from)))
 
