@@ -130,6 +130,26 @@ def test_eval_measures_every_held_out_picture_once(trained: Shell) -> None:
     assert 1 <= result["nll"]["effective_samples"] <= 8
     assert set(result["mig"]["factors"]) >= {"shape", "colour", "x", "y"}
     assert 0 <= result["mmd"]["p_value"] <= 1
+    for key in ("fd_random", "kd_random", "precision", "recall", "density", "coverage", "copies"):
+        assert result[key]["n"] == held_out and result[key]["features"] == "random", key
+        assert result[key]["floor"]["n"] == held_out, key
+    assert result["fd_random"]["value"] > result["fd_random"]["floor"]["value"]
+
+
+def test_eval_of_samples_by_a_classifier_with_a_sheet_of_the_nearest(trained: Shell) -> None:
+    asked = ("eval", "vae", "--run", "grey", "--k", 2, "--data", "grey", "--samples", 80)
+    result = json.loads(trained.ok(*asked, "--features", "labels", "--copies", "near.png", "--json", "-q"))
+    assert result["class_shares"]["n"] == result["fd_labels"]["n"] == 80
+    assert result["fd_labels"]["accuracy"]["value"] > 0.9
+    assert set(result["class_shares"]["shares"]) == {"dark", "light"}
+    assert Image.open(trained.cwd / "near.png").size == (8 * 14 - 2, 8 * 14 - 2)
+    refused = trained(*asked, "--copies", "near.png")
+    assert refused.returncode == 2 and "--force" in refused.stderr
+
+
+def test_eval_without_samples(trained: Shell) -> None:
+    result = json.loads(trained.ok("eval", "vae", "--run", "shapes", "--k", 2, "--samples", 0, "--json", "-q"))
+    assert "nll" in result and not {"fd_random", "copies"} & set(result)
 
 
 def test_eval_of_other_pictures_and_in_another_batch_size(trained: Shell) -> None:

@@ -50,6 +50,11 @@ class LinearVAE(nn.Module):
         self.log_var.copy_((variance / m.diag()).log())
 
 
+def generators(n: int) -> list[torch.Generator]:
+    """One for each of n examples."""
+    return [torch.Generator().manual_seed(i) for i in range(n)]
+
+
 @pytest.fixture
 def ppca() -> LinearVAE:
     torch.manual_seed(0)
@@ -84,7 +89,7 @@ def test_a_wrong_posterior_loses_its_divergence_from_the_exact_one(ppca: LinearV
     ppca.log_var.add_(0.3)
     q = ppca.encode(x)
     gap = kl_divergence(normal(q), normal(exact)).sum(1)
-    bounds = importance_weighted(ppca, x, k=20_000, generator=torch.Generator().manual_seed(0))
+    bounds = importance_weighted(ppca, x, k=20_000, generators=generators(len(x)))
     torch.testing.assert_close(bounds.elbo, ppca.log_evidence(x) - gap, atol=0.03, rtol=0)
     torch.testing.assert_close(bounds.log_likelihood, ppca.log_evidence(x), atol=0.03, rtol=0)
     torch.testing.assert_close(bounds.rate, kl_divergence(normal(q), Normal(0.0, 1.0)).sum(1), atol=0.06, rtol=0)
@@ -155,7 +160,7 @@ def test_the_bound_at_large_k_is_the_integral_over_the_latents(prior: str, n_cla
         terms = model.log_likelihood(x[row].expand(len(grid), -1, -1, -1), grid, label) + model.prior.log_prob(grid, label)
         expected = terms.logsumexp(0) + 2 * (axis[1] - axis[0]).log()
         one = None if labels is None else labels[row : row + 1]
-        bounds = importance_weighted(model, x[row : row + 1], one, k=20_000, generator=torch.Generator().manual_seed(0))
+        bounds = importance_weighted(model, x[row : row + 1], one, k=20_000, generators=generators(1))
         assert bounds.effective_samples > 1000
         standard_error = (1 / bounds.effective_samples - 1 / 20_000).sqrt().item()
         assert bounds.log_likelihood.item() == pytest.approx(expected.item(), abs=4 * standard_error + 1e-3)
@@ -169,13 +174,22 @@ def test_the_bound_does_not_fall_with_k() -> None:
     x = torch.randint(0, 2, (16, 1, 5, 4)).float()
 
     def mean_bound(k: int) -> Tensor:
-        generator = torch.Generator().manual_seed(3)
-        parts = [importance_weighted(model, x, k=k, generator=generator).log_likelihood for _ in range(64 // k)]
+        own = generators(len(x))
+        parts = [importance_weighted(model, x, k=k, generators=own).log_likelihood for _ in range(64 // k)]
         return torch.stack(parts).mean(0)
 
     bounds = torch.stack([mean_bound(k) for k in (1, 4, 16, 64)])
     assert (bounds.diff(dim=0) > -1e-5).all()
     assert (bounds[-1] > bounds[0] + 0.01).all()
+
+
+@torch.no_grad()
+def test_an_example_s_bound_does_not_depend_on_its_batch() -> None:
+    model = small_vae("flow")
+    x = torch.randint(0, 2, (5, 1, 5, 4)).float()
+    whole = importance_weighted(model, x, k=10, generators=generators(5))
+    part = importance_weighted(model, x[2:4], k=10, rows=4, generators=generators(5)[2:4])
+    torch.testing.assert_close(part.log_likelihood, whole.log_likelihood[2:4])
 
 
 @torch.no_grad()
@@ -187,7 +201,7 @@ def test_rows_bound_the_memory_and_change_nothing() -> None:
 
     def bounds(rows: int) -> Bounds:
         decoded.clear()
-        return importance_weighted(model, x, labels, k=10, rows=rows, generator=torch.Generator().manual_seed(4))
+        return importance_weighted(model, x, labels, k=10, rows=rows, generators=generators(3))
 
     whole = bounds(1000)
     assert decoded == [30]

@@ -47,13 +47,16 @@ def pictures(config: VAEConfig, n: int = 3) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [(28, 28), (32, 32), (48, 64), (17, 31), (5, 1), (1, 1)])
 @pytest.mark.parametrize("levels", [1, 3])
-def test_pictures_of_any_size_come_back_in_their_size(size: tuple[int, int], levels: int) -> None:
+@pytest.mark.parametrize("latent_map", [0, 2])
+def test_pictures_of_any_size_come_back_in_their_size(size: tuple[int, int], levels: int, latent_map: int) -> None:
     height, width = size
-    config = replace(CONFIG, height=height, width=width, widths=(8, 12, 16)[:levels], blocks=(1, 0, 1)[:levels])
+    widths, blocks = (8, 12, 16)[:levels], (1, 0, 1)[:levels]
+    config = replace(CONFIG, height=height, width=width, widths=widths, blocks=blocks, latent_map=latent_map)
     model = make_model(config)
     x = pictures(config)
     posterior = model.encode(x)
-    assert posterior.mean.shape == posterior.log_var.shape == (3, 6)
+    assert posterior.mean.shape == posterior.log_var.shape == (3, config.latents)
+    assert config.latents == 6 + latent_map * -(-height // 2**levels) * -(-width // 2**levels)
     params = model.decode(posterior.mean)
     assert params.shape == (3, model.likelihood.channels_out, height, width)
     assert model.likelihood.mean(params).shape == x.shape
@@ -179,3 +182,34 @@ def test_a_shape_that_no_network_has_is_refused(change: dict[str, Any], message:
     with pytest.raises(RequestError) as caught:
         replace(CONFIG, **change)
     assert str(caught.value) == message
+
+
+def test_a_latent_of_the_map_matters_to_its_own_place_most() -> None:
+    config = replace(CONFIG, height=32, width=32, latent_map=1, likelihood="gaussian", blocks=(0, 0))
+    model = make_model(config)
+    z = torch.randn(1, config.latents)
+    changed = z.clone()
+    changed[0, config.latent + 8 * 2 + 5] += 1  # row 2, column 5 of 8×8: a quarter of the sides
+    with torch.no_grad():
+        difference = (model.decode(changed) - model.decode(z)).abs().sum(1)[0]
+    seen = difference > 0
+    assert seen[8:12, 20:24].all() and not seen[:6].any() and not seen[14:].any() and not seen[:, :18].any()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "logistics", "gaussian"])
+def test_training_begins_without_checkerboards(likelihood: Any) -> None:
+    torch.manual_seed(0)
+    model = VAE(replace(CONFIG, height=16, width=16, likelihood=likelihood, latent_map=1)).eval()
+    with torch.no_grad():
+        params = model.decode(torch.randn(2, model.config.latents))
+    whole = params.unflatten(3, (8, 2)).unflatten(2, (8, 2))
+    assert whole.std() > 0.001
+    torch.testing.assert_close(whole, whole[:, :, :, :1, :, :1].expand_as(whole))
+
+
+def test_logistics_begin_narrower_than_the_range_of_a_pixel() -> None:
+    torch.manual_seed(0)
+    model = VAE(CONFIG).eval()
+    with torch.no_grad():
+        picture = model.likelihood.sample(model.decode(torch.randn(64, 6)))
+    assert 0.05 < picture.std() < 0.2

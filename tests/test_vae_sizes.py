@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aigc_cli.backends.picture_networks import levels_for
 from aigc_cli.backends.pictures import parse_size
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAEConfig
-from aigc_cli.backends.vae.sizes import PRESETS, SMALLEST, decide, levels_for, model_config, preset_for
+from aigc_cli.backends.vae.sizes import LATENT_MAP, PRESETS, SMALLEST, decide, model_config, preset_for
 from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.errors import RequestError
 
@@ -29,9 +30,9 @@ def dataset(height: int = 8, width: int = 8, *, two_valued: bool = False, n: int
 @given(st.integers(1, 600), st.integers(1, 600))
 def test_the_last_level_is_small_and_none_is_empty(height: int, width: int) -> None:
     plan, _ = decide(Train(preset="nano"), dataset(4, 4), 1.0)
-    assert levels_for(height, width) >= 1
+    assert levels_for(height, width, SMALLEST) >= 1
     config = model_config(plan, dataset(4, 4))
-    levels = levels_for(height, width)
+    levels = levels_for(height, width, SMALLEST)
     sides = [(-(-height // 2**level), -(-width // 2**level)) for level in range(1, levels + 1)]
     assert max(sides[-1]) <= SMALLEST and min(itertools.chain(*sides)) >= 1
     assert levels == 1 or max(sides[-2]) > SMALLEST
@@ -66,6 +67,15 @@ def test_an_option_overrides_its_part_of_the_preset() -> None:
     assert (plan.latent, plan.couplings, plan.lr, plan.batch_size, plan.cooldown) == (7, 3, 0.5, 4, 0.2)
     config = model_config(plan, dataset())
     assert (config.latent, config.couplings) == (7, 3)
+
+
+def test_only_pictures_of_many_levels_have_a_map_of_latents() -> None:
+    many, two = dataset(32, 32), dataset(32, 32, two_valued=True)
+    assert decide(Train(), many, 1e12)[0].latent_map == LATENT_MAP
+    assert decide(Train(), two, 1e12)[0].latent_map == 0
+    assert decide(Train(latent_map=3), two, 1e12)[0].latent_map == 3
+    assert model_config(decide(Train(latent=7, latent_map=0), many, 1e12)[0], many).latents == 7
+    assert model_config(decide(Train(latent=7, latent_map=2), many, 1e12)[0], many).latents == 7 + 2 * 8 * 8
 
 
 def test_a_batch_is_no_larger_than_the_data() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from aigc_cli.backends.vae.loss import LatentVariableModel
 from aigc_cli.backends.vae.model import Posterior
+
+#: Numbers of pictures that are decoded at once, unless the caller says how many pictures: some hundred MB for a mixture.
+VALUES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -36,22 +40,26 @@ def importance_weighted(
     *,
     k: int,
     posterior: Posterior | None = None,
-    rows: int = 1024,
-    generator: torch.Generator | None = None,
+    rows: int | None = None,
+    generators: Sequence[torch.Generator] | None = None,
 ) -> Bounds:
     """The bounds with w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x) (Burda et al. 2016, eq. 8).
 
     `posterior` is q(z|x) where it is known already. Draws are decoded some at a time, so that no more than `rows` examples are,
-    nor fewer than the batch; the result depends on `rows` in its rounding alone. The generator is on the CPU, so that every
-    device gets the same draws.
+    nor fewer than the batch; the result depends on `rows` in its rounding alone. With `generators`, one an example and on the
+    CPU, an example's draws are the same in whatever batch and on every device.
     """
     posterior = posterior or model.encode(x, labels)
     batch, latent = posterior.mean.shape
+    rows = rows or min(1024, VALUES // x[0].numel())
     at_once = max(1, rows // batch)
     terms: list[tuple[Tensor, Tensor, Tensor]] = []
     for first in range(0, k, at_once):
         draws = min(at_once, k - first)
-        noise = torch.stack([torch.randn(batch, latent, generator=generator) for _ in range(draws)])
+        if generators is None:
+            noise = torch.randn(draws, batch, latent)
+        else:
+            noise = torch.stack([torch.stack([torch.randn(latent, generator=g) for g in generators]) for _ in range(draws)])
         z = posterior.sample(noise.to(posterior.mean.device))
         every_x, every_label = repeated(x, draws), None if labels is None else repeated(labels, draws)
         log_prior = model.prior.log_prob(z.flatten(0, 1), every_label)

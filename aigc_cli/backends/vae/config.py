@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, EvalOptions, PictureSampleOptions
+from aigc_cli.backends.picture_quality import QualityOptions
 from aigc_cli.backends.pictures import PICTURES, PictureInput, PictureTrainOptions
 from aigc_cli.options import EXPERT, MORE, option
 
@@ -25,10 +26,12 @@ class Train(PictureTrainOptions):
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
     """A size of model; the options below override parts of it."""
     latent: int | None = option(None, min=2, panel=MODEL, auto="the preset's")
-    """The length of a picture's latent vector."""
+    """Latents that stand for the whole of a picture."""
+    latent_map: int | None = option(None, min=0, panel=MODEL, auto="8, and 0 for two-valued pixels")
+    """Latents at each place of a coarse map (8x8 or less), for what is only there; they complete a picture's latent vector."""
     couplings: int | None = option(None, min=2, panel=MODEL, auto="the preset's")
     """Coupling layers of the flow."""
-    mixtures: int | None = option(None, min=1, panel=EXPERT, auto="5")
+    mixtures: int | None = option(None, min=1, panel=EXPERT, auto="the preset's")
     """Logistics in the mixture for a pixel."""
     beta: float = option(1.0, above=0, panel=EXPERT)
     """The weight of the rate in training; what is reported is never weighted."""
@@ -38,7 +41,7 @@ class Train(PictureTrainOptions):
     """The first share of the steps, over which the weight of the rate rises to --beta."""
     ema: float = option(100.0, above=0, panel=EXPERT, unit="steps")
     """The half-life of the moving average of the weights, which is what is kept."""
-    max_grad_norm: float = option(200.0, above=0, panel=EXPERT)
+    max_grad_norm: float | None = option(None, above=0, panel=EXPERT, auto="twice the median of the last 64 steps")
     """A step's gradient is scaled down to this norm at most."""
     weight_decay: float = option(0.01, min=0, panel=EXPERT)
     """Decoupled weight decay of the matrices."""
@@ -55,12 +58,19 @@ class Sample(PictureSampleOptions):
     reconstruct: str | None = option(None, metavar="SRC")
     """Pictures of this source, through the encoder and back."""
     traverse: bool = option(False)
-    """A row of pictures for each latent, which changes while the others stay; the most informative first, --n in a row."""
+    """A row of pictures for each of the 40 most informative latents, which changes while the others stay; --n in a row."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Pictures computed at once."""
 
     def expected(self) -> int | None:
         return None if self.reconstruct or self.traverse else self.n
+
+    def stem(self, position: int) -> str:
+        """A picture's name says where it comes from."""
+        if self.traverse:
+            return f"latent-{position // self.n:04d}-{position % self.n:04d}"
+        kind = "reconstructed" if self.reconstruct else "way" if self.interpolate else None
+        return super().stem(position) if kind is None else f"{kind}-{position:06d}"
 
     def columns(self, n: int) -> int:
         return self.n if self.interpolate or self.traverse else super().columns(n)
@@ -81,7 +91,7 @@ class Decode(DecodeOptions):
 
 
 @dataclass(frozen=True)
-class Eval(PictureInput, EvalOptions):
+class Eval(QualityOptions, PictureInput, EvalOptions):
     k: int = option(100, min=1)
     """Draws in the importance-weighted bound."""
     split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, else val, else all")

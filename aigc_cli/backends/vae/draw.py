@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.base import Sample as Drawn
+from aigc_cli.backends.picture_runs import keyed
 from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
-from aigc_cli.backends.vae.opened import Opened, keyed
+from aigc_cli.backends.vae.opened import Opened
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures import read_pictures
 from aigc_cli.engine.events import Bus
@@ -22,6 +23,8 @@ from aigc_cli.metrics.latent import information_per_latent
 
 #: Held-out pictures by which --traverse finds the informative latents and how far each goes.
 TRAVERSE_PICTURES = 1000
+#: Rows of --traverse: under a map there are hundreds of latents, most of which matter to one place only.
+TRAVERSED = 40
 
 
 def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
@@ -44,7 +47,7 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
 def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Iterator[Drawn]:
     """A picture for each latent vector."""
     opened = Opened.of(run, options.device)
-    latents.require_width(opened.model.config.latent)
+    latents.require_width(opened.model.config.latents)
     records = ({"name": name} for name in latents.names)
     with torch.inference_mode():
         yield from _decoded(opened, torch.from_numpy(latents.vectors), records, options.batch_size)
@@ -53,10 +56,10 @@ def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Ite
 def _from_prior(opened: Opened, options: Sample) -> Iterator[Drawn]:
     """z = f⁻¹(τ·u), u ~ N(0, I): picture i depends on (seed, i) alone. With classes and no --label, they take turns."""
     label = None if options.label is None else opened.class_number(options.label)
-    latent = opened.model.config.latent
+    latents = opened.model.config.latents
     for at in range(0, options.n, options.batch_size):
         index = range(at, min(at + options.batch_size, options.n))
-        u = torch.stack([torch.randn(latent, generator=keyed(options.seed, i)) for i in index])
+        u = torch.stack([torch.randn(latents, generator=keyed(options.seed, i)) for i in index])
         numbers = [i % len(opened.classes) if label is None else label for i in index] if opened.plan.conditional else None
         labels = None if numbers is None else torch.tensor(numbers, device=opened.device)
         z = opened.model.prior.inverse(options.temperature * u.to(opened.device), labels)
@@ -96,9 +99,9 @@ def _traversed(run: Run, opened: Opened, options: Sample, bus: Bus) -> Iterator[
     arrays = held_out(run, bus)
     table = encoded(opened, arrays, np.arange(min(len(arrays), TRAVERSE_PICTURES)), options.batch_size)
     information = information_per_latent(table.mean, table.log_var).mean(0)
-    origin = torch.zeros(1, opened.model.config.latent, device=opened.device)
+    origin = torch.zeros(1, opened.model.config.latents, device=opened.device)
     centre = opened.model.prior.inverse(origin, opened.labelled(1, options.label))
-    for rank, latent in enumerate(np.argsort(-information, kind="stable").tolist()):
+    for rank, latent in enumerate(np.argsort(-information, kind="stable")[:TRAVERSED].tolist()):
         low, high = np.quantile(table.mean[:, latent], [0.025, 0.975])
         z = centre.repeat(options.n, 1)
         z[:, latent] = torch.linspace(float(low), float(high), options.n)

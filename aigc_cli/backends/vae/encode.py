@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.picture_batches import labels_of
-from aigc_cli.backends.pictures import PictureInput, prepare_dataset
+from aigc_cli.backends.picture_runs import dataset_of, keyed
+from aigc_cli.backends.pictures import PictureInput
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
 from aigc_cli.backends.vae.config import Encode, Train
 from aigc_cli.backends.vae.model import Posterior
-from aigc_cli.backends.vae.opened import Opened, keyed
+from aigc_cli.backends.vae.opened import Opened
 from aigc_cli.data.latents import Encoded
-from aigc_cli.data.pictures import PictureArrays, PictureDataset, check_unchanged, read_pictures
+from aigc_cli.data.pictures import PictureArrays, read_pictures
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.percentile import percentile
-from aigc_cli.options import rebuild
 
 #: Held-out pictures that a score is ranked among.
 REFERENCES = 500
@@ -85,17 +85,9 @@ def read_labelled(opened: Opened, source: str, options: PictureInput, bus: Bus, 
     )
 
 
-def dataset_of(run: Run, bus: Bus) -> PictureDataset:
-    """The data that the run was trained on. RequestError where they aren't as they were."""
-    if changed := check_unchanged(run.record["data"]):
-        raise RequestError(changed[0])
-    dataset: PictureDataset = prepare_dataset(rebuild(Train, run.record["plan"]), bus).arrays
-    return dataset
-
-
 def held_out(run: Run, bus: Bus) -> PictureArrays:
     """The held-out pictures that chose nothing."""
-    return dataset_of(run, bus).report
+    return dataset_of(run, Train, bus).report
 
 
 def batched(arrays: PictureArrays, index: Index, batch_size: int) -> Iterator[tuple[Index, Tensor]]:
@@ -128,5 +120,5 @@ def bounded(
     """The numbers of some pictures, their posteriors and their bounds from k draws."""
     for some, posterior, x in posteriors(opened, arrays, batch_size, index):
         labels = opened.labels(labels_of(arrays, some))
-        generator = keyed("bound", seed, int(some[0]))
-        yield some, posterior, importance_weighted(opened.model, x, labels, k=k, posterior=posterior, generator=generator)
+        generators = [keyed("bound", seed, i) for i in some.tolist()]
+        yield some, posterior, importance_weighted(opened.model, x, labels, k=k, posterior=posterior, generators=generators)

@@ -28,7 +28,7 @@ def _health(best: Mapping[str, Any], config: VAEConfig) -> str:
         if rate < COLLAPSED or active == 0
         else "not collapsed"
     )
-    return f"{active} of {config.latent} latents active, {rate / math.log(2):.0f} bits a picture, {state}"
+    return f"{active} of {config.latents} latents active, {rate / math.log(2):.0f} bits a picture, {state}"
 
 
 def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:

@@ -28,6 +28,8 @@ from aigc_cli.metrics.latent import ACTIVE
 
 #: The batch of an evaluation, and the pictures of a preview.
 EVAL_BATCH, PREVIEWS = 256, 64
+#: How much longer than usual a gradient may be. What is usual depends on the likelihood and the pictures' size.
+MAX_GRAD_RATIO = 2.0
 
 
 class VAELearner(Learner):
@@ -60,7 +62,8 @@ class VAELearner(Learner):
     def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
         assert plan.steps
         warmed = min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
-        return [Phase("vae", partial(self.loss, beta=self.plan.beta * warmed), max_grad_norm=self.plan.max_grad_norm)]
+        loss, limit = partial(self.loss, beta=self.plan.beta * warmed), self.plan.max_grad_norm
+        return [Phase("vae", loss, max_grad_norm=limit, max_grad_ratio=MAX_GRAD_RATIO if limit is None else None)]
 
     def loss(self, batch: Batch, *, beta: float) -> Loss:
         x, labels = self.seen(batch["pixels"]), self.labels(batch["labels"])
@@ -96,7 +99,7 @@ class VAELearner(Learner):
             yield self.seen(pixels), self.labels(labels_of(held_out, some).to(self.device))
 
     def preview(self) -> Preview:
-        u = torch.randn(PREVIEWS, self.model.config.latent, generator=torch.Generator().manual_seed(self.plan.seed))
+        u = torch.randn(PREVIEWS, self.model.config.latents, generator=torch.Generator().manual_seed(self.plan.seed))
         labels = None
         if self.plan.conditional:
             labels = torch.arange(PREVIEWS, device=self.device) % len(self.data.classes)
@@ -110,9 +113,11 @@ class VAELearner(Learner):
     def describe(self) -> str:
         c = self.model.config
         total = sum(p.numel() for p in self.model.parameters())
-        channels = ", ".join(f"{width} at {w}×{h}" for width, (h, w) in zip(c.widths, c.sizes, strict=True))
+        latents = f"{c.latent} latents" + f" and {c.latent_map} at each place of {c.sizes[-1][1]}×{c.sizes[-1][0]}" * bool(
+            c.latent_map
+        )
         flow = f"a flow of {c.couplings} couplings" if c.prior == "flow" else "a normal prior"
-        return f"{total / 1e6:.2f} M parameters, channels {channels}, {c.latent} latents under {flow}, {c.likelihood} pixels"
+        return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} under {flow}, {c.likelihood} pixels"
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         return advice(history, self.model.config)

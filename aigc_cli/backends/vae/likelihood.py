@@ -22,8 +22,13 @@ class Likelihood(nn.Module, ABC):
 
     #: `log_prob` is the logarithm of a probability, not of a density: bits per dimension mean something.
     discrete: ClassVar[bool]
-    #: The numbers that the decoder gives for a pixel.
-    channels_out: int
+    #: Of the numbers that the decoder gives for a pixel, what they are to be at first: (channels_out,).
+    first: Tensor
+
+    @property
+    def channels_out(self) -> int:
+        """The numbers that the decoder gives for a pixel."""
+        return len(self.first)
 
     @abstractmethod
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
@@ -48,7 +53,7 @@ class Bernoulli(Likelihood):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels_out = channels
+        self.first = torch.zeros(channels)
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         logits = params.float()
@@ -72,7 +77,7 @@ class Gaussian(Likelihood):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.channels_out = channels
+        self.first = torch.zeros(channels)
         self.raw_log_sigma = nn.Parameter(torch.tensor(-1.0))
 
     @property
@@ -102,13 +107,15 @@ class MixtureOfLogistics(Likelihood):
     discrete = True
     HALF_BIN = 1 / 255
     LOG_SCALES = (-7.0, 7.0)
+    FIRST_LOG_SCALE = -2.0  # a seventh of the range from −1 to 1: hundreds of steps nearer to the end than the whole
 
     def __init__(self, channels: int, mixtures: int) -> None:
         super().__init__()
         self.channels, self.mixtures = channels, mixtures
         #: Logits, means, log-scales and coefficients of a pixel.
         self.parts = [mixtures * n for n in (1, channels, channels, channels * (channels - 1) // 2)]
-        self.channels_out = sum(self.parts)
+        offsets = (0.0, 0.0, self.FIRST_LOG_SCALE, 0.0)
+        self.first = torch.cat([torch.full((n,), offset) for n, offset in zip(self.parts, offsets, strict=True)])
 
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         y = 2 * x - 1

@@ -9,13 +9,17 @@ import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.picture_batches import to_bytes
+from aigc_cli.backends.picture_quality import quality, stacked
+from aigc_cli.backends.picture_runs import dataset_of, keyed
 from aigc_cli.backends.vae.bound import Bounds
-from aigc_cli.backends.vae.config import Eval
-from aigc_cli.backends.vae.encode import Table, bounded, dataset_of, posteriors, read_labelled, tabled
-from aigc_cli.backends.vae.opened import Opened, keyed
-from aigc_cli.data.pictures import PictureArrays
+from aigc_cli.backends.vae.config import Eval, Sample, Train
+from aigc_cli.backends.vae.draw import sample_pictures
+from aigc_cli.backends.vae.encode import Table, bounded, posteriors, read_labelled, tabled
+from aigc_cli.backends.vae.opened import Opened
+from aigc_cli.data.pictures import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
 from aigc_cli.metrics.bootstrap import Measure, mean, median
 from aigc_cli.metrics.latent import active_units, information_per_latent, mig
 from aigc_cli.metrics.mmd import mmd2
@@ -29,24 +33,43 @@ NATS = "nats/picture"
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model, each held-out picture counted once."""
     opened = Opened.of(run, options.device)
-    arrays, name, notes = _pictures(run, opened, options, bus)
+    dataset, arrays, name, notes = _pictures(run, opened, options, bus)
+    of_samples: dict[str, Measure] = {}
+    if dataset is not None:
+        of_samples, told = _samples(run, dataset, arrays, options, bus)
+        notes += told
     with torch.inference_mode():
         bounds, table = _bounds(opened, arrays, options, bus)
         measures = _likelihood(bounds, opened, options)
         measures |= _latents(opened, arrays, table, options)
         measures |= _reconstruction(opened, arrays, options)
+    measures |= of_samples
     notes.append(f"measured with the moving average of the weights (half-life {opened.plan.ema:g} steps)")
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
-def _pictures(run: Run, opened: Opened, options: Eval, bus: Bus) -> tuple[PictureArrays, str, list[str]]:
-    """What to measure on: --data, or the half of the held-out slice that chose nothing."""
-    if options.data is not None:
-        arrays = read_labelled(opened, options.data, options, bus, options.split)
-        return arrays, options.data, list(arrays.notes)
-    data = dataset_of(run, bus)
-    notes = ["measured on the validation data, which also chose the checkpoint"] if data.explicit_val else []
-    return data.report, "held-out", notes
+def _pictures(run: Run, opened: Opened, options: Eval, bus: Bus) -> tuple[PictureDataset | None, PictureArrays, str, list[str]]:
+    """The run's data, where they are there still or needed, and what to measure on: --data, or the half of the held-out
+    slice that chose nothing."""
+    if options.data is None:
+        dataset = dataset_of(run, Train, bus)
+        notes = ["measured on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
+        return dataset, dataset.report, "held-out", notes
+    arrays = read_labelled(opened, options.data, options, bus, options.split)
+    notes = list(arrays.notes)
+    try:
+        return dataset_of(run, Train, bus) if options.samples else None, arrays, options.data, notes
+    except RequestError as error:
+        return None, arrays, options.data, [*notes, f"{error}: samples are not measured"]
+
+
+def _samples(
+    run: Run, dataset: PictureDataset, arrays: PictureArrays, options: Eval, bus: Bus
+) -> tuple[dict[str, Measure], list[str]]:
+    """Of what `aigc sample vae` draws."""
+    asked = Sample(n=options.samples, seed=options.seed, device=options.device, batch_size=options.batch_size)
+    samples = stacked(sample_pictures(run, asked, bus))
+    return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
 
 
 def _bounds(opened: Opened, arrays: PictureArrays, options: Eval, bus: Bus) -> tuple[Bounds, Table]:

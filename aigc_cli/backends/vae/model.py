@@ -8,56 +8,47 @@ blocks: most of the work is done where there are few places and many channels.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.vae.flow import LabelEmbedding, Prior, RealNVP, StandardNormal, log_normal
+from aigc_cli.backends.labels import LabelEmbedding
+from aigc_cli.backends.picture_networks import PictureNetworkConfig
+from aigc_cli.backends.vae.flow import Prior, RealNVP, StandardNormal, log_normal
 from aigc_cli.backends.vae.likelihood import Bernoulli, Gaussian, Likelihood, LikelihoodName, MixtureOfLogistics
 from aigc_cli.engine.network import load_network, save_network
 from aigc_cli.errors import RequestError
 
-MODEL_TYPE = "aigc-vae"
 PriorName = Literal["flow", "normal"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAEConfig:
+class VAEConfig(PictureNetworkConfig):
     """The shape of a VAE. Raises `RequestError` for one that no network has."""
 
-    height: int
-    width: int
-    channels: int
+    model_type = "aigc-vae"
+    least: ClassVar[Mapping[str, int]] = {
+        **PictureNetworkConfig.least,
+        "latent": 2, "latent_map": 0, "vector_blocks": 0, "couplings": 1, "flow_width": 1, "mixtures": 1,
+    }  # fmt: skip
+
     likelihood: LikelihoodName
-    latent: int
-    widths: tuple[int, ...]
-    """Channels at each level; the first has half of the picture's height and width, the next a quarter."""
-    blocks: tuple[int, ...]
-    """Blocks at each level, in the encoder and again in the decoder."""
-    vector_width: int
     vector_blocks: int
+    latent_map: int = 0
+    """Latents at each place of the last level, for what is only there, beside `latent` for the whole picture."""
     prior: PriorName = "flow"
     couplings: int = 12
     flow_width: int = 128
-    mixtures: int = 5
-    n_classes: int = 0
-    """Classes on which encoder, decoder and flow are conditioned; 0 for none."""
+    mixtures: int = 1
 
     def __post_init__(self) -> None:
-        least = {"height": 1, "width": 1, "channels": 1, "latent": 2, "vector_width": 1, "vector_blocks": 0}
-        least |= {"couplings": 1, "flow_width": 1, "mixtures": 1, "n_classes": 0}
-        for name, minimum in least.items():
-            if not at_least(minimum, getattr(self, name)):
-                raise RequestError(f"{name} is {getattr(self, name)!r}; it must be an integer of at least {minimum}")
-        if not self.widths or len(self.widths) != len(self.blocks):
-            raise RequestError(f"widths {self.widths} and blocks {self.blocks} must have one number for each level")
-        if not at_least(1, *self.widths) or not at_least(0, *self.blocks):
-            raise RequestError(f"widths {self.widths} must be integers of at least 1 and blocks {self.blocks} of at least 0")
+        super().__post_init__()
         for name, value, allowed in (
             ("likelihood", self.likelihood, get_args(LikelihoodName)),
             ("prior", self.prior, get_args(PriorName)),
@@ -66,40 +57,25 @@ class VAEConfig:
                 raise RequestError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
 
     @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """(height, width) of each level."""
-        divisors = [2 ** (level + 1) for level in range(len(self.widths))]
-        return [(-(-self.height // d), -(-self.width // d)) for d in divisors]
+    def parts(self) -> list[int]:
+        """Of the latent vector, the numbers that the whole picture shares and those of the map."""
+        return [self.latent, self.latent_map * math.prod(self.sizes[-1])]
 
-    def to_json(self) -> dict[str, Any]:
-        return {"model_type": MODEL_TYPE, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, values: Any) -> VAEConfig:
-        """Reads what `to_json` gives. Raises `RequestError` where it is something else."""
-        fields: dict[str, Any] = dict(values) if isinstance(values, dict) else {}
-        model_type = fields.pop("model_type", None)
-        if model_type != MODEL_TYPE:
-            raise RequestError(f"the model type is {model_type!r}; only {MODEL_TYPE!r} can be opened")
-        try:
-            return cls(**fields | {name: tuple(fields[name]) for name in ("widths", "blocks")})
-        except (KeyError, TypeError) as error:
-            raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
-
-
-def at_least(minimum: int, *values: object) -> bool:
-    return all(isinstance(value, int) and value >= minimum for value in values)
+    @property
+    def latents(self) -> int:
+        """The length of the latent vector."""
+        return sum(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """q(z|x) = N(mean, diag(exp(log_var))); both are (B, latent) float32."""
+    """q(z|x) = N(mean, diag(exp(log_var))); both are (B, latents) float32."""
 
     mean: Tensor
     log_var: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """z = μ + σ ⊙ ε for ε ~ N(0, I), (…, B, latent)."""
+        """z = μ + σ ⊙ ε for ε ~ N(0, I), (…, B, latents)."""
         return self.mean + (0.5 * self.log_var).exp() * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -160,7 +136,7 @@ def initialise(network: nn.Module) -> None:
 
 
 class Encoder(nn.Module):
-    """From a picture (B, C, H, W) to the mean and log-variance of its latent, each (B, latent)."""
+    """From a picture (B, C, H, W) to the mean and log-variance of its latent, each (B, latents)."""
 
     #: |log σ²| stays below it, so that neither σ nor 1/σ overflows.
     MAX_LOG_VAR = 12.0
@@ -174,42 +150,54 @@ class Encoder(nn.Module):
         self.label = LabelEmbedding(config.n_classes, config.vector_width)
         self.vector = vector_blocks(config)
         self.out = nn.Linear(config.vector_width, 2 * config.latent)
+        self.local = nn.Conv2d(config.widths[-1], 2 * config.latent_map, 1) if config.latent_map else None
+        initialise(self)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         h = (2 * x - 1).contiguous(memory_format=torch.channels_last)
         for halve, blocks in zip(self.halve, self.levels, strict=True):
             h = blocks(halve(h))
-        h = self.to_vector(F.silu(h.permute(0, 2, 3, 1).flatten(1)))
+        places = F.silu(h)
+        h = self.to_vector(places.permute(0, 2, 3, 1).flatten(1))
         h = self.vector(self.label(h, labels))
-        mean, log_var = self.out(F.silu(h)).float().chunk(2, dim=-1)
+        mean, log_var = self.out(F.silu(h)).float().chunk(2, dim=1)
+        if self.local is not None:
+            there = self.local(places).float().chunk(2, dim=1)
+            mean, log_var = (
+                torch.cat((of_all, of_map.flatten(1)), 1) for of_all, of_map in zip((mean, log_var), there, strict=True)
+            )
         return mean, self.MAX_LOG_VAR * (log_var / self.MAX_LOG_VAR).tanh()
 
 
 class Decoder(nn.Module):
-    """From a latent (B, latent) to the likelihood's parameters (B, channels_out, H, W)."""
+    """From a latent (B, latents) to the likelihood's parameters (B, channels_out, H, W), which begin near `first`."""
 
-    def __init__(self, config: VAEConfig, channels_out: int) -> None:
+    def __init__(self, config: VAEConfig, first: Tensor) -> None:
         super().__init__()
         self.picture, self.sizes = (config.height, config.width), config.sizes[::-1]
         widths = config.widths[::-1]
-        self.first = nn.Linear(config.latent, config.vector_width)
+        self.parts = config.parts
+        self.shared = nn.Linear(config.latent, config.vector_width)
+        self.local = nn.Conv2d(config.latent_map, widths[0], 1) if config.latent_map else None
         self.label = LabelEmbedding(config.n_classes, config.vector_width)
         self.vector = vector_blocks(config)
         self.from_vector = nn.Linear(config.vector_width, widths[0] * math.prod(self.sizes[0]))
         self.levels = nn.ModuleList(level(config, i) for i in reversed(range(len(widths))))
         self.narrow = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine in pairwise(widths))
         # The last doubling: the parameters of four pixels at each place (Shi et al. 2016, sub-pixel convolution).
-        # They begin alike, or pictures would begin as checkerboards (Aitken et al. 2017).
-        self.out = nn.Conv2d(widths[-1], 4 * channels_out, 3, padding=1)
-        with torch.no_grad():
-            for values in (self.out.weight, self.out.bias):
-                assert values is not None
-                values.copy_(values[::4].repeat_interleave(4, dim=0))
+        self.out = nn.Conv2d(widths[-1], 4 * len(first), 3, padding=1)
+        initialise(self)
+        with torch.no_grad():  # the four begin alike, or pictures would begin as checkerboards (Aitken et al. 2017)
+            self.out.weight.copy_(self.out.weight[::4].repeat_interleave(4, dim=0))
+            self.out.bias.copy_(first.repeat_interleave(4))  # type: ignore[union-attr]
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self.vector(self.label(self.first(z), labels))
-        h = self.from_vector(F.silu(h))
-        h = self.levels[0](h.unflatten(1, (*self.sizes[0], -1)).permute(0, 3, 1, 2))
+        of_all, of_map = z.split_with_sizes(self.parts, dim=1)
+        h = self.vector(self.label(self.shared(of_all), labels))
+        h = torch.unflatten(self.from_vector(F.silu(h)), 1, (*self.sizes[0], -1)).permute(0, 3, 1, 2)
+        if self.local is not None:
+            h = h + self.local(torch.unflatten(of_map, 1, (-1, *self.sizes[0])))
+        h = self.levels[0](h)
         for narrow, blocks, size in zip(self.narrow, self.levels[1:], self.sizes[1:], strict=True):
             h = blocks(F.interpolate(narrow(h), size))
         h = F.pixel_shuffle(self.out(F.silu(h)), 2)
@@ -226,10 +214,8 @@ class VAE(nn.Module):
         self.config = config
         self.likelihood = likelihood_of(config)
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config, self.likelihood.channels_out)
+        self.decoder = Decoder(config, self.likelihood.first)
         self.prior = prior_of(config)
-        initialise(self.encoder)
-        initialise(self.decoder)
         cast(Any, self).to(memory_format=torch.channels_last)  # PyTorch's own stubs lack it
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> Posterior:
@@ -262,7 +248,7 @@ def likelihood_of(config: VAEConfig) -> Likelihood:
 def prior_of(config: VAEConfig) -> Prior:
     if config.prior == "normal":
         return StandardNormal()
-    return RealNVP(latent=config.latent, couplings=config.couplings, width=config.flow_width, n_classes=config.n_classes)
+    return RealNVP(latent=config.latents, couplings=config.couplings, width=config.flow_width, n_classes=config.n_classes)
 
 
 def save_pretrained(model: VAE, folder: Path) -> None:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.picture_batches import to_bytes, to_unit
+from aigc_cli.backends.picture_runs import class_number, keyed
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAE, load_pretrained
 from aigc_cli.data.picture_output import Pixels
 from aigc_cli.data.pictures import PictureFormat
-from aigc_cli.engine.device import derive_seed, open_device
+from aigc_cli.engine.device import open_device
 from aigc_cli.engine.run import Run
-from aigc_cli.errors import RequestError
-from aigc_cli.options import did_you_mean, rebuild
+from aigc_cli.options import rebuild
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,7 @@ class Opened:
 
     def class_number(self, name: str) -> int:
         """The number of a class, by its name, or by the number itself. RequestError for one that the model never saw."""
-        if not self.plan.conditional:
-            raise RequestError(f"--label {name}: this run was trained without --conditional, so it cannot draw one class")
-        if name in self.classes:
-            return self.classes.index(name)
-        if name.isdecimal() and int(name) < len(self.classes):
-            return int(name)
-        known = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
-        raise RequestError(f"--label {name}: the model saw no such class; it saw {known}{did_you_mean(name, self.classes)}")
+        return class_number(name, self.classes, conditional=self.plan.conditional)
 
     @property
     def dimensions(self) -> int:
@@ -85,8 +78,3 @@ def binarised(x: Tensor, keys: Sequence[int]) -> Tensor:
     """Pixels (n, …) in [0, 1] on the CPU, drawn as 0 or 1; what is drawn of a picture depends on its key alone."""
     uniform = torch.stack([torch.rand(x.shape[1:], generator=keyed("binarise", key)) for key in keys])
     return (uniform < x).float()
-
-
-def keyed(*keys: object) -> torch.Generator:
-    """Draws that depend on these keys alone, the same on every device."""
-    return torch.Generator().manual_seed(derive_seed(*keys))

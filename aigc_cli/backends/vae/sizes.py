@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from aigc_cli.backends.picture_networks import levels_for
 from aigc_cli.backends.vae.config import Size, Train
 from aigc_cli.backends.vae.likelihood import LikelihoodName
 from aigc_cli.backends.vae.model import VAEConfig
@@ -15,6 +16,8 @@ from aigc_cli.errors import RequestError
 SMALLEST = 8
 #: No level has more channels than this many times the first.
 WIDEST = 4
+#: Latents at each place of the last level, for pictures of many levels.
+LATENT_MAP = 8
 
 
 @dataclass(frozen=True)
@@ -25,21 +28,22 @@ class Preset:
     flops: float
     latent: int
     width: int  # channels at half of the picture's height and width; they double with every halving
-    blocks: int  # at each level, in the encoder and again in the decoder
+    blocks: tuple[int, int]  # at the first level and at each of the others, in the encoder and again in the decoder
     vector_width: int
     vector_blocks: int
     couplings: int
     flow_width: int
+    mixtures: int
     batch_size: int
     lr: float
 
 
 PRESETS = (
-    Preset("nano", 3e13, 32, 16, 1, 192, 1, 8, 96, 128, 2e-3),
-    Preset("micro", 3e14, 40, 32, 1, 256, 2, 12, 128, 128, 2e-3),
-    Preset("tiny", 3e15, 48, 32, 2, 320, 2, 16, 160, 128, 2e-3),
-    Preset("small", 1e17, 64, 64, 3, 512, 3, 20, 256, 128, 1e-3),
-    Preset("base", float("inf"), 128, 128, 4, 1024, 4, 20, 512, 128, 5e-4),
+    Preset("nano", 3e13, 32, 24, (1, 1), 192, 1, 8, 96, 2, 128, 6e-3),
+    Preset("micro", 3e14, 40, 32, (1, 2), 256, 2, 12, 128, 3, 128, 5e-3),
+    Preset("tiny", 3e15, 48, 32, (2, 3), 320, 2, 16, 160, 3, 128, 3e-3),
+    Preset("small", 1e17, 64, 64, (2, 4), 512, 3, 20, 256, 5, 128, 2e-3),
+    Preset("base", float("inf"), 128, 128, (3, 6), 1024, 4, 20, 512, 5, 128, 1e-3),
 )
 
 
@@ -59,8 +63,9 @@ def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, l
         likelihood=likelihood,
         preset=preset.name,
         latent=options.latent or preset.latent,
+        latent_map=latent_map_for(options, likelihood),
         couplings=options.couplings or preset.couplings,
-        mixtures=options.mixtures or 5,
+        mixtures=options.mixtures or preset.mixtures,
         batch_size=options.batch_size or min(preset.batch_size, len(data.train)),
         lr=options.lr or preset.lr,
         cooldown=options.cooldown if options.cooldown is not None else 1.0,
@@ -82,19 +87,27 @@ def likelihood_for(options: Train, data: PictureDataset) -> tuple[LikelihoodName
     return "logistics", "likelihood: a discretised mixture of logistics, for pixels of 256 levels"
 
 
+def latent_map_for(options: Train, likelihood: LikelihoodName) -> int:
+    """What many levels show of texture and edges is local, and no short vector holds it; the strokes of two values it does."""
+    if options.latent_map is not None:
+        return options.latent_map
+    return 0 if likelihood == "bernoulli" else LATENT_MAP
+
+
 def model_config(plan: Train, data: PictureDataset) -> VAEConfig:
     """The network that a complete plan describes."""
     preset = preset_for(0, plan.preset)
-    assert plan.latent and plan.couplings and plan.mixtures and plan.likelihood != "auto"
-    levels = levels_for(data.format.height, data.format.width)
+    assert plan.latent and plan.latent_map is not None and plan.couplings and plan.mixtures and plan.likelihood != "auto"
+    levels = levels_for(data.format.height, data.format.width, SMALLEST)
     return VAEConfig(
         height=data.format.height,
         width=data.format.width,
         channels=data.format.channels,
         likelihood=plan.likelihood,
         latent=plan.latent,
+        latent_map=plan.latent_map,
         widths=tuple(preset.width * min(2**level, WIDEST) for level in range(levels)),
-        blocks=(preset.blocks,) * levels,
+        blocks=tuple(preset.blocks[level > 0] for level in range(levels)),
         vector_width=preset.vector_width,
         vector_blocks=preset.vector_blocks,
         prior=plan.prior,
@@ -103,11 +116,3 @@ def model_config(plan: Train, data: PictureDataset) -> VAEConfig:
         mixtures=plan.mixtures,
         n_classes=len(data.classes) if plan.conditional else 0,
     )
-
-
-def levels_for(height: int, width: int) -> int:
-    """Halvings until the longer side is at most `SMALLEST`; one at least."""
-    levels, longest = 1, -(-max(height, width) // 2)
-    while longest > SMALLEST:
-        levels, longest = levels + 1, -(-longest // 2)
-    return levels

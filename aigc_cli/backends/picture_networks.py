@@ -1,0 +1,81 @@
+"""The shape of a network that reads or draws pictures: what the backends' networks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+from aigc_cli.errors import RequestError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureNetworkConfig:
+    """A picture of any height and width is halved once a level, rounding up; the last level becomes one vector.
+
+    Raises `RequestError` for a shape that no network has.
+    """
+
+    model_type: ClassVar[str]
+    #: The least that each number may be.
+    least: ClassVar[Mapping[str, int]] = {
+        "height": 1, "width": 1, "channels": 1, "latent": 1, "vector_width": 1, "n_classes": 0,
+    }  # fmt: skip
+
+    height: int
+    width: int
+    channels: int
+    latent: int
+    widths: tuple[int, ...]
+    """Channels at each level; the first has half of the picture's height and width, the next a quarter."""
+    blocks: tuple[int, ...]
+    """Blocks at each level, in the network that reads pictures and again in the one that draws them."""
+    vector_width: int
+    n_classes: int = 0
+    """Classes on which the networks are conditioned; 0 for none."""
+
+    def __post_init__(self) -> None:
+        for name, minimum in self.least.items():
+            if not _at_least(minimum, getattr(self, name)):
+                raise RequestError(f"{name} is {getattr(self, name)!r}; it must be an integer of at least {minimum}")
+        if not self.widths or len(self.widths) != len(self.blocks):
+            raise RequestError(f"widths {self.widths} and blocks {self.blocks} must have one number for each level")
+        if not _at_least(1, *self.widths) or not _at_least(0, *self.blocks):
+            raise RequestError(f"widths {self.widths} must be integers of at least 1 and blocks {self.blocks} of at least 0")
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each level."""
+        divisors = [2 ** (level + 1) for level in range(len(self.widths))]
+        return [(-(-self.height // d), -(-self.width // d)) for d in divisors]
+
+    def describe(self) -> str:
+        """ "channels 32 at 14×14, 64 at 7×7"."""
+        return "channels " + ", ".join(f"{width} at {w}×{h}" for width, (h, w) in zip(self.widths, self.sizes, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"model_type": self.model_type, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """Reads what `to_json` gives. Raises `RequestError` where it is something else."""
+        fields: dict[str, Any] = dict(values) if isinstance(values, dict) else {}
+        model_type = fields.pop("model_type", None)
+        if model_type != cls.model_type:
+            raise RequestError(f"the model type is {model_type!r}; only {cls.model_type!r} can be opened")
+        try:
+            return cls(**fields | {name: tuple(fields[name]) for name in ("widths", "blocks")})
+        except (KeyError, TypeError) as error:
+            raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
+
+
+def _at_least(minimum: int, *values: object) -> bool:
+    return all(isinstance(value, int) and value >= minimum for value in values)
+
+
+def levels_for(height: int, width: int, smallest: int) -> int:
+    """Halvings until the longer side is at most `smallest`; one at least."""
+    levels, longest = 1, -(-max(height, width) // 2)
+    while longest > smallest:
+        levels, longest = levels + 1, -(-longest // 2)
+    return levels
