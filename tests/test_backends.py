@@ -30,4 +30,4 @@ def test_a_verb_that_a_backend_lacks_is_refused(shell: Shell) -> None:
     )  # fmt: skip
     refused = shell("sample", "mute", "--n", "3", PYTHONPATH=f"{shell.env['PYTHONPATH']}:{shell.cwd}")
     assert refused.returncode == 2
-    assert refused.stderr == "aigc: the mute backend has no 'sample'; these have: toy, transformer, vae\n"
+    assert refused.stderr == "aigc: the mute backend has no 'sample'; these have: gan, toy, transformer, vae\n"

@@ -120,7 +120,7 @@ def test_a_minute_budget_is_kept(shell: Shell) -> None:
     """Not a test of speed: whatever the machine does in that time, it plans for it. A busy machine may take longer."""
     out = json.loads(shell.ok("train", "transformer", "--minutes", "0.2", "--json"))
     plan = json.loads((shell.cwd / out["run"] / "run.json").read_text())["plan"]
-    assert plan["steps"] == out["steps"] > 1
+    assert plan["steps"] == out["steps"] >= 1
     assert plan["minutes"] is None
     assert out["seconds"] < 12
 
@@ -268,7 +268,9 @@ def test_control_characters_of_data_never_reach_a_terminal(shell: Shell) -> None
     (shell.cwd / "evil.txt").write_text("".join(f"\x1b[31mred{i}\x1b[0m\x07\n" for i in range(400)))
     shell.ok("train", "transformer", "--data", "evil.txt", "--lines", "--steps", "30", *TINY, "-q")
     parent, child = pty.openpty()
-    process = subprocess.Popen([*AIGC, "sample", "transformer", "-n", "3", "-q"], cwd=shell.cwd, env=shell.env, stdout=child)
+    process = subprocess.Popen(
+        [*AIGC, "sample", "transformer", "-n", "8", "--seed", "1", "-q"], cwd=shell.cwd, env=shell.env, stdout=child
+    )
     process.wait()
     os.close(child)
     shown = os.read(parent, 1 << 16)

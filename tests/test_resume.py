@@ -18,6 +18,10 @@ ARGUMENTS = {
         "--data", "demo:verse", "--steps", "120", "--d-model", "32", "--n-layers", "2", "--context", "32", "--batch-size", "4",
         "--eval-items", "16", "--dropout", "0.1",
     ],
+    "gan": [
+        "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
+        "--eval-items", "16", "--conditional", "--augment-target", "0.01",
+    ],
     "vae": [
         "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
         "--eval-items", "16",

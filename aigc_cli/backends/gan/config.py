@@ -1,0 +1,132 @@
+"""The GAN's options. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aigc_cli.backends.base import Backend, EvalOptions, PictureSampleOptions
+from aigc_cli.backends.picture_quality import QualityOptions
+from aigc_cli.backends.pictures import PICTURES, PictureInput, PictureTrainOptions
+from aigc_cli.errors import RequestError
+from aigc_cli.options import EXPERT, option
+
+MODEL = "Model"
+Size = Literal["nano", "micro", "tiny", "small", "base"]
+
+
+@dataclass(frozen=True)
+class Train(PictureTrainOptions):
+    objective: Literal["r3", "minimax", "non-saturating", "hinge"] = option("r3", panel=MODEL)
+    """r3 compares real and generated pictures in pairs, which is what does not collapse; the others are the classic ones."""
+    preset: Size | None = option(None, panel=MODEL, auto="from the budget")
+    """A size of the networks."""
+    latent: int | None = option(None, min=1, panel=MODEL, auto="the preset's")
+    """The length of the vector that a picture is made from."""
+    augment: str = option("auto", metavar="auto|off|X", panel=PICTURES)
+    """How often, from 0 to 0.8, the discriminator sees pictures moved, recoloured and partly covered, so that it can't learn
+    them by heart; auto follows how it does on held-out pictures."""
+    augment_target: float = option(0.5, above=0, max=1, panel=EXPERT)
+    """auto augments more while training pictures stand out from held-out ones by more than this share of how they do from
+    generated ones."""
+    gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the pictures' size")
+    """The weight of the gradient penalties at first; it falls to a tenth. Higher is steadier and more varied, lower sharper."""
+    penalty_every: int = option(4, min=1, panel=EXPERT, unit="steps")
+    """Gradient penalties are computed this often, and weighted as many times."""
+    ema: float = option(0.05, above=0, max=1, panel=EXPERT)
+    """The half-life of the moving average of the generator, as a share of the steps so far."""
+
+
+@dataclass(frozen=True)
+class Sample(PictureSampleOptions):
+    label: str | None = option(None, metavar="CLASS")
+    """Draw pictures of this class, by its name or its number (a run trained with --conditional)."""
+    truncation: float = option(1.0, min=0, metavar="ψ")
+    """Latents are scaled by ψ: below 1 the pictures are more typical and less varied."""
+    interpolate: tuple[str, str] | None = option(None, metavar="SEED SEED")
+    """The way from one seed's picture to another's, in --n steps."""
+    seeds: str | None = option(None, metavar="A-B,C")
+    """A picture for each of these seeds, as in 1-100 or 3,7,20-29: the first that --seed would draw."""
+    batch_size: int = option(64, min=1, panel=EXPERT)
+    """Pictures computed at once."""
+
+    def __post_init__(self) -> None:
+        """`seed` becomes the first of the seeds that are named otherwise: such a command needs no random one."""
+        named = [f"--{name}" for name in ("seeds", "interpolate") if getattr(self, name) is not None]
+        if not named:
+            return
+        first = self.seed_of(0)
+        if self.seed not in (None, first):
+            named.insert(0, "--seed")
+        if len(named) > 1:
+            raise RequestError(f"{' and '.join(named)} exclude one another")
+        object.__setattr__(self, "seed", first)
+
+    @property
+    def ends(self) -> tuple[int, int] | None:
+        """The two seeds of --interpolate."""
+        if self.interpolate is None:
+            return None
+        first, last = (parse_seeds(text, "--interpolate") for text in self.interpolate)
+        if len(first) != 1 or len(last) != 1 or len(first[0]) != 1 or len(last[0]) != 1:
+            raise RequestError(f"--interpolate takes two seeds, not {' '.join(self.interpolate)}")
+        return first[0][0], last[0][0]
+
+    def seed_of(self, position: int) -> int:
+        """The seed of the picture that comes at this position."""
+        if self.ends is not None:
+            return self.ends[0]
+        if self.seeds is None:
+            assert self.seed is not None
+            return self.seed
+        for seeds in parse_seeds(self.seeds, "--seeds"):
+            if position < len(seeds):
+                return seeds[position]
+            position -= len(seeds)
+        raise IndexError(position)
+
+    def index_of(self, position: int) -> int:
+        """Which of its seed's pictures comes at this position."""
+        return 0 if self.seeds is not None else position
+
+    def expected(self) -> int:
+        return self.n if self.seeds is None else sum(map(len, parse_seeds(self.seeds, "--seeds")))
+
+    def stem(self, position: int) -> str:
+        if self.ends is not None:
+            return "way-{}-{}-{:06d}".format(*self.ends, position)
+        return f"seed-{self.seed_of(position)}-{self.index_of(position):06d}"
+
+    def columns(self, n: int) -> int:
+        return n if self.interpolate is not None else super().columns(n)
+
+
+def parse_seeds(text: str, flag: str) -> list[range]:
+    """ "1-100,200" as ranges of seeds. RequestError for anything else."""
+    found = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or not (last if dash else first).isdecimal():
+            raise RequestError(f"{flag} {text}: give whole numbers, or ranges as in 1-100,200")
+        seeds = range(int(first), int(last if dash else first) + 1)
+        if not seeds or seeds[-1] >= 2**63:
+            raise RequestError(f"{flag} {text}: {part.strip()} is no range of seeds")
+        found.append(seeds)
+    return found
+
+
+@dataclass(frozen=True)
+class Eval(QualityOptions, PictureInput, EvalOptions):
+    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, else val, else all")
+    """Which part of a data set that comes in splits."""
+    batch_size: int = option(64, min=1, panel=EXPERT)
+    """Pictures computed at once."""
+
+
+BACKEND = Backend(
+    name="gan",
+    summary="A generative adversarial network for pictures: sharp samples.",
+    demo="demo:shapes",
+    options={"train": Train, "sample": Sample, "eval": Eval},
+    implementation="aigc_cli.backends.gan.backend:GANBackend",
+)

@@ -1,0 +1,226 @@
+"""The GAN in training: two networks that take turns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aigc_cli.backends.gan.augment import Augmentation
+from aigc_cli.backends.gan.config import Train
+from aigc_cli.backends.gan.health import concerns, outlook
+from aigc_cli.backends.gan.model import Discriminator, Generator, save_pretrained
+from aigc_cli.backends.gan.objectives import OBJECTIVES, gradient_penalty
+from aigc_cli.backends.gan.opened import pictures_of, seen
+from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
+from aigc_cli.backends.gan.sizes import fixed_strength, model_config
+from aigc_cli.backends.picture_batches import PictureBatches, labels_of
+from aigc_cli.data.picture_output import encode_picture, sheet
+from aigc_cli.data.pictures import PictureArrays, PictureDataset
+from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.metrics.features import make_extractor
+from aigc_cli.metrics.kernel_distance import kernel_distance
+
+Index = NDArray[np.int64]
+
+#: Pictures computed at once in an evaluation, the fewest and the most that are drawn for one, and those of a preview.
+EVAL_BATCH, LEAST_DRAWN, MOST_DRAWN, PREVIEWS = 128, 256, 1000, 64
+#: The augmentation is adapted once in so many steps, and goes from nothing to all in this share of the run at the fastest.
+ADAPT_EVERY, ADAPT_SHARE = 8, 0.25
+
+
+class GANLearner(Learner):
+    objective = "kd_random"
+    unit = "pictures"
+
+    def __init__(self, plan: Train, data: PictureDataset, device: torch.device) -> None:
+        self.plan, self.data, self.device = plan, data, device
+        assert plan.batch_size and plan.lr
+        config = model_config(plan, data)
+        strength = fixed_strength(plan.augment)
+        self.adapting = strength is None
+        self.generator = Generator(config).to(device)
+        self.discriminator = Discriminator(config).to(device)
+        self.augmentation = Augmentation(strength or 0.0).to(device)
+        self.networks = {"discriminator": self.discriminator, "generator": self.generator}
+        self.optimizers = {
+            name: torch.optim.Adam(network.parameters(), plan.lr, betas=(0.0, 0.9), fused=True)
+            for name, network in self.networks.items()
+        }
+        if self.adapting:  # its strength is learned, and so part of a checkpoint
+            self.networks["augmentation"] = self.augmentation
+        self.averages = {"generator": lambda step: max(1.0, plan.ema * step)}
+        self.losses = OBJECTIVES[plan.objective]
+        self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
+        self.eval_items = min(len(data.select), MOST_DRAWN)
+        self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
+        self.train_order = np.random.default_rng(plan.seed).permutation(len(data.train))
+        self.extract = make_extractor("random", data.train.take(self.train_order[:MOST_DRAWN]), seed=plan.seed)
+        self.features = np.empty((0, 0), np.float32)  # of the held-out pictures in `order`, as far as they were looked at
+
+    # Training
+
+    def batch(self, step: int) -> Batch:
+        return self.batches(step)
+
+    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
+        assert self.plan.gamma is not None
+        every = self.plan.penalty_every
+        weight = every * self.plan.gamma * gamma_factor(step, plan) if step % every == 0 else 0.0
+        settings = {"betas": betas(step, plan)}
+        return [
+            Phase("discriminator", partial(self.discriminator_loss, penalty_weight=weight), settings=settings),
+            Phase("generator", self.generator_loss, settings=settings),
+        ]
+
+    def lr_factor(self, step: int, plan: TrainOptions) -> float:
+        return lr_factor(step, plan)
+
+    def discriminator_loss(self, batch: Batch, *, penalty_weight: float) -> Loss:
+        """The objective and, where their weight is not 0, γ (R1 + R2) on the pictures before augmentation."""
+        real, labels = seen(batch["pixels"]), self.labels(batch["labels"])
+        with torch.no_grad():
+            fake = self.drawn(len(real), labels)
+        pictures = torch.cat((real, fake)).requires_grad_(penalty_weight > 0)
+        both = None if labels is None else torch.cat((labels, labels))
+        if penalty_weight:  # what is compiled cannot be differentiated twice
+            scores = self.discriminator.forward(self.augmentation.forward(pictures), both)
+        else:
+            scores = self.scores(pictures, both)
+        real_scores, fake_scores = scores.chunk(2)
+        loss = self.losses.discriminator(real_scores, fake_scores)
+        if penalty_weight:
+            loss = loss + penalty_weight * 2 * gradient_penalty(scores, pictures)  # its mean is over real and generated ones
+        return Loss(loss, {"margin": (real_scores - fake_scores).detach().mean()})
+
+    def generator_loss(self, batch: Batch) -> Loss:
+        real, labels = seen(batch["pixels"]), self.labels(batch["labels"])
+        with frozen(self.discriminator):
+            with torch.no_grad():
+                real_scores = self.scores(real, labels)
+            fake_scores = self.scores(self.drawn(len(real), labels), labels)
+        return Loss(self.losses.generator(real_scores, fake_scores))
+
+    def drawn(self, n: int, labels: Tensor | None) -> Tensor:
+        """New pictures (n, channels, height, width) in about [-1, 1]."""
+        x: Tensor = self.generator(torch.randn(n, self.generator.config.latent, device=self.device), labels)
+        return x
+
+    def scores(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """What the discriminator makes of augmented pictures."""
+        scores: Tensor = self.discriminator(self.augmentation(x), labels)
+        return scores
+
+    def labels(self, labels: Tensor) -> Tensor | None:
+        return labels if self.plan.conditional else None
+
+    def after_step(self, step: int, batch: Batch, plan: TrainOptions) -> None:
+        """Follow with the augmentation how much better the discriminator knows its training pictures than held-out ones."""
+        if not self.adapting or step % ADAPT_EVERY:
+            return
+        assert plan.steps is not None
+        index = np.random.default_rng((self.plan.seed, step, 2)).integers(len(self.data.select), size=len(batch["pixels"]))
+        labels = self.labels(batch["labels"])
+        with torch.no_grad():
+            train = self.scores(seen(batch["pixels"]), labels)
+            held_out = self.scores(*self._some(self.data.select, index))
+            generated = self.scores(self.drawn(len(train), labels), labels)
+        step_size = ADAPT_EVERY / (ADAPT_SHARE * plan.steps)
+        self.augmentation.adapt(train, held_out, generated, step=step_size, target=self.plan.augment_target)
+
+    # Looking at what was learned
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        """The kernel distance to the first `items` of shuffled held-out pictures and, where it is known, its standard error;
+        the variance of samples over that of pictures; and how far the scores of training and of held-out pictures lie above
+        those of samples."""
+        index = self.order[:items]
+        reference = self._reference(index)
+        drawn, of_fake = [], []
+        for some in _chunks(np.resize(index, max(items, LEAST_DRAWN))):
+            labels = self._labels_of(self.data.select, some)
+            x = self.drawn(len(some), labels)
+            drawn.append(self.extract(pictures_of(x)))
+            of_fake.append(self.scores(x, labels))
+        features = np.concatenate(drawn)
+        distance, error = kernel_distance(features, reference)
+        fake = float(torch.cat(of_fake).mean())
+        measures = {
+            "kd_random": distance,
+            "spread": float(features.var(0).sum() / max(reference.var(0).sum(), 1e-9)),
+            "margin_train": self._mean_score(self.data.train, self.train_order[:items]) - fake,
+            "margin_held_out": self._mean_score(self.data.select, index) - fake,
+            "augmentation": float(self.augmentation.strength),
+        }
+        return measures | ({"kd_error": error} if math.isfinite(error) else {})
+
+    def noise(self, measures: Mapping[str, float]) -> float:
+        return measures.get("kd_error", 0.0)
+
+    def _reference(self, index: Index) -> NDArray[np.float32]:
+        """The features of some held-out pictures, of two at least: a single one counts twice."""
+        if len(self.features) < max(len(index), 2):
+            pictures = (self.data.select.take(some) for some in _chunks(np.resize(index, max(len(index), 2))))
+            self.features = np.concatenate([self.extract(pixels) for pixels in pictures])
+        return self.features[: max(len(index), 2)]
+
+    def _mean_score(self, arrays: PictureArrays, index: Index) -> float:
+        return float(torch.cat([self.scores(*self._some(arrays, some)) for some in _chunks(index)]).mean())
+
+    def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Tensor | None]:
+        """Pictures as the networks see them, and their labels."""
+        return seen(torch.from_numpy(arrays.take(index)).to(self.device)), self._labels_of(arrays, index)
+
+    def _labels_of(self, arrays: PictureArrays, index: Index) -> Tensor | None:
+        return self.labels(labels_of(arrays, index).to(self.device))
+
+    def preview(self) -> Preview:
+        """Always the same latents; with classes, these take turns."""
+        z = torch.randn(PREVIEWS, self.generator.config.latent, generator=torch.Generator().manual_seed(self.plan.seed))
+        labels = torch.arange(PREVIEWS, device=self.device) % max(1, len(self.data.classes))
+        pictures = pictures_of(self.generator(z.to(self.device), self.labels(labels)))
+        return Preview(".png", encode_picture(sheet(list(pictures), math.isqrt(PREVIEWS)), ".png"))
+
+    def save_model(self, folder: Path) -> None:
+        save_pretrained(self.generator, folder)
+
+    # What to tell
+
+    def describe(self) -> str:
+        c = self.generator.config
+        generator, discriminator = (
+            sum(p.numel() for p in network.parameters()) / 1e6 for network in (self.generator, self.discriminator)
+        )
+        return (
+            f"generator of {generator:.2f} M parameters, discriminator of {discriminator:.2f} M, {c.describe()}, "
+            f"{c.latent} latents, {self.plan.objective}"
+        )
+
+    def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+        return concerns(history, adapting=self.adapting)
+
+    def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
+        return outlook(history)
+
+
+def _chunks(index: Index) -> Iterator[Index]:
+    return (index[at : at + EVAL_BATCH] for at in range(0, len(index), EVAL_BATCH))
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """What is computed inside the block has no gradient for the network's parameters, which are not to be moved by it."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)

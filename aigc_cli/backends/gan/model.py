@@ -1,0 +1,155 @@
+"""The networks of a GAN: a residual generator and discriminator without normalisation, after R3GAN (Huang et al. 2024).
+
+A picture of any height and width is halved once a level, rounding up. The picture's own resolution has no blocks: most of the
+work is done where there are few places and many channels. Pictures are (B, C, H, W) float32 with pixels in [-1, 1]; labels are
+(B,) int64 in 0 … n_classes − 1, or −1 for none, and None where the model has no classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aigc_cli.backends.labels import LabelEmbedding
+from aigc_cli.backends.picture_networks import PictureNetworkConfig
+from aigc_cli.engine.network import load_network, save_network
+
+#: Of the leaky ReLU. Its second derivative is 0 almost everywhere, which makes gradient penalties cheap.
+SLOPE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANConfig(PictureNetworkConfig):
+    """The shape of a GAN; `vector_width` is that of a latent before it is a picture and of a picture before it is a score."""
+
+    model_type = "aigc-gan"
+
+
+def activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, SLOPE)
+
+
+class Block(nn.Module):
+    """x + W₃ ⋆ a(W₂ ⋆ a(W₁ ⋆ x)) for an activation a: 1×1, 3×3 and 1×1 convolutions, the middle one on half of the channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inner = -(-width // 2)
+        self.reduce = nn.Conv2d(width, inner, 1)
+        self.conv = nn.Conv2d(inner, inner, 3, padding=1)
+        self.last = nn.Conv2d(inner, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = x + self.last(activate(self.conv(activate(self.reduce(x)))))
+        return y
+
+
+def level(config: GANConfig, index: int) -> nn.Sequential:
+    return nn.Sequential(*(Block(config.widths[index]) for _ in range(config.blocks[index])))
+
+
+def initialise(network: nn.Module) -> None:
+    """Weights that keep a signal's size through the activation (He et al. 2015), and biases of 0.
+
+    A block begins as the identity, and its inner weights are smaller by L^(−1/4) for L blocks of three layers, so that the
+    first steps change the network as much as if there were one block (Zhang et al. 2019, Fixup).
+    """
+    gain = nn.init.calculate_gain("leaky_relu", SLOPE)
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            # All but the first layer of a network come after an activation or before one inside a block.
+            scale = 1.0 if name == "first" else gain
+            nn.init.normal_(layer.weight, std=scale * layer.weight[0].numel() ** -0.5)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    blocks = [module for module in network.modules() if isinstance(module, Block)]
+    for block in blocks:
+        with torch.no_grad():
+            block.reduce.weight *= len(blocks) ** -0.25
+            block.conv.weight *= len(blocks) ** -0.25
+            block.last.weight.zero_()
+
+
+class Generator(nn.Module):
+    """From a latent (B, latent) ~ N(0, I) to a picture (B, C, H, W), whose pixels are in about [-1, 1]."""
+
+    def __init__(self, config: GANConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sizes = config.sizes[::-1]
+        widths = config.widths[::-1]
+        self.first = nn.Linear(config.latent, config.vector_width)
+        self.label = LabelEmbedding(config.n_classes, config.vector_width)
+        self.from_vector = nn.Linear(config.vector_width, widths[0] * math.prod(self.sizes[0]))
+        self.levels = nn.ModuleList(level(config, i) for i in reversed(range(len(widths))))
+        self.narrow = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine in pairwise(widths))
+        # The last doubling: the colours of four pixels at each place (Shi et al. 2016, sub-pixel convolution).
+        self.out = nn.Conv2d(widths[-1], 4 * config.channels, 3, padding=1)
+        initialise(self)
+        # They begin alike, or pictures would begin as checkerboards (Aitken et al. 2017).
+        with torch.no_grad():
+            self.out.weight.copy_(self.out.weight[::4].repeat_interleave(4, dim=0))
+        cast(Any, self).to(memory_format=torch.channels_last)  # PyTorch's own stubs lack it
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        h = activate(self.label(self.first(z), labels))
+        h = activate(self.from_vector(h)).view(len(z), *self.sizes[0], -1).permute(0, 3, 1, 2)
+        h = self.levels[0](h)
+        for narrow, blocks, (height, width) in zip(self.narrow, self.levels[1:], self.sizes[1:], strict=True):
+            h = F.interpolate(narrow(activate(h)), scale_factor=2.0)[:, :, :height, :width]
+            h = blocks(h.contiguous(memory_format=torch.channels_last))
+        x = F.pixel_shuffle(self.out(activate(h)), 2)
+        return x[:, :, : self.config.height, : self.config.width].float()
+
+
+class Discriminator(nn.Module):
+    """From a picture (B, C, H, W) to a score (B,): the higher, the more it looks real.
+
+    With classes, the score has a term ⟨e(label), h(x)⟩ (Miyato and Koyama 2018, projection discriminator).
+    """
+
+    def __init__(self, config: GANConfig) -> None:
+        super().__init__()
+        self.config = config
+        # A kernel of 4×4 at a stride of 2 reaches every pixel equally often; one of 3×3 would not, and its gradient, which is
+        # what the generator learns from, would have the grid's pattern.
+        self.first = nn.Conv2d(config.channels, config.widths[0], 4, stride=2, padding=1)
+        self.widen = nn.ModuleList(nn.Conv2d(fine, deep, 1) for fine, deep in pairwise(config.widths))
+        self.levels = nn.ModuleList(level(config, i) for i in range(len(config.widths)))
+        self.to_vector = nn.Linear(config.widths[-1] * math.prod(config.sizes[-1]), config.vector_width)
+        self.out = nn.Linear(config.vector_width, 1)
+        initialise(self)
+        self.classes = nn.Parameter(torch.zeros(config.n_classes + 1, config.vector_width)) if config.n_classes else None
+        cast(Any, self).to(memory_format=torch.channels_last)  # PyTorch's own stubs lack it
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
+        h = self.levels[0](self.first(x.contiguous(memory_format=torch.channels_last)))
+        for widen, blocks in zip(self.widen, self.levels[1:], strict=True):
+            h = blocks(widen(F.avg_pool2d(activate(h), 2, ceil_mode=True)))
+        h = activate(self.to_vector(activate(h).permute(0, 2, 3, 1).flatten(1)))
+        scores: Tensor = self.out(h).squeeze(1)
+        if self.classes is not None:
+            assert labels is not None, "a conditional model needs labels"
+            scores = scores + (h * F.embedding(labels.remainder(len(self.classes)), self.classes)).sum(1)
+        return scores.float()
+
+
+def save_pretrained(generator: Generator, folder: Path) -> None:
+    """Writes config.json and model.safetensors (float32)."""
+    save_network(generator, generator.config.to_json(), folder)
+
+
+def load_pretrained(folder: Path) -> Generator:
+    """Reads what `save_pretrained` wrote, on the CPU and in evaluation mode.
+
+    Raises `RequestError` where the folder is not a whole model of this architecture.
+    """
+    return load_network(folder, GANConfig.from_json, Generator)

@@ -1,0 +1,76 @@
+"""The objectives of a GAN, each two short functions to be minimised, and the gradient penalty that goes with any of them.
+
+A score is a logit: the discriminator takes σ(D(x)) for the probability that x is real. Scores are (B,), and a loss is a scalar
+in nats. The expectations are means over the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ObjectiveName = Literal["r3", "minimax", "non-saturating", "hinge"]
+
+
+class Objective(NamedTuple):
+    """What the discriminator and the generator minimise, given the scores of real and of generated pictures."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor, Tensor], Tensor]
+
+
+def minimax_value(real: Tensor, fake: Tensor) -> Tensor:
+    """V(D, G) = E[log D(x)] + E[log(1 − D(G(z)))] (Goodfellow et al. 2014, eq. 1)."""
+    return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
+
+
+def minimax_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """−V(D, G): the discriminator maximises the value, the generator minimises it."""
+    return -minimax_value(real, fake)
+
+
+def non_saturating_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """−E[log D(G(z))] (Goodfellow et al. 2014, section 3)."""
+    return -F.logsigmoid(fake).mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E[max(0, 1 − D(x))] + E[max(0, 1 + D(G(z)))] (Lim and Ye 2017; Miyato et al. 2018, eq. 16)."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def hinge_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """−E[D(G(z))] (Lim and Ye 2017; Miyato et al. 2018, eq. 17)."""
+    return -fake.mean()
+
+
+def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """E[softplus(−(D(x) − D(G(z))))]: real and generated pictures in pairs (Huang et al. 2024, R3GAN, eq. 2, as a loss)."""
+    return F.softplus(-(real - fake)).mean()
+
+
+def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """E[softplus(−(D(G(z)) − D(x)))] (Jolicoeur-Martineau 2019; Huang et al. 2024)."""
+    return F.softplus(-(fake - real)).mean()
+
+
+OBJECTIVES: dict[ObjectiveName, Objective] = {
+    "r3": Objective(relativistic_discriminator, relativistic_generator),
+    "minimax": Objective(minimax_discriminator, minimax_value),
+    "non-saturating": Objective(minimax_discriminator, non_saturating_generator),
+    "hinge": Objective(hinge_discriminator, hinge_generator),
+}
+
+
+def gradient_penalty(scores: Tensor, pictures: Tensor) -> Tensor:
+    """½ E‖∇D(x)‖² for the scores (B,) of pictures (B, C, H, W) that require a gradient; it can be differentiated again.
+
+    On real pictures it is R1, on generated ones R2 (Mescheder et al. 2018, eq. 9 and 10); γ is left to the caller. A picture's
+    score must not depend on the others of its batch.
+    """
+    (gradients,) = torch.autograd.grad(scores.sum(), pictures, create_graph=True)
+    return 0.5 * gradients.square().sum((1, 2, 3)).mean()

@@ -1,0 +1,73 @@
+"""A run's generator, opened to sample from or to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from aigc_cli.backends.gan.config import Train
+from aigc_cli.backends.gan.model import Discriminator, Generator, load_pretrained
+from aigc_cli.backends.picture_batches import to_bytes, to_unit
+from aigc_cli.backends.picture_runs import class_number
+from aigc_cli.data.picture_output import Pixels
+from aigc_cli.data.pictures import PictureFormat
+from aigc_cli.engine.device import open_device
+from aigc_cli.engine.run import Run
+from aigc_cli.options import rebuild
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run's generator, ready to be asked."""
+
+    generator: Generator
+    plan: Train
+    format: PictureFormat
+    classes: Sequence[str]
+    """Those that matter to the generator; none where it was trained without --conditional."""
+    device: torch.device
+
+    @classmethod
+    def of(cls, run: Run, device: str) -> Opened:
+        opened = open_device(device)
+        data = run.record["data"]
+        plan = rebuild(Train, run.record["plan"])
+        classes = data["classes"] if plan.conditional else ()
+        return cls(load_pretrained(run.model).to(opened), plan, PictureFormat.from_json(data["format"]), classes, opened)
+
+    def class_number(self, name: str) -> int:
+        return class_number(name, self.classes, conditional=self.plan.conditional)
+
+    @torch.inference_mode()
+    def pictures(self, z: Tensor, numbers: Sequence[int]) -> list[Pixels]:
+        """The picture of each latent (n, latent) and class number, which is -1 for none."""
+        labels = torch.tensor(numbers, device=self.device) if self.plan.conditional else None
+        return list(pictures_of(self.generator(z.to(self.device), labels)))
+
+
+def open_discriminator(folder: Path, generator: Generator) -> Discriminator | None:
+    """The opponent of the generator that is in a checkpoint's folder `model`; None where it isn't kept beside it."""
+    try:
+        weights = load_file(folder.resolve().parent / "state" / "networks.safetensors")
+    except (OSError, SafetensorError):
+        return None
+    discriminator = Discriminator(generator.config)
+    prefix = "discriminator/"
+    discriminator.load_state_dict({key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)})
+    return discriminator.eval()
+
+
+def seen(pixels: Tensor) -> Tensor:
+    """Bytes (n, height, width, channels) as the networks see them: (n, channels, height, width) in [-1, 1]."""
+    return to_unit(pixels) * 2 - 1
+
+
+def pictures_of(x: Tensor) -> Pixels:
+    """What a generator made, (n, channels, height, width) in about [-1, 1], as bytes (n, height, width, channels)."""
+    return to_bytes((x + 1) / 2)

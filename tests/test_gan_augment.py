@@ -1,0 +1,153 @@
+"""Augmentation: what it leaves, what it changes, how its strength moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.gan.augment import Augmentation, brighten, contrast, cut_out, saturate, translate
+
+CHANGES = [brighten, saturate, contrast, translate, cut_out]
+
+
+def pictures(n: int = 64, channels: int = 3, height: int = 16, width: int = 24, dtype: torch.dtype = torch.float32) -> Tensor:
+    torch.manual_seed(0)
+    return torch.rand(n, channels, height, width, dtype=dtype) * 2 - 1
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_at_strength_0_pictures_are_what_they_were(channels: int) -> None:
+    x = pictures(channels=channels)
+    assert torch.equal(Augmentation()(x), x)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(28, 28), (20, 33), (5, 1), (1, 1)])
+def test_pictures_of_any_size_keep_it(channels: int, size: tuple[int, int]) -> None:
+    x = pictures(4, channels, *size)
+    changed = Augmentation(0.8)(x)
+    assert changed.shape == x.shape and torch.isfinite(changed).all()
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5])
+def test_each_change_is_made_to_each_picture_with_that_probability(strength: float) -> None:
+    x = pictures(4000, 3, 8, 8)
+    untouched = float((Augmentation(strength)(x) == x).flatten(1).all(1).float().mean())
+    # Now and then a picture is translated by nothing.
+    assert untouched == pytest.approx((1 - strength) ** 5 * (1 + strength / 9 / (1 - strength)), abs=0.02)
+
+
+@pytest.mark.parametrize("change", [translate, cut_out])
+@pytest.mark.parametrize("size", [(16, 24), (13, 9)])
+def test_a_pixel_is_moved_or_removed_and_never_mirrored(change: Callable[[Tensor], Tensor], size: tuple[int, int]) -> None:
+    height, width = size
+    numbers = torch.arange(1.0, height * width + 1).view(1, 1, height, width).expand(100, 2, -1, -1)
+    changed = change(numbers)
+    assert torch.equal(changed[:, 0], changed[:, 1])
+    for before, after in zip(numbers[:, 0], changed[:, 0], strict=True):
+        shown = after != 0
+        offsets = (after - before)[shown]
+        assert len(offsets.unique()) == 1  # one shift for the whole picture, so its order stands
+        assert shown.float().mean() >= 0.5
+    assert len({tuple(picture.flatten().tolist()) for picture in changed[:, 0]}) > 1
+
+
+def test_a_translation_is_within_an_eighth_and_fills_with_0() -> None:
+    x = torch.ones(500, 1, 16, 32)
+    moved = translate(x)
+    filled_rows = (moved.amax((1, 3)) == 0).sum(1)
+    filled_columns = (moved.amax((1, 2)) == 0).sum(1)
+    assert set(filled_rows.tolist()) == {0, 1, 2}
+    assert set(filled_columns.tolist()) == {0, 1, 2, 3, 4}
+
+
+def test_what_is_cut_out_is_a_square_of_half_the_sides_wherever() -> None:
+    cut = cut_out(torch.ones(3000, 1, 16, 8))[:, 0] == 0
+    assert int(cut.sum((1, 2)).max()) == 8 * 4
+    shares = cut.float().mean(0)
+    assert shares.min() > 0.05  # every place is cut out at times
+    rows, columns = cut.any(2).sum(1), cut.any(1).sum(1)
+    assert torch.equal(rows * columns, cut.sum((1, 2)))  # a rectangle
+
+
+@pytest.mark.parametrize("change", [brighten, saturate, contrast])
+def test_colours_change_and_opacity_does_not(change: Callable[[Tensor], Tensor]) -> None:
+    x = pictures(channels=4)
+    changed = change(x)
+    assert torch.equal(changed[:, 3], x[:, 3])
+    assert not torch.equal(changed[:, :3], x[:, :3])
+
+
+def test_the_colour_changes_are_what_their_names_say() -> None:
+    x = pictures(dtype=torch.float64)
+    offset = brighten(x) - x
+    torch.testing.assert_close(offset, offset[:, :1, :1, :1].expand_as(x))
+    assert offset.abs().max() <= 0.5
+    torch.testing.assert_close(saturate(x).mean(1), x.mean(1))
+    torch.testing.assert_close(contrast(x).mean((1, 2, 3)), x.mean((1, 2, 3)))
+    ratio = contrast(x).std((1, 2, 3)) / x.std((1, 2, 3))
+    assert 0.5 <= ratio.min() < 0.7 and 1.3 < ratio.max() <= 1.5
+
+
+def test_grey_pictures_have_no_saturation() -> None:
+    x = pictures(dtype=torch.float64)[:, :1].expand(-1, 3, -1, -1)
+    torch.testing.assert_close(saturate(x), x)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_are_differentiable_twice(change: Callable[[Tensor], Tensor]) -> None:
+    x = pictures(2, 3, 4, 5, torch.float64).requires_grad_()
+
+    def repeatable(x: Tensor) -> Tensor:
+        torch.manual_seed(1)
+        return change(x).square()
+
+    assert torch.autograd.gradcheck(repeatable, (x,))
+    assert torch.autograd.gradgradcheck(repeatable, (x,))
+
+
+def test_the_same_random_state_makes_the_same_changes() -> None:
+    x = pictures()
+    augment = Augmentation(0.5)
+    torch.manual_seed(7)
+    first = augment(x)
+    torch.manual_seed(7)
+    assert torch.equal(augment(x), first)
+    assert not torch.equal(augment(x), first)
+
+
+def test_the_strength_rises_while_held_out_scores_fall_behind_and_falls_when_they_do_not() -> None:
+    augment = Augmentation(0.2)
+    train, generated = torch.tensor([2.0, 4.0]), torch.tensor([-1.0, 1.0])
+    overfitted, not_overfitted = torch.tensor([1.0]), torch.tensor([2.0])  # r_v is 2/3 and 1/3
+    augment.adapt(train, overfitted, generated, step=0.05)
+    assert float(augment.strength) == pytest.approx(0.25)
+    augment.adapt(train, not_overfitted, generated, step=0.05)
+    assert float(augment.strength) == pytest.approx(0.2)
+    augment.adapt(train, not_overfitted, generated, step=0.05, target=0.3)
+    assert float(augment.strength) == pytest.approx(0.25)
+
+
+def test_a_discriminator_that_prefers_generated_pictures_has_not_overfitted() -> None:
+    augment = Augmentation(0.2)
+    augment.adapt(torch.tensor([0.0]), torch.tensor([-3.0]), torch.tensor([1.0]), step=0.05)
+    assert float(augment.strength) == pytest.approx(0.15)
+
+
+def test_the_strength_stays_within_its_bounds() -> None:
+    augment = Augmentation()
+    scores = torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([0.0])
+    augment.adapt(*scores, step=0.3)
+    assert float(augment.strength) == 0
+    for _ in range(5):
+        augment.adapt(scores[0], scores[2], scores[2], step=0.3)
+    assert float(augment.strength) == pytest.approx(Augmentation.MAX_STRENGTH)
+
+
+def test_the_strength_is_part_of_a_checkpoint() -> None:
+    augment = Augmentation()
+    augment.load_state_dict(Augmentation(0.4).state_dict())
+    assert float(augment.strength) == pytest.approx(0.4)
