@@ -1,0 +1,82 @@
+"""What the benchmarks of picture models share: the data, pictures drawn from a run, and figures of pictures as rows of a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigc_cli.backends.picture_quality import QualityOptions, quality, stacked
+from aigc_cli.backends.registry import backends
+from aigc_cli.data.picture_output import encode_picture, sheet
+from aigc_cli.data.picture_sources import open_pictures
+from aigc_cli.data.pictures import PictureArrays, PictureFormat, PictureRequest, prepare_pictures, read_pictures
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.run import open_run
+from aigc_cli.metrics.bootstrap import Measure
+
+Pixels = NDArray[np.uint8]
+"""(n, height, width, channels)"""
+
+FIGURES = f"{'model':14} {'features':9} {'figure':13} {'value':>9} {'95 % interval':^23} {'floor':>9} {'n':>7}"
+
+
+@dataclass(frozen=True)
+class Data:
+    train: PictureArrays  # what `aigc train` learns from, which is all but the slice that it holds out
+    test: PictureArrays  # what no model sees
+    format: PictureFormat
+    classes: Sequence[str]
+
+
+def load(source: str) -> Data:
+    """A source of pictures, decoded into the cache. Tests are its test split, of drawn shapes others, else the held-out slice."""
+    data = prepare_pictures(PictureRequest(source), progress=lambda *_: None)
+    test = data.report
+    if source.startswith("demo:"):
+        test = read_pictures(f"{source.partition('?')[0]}?n=10000&seed=1", data.format, progress=lambda *_: None)
+    elif "test" in open_pictures(source).parts:
+        test = read_pictures(source, data.format, classes=data.classes, split="test", progress=lambda *_: None)
+    return Data(data.train, test, data.format, data.classes)
+
+
+def drawn(run: str | Path, n: int) -> Iterator[Pixels]:
+    """The first n pictures of seed 0, as `aigc sample` draws them, in chunks."""
+    opened = open_run(Path(run))
+    backend = backends()[opened.backend]
+    options = backend.options["sample"](n=n, seed=0)
+    return stacked(backend.load().sample(opened, options, Bus(), None))
+
+
+def measured(pictures: Pixels, data: Data, features: str) -> tuple[dict[str, Measure], list[str]]:
+    """The figures of pictures against as many tests, as `aigc eval` reports them, and what there is to tell."""
+    options = QualityOptions(samples=len(pictures), features=features)
+    return quality([pictures], data.train, data.test, data.classes, options, seed=0, bus=Bus())
+
+
+def show(name: str, found: Mapping[str, Measure], notes: Sequence[str] = ()) -> None:
+    """A row for each figure, then the shares of classes where they are known."""
+    for figure, measure in found.items():
+        interval = "" if measure.low is None or measure.high is None else f"[{measure.low:.4g}, {measure.high:.4g}]"
+        values = f"{measure.value:9.4g} {interval:^23} {measure.extra['floor'].value:9.4g} {measure.n:7,}"
+        print(f"{name:14} {measure.extra['features']:9} {figure:13} {values}")
+    if "class_shares" in found:
+        beside = found["class_shares"].extra
+        of_tests, accuracy = beside["held_out"], beside["accuracy"]
+        shares = ", ".join(f"{label} {share:.1%} ({of_tests[label]:.1%})" for label, share in beside["shares"].items())
+        right = f"right for {accuracy.value:.2%} of {accuracy.n:,} pictures that it did not learn from"
+        notes = [f"share per class (of tests) by a classifier that is {right}: {shares}", *notes]
+    for note in notes:
+        print(f"{name:14} {note}")
+    sys.stdout.flush()
+
+
+def write_sheet(folder: Path | None, name: str, pictures: Pixels) -> None:
+    """The first 64 as FOLDER/NAME.png, where a folder is given."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(encode_picture(sheet(list(pictures[:64]), 8), ".png"))
