@@ -55,7 +55,7 @@ def read_latents(source: str) -> Latents:
 def _read(file: BinaryIO, where: str) -> Latents:
     head: bytes = file.peek(16)  # type: ignore[attr-defined]  # every one is buffered
     if head.startswith(b"PAR1"):
-        names, vectors = _parquet(io.BytesIO(file.read()), where)
+        names, vectors = _parquet(file.read(), where)
     elif head.startswith((b"PK", b"\x93NUMPY")):
         names, vectors = _numpy(io.BytesIO(file.read()), where)
     else:
@@ -159,13 +159,14 @@ def _jsonl(lines: Iterator[str], where: str) -> Iterator[tuple[str, Sequence[flo
         yield str(row.get("name", f"row {number}")), vector
 
 
-def _parquet(file: BinaryIO, where: str) -> tuple[Sequence[str], npt.NDArray[np.float32]]:
+def _parquet(content: bytes, where: str) -> tuple[Sequence[str], npt.NDArray[np.float32]]:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(file)
+        # Of a Python file, pyarrow's threads may still hold something when the interpreter ends, which then aborts.
+        table = pq.read_table(pa.BufferReader(content))
     except (OSError, ValueError) as error:
         raise RequestError(f"{where} is not a whole Parquet file: {_first_line(error)}") from error
     column = next((name for name in COLUMNS if name in table.column_names), None)
