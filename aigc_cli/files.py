@@ -9,7 +9,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from aigc_cli.errors import RequestError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -34,6 +36,27 @@ def write_json(path: Path, value: Any) -> None:
     if any("\ud800" <= c <= "\udfff" for c in text):  # a file's name that is not UTF-8
         text = json.dumps(value, indent=2, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
+    """RequestError unless `path`, which `flag` names, can be written and is new, or may be overwritten."""
+    if path.exists() and not force:
+        raise RequestError(f"{flag} {path} exists; add --force to overwrite it, or choose another name")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise RequestError(f"{flag} {path} is not a file that can be written; name a file in a folder that exists")
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill; it appears as `path`, whole, when the block ends, and not at all when it fails."""
+    target = path.resolve()
+    aside = target.with_name(f".tmp-{target.name}-{os.getpid()}")
+    try:
+        with aside.open("wb") as file:
+            yield file
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @contextmanager

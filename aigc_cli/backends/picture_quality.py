@@ -6,7 +6,6 @@ Free of torch and numpy at import, for the sake of the options.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from aigc_cli.backends.base import Sample
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.errors import RequestError
+from aigc_cli.files import check_file, written_aside
 from aigc_cli.options import option
 
 if TYPE_CHECKING:
@@ -202,10 +202,7 @@ def _sheet_path(name: str, *, force: bool) -> Path:
     path = Path(name)
     if path.suffix.lower() != ".png":
         raise RequestError(f"--copies {path} is a sheet of pictures; name a file that ends in .png")
-    if path.exists() and not force:
-        raise RequestError(f"--copies {path} exists; add --force to overwrite it, or choose another name")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise RequestError(f"--copies {path} is not a file that can be written; name a file in a folder that exists")
+    check_file(path, force=force, flag="--copies")
     return path
 
 
@@ -214,9 +211,5 @@ def _write_sheet(path: Path, samples: Pixels, training: Pixels, found: Copies) -
     from aigc_cli.data.picture_output import encode_picture, sheet
 
     pairs = [picture for i in found.worst(PAIRS) for picture in (samples[i], training[found.nearest[i]])]
-    aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
-    try:
-        aside.write_bytes(encode_picture(sheet(pairs, 2 * PAIRS_IN_A_ROW), ".png"))
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(path) as file:
+        file.write(encode_picture(sheet(pairs, 2 * PAIRS_IN_A_ROW), ".png"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -11,8 +12,19 @@ from aigc_cli.data.pictures import PictureDataset, check_unchanged
 from aigc_cli.engine.device import derive_seed
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
+from aigc_cli.engine.trainable import Prepared
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean, rebuild
+
+
+class PictureTraining:
+    """What training on pictures asks of a backend, whatever it learns from them."""
+
+    def prepare(self, options: PictureTrainOptions, bus: Bus) -> Prepared:
+        return prepare_dataset(options, bus)
+
+    def changed(self, info: dict[str, Any]) -> list[str]:
+        return check_unchanged(info)
 
 
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from aigc_cli.backends.base import PictureOutput, Sample
-from aigc_cli.commands.output import check_file, is_stream, written_aside
+from aigc_cli.commands.output import is_stream
 from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.files import check_file, written_aside
 
 Line: TypeAlias = Mapping[str, Any]
 """What is said of something written: its `path` and what is known of it."""

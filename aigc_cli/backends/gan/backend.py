@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 
@@ -14,24 +13,17 @@ from aigc_cli.backends.gan.draw import sample_pictures
 from aigc_cli.backends.gan.learner import GANLearner
 from aigc_cli.backends.gan.measure import evaluation
 from aigc_cli.backends.gan.sizes import decide
-from aigc_cli.backends.pictures import prepare_dataset
-from aigc_cli.data.pictures import check_unchanged
+from aigc_cli.backends.picture_runs import PictureTraining
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine, Prepared
 
 
-class GANBackend:
+class GANBackend(PictureTraining):
     name = "gan"
 
     # Training
-
-    def prepare(self, options: Train, bus: Bus) -> Prepared:
-        return prepare_dataset(options, bus)
-
-    def changed(self, info: dict[str, Any]) -> list[str]:
-        return check_unchanged(info)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[Train, list[str]]:
         return decide(options, data.arrays, machine.flops * machine.seconds)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
-from aigc_cli.backends.pictures import prepare_dataset
+from aigc_cli.backends.picture_runs import PictureTraining
 from aigc_cli.backends.vae.config import Decode, Encode, Eval, Sample, Train
 from aigc_cli.backends.vae.draw import decode_latents, sample_pictures
 from aigc_cli.backends.vae.encode import encode_pictures
@@ -18,23 +17,16 @@ from aigc_cli.backends.vae.measure import evaluation
 from aigc_cli.backends.vae.sizes import decide
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
-from aigc_cli.data.pictures import check_unchanged
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine, Prepared
 
 
-class VAEBackend:
+class VAEBackend(PictureTraining):
     name = "vae"
 
     # Training
-
-    def prepare(self, options: Train, bus: Bus) -> Prepared:
-        return prepare_dataset(options, bus)
-
-    def changed(self, info: dict[str, Any]) -> list[str]:
-        return check_unchanged(info)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[Train, list[str]]:
         return decide(options, data.arrays, machine.flops * machine.seconds)
