@@ -51,6 +51,12 @@ class Shell:
 AIGC = [sys.executable, "-m", "aigc_cli.app"]
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A test is not named after bytes: those of a packed file may hold the time, and the test processes would each collect
+    tests of other names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder on the path that holds the toy backend as an installed distribution."""
