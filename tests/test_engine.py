@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from aigc_cli.engine.average import Average
 from aigc_cli.engine.budget import Costs, plan_for_seconds, plan_for_steps
 from aigc_cli.engine.device import derive_seed
 from aigc_cli.engine.events import Bus, Event, Note
-from aigc_cli.engine.learner import Batch, Learner, Loss, Phase
+from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
 from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, Trainer
 from aigc_cli.engine.optim import MuonAdamW, orthogonalise
 from aigc_cli.engine.run import Run, create_run
@@ -290,9 +291,11 @@ def test_progress_is_what_is_beyond_chance(run: Run, patience: int, end: int) ->
 
 
 class Troubled(Regression):
-    def concerns(self, history: Sequence[Mapping[str, object]]) -> dict[str, str]:
+    undo = False
+
+    def concerns(self, history: Sequence[Mapping[str, object]]) -> dict[str, Concern]:
         step = max(int(str(line["step"])) for line in history if line["event"] == "evaluated")
-        return {"cold": f"cold at {step}"} if step in (20, 30, 40, 70) else {}
+        return {"cold": Concern(f"cold at {step}", self.undo)} if step in (20, 30, 40, 70) else {}
 
 
 def test_a_trouble_is_told_when_it_begins_also_across_a_resumption(run: Run) -> None:
@@ -310,6 +313,37 @@ def test_a_trouble_is_told_when_it_begins_also_across_a_resumption(run: Run) -> 
         (70, "cold", "cold at 70"),
     ]
     assert [note.text for note in notes if isinstance(note, Note)] == ["cold at 70"]
+
+
+class Misled(Troubled):
+    """Is taught what is wrong from step 10 to step 20."""
+
+    undo = True
+
+    def batch(self, step: int) -> Batch:
+        batch = super().batch(step)
+        return {**batch, "y": -batch["y"]} if 10 <= step < 20 else batch
+
+
+def weights_of(run: Run, step: int) -> torch.Tensor:
+    return load_file(run.checkpoints / f"step-{step:06d}" / "state" / "networks.safetensors")["model/weight"]
+
+
+def test_a_trouble_that_can_be_is_undone_and_the_steps_go_on(run: Run) -> None:
+    plan = dataclasses.replace(PLAN, steps=100, warmup=0, cooldown=0.0)
+    first = Trainer(Misled, plan, CPU, Bus(), run)
+    first.plan = dataclasses.replace(plan, steps=20)
+    first.train(Interrupts())
+    assert first.at.best_step == 10
+    torch.testing.assert_close(weights_of(run, 20), weights_of(run, 10), rtol=0, atol=0)
+    resumed = Trainer(Misled, plan, CPU, Bus(), run)
+    resumed.resume(20)
+    resumed.train(Interrupts())
+    whole = finish(Misled, create_run(run.path.parent, "test", "whole", {"plan": {}, "data": {}}), plan)
+    torch.testing.assert_close(weights_of(run, 100), whole.learner.networks["model"].weight.data, rtol=0, atol=0)
+    undone = [json.loads(line) for line in whole.run.metrics.read_text().splitlines() if "undone" in line]  # type: ignore[union-attr]
+    # At 30 and 40 it was told already, and the weights of 70 are the best themselves.
+    assert undone == [{"event": "undone", "step": 20, "to": 10, "lr_scale": 0.5}]
 
 
 def test_no_progress_is_told_where_the_run_goes_on_all_the_same(run: Run) -> None:

@@ -192,8 +192,8 @@ def test_what_looks_wrong(history: list[dict[str, object]], names: list[str]) ->
 
 def test_the_remedy_for_overfitting_is_one_that_is_not_in_use() -> None:
     history = [{**LOOK, "margin_held_out": 0.1}] * 2
-    assert "is being augmented more" in concerns(history, adapting=True)["overfitting"]
-    assert "--augment auto" in concerns(history, adapting=False)["overfitting"]
+    assert "is being augmented more" in concerns(history, adapting=True)["overfitting"].text
+    assert "--augment auto" in concerns(history, adapting=False)["overfitting"].text
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,15 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Concern:
+    """Something that looks wrong in a training: what to tell of it, and whether it is undone by going on with the best weights
+    so far, at half the learning rate."""
+
+    text: str
+    undo: bool = False
+
+
+@dataclass(frozen=True)
 class Preview:
     """What the model makes now: a file for `samples/` and, where it can be read as such, its text."""
 
@@ -97,6 +106,10 @@ class Learner(ABC):
     def save_model(self, folder: Path) -> None:
         """Write what `sample`, `eval` and other tools open into an empty folder (a config.json among it)."""
 
+    def set_training(self, training: bool) -> None:
+        for network in self.networks.values():
+            network.train(training)
+
     def count(self, batch: Batch) -> int:
         """Items in a batch: what the mean loss is over."""
         return len(next(iter(batch.values())))
@@ -115,9 +128,9 @@ class Learner(ABC):
         Smaller improvements are no progress."""
         return 0.0
 
-    def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
-        """What looks wrong, judged from metrics.jsonl's lines so far: a name for each trouble, and what to tell of it. Asked at
-        every evaluation; each trouble is told when it begins."""
+    def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:
+        """What looks wrong, by name, judged from metrics.jsonl's lines so far. Asked at every evaluation; each is told and seen
+        to when it begins."""
         return {}
 
     def preview(self) -> Preview | None:

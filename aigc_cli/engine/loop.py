@@ -10,15 +10,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from aigc_cli.engine.average import Average, applied
 from aigc_cli.engine.checkpoint import (
@@ -28,21 +26,15 @@ from aigc_cli.engine.checkpoint import (
     read_position,
     save_checkpoint,
 )
-from aigc_cli.engine.device import (
-    autocast,
-    batches,
-    free_memory,
-    is_out_of_memory,
-    not_deterministic,
-    resolve_precision,
-    seed_everything,
-)
+from aigc_cli.engine.device import autocast, batches, not_deterministic, resolve_precision, seed_everything
 from aigc_cli.engine.events import Bus, Evaluated, Previewed, Saved, Trained, display_path
-from aigc_cli.engine.learner import Batch, Learner, Phase, split
+from aigc_cli.engine.learner import Batch, Concern, Learner
+from aigc_cli.engine.position import Position
 from aigc_cli.engine.run import Run, read_metrics
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts
+from aigc_cli.engine.step import Turns
 from aigc_cli.errors import AigcError, Interrupted
 from aigc_cli.files import point_link, remove_folder
 
@@ -52,34 +44,6 @@ SKIPS_BEFORE_ROLLBACK = 3
 ROLLBACKS_BEFORE_STOP = 3
 #: Evaluations without progress after which it is said, and after which a run ends whose budget nobody asked for.
 STALE = 5
-#: Norms that a gradient is compared with.
-NORMS = 64
-#: What is reported of every phase.
-LOSS, GRAD_NORM = "loss", "grad_norm"
-
-
-@dataclass
-class Position:
-    """Where a run stands: all that a checkpoint holds beside tensors."""
-
-    step: int = 0  # steps done
-    seconds: float = 0.0  # of training
-    plan_steps: int = 0  # of the plan that it follows: a run that is trained longer has had another one
-    micro_batches: int = 1
-    best_step: int | None = None
-    best: float | None = None
-    mark: float | None = None  # the objective when it last improved by more than chance
-    stale: int = 0  # evaluations since then
-    concerns: list[str] = field(default_factory=list)  # the troubles at the last evaluation
-    lr_scale: float = 1.0
-    rollbacks: int = 0
-    norms: dict[str, list[float]] = field(default_factory=dict)  # of each optimiser's last gradients, before they were clipped
-    skips: int = 0  # in a row
-    skipped: int = 0  # in all
-    planned: bool = True  # written at a step that the plan names, so it may be rolled back to
-    sums: dict[str, float] = field(default_factory=dict)  # of losses since the last report
-    summed: int = 0
-    metrics_bytes: int = 0
 
 
 class Trainer:
@@ -97,9 +61,7 @@ class Trainer:
         self.run = run
         self.precision = resolve_precision(plan.precision, device)
         self.learner = build()
-        self.peak_lrs = {
-            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in self.learner.optimizers.items()
-        }
+        self.turns = Turns(self.learner, device, self.precision, bus)
         if plan.compile:
             for network in self.learner.networks.values():
                 network.compile()
@@ -128,94 +90,19 @@ class Trainer:
         assert self.run is not None
         self.at = Position(**load_checkpoint(checkpoint_path(self.run, step), self.learner, self.averages))
 
-    # One step
-
     def step(self, batch: Batch, step: int) -> dict[str, float]:
-        """Every phase of one step. Returns what to report; a value that is not finite skips the phase's update."""
-        self._set_lr(step)
-        self._set_training(True)
-        report: dict[str, float] = {}
-        skipped = False
-        phases = self.learner.phases(step, self.plan)
-        for index, phase in enumerate(phases):
-            values, finite = self._update(phase, batch, (step, self.at.rollbacks, index))
-            own = f"{phase.optimizer}_" if len(phases) > 1 else ""
-            report |= {own + name if name in (LOSS, GRAD_NORM) else name: value for name, value in values.items()}
-            skipped |= not finite
-        seed_everything(self.plan.seed, step, self.at.rollbacks, "after")
-        self.learner.after_step(step, batch, self.plan)
+        """Every phase of one step, and the averages after it. What there is to report; nothing where a phase was skipped."""
+        report = self.turns(batch, step, self.plan, self.at)
         for average in self.averages.values():
             average.update(step)
-        self.at.skips = self.at.skips + 1 if skipped else 0
-        self.at.skipped += skipped
-        return report if not skipped else {}
-
-    def _update(self, phase: Phase, batch: Batch, key: tuple[int, ...]) -> tuple[dict[str, float], bool]:
-        """One phase: what there is to report of it, and whether all was finite."""
-        optimizer = self.learner.optimizers[phase.optimizer]
-        for group in optimizer.param_groups:
-            group.update(phase.settings)
-        while True:
-            seed_everything(self.plan.seed, *key)
-            optimizer.zero_grad(set_to_none=True)
-            try:
-                totals = self._backward(phase, batch)
-                break
-            except RuntimeError as error:
-                rows = len(next(iter(batch.values())))
-                if not is_out_of_memory(error) or 2 * self.at.micro_batches > rows:
-                    raise
-                self.at.micro_batches *= 2
-                free_memory(self.device)
-                self.bus.note(f"out of memory: a batch is computed in {self.at.micro_batches} parts", "warning")
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        values = {name: float(value) for name, value in totals.items()} | {GRAD_NORM: float(norm)}
-        finite = all(map(math.isfinite, values.values()))
-        if finite:
-            limit = self._limit(phase, float(norm))
-            if limit is not None:
-                torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-            optimizer.step()
-        return values, finite
-
-    def _limit(self, phase: Phase, norm: float) -> float | None:
-        """The norm to which this phase's gradient is scaled down."""
-        if phase.max_grad_ratio is None:
-            return phase.max_grad_norm
-        norms = self.at.norms.setdefault(phase.optimizer, [])
-        norms[:] = [*norms, norm][-NORMS:]
-        return phase.max_grad_ratio * statistics.median(norms)
-
-    def _backward(self, phase: Phase, batch: Batch) -> dict[str, Tensor]:
-        """Accumulate the gradient of the batch's mean loss, exactly, whatever the number of micro-batches."""
-        totals: dict[str, Tensor] = {}
-        items = self.learner.count(batch)
-        for part in split(batch, self.at.micro_batches):
-            with autocast(self.device, self.precision):
-                loss = phase.loss(part)
-            share = self.learner.count(part) / items
-            (loss.mean * share).backward()  # type: ignore[no-untyped-call]
-            for name, value in {LOSS: loss.mean.detach(), **loss.report}.items():
-                totals[name] = totals.get(name, torch.zeros((), device=value.device)) + value * share
-        return totals
-
-    def _set_lr(self, step: int) -> None:
-        factor = self.learner.lr_factor(step, self.plan) * self.at.lr_scale
-        for name, optimizer in self.learner.optimizers.items():
-            for group, peak in zip(optimizer.param_groups, self.peak_lrs[name], strict=True):
-                group["lr"] = peak * factor
-
-    def _set_training(self, training: bool) -> None:
-        for network in self.learner.networks.values():
-            network.train(training)
+        return report
 
     # Looking at what was learned
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
         """Evaluation mode, averaged weights, and draws that are the same at every look."""
-        self._set_training(False)
+        self.learner.set_training(False)
         seed_everything(self.plan.seed, "look")
         with applied(self.averages), torch.no_grad(), autocast(self.device, self.precision), not_deterministic():
             yield
@@ -240,21 +127,35 @@ class Trainer:
             self.at.stale += 1
         self._log({"event": "evaluated", "step": self.at.step, **measures, "best": better})
         self.bus.emit(Evaluated(self.at.step, measures, self.learner.objective, better))
-        self._tell_concerns()
         self.preview()
+        self._see_to_concerns()
         return True
 
-    def _tell_concerns(self) -> None:
-        """What looks wrong now and did not at the last evaluation."""
+    def _see_to_concerns(self) -> None:
+        """Tell what looks wrong now and did not at the last evaluation, and undo it where that helps."""
         assert self.run is not None
         concerns = dict(self.learner.concerns(read_metrics(self.run)))
         if self.plan.patience is None and self.at.stale >= STALE:
-            concerns["stale"] = f"no progress beyond chance on held-out data for {STALE} evaluations; the best is kept"
-        for name, text in concerns.items():
-            if name not in self.at.concerns:
-                self._log({"event": "concern", "step": self.at.step, "name": name, "text": text})
-                self.bus.note(text, "warning")
+            text = f"no progress beyond chance on held-out data for {STALE} evaluations; the best is kept"
+            concerns["stale"] = Concern(text)
+        new = {name: concern for name, concern in concerns.items() if name not in self.at.concerns}
+        for name, concern in new.items():
+            self._log({"event": "concern", "step": self.at.step, "name": name, "text": concern.text})
+            self.bus.note(concern.text, "warning")
         self.at.concerns = list(concerns)
+        if any(concern.undo for concern in new.values()) and self.at.best_step not in (None, self.at.step):
+            self._take_up_best()
+
+    def _take_up_best(self) -> None:
+        """The networks, averages and optimisers as they were at the best step, at half the learning rate from here on. The
+        step stays, and with it the schedule and the time that the run takes."""
+        assert self.run is not None and self.at.best_step is not None
+        load_checkpoint(checkpoint_path(self.run, self.at.best_step), self.learner, self.averages)
+        self.at.lr_scale /= 2
+        self._log({"event": "undone", "step": self.at.step, "to": self.at.best_step, "lr_scale": self.at.lr_scale})
+        self.bus.note(
+            f"going on with the best weights so far, of step {self.at.best_step}, at half the learning rate", "warning"
+        )
 
     def preview(self) -> None:
         with self._judged():

@@ -1,6 +1,6 @@
 """Nats per picture on binarised MNIST, against pythae's VAE and IWAE trained for the same time.
 
-    python tests/benchmarks/mnist.py --mnist FOLDER [--pythae CHECKOUT] [--minutes 10] [--k 500]
+    python tests/benchmarks/mnist.py --mnist FOLDER [--pythae CHECKOUT] [--peers VAE IWAE] [--minutes 10] [--k 500]
 
 FOLDER has MNIST as Parquet, in the splits train and test. All models are trained on dynamically binarised digits and scored by
 the same code: the importance-weighted bound with K draws on the test pictures, each binarised once, alike for all.
@@ -28,6 +28,7 @@ from aigc_cli.backends.vae.model import load_pretrained
 from aigc_cli.backends.vae.opened import binarised
 from aigc_cli.data.pictures import PictureFormat, read_pictures
 
+KINDS = ("VAE", "IWAE")
 NETWORKS = ("MLP", "ConvNet")
 
 
@@ -51,6 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", type=Path, required=True)
     parser.add_argument("--pythae", type=Path)
+    parser.add_argument("--peers", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--k", type=int, default=500)
     parser.add_argument("--pictures", type=int, default=10_000, help="of the test split")
@@ -88,7 +90,7 @@ def main() -> None:
             print(peer.line(f"{kind} {network}", seconds, values, "nats", k), flush=True)
             return float(values.mean())
 
-        for kind in ("VAE", "IWAE"):
+        for kind in arguments.peers:
             chosen = NETWORKS
             if not arguments.both:
                 tried = {network: trained(kind, network, arguments.minutes / 10, 20, 0.2) for network in NETWORKS}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aigc_cli.engine.learner import Concern
+
 #: Samples with less than this share of the pictures' variance have collapsed.
 COLLAPSED = 0.4
 #: Held-out pictures that score above samples by less than this share of how training pictures do are not recognised.
@@ -19,7 +21,7 @@ REPORTS = 3
 Line = Mapping[str, Any]
 
 
-def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, str]:
+def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, Concern]:
     """Collapse, overfitting and frozen losses, judged from metrics.jsonl's lines so far."""
     reports = [line for line in history if line.get("event") == "trained"][-REPORTS:]
     looks = [line for line in history if line.get("event") == "evaluated"]
@@ -28,11 +30,11 @@ def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, str]:
         losses = [float(line.get("discriminator_loss", 1.0)) for line in reports]
         norms = [float(line.get("generator_grad_norm", 1.0)) for line in reports]
         if max(norms) < FROZEN:
-            found["frozen"] = (
+            found["frozen"] = Concern(
                 "the generator's loss is frozen, and nothing tells it where to go; try --objective r3 or a smaller --lr"
             )
         elif max(losses) < WON:
-            found["won"] = (
+            found["won"] = Concern(
                 f"the discriminator tells samples from pictures nearly always (loss {losses[-1]:.2g}), which teaches the "
                 "generator little; try a higher --gamma or --penalty-every 1"
             )
@@ -40,13 +42,14 @@ def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, str]:
         return found
     last = looks[-1]
     if float(last["spread"]) < COLLAPSED:
-        found["collapse"] = (
+        found["collapse"] = Concern(
             f"samples have {float(last['spread']):.0%} of the pictures' variance: the generator draws a few things only; "
-            "it may recover, and a higher --gamma would help"
+            "a higher --gamma would help",
+            undo=True,
         )
     if len(looks) > 1 and all(map(overfitted, looks[-2:])):
         done = "it is being augmented more" if adapting else "try --augment auto"
-        found["overfitting"] = (
+        found["overfitting"] = Concern(
             f"the discriminator learns the training pictures by heart: they score {float(last['margin_train']):.2g} above "
             f"samples, held-out ones {float(last['margin_held_out']):.2g}; {done}, and more pictures would help most"
         )

@@ -25,7 +25,7 @@ from aigc_cli.backends.gan.sizes import fixed_strength, model_config
 from aigc_cli.backends.picture_batches import PictureBatches, labels_of
 from aigc_cli.data.picture_output import encode_picture, sheet
 from aigc_cli.data.pictures import PictureArrays, PictureDataset
-from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
+from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase, Preview
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.metrics.features import make_extractor
 from aigc_cli.metrics.kernel_distance import kernel_distance
@@ -205,7 +205,7 @@ class GANLearner(Learner):
             f"{c.latent} latents, {self.plan.objective}"
         )
 
-    def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:
         return concerns(history, adapting=self.adapting)
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
