@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
+from aigc_cli.backends.gan.model import GANConfig
 from aigc_cli.backends.transformer.model import ModelConfig, Transformer
+from aigc_cli.backends.vae.model import VAEConfig
+
+Network = TypeVar("Network", bound=nn.Module)
 
 SMALL: dict[str, Any] = {
     "vocab_size": 41,
@@ -21,16 +26,34 @@ SMALL: dict[str, Any] = {
 }
 
 
+PICTURES: dict[str, Any] = {
+    "height": 13,
+    "width": 10,
+    "channels": 3,
+    "latent": 6,
+    "widths": (8, 12),
+    "blocks": (1, 2),
+    "vector_width": 24,
+}
+SMALL_GAN = GANConfig(**PICTURES)
+SMALL_VAE = VAEConfig(**PICTURES, likelihood="logistics", vector_blocks=1, couplings=4, flow_width=16, mixtures=2)
+
+
+def disturbed(network: Network, seed: int = 0, spread: float = 0.05) -> Network:
+    """The network in evaluation mode and with all of its weights such that they matter: no zeros, no ones."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=spread)
+    return network.eval()
+
+
 def small_config(**shape: Any) -> ModelConfig:
     """The shape of a small Transformer, some of it given."""
     return ModelConfig(**(SMALL | shape))
 
 
 def random_transformer(config: ModelConfig, seed: int = 0, spread: float = 0.2) -> Transformer:
-    """A network all of whose weights matter: no zeros, no ones."""
+    """A network all of whose weights matter."""
     torch.manual_seed(seed)
-    model = Transformer(config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=spread)
-    return model.eval()
+    return disturbed(Transformer(config), seed, spread)

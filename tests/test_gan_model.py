@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import torch
+from networks import SMALL_GAN, disturbed
 from torch import Tensor, nn
 
 from aigc_cli.backends.gan.model import Discriminator, GANConfig, Generator, load_pretrained, save_pretrained
 from aigc_cli.backends.gan.objectives import OBJECTIVES, gradient_penalty
-from aigc_cli.errors import RequestError
 
-CONFIG = GANConfig(height=13, width=10, channels=3, latent=6, widths=(8, 12), blocks=(1, 2), vector_width=24)
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def disturbed(network: Network) -> Network:
-    """A network all of whose weights matter: no zeros."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.05)
-    return network.eval()
+CONFIG = SMALL_GAN
 
 
 def pictures(config: GANConfig, n: int = 3) -> Tensor:
@@ -153,43 +143,3 @@ def test_a_saved_generator_comes_back_exactly(tmp_path: Path, change: dict[str, 
     with torch.no_grad():
         assert torch.equal(generator(z, labels), loaded(z, labels))
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "aigc-gan"
-
-
-def test_a_folder_that_is_no_generator_is_refused_in_one_line(tmp_path: Path) -> None:
-    def refusal() -> str:
-        with pytest.raises(RequestError) as caught:
-            load_pretrained(tmp_path)
-        message = str(caught.value)
-        assert "\n" not in message
-        return message
-
-    assert "not a readable model folder" in refusal()
-    save_pretrained(Generator(CONFIG), tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-
-    def with_config(**changes: Any) -> str:
-        (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
-        return refusal()
-
-    assert "the weights do not fit" in with_config(latent=8)
-    assert "the model type is 'aigc-vae'; only 'aigc-gan' can be opened" in with_config(model_type="aigc-vae")
-    assert "lacks a value or has one of a wrong kind" in with_config(unknown=1)
-    assert "lacks a value or has one of a wrong kind" in with_config(widths=8)
-    assert "latent is 'six'; it must be an integer of at least 1" in with_config(latent="six")
-    (tmp_path / "config.json").write_text("[]")
-    assert "the model type is None" in refusal()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"latent": 0}, "latent is 0; it must be an integer of at least 1"),
-        ({"height": 0}, "height is 0; it must be an integer of at least 1"),
-        ({"widths": (8,)}, "widths (8,) and blocks (1, 2) must have one number for each level"),
-        ({"widths": (8, 0)}, "widths (8, 0) must be integers of at least 1 and blocks (1, 2) of at least 0"),
-    ],
-)
-def test_a_shape_that_no_network_has_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        replace(CONFIG, **change)
-    assert str(caught.value) == message

@@ -17,8 +17,9 @@ from aigc_cli.backends.gan.draw import between
 from aigc_cli.backends.gan.health import concerns, outlook
 from aigc_cli.backends.gan.model import GANConfig
 from aigc_cli.backends.gan.schedules import BETA2, LAST_GAMMA, LAST_LR, betas, gamma_factor, lr_factor
-from aigc_cli.backends.gan.sizes import PRESETS, SMALLEST, decide, fixed_strength, model_config, preset_for
+from aigc_cli.backends.gan.sizes import PRESETS, SMALLEST, decide, fixed_strength, model_config
 from aigc_cli.backends.picture_networks import levels_for
+from aigc_cli.backends.presets import preset_for
 from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.errors import RequestError
@@ -47,7 +48,7 @@ def test_the_last_level_is_small_and_none_is_larger_than_it_must_be(height: int,
 @given(st.floats(1, 1e20), st.floats(1, 1e20))
 def test_more_budget_never_takes_a_smaller_preset(a: float, b: float) -> None:
     names = [preset.name for preset in PRESETS]
-    few, many = (names.index(preset_for(flops).name) for flops in sorted((a, b)))
+    few, many = (names.index(preset_for(PRESETS, flops).name) for flops in sorted((a, b)))
     assert few <= many
 
 

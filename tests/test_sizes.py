@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.transformer.config import Size, Train
 from aigc_cli.backends.transformer.learner import advice
 from aigc_cli.backends.transformer.model import Transformer
@@ -24,7 +25,6 @@ from aigc_cli.backends.transformer.sizes import (
     decide,
     dropout_for,
     model_config,
-    preset_for,
     tokenizer_budget,
     vocab_limit,
 )
@@ -64,7 +64,7 @@ def test_presets_are_the_sizes_in_order_and_each_is_larger_than_the_one_before()
 
 @given(BUDGETS, BUDGETS)
 def test_a_larger_budget_never_has_a_smaller_model(a: float, b: float) -> None:
-    small, large = (preset_for(flops) for flops in sorted((a, b)))
+    small, large = (preset_for(PRESETS, flops) for flops in sorted((a, b)))
     assert small.parameters <= large.parameters
     assert PRESETS.index(small) <= PRESETS.index(large)
 
@@ -82,8 +82,8 @@ def test_a_preset_is_the_network_that_is_built(preset: Preset) -> None:
 
 @given(BUDGETS)
 def test_a_named_preset_holds_whatever_the_budget(flops: float) -> None:
-    assert preset_for(flops, "mini").name == "mini"
-    assert planned(Train(preset="mini"), flops=flops).d_model == preset_for(0, "mini").d_model
+    assert preset_for(PRESETS, flops, "mini").name == "mini"
+    assert planned(Train(preset="mini"), flops=flops).d_model == preset_for(PRESETS, 0, "mini").d_model
 
 
 # Options
@@ -138,7 +138,7 @@ def test_any_width_has_a_network(
     assert config.d_model == d_model
     assert config.n_heads * config.head_dim >= d_model - config.n_heads
     assert d_ff or 8 / 3 * d_model - 256 <= config.d_ff <= 3 * d_model + 32
-    assert config.n_layers == (n_layers or preset_for(flops).n_layers)
+    assert config.n_layers == (n_layers or preset_for(PRESETS, flops).n_layers)
 
 
 @given(st.builds(Train, context=st.none() | st.integers(8, 4096), batch_size=st.none() | st.integers(1, 64)), BUDGETS)
@@ -154,7 +154,7 @@ def test_deciding_a_plan_again_changes_nothing(options: Train, flops: float) -> 
 def test_the_context_follows_short_documents(longest: int, flops: float) -> None:
     """Long enough for the documents, by less than 32, and for no more than the preset has."""
     context = planned(longest=longest, flops=flops).context
-    most = preset_for(flops).context
+    most = preset_for(PRESETS, flops).context
     assert context is not None and 32 <= context <= most
     assert context >= min(longest, most)
     assert context < longest + 32 or context == 32
@@ -162,7 +162,7 @@ def test_the_context_follows_short_documents(longest: int, flops: float) -> None
 
 @given(st.integers(1, 5000), BUDGETS)
 def test_a_step_has_as_many_tokens_whatever_the_context(longest: int, flops: float) -> None:
-    plan, preset = planned(longest=longest, flops=flops), preset_for(flops)
+    plan, preset = planned(longest=longest, flops=flops), preset_for(PRESETS, flops)
     assert plan.batch_size and plan.context
     tokens = plan.batch_size * plan.context
     assert preset.batch_size * preset.context - plan.context < tokens <= preset.batch_size * preset.context
@@ -176,7 +176,7 @@ def test_embeddings_of_the_largest_vocabulary_are_a_quarter(minutes: float, devi
     """At most, and a token more would be over it; the vocabularies that are really made are smaller still."""
     limit = vocab_limit(Train(data="x", minutes=minutes, device=device, threads=2, preset=size))
     flops = NOMINAL_FLOPS[device.partition(":")[0]] * (2 if device == "cpu" else 1) * minutes * 60
-    preset = preset_for(flops, size)
+    preset = preset_for(PRESETS, flops, size)
 
     def share(vocab_size: int) -> float:
         embeddings = vocab_size * preset.d_model

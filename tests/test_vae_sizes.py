@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from aigc_cli.backends.picture_networks import levels_for
 from aigc_cli.backends.pictures import parse_size
+from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAEConfig
-from aigc_cli.backends.vae.sizes import LATENT_MAP, PRESETS, SMALLEST, decide, model_config, preset_for
+from aigc_cli.backends.vae.sizes import LATENT_MAP, PRESETS, SMALLEST, decide, model_config
 from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.errors import RequestError
 
@@ -42,7 +43,7 @@ def test_the_last_level_is_small_and_none_is_empty(height: int, width: int) -> N
 @given(st.floats(1, 1e20), st.floats(1, 1e20))
 def test_more_budget_never_takes_a_smaller_preset(a: float, b: float) -> None:
     names = [preset.name for preset in PRESETS]
-    few, many = (names.index(preset_for(flops).name) for flops in sorted((a, b)))
+    few, many = (names.index(preset_for(PRESETS, flops).name) for flops in sorted((a, b)))
     assert few <= many
 
 

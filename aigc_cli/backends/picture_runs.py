@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
-from aigc_cli.backends.pictures import PictureTrainOptions, prepare_dataset
-from aigc_cli.data.pictures import PictureDataset, check_unchanged
-from aigc_cli.engine.device import derive_seed
+from aigc_cli.backends.pictures import PictureEvalOptions, PictureInput, PictureTrainOptions, prepare_dataset
+from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat, check_unchanged, read_pictures
+from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Prepared
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean, rebuild
+
+Model = TypeVar("Model", bound=nn.Module)
+Plan = TypeVar("Plan", bound=PictureTrainOptions)
 
 
 class PictureTraining:
@@ -25,6 +30,44 @@ class PictureTraining:
 
     def changed(self, info: dict[str, Any]) -> list[str]:
         return check_unchanged(info)
+
+
+def open_parts(
+    run: Run, device: str, plan: type[Plan], load: Callable[[Path], Model]
+) -> tuple[Model, Plan, PictureFormat, Sequence[str], torch.device]:
+    """A run's model on the device, its plan, its pictures' format, the classes that the model knows, and the device."""
+    opened = open_device(device)
+    data, settled = run.record["data"], rebuild(plan, run.record["plan"])
+    classes = data["classes"] if settled.conditional else ()
+    return load(run.model).to(opened), settled, PictureFormat.from_json(data["format"]), classes, opened
+
+
+def read_like(
+    format: PictureFormat, classes: Sequence[str], source: str, options: PictureInput, bus: Bus, split: str | None = None
+) -> PictureArrays:
+    """The pictures of a source in a run's format, with the labels that its model knows."""
+    return read_pictures(
+        source,
+        format,
+        classes=classes,
+        label=options.label,
+        input_format=options.input_format,
+        split=split,
+        progress=bus.stage,
+    )
+
+
+def to_measure(
+    dataset: PictureDataset | None, format: PictureFormat, classes: Sequence[str], options: PictureEvalOptions, bus: Bus
+) -> tuple[PictureArrays, str, list[str]]:
+    """What to measure on, its name, and what there is to tell of it: --data, or the half of the run's held-out slice that chose
+    nothing."""
+    if options.data is not None:
+        arrays = read_like(format, classes, options.data, options, bus, options.split)
+        return arrays, options.data, list(arrays.notes)
+    assert dataset is not None
+    notes = ["measured on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
+    return dataset.report, "held-out", notes
 
 
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:

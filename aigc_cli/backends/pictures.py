@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from aigc_cli.backends.base import EvalOptions
 from aigc_cli.data.picture_format import Fit, Mode
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import CommandOptions, TrainOptions
 from aigc_cli.engine.trainable import Prepared
 from aigc_cli.errors import RequestError
-from aigc_cli.options import option
+from aigc_cli.options import EXPERT, option
 
 if TYPE_CHECKING:
     from aigc_cli.data.pictures import PictureDataset
@@ -44,6 +45,16 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     """Show pictures mirrored too, half of the time: for what has no left and right (not digits, not letters)."""
     conditional: bool = option(False, panel=PICTURES)
     """Learn the classes too, so that samples of one can be drawn."""
+
+
+@dataclass(frozen=True)
+class PictureEvalOptions(PictureInput, EvalOptions):
+    """What every `eval` has that measures on pictures."""
+
+    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, else val, else all")
+    """Which part of a data set that comes in splits."""
+    batch_size: int = option(64, min=1, panel=EXPERT)
+    """Pictures computed at once."""
 
 
 def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:

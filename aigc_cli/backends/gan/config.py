@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from aigc_cli.backends.base import Backend, EvalOptions, PictureSampleOptions
+from aigc_cli.backends.base import Backend, PictureSampleOptions
 from aigc_cli.backends.picture_quality import QualityOptions
-from aigc_cli.backends.pictures import PICTURES, PictureInput, PictureTrainOptions
+from aigc_cli.backends.pictures import PICTURES, PictureEvalOptions, PictureTrainOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, option
 
@@ -116,11 +116,8 @@ def parse_seeds(text: str, flag: str) -> list[range]:
 
 
 @dataclass(frozen=True)
-class Eval(QualityOptions, PictureInput, EvalOptions):
-    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, else val, else all")
-    """Which part of a data set that comes in splits."""
-    batch_size: int = option(64, min=1, panel=EXPERT)
-    """Pictures computed at once."""
+class Eval(QualityOptions, PictureEvalOptions):
+    """How good, how varied and how new samples are."""
 
 
 BACKEND = Backend(

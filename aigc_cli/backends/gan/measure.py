@@ -16,8 +16,8 @@ from aigc_cli.backends.gan.model import Discriminator
 from aigc_cli.backends.gan.opened import Opened, open_discriminator, seen
 from aigc_cli.backends.picture_batches import labels_of
 from aigc_cli.backends.picture_quality import quality, stacked
-from aigc_cli.backends.picture_runs import dataset_of
-from aigc_cli.data.pictures import PictureArrays, PictureDataset, read_pictures
+from aigc_cli.backends.picture_runs import dataset_of, to_measure
+from aigc_cli.data.pictures import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.metrics.bootstrap import Measure, mean
@@ -30,7 +30,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's generator and its discriminator."""
     opened = Opened.of(run, options.device)
     dataset = dataset_of(run, Train, bus)
-    arrays, name, notes = _pictures(opened, dataset, options, bus)
+    arrays, name, notes = to_measure(dataset, opened.format, opened.classes, options, bus)
     samples = stacked(drawn(opened, _wanted(opened, dataset, options, options.samples), options.batch_size))
     measures, told = quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
     notes += told
@@ -50,23 +50,6 @@ def _wanted(opened: Opened, dataset: PictureDataset, options: Eval, n: int) -> I
     among = np.random.default_rng(options.seed).integers(len(dataset.train), size=n)
     for index, number in enumerate(labels_of(dataset.train, among).tolist()):
         yield Wanted(latent(opened, options.seed, index), number, {})
-
-
-def _pictures(opened: Opened, dataset: PictureDataset, options: Eval, bus: Bus) -> tuple[PictureArrays, str, list[str]]:
-    """What to measure on: --data, or the half of the held-out slice that chose nothing."""
-    if options.data is None:
-        notes = ["measured on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
-        return dataset.report, "held-out", notes
-    arrays = read_pictures(
-        options.data,
-        opened.format,
-        classes=opened.classes,
-        label=options.label,
-        input_format=options.input_format,
-        split=options.split,
-        progress=bus.stage,
-    )
-    return arrays, options.data, list(arrays.notes)
 
 
 @torch.inference_mode()

@@ -14,12 +14,10 @@ from torch import Tensor
 from aigc_cli.backends.gan.config import Train
 from aigc_cli.backends.gan.model import Discriminator, Generator, load_pretrained
 from aigc_cli.backends.picture_batches import to_bytes, to_unit
-from aigc_cli.backends.picture_runs import class_number
+from aigc_cli.backends.picture_runs import class_number, open_parts
 from aigc_cli.data.picture_output import Pixels
 from aigc_cli.data.pictures import PictureFormat
-from aigc_cli.engine.device import open_device
 from aigc_cli.engine.run import Run
-from aigc_cli.options import rebuild
 
 
 @dataclass(frozen=True)
@@ -30,16 +28,12 @@ class Opened:
     plan: Train
     format: PictureFormat
     classes: Sequence[str]
-    """Those that matter to the generator; none where it was trained without --conditional."""
+    """Those that the generator knows; none where it was trained without --conditional."""
     device: torch.device
 
     @classmethod
     def of(cls, run: Run, device: str) -> Opened:
-        opened = open_device(device)
-        data = run.record["data"]
-        plan = rebuild(Train, run.record["plan"])
-        classes = data["classes"] if plan.conditional else ()
-        return cls(load_pretrained(run.model).to(opened), plan, PictureFormat.from_json(data["format"]), classes, opened)
+        return cls(*open_parts(run, device, Train, load_pretrained))
 
     def class_number(self, name: str) -> int:
         return class_number(name, self.classes, conditional=self.plan.conditional)

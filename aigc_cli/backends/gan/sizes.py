@@ -9,6 +9,7 @@ from aigc_cli.backends.gan.augment import Augmentation
 from aigc_cli.backends.gan.config import Size, Train
 from aigc_cli.backends.gan.model import GANConfig
 from aigc_cli.backends.picture_networks import levels_for
+from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.data.pictures import PictureDataset
 from aigc_cli.errors import RequestError
 
@@ -24,11 +25,10 @@ GAMMA, PIXELS = 10.0, 32 * 32
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A size. It suits budgets up to `flops` floating-point operations in all, for pictures of 32×32."""
+class GANPreset(Preset):
+    """A size, for pictures of 32×32."""
 
     name: Size
-    flops: float
     latent: int
     width: int  # channels at half of the picture's height and width; they double with every halving
     blocks: int  # at each level, in the generator and again in the discriminator
@@ -38,25 +38,18 @@ class Preset:
 
 
 PRESETS = (
-    Preset("nano", 1e13, 32, 16, 1, 128, 32, 2e-3),
-    Preset("micro", 2e14, 32, 32, 1, 256, 32, 2e-3),
-    Preset("tiny", 3e15, 64, 64, 1, 256, 64, 1e-3),
-    Preset("small", 1e17, 64, 128, 2, 512, 128, 5e-4),
-    Preset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4),
+    GANPreset("nano", 1e13, 32, 16, 1, 128, 32, 2e-3),
+    GANPreset("micro", 2e14, 32, 32, 1, 256, 32, 2e-3),
+    GANPreset("tiny", 3e15, 64, 64, 1, 256, 64, 1e-3),
+    GANPreset("small", 1e17, 64, 128, 2, 512, 128, 5e-4),
+    GANPreset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4),
 )
-
-
-def preset_for(flops: float, name: Size | None = None) -> Preset:
-    """The named preset, else the smallest whose range the budget is in."""
-    if name is not None:
-        return next(preset for preset in PRESETS if preset.name == name)
-    return next(preset for preset in PRESETS if flops <= preset.flops)
 
 
 def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, list[str]]:
     """The options with model, batch, learning rate and penalty decided, and the reasons."""
     pixels = data.format.height * data.format.width
-    preset = preset_for(flops / max(1.0, pixels / PIXELS), options.preset)
+    preset = preset_for(PRESETS, flops / max(1.0, pixels / PIXELS), options.preset)
     strength = fixed_strength(options.augment)
     plan = dataclasses.replace(
         options,
@@ -95,7 +88,7 @@ def fixed_strength(augment: str) -> float | None:
 
 def model_config(plan: Train, data: PictureDataset) -> GANConfig:
     """The networks that a complete plan describes."""
-    preset = preset_for(0, plan.preset)
+    preset = preset_for(PRESETS, 0, plan.preset)
     assert plan.latent
     levels = levels_for(data.format.height, data.format.width, SMALLEST)
     return GANConfig(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.transformer.config import Size, Train
 from aigc_cli.backends.transformer.model import ModelConfig
 
@@ -15,11 +16,10 @@ EFFICIENCY = 0.5
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A size. It suits budgets up to `flops` floating-point operations in all."""
+class TransformerPreset(Preset):
+    """A size."""
 
     name: Size
-    flops: float
     n_layers: int
     d_model: int
     head_dim: int
@@ -35,33 +35,26 @@ class Preset:
 
 
 PRESETS = (
-    Preset("nano", 1.2e13, 3, 128, 32, 384, 64, 24, 0.03),
-    Preset("micro", 1.5e14, 4, 128, 32, 384, 128, 12, 0.015),
-    Preset("tiny", 8e14, 5, 160, 32, 448, 192, 16, 0.015),
-    Preset("mini", 5e15, 6, 224, 32, 640, 256, 16, 0.012),
-    Preset("small", 1e17, 8, 384, 64, 1024, 512, 32, 0.01),
-    Preset("medium", 3e18, 12, 576, 64, 1536, 1024, 64, 0.01),
-    Preset("base", float("inf"), 12, 768, 64, 2048, 1024, 128, 0.01),
+    TransformerPreset("nano", 1.2e13, 3, 128, 32, 384, 64, 24, 0.03),
+    TransformerPreset("micro", 1.5e14, 4, 128, 32, 384, 128, 12, 0.015),
+    TransformerPreset("tiny", 8e14, 5, 160, 32, 448, 192, 16, 0.015),
+    TransformerPreset("mini", 5e15, 6, 224, 32, 640, 256, 16, 0.012),
+    TransformerPreset("small", 1e17, 8, 384, 64, 1024, 512, 32, 0.01),
+    TransformerPreset("medium", 3e18, 12, 576, 64, 1536, 1024, 64, 0.01),
+    TransformerPreset("base", float("inf"), 12, 768, 64, 2048, 1024, 128, 0.01),
 )
-
-
-def preset_for(flops: float, name: Size | None = None) -> Preset:
-    """The named preset, else the smallest whose range the budget is in."""
-    if name is not None:
-        return next(preset for preset in PRESETS if preset.name == name)
-    return next(preset for preset in PRESETS if flops <= preset.flops)
 
 
 def vocab_limit(options: Train) -> int:
     """The largest BPE vocabulary whose embeddings are at most a quarter of the parameters."""
-    preset = preset_for(tokenizer_budget(options), options.preset)
+    preset = preset_for(PRESETS, tokenizer_budget(options), options.preset)
     return preset.parameters // 3 // preset.d_model
 
 
 def chars_affordable(options: Train) -> float:
     """Characters that a model of characters can be trained on within the budget."""
     budget = tokenizer_budget(options)
-    return EFFICIENCY * budget / (6 * preset_for(budget, options.preset).parameters)
+    return EFFICIENCY * budget / (6 * preset_for(PRESETS, budget, options.preset).parameters)
 
 
 def tokenizer_budget(options: Train) -> float:
@@ -108,7 +101,7 @@ def decide(options: Train, *, flops: float, vocab_size: int, predictions: int, l
     `flops` is the budget, `predictions` the training text in tokens, `longest` the number of tokens that nearly every
     document stays within.
     """
-    preset = preset_for(flops, options.preset)
+    preset = preset_for(PRESETS, flops, options.preset)
     context = options.context or min(preset.context, max(32, -(-longest // 32) * 32))
     batch_size = options.batch_size or max(1, preset.batch_size * preset.context // context)
     d_model = options.d_model or preset.d_model

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, EvalOptions, PictureSampleOptions
+from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, PictureSampleOptions
 from aigc_cli.backends.picture_quality import QualityOptions
-from aigc_cli.backends.pictures import PICTURES, PictureInput, PictureTrainOptions
+from aigc_cli.backends.pictures import PICTURES, PictureEvalOptions, PictureInput, PictureTrainOptions
 from aigc_cli.options import EXPERT, MORE, option
 
 MODEL = "Model"
@@ -91,13 +91,9 @@ class Decode(DecodeOptions):
 
 
 @dataclass(frozen=True)
-class Eval(QualityOptions, PictureInput, EvalOptions):
+class Eval(QualityOptions, PictureEvalOptions):
     k: int = option(100, min=1)
     """Draws in the importance-weighted bound."""
-    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, else val, else all")
-    """Which part of a data set that comes in splits."""
-    batch_size: int = option(64, min=1, panel=EXPERT)
-    """Pictures computed at once."""
 
 
 BACKEND = Backend(

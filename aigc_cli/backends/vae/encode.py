@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.picture_batches import labels_of
-from aigc_cli.backends.picture_runs import dataset_of, keyed
-from aigc_cli.backends.pictures import PictureInput
+from aigc_cli.backends.picture_runs import dataset_of, keyed, read_like
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
 from aigc_cli.backends.vae.config import Encode, Train
 from aigc_cli.backends.vae.model import Posterior
 from aigc_cli.backends.vae.opened import Opened
 from aigc_cli.data.latents import Encoded
-from aigc_cli.data.pictures import PictureArrays, read_pictures
+from aigc_cli.data.pictures import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -44,7 +43,7 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     are discrete, and `percentile`: how many of 100 held-out pictures score lower."""
     opened = Opened.of(run, options.device)
     assert options.data is not None
-    arrays = read_labelled(opened, options.data, options, bus)
+    arrays = read_like(opened.format, opened.classes, options.data, options, bus)
     with torch.inference_mode():
         reference = _reference(run, opened, options, bus)
         for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
@@ -70,19 +69,6 @@ def _reference(run: Run, opened: Opened, options: Encode, bus: Bus) -> NDArray[n
         scores.append(-bounds.log_likelihood.double().cpu().numpy())
         bus.stage("scoring held-out pictures", min((at + 1) * options.batch_size, len(chosen)), len(chosen))
     return np.concatenate(scores)
-
-
-def read_labelled(opened: Opened, source: str, options: PictureInput, bus: Bus, split: str | None = None) -> PictureArrays:
-    """The pictures of a source, with the labels that the model knows."""
-    return read_pictures(
-        source,
-        opened.format,
-        classes=opened.known_classes(),
-        label=options.label,
-        input_format=options.input_format,
-        split=split,
-        progress=bus.stage,
-    )
 
 
 def held_out(run: Run, bus: Bus) -> PictureArrays:

@@ -10,11 +10,11 @@ import torch
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.picture_batches import to_bytes
 from aigc_cli.backends.picture_quality import quality, stacked
-from aigc_cli.backends.picture_runs import dataset_of, keyed
+from aigc_cli.backends.picture_runs import dataset_of, keyed, to_measure
 from aigc_cli.backends.vae.bound import Bounds
 from aigc_cli.backends.vae.config import Eval, Sample, Train
 from aigc_cli.backends.vae.draw import sample_pictures
-from aigc_cli.backends.vae.encode import Table, bounded, posteriors, read_labelled, tabled
+from aigc_cli.backends.vae.encode import Table, bounded, posteriors, tabled
 from aigc_cli.backends.vae.opened import Opened
 from aigc_cli.data.pictures import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
@@ -33,7 +33,9 @@ NATS = "nats/picture"
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model, each held-out picture counted once."""
     opened = Opened.of(run, options.device)
-    dataset, arrays, name, notes = _pictures(run, opened, options, bus)
+    dataset, told = _own(run, options, bus)
+    arrays, name, notes = to_measure(dataset, opened.format, opened.classes, options, bus)
+    notes += told
     of_samples: dict[str, Measure] = {}
     if dataset is not None:
         of_samples, told = _samples(run, dataset, arrays, options, bus)
@@ -48,19 +50,14 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
-def _pictures(run: Run, opened: Opened, options: Eval, bus: Bus) -> tuple[PictureDataset | None, PictureArrays, str, list[str]]:
-    """The run's data, where they are there still or needed, and what to measure on: --data, or the half of the held-out
-    slice that chose nothing."""
-    if options.data is None:
-        dataset = dataset_of(run, Train, bus)
-        notes = ["measured on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
-        return dataset, dataset.report, "held-out", notes
-    arrays = read_labelled(opened, options.data, options, bus, options.split)
-    notes = list(arrays.notes)
+def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list[str]]:
+    """The run's own data: needed where there are no others, and looked for where samples are compared with them."""
     try:
-        return dataset_of(run, Train, bus) if options.samples else None, arrays, options.data, notes
+        return dataset_of(run, Train, bus) if options.data is None or options.samples else None, []
     except RequestError as error:
-        return None, arrays, options.data, [*notes, f"{error}: samples are not measured"]
+        if options.data is None:
+            raise
+        return None, [f"{error}: samples are not measured"]
 
 
 def _samples(

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.picture_batches import to_bytes, to_unit
-from aigc_cli.backends.picture_runs import class_number, keyed
+from aigc_cli.backends.picture_runs import class_number, keyed, open_parts
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAE, load_pretrained
 from aigc_cli.data.picture_output import Pixels
 from aigc_cli.data.pictures import PictureFormat
-from aigc_cli.engine.device import open_device
 from aigc_cli.engine.run import Run
-from aigc_cli.options import rebuild
 
 
 @dataclass(frozen=True)
@@ -27,15 +25,12 @@ class Opened:
     plan: Train
     format: PictureFormat
     classes: Sequence[str]
+    """Those that the model knows; none where it was trained without --conditional."""
     device: torch.device
 
     @classmethod
     def of(cls, run: Run, device: str) -> Opened:
-        opened = open_device(device)
-        data = run.record["data"]
-        plan = rebuild(Train, run.record["plan"])
-        model = load_pretrained(run.model).to(opened)
-        return cls(model, plan, PictureFormat.from_json(data["format"]), data["classes"], opened)
+        return cls(*open_parts(run, device, Train, load_pretrained))
 
     def class_number(self, name: str) -> int:
         """The number of a class, by its name, or by the number itself. RequestError for one that the model never saw."""
@@ -45,10 +40,6 @@ class Opened:
     def dimensions(self) -> int:
         """Numbers in a picture."""
         return self.format.height * self.format.width * self.format.channels
-
-    def known_classes(self) -> Sequence[str]:
-        """The classes that matter to the model."""
-        return self.classes if self.plan.conditional else ()
 
     def labels(self, labels: Tensor) -> Tensor | None:
         """Class numbers as the model takes them: None where it knows no classes."""

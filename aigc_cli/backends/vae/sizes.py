@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from aigc_cli.backends.picture_networks import levels_for
+from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.vae.config import Size, Train
 from aigc_cli.backends.vae.likelihood import LikelihoodName
 from aigc_cli.backends.vae.model import VAEConfig
@@ -21,11 +22,10 @@ LATENT_MAP = 8
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A size. It suits budgets up to `flops` floating-point operations in all, for pictures of about 32×32."""
+class VAEPreset(Preset):
+    """A size, for pictures of about 32×32."""
 
     name: Size
-    flops: float
     latent: int
     width: int  # channels at half of the picture's height and width; they double with every halving
     blocks: tuple[int, int]  # at the first level and at each of the others, in the encoder and again in the decoder
@@ -39,24 +39,17 @@ class Preset:
 
 
 PRESETS = (
-    Preset("nano", 3e13, 32, 24, (1, 1), 192, 1, 8, 96, 2, 128, 6e-3),
-    Preset("micro", 3e14, 40, 32, (1, 2), 256, 2, 12, 128, 3, 128, 5e-3),
-    Preset("tiny", 3e15, 48, 32, (2, 3), 320, 2, 16, 160, 3, 128, 3e-3),
-    Preset("small", 1e17, 64, 64, (2, 4), 512, 3, 20, 256, 5, 128, 2e-3),
-    Preset("base", float("inf"), 128, 128, (3, 6), 1024, 4, 20, 512, 5, 128, 1e-3),
+    VAEPreset("nano", 3e13, 32, 24, (1, 1), 192, 1, 8, 96, 2, 128, 6e-3),
+    VAEPreset("micro", 3e14, 40, 32, (1, 2), 256, 2, 12, 128, 3, 128, 5e-3),
+    VAEPreset("tiny", 3e15, 48, 32, (2, 3), 320, 2, 16, 160, 3, 128, 3e-3),
+    VAEPreset("small", 1e17, 64, 64, (2, 4), 512, 3, 20, 256, 5, 128, 2e-3),
+    VAEPreset("base", float("inf"), 128, 128, (3, 6), 1024, 4, 20, 512, 5, 128, 1e-3),
 )
-
-
-def preset_for(flops: float, name: Size | None = None) -> Preset:
-    """The named preset, else the smallest whose range the budget is in."""
-    if name is not None:
-        return next(preset for preset in PRESETS if preset.name == name)
-    return next(preset for preset in PRESETS if flops <= preset.flops)
 
 
 def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, list[str]]:
     """The options with likelihood, model, batch and learning rate decided, and the reasons."""
-    preset = preset_for(flops, options.preset)
+    preset = preset_for(PRESETS, flops, options.preset)
     likelihood, reason = likelihood_for(options, data)
     plan = dataclasses.replace(
         options,
@@ -96,7 +89,7 @@ def latent_map_for(options: Train, likelihood: LikelihoodName) -> int:
 
 def model_config(plan: Train, data: PictureDataset) -> VAEConfig:
     """The network that a complete plan describes."""
-    preset = preset_for(0, plan.preset)
+    preset = preset_for(PRESETS, 0, plan.preset)
     assert plan.latent and plan.latent_map is not None and plan.couplings and plan.mixtures and plan.likelihood != "auto"
     levels = levels_for(data.format.height, data.format.width, SMALLEST)
     return VAEConfig(
