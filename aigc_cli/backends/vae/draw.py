@@ -27,30 +27,30 @@ TRAVERSE_PICTURES = 1000
 TRAVERSED = 40
 
 
+@torch.inference_mode()
 def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
     """What `aigc sample vae` asks for, in order."""
     modes = [name for name in ("interpolate", "reconstruct", "traverse") if getattr(options, name)]
     if len(modes) > 1:
         raise RequestError(f"--{modes[0]} and --{modes[1]} exclude one another")
     opened = Opened.of(run, options.device)
-    with torch.inference_mode():
-        if options.interpolate:
-            yield from _interpolated(opened, options, options.interpolate, bus)
-        elif options.reconstruct:
-            yield from _reconstructed(opened, options, options.reconstruct, bus)
-        elif options.traverse:
-            yield from _traversed(run, opened, options, bus)
-        else:
-            yield from _from_prior(opened, options)
+    if options.interpolate:
+        yield from _interpolated(opened, options, options.interpolate, bus)
+    elif options.reconstruct:
+        yield from _reconstructed(opened, options, options.reconstruct, bus)
+    elif options.traverse:
+        yield from _traversed(run, opened, options, bus)
+    else:
+        yield from _from_prior(opened, options)
 
 
+@torch.inference_mode()
 def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Iterator[Drawn]:
     """A picture for each latent vector."""
     opened = Opened.of(run, options.device)
     latents.require_width(opened.model.config.latents)
     records = ({"name": name} for name in latents.names)
-    with torch.inference_mode():
-        yield from _decoded(opened, torch.from_numpy(latents.vectors), records, options.batch_size)
+    yield from _decoded(opened, torch.from_numpy(latents.vectors), records, options.batch_size)
 
 
 def _from_prior(opened: Opened, options: Sample) -> Iterator[Drawn]:

@@ -38,22 +38,22 @@ class Table:
     log_var: NDArray[np.float32]
 
 
+@torch.inference_mode()
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     """A row a picture: `mean`, `log_var`, `score`, the bound on −log p(x) in nats from --k draws, `bits_per_dim` where pixels
     are discrete, and `percentile`: how many of 100 held-out pictures score lower."""
     opened = Opened.of(run, options.device)
     assert options.data is not None
     arrays = read_like(opened.format, opened.classes, options.data, options, bus)
-    with torch.inference_mode():
-        reference = _reference(run, opened, options, bus)
-        for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
-            score = -bounds.log_likelihood.double().cpu().numpy()
-            columns = {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy(), "score": score}
-            if opened.model.likelihood.discrete:
-                columns["bits_per_dim"] = score / opened.dimensions / math.log(2)
-            if reference is not None:
-                columns["percentile"] = percentile(score, reference)
-            yield Encoded([arrays.names[i] for i in index.tolist()], columns)
+    reference = _reference(run, opened, options, bus)
+    for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
+        score = -bounds.log_likelihood.double().cpu().numpy()
+        columns = {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy(), "score": score}
+        if opened.model.likelihood.discrete:
+            columns["bits_per_dim"] = score / opened.dimensions / math.log(2)
+        if reference is not None:
+            columns["percentile"] = percentile(score, reference)
+        yield Encoded([arrays.names[i] for i in index.tolist()], columns)
 
 
 def _reference(run: Run, opened: Opened, options: Encode, bus: Bus) -> NDArray[np.float64] | None:
