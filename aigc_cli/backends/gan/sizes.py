@@ -38,9 +38,9 @@ class GANPreset(Preset):
 
 
 PRESETS = (
-    GANPreset("nano", 1e13, 32, 24, 1, 192, 32, 5e-3),
-    GANPreset("micro", 2e14, 32, 32, 1, 256, 32, 2.5e-3),
-    GANPreset("tiny", 3e15, 64, 64, 1, 256, 64, 1e-3),
+    GANPreset("nano", 6e12, 32, 24, 1, 192, 32, 5e-3),
+    GANPreset("micro", 1e15, 32, 32, 1, 256, 32, 2.5e-3),
+    GANPreset("tiny", 1e16, 64, 64, 1, 256, 64, 1e-3),
     GANPreset("small", 1e17, 64, 128, 2, 512, 128, 5e-4),
     GANPreset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4),
 )
