@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,24 +33,44 @@ class PictureTraining:
         return check_unchanged(info)
 
 
+@dataclass(frozen=True)
+class OpenedPictures:
+    """A run of a model of pictures, ready to be asked; a backend adds its networks."""
+
+    plan: PictureTrainOptions
+    format: PictureFormat
+    classes: Sequence[str]
+    """Those that the model knows; none where it was trained without --conditional."""
+    device: torch.device
+
+    def class_number(self, name: str) -> int:
+        """The number of a class, by its name, or by the number itself. RequestError for one that the model never saw."""
+        if not self.plan.conditional:
+            raise RequestError(f"--label {name}: this run was trained without --conditional, so it cannot draw one class")
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        known = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
+        raise RequestError(f"--label {name}: the model saw no such class; it saw {known}{did_you_mean(name, self.classes)}")
+
+
 def open_parts(
     run: Run, device: str, plan: type[Plan], load: Callable[[Path], Model]
-) -> tuple[Model, Plan, PictureFormat, Sequence[str], torch.device]:
-    """A run's model on the device, its plan, its pictures' format, the classes that the model knows, and the device."""
+) -> tuple[Plan, PictureFormat, Sequence[str], torch.device, Model]:
+    """What `OpenedPictures` holds, and the run's model on the device."""
     opened = open_device(device)
     data, settled = run.record["data"], rebuild(plan, run.record["plan"])
     classes = data["classes"] if settled.conditional else ()
-    return load(run.model).to(opened), settled, PictureFormat.from_json(data["format"]), classes, opened
+    return settled, PictureFormat.from_json(data["format"]), classes, opened, load(run.model).to(opened)
 
 
-def read_like(
-    format: PictureFormat, classes: Sequence[str], source: str, options: PictureInput, bus: Bus, split: str | None = None
-) -> PictureArrays:
+def read_like(opened: OpenedPictures, source: str, options: PictureInput, bus: Bus, split: str | None = None) -> PictureArrays:
     """The pictures of a source in a run's format, with the labels that its model knows."""
     return read_pictures(
         source,
-        format,
-        classes=classes,
+        opened.format,
+        classes=opened.classes,
         label=options.label,
         input_format=options.input_format,
         split=split,
@@ -58,12 +79,12 @@ def read_like(
 
 
 def to_measure(
-    dataset: PictureDataset | None, format: PictureFormat, classes: Sequence[str], options: PictureEvalOptions, bus: Bus
+    opened: OpenedPictures, dataset: PictureDataset | None, options: PictureEvalOptions, bus: Bus
 ) -> tuple[PictureArrays, str, list[str]]:
     """What to measure on, its name, and what there is to tell of it: --data, or the half of the run's held-out slice that chose
     nothing."""
     if options.data is not None:
-        arrays = read_like(format, classes, options.data, options, bus, options.split)
+        arrays = read_like(opened, options.data, options, bus, options.split)
         return arrays, options.data, list(arrays.notes)
     assert dataset is not None
     notes = ["measured on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
@@ -76,18 +97,6 @@ def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> Pictur
         raise RequestError(changed[0])
     dataset: PictureDataset = prepare_dataset(rebuild(options, run.record["plan"]), bus).arrays
     return dataset
-
-
-def class_number(name: str, classes: Sequence[str], *, conditional: bool) -> int:
-    """The number of a class, by its name, or by the number itself. RequestError for one that the model never saw."""
-    if not conditional:
-        raise RequestError(f"--label {name}: this run was trained without --conditional, so it cannot draw one class")
-    if name in classes:
-        return classes.index(name)
-    if name.isdecimal() and int(name) < len(classes):
-        return int(name)
-    known = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
-    raise RequestError(f"--label {name}: the model saw no such class; it saw {known}{did_you_mean(name, classes)}")
 
 
 def keyed(*keys: object) -> torch.Generator:

@@ -30,7 +30,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's generator and its discriminator."""
     opened = Opened.of(run, options.device)
     dataset = dataset_of(run, Train, bus)
-    arrays, name, notes = to_measure(dataset, opened.format, opened.classes, options, bus)
+    arrays, name, notes = to_measure(opened, dataset, options, bus)
     samples = stacked(drawn(opened, _wanted(opened, dataset, options, options.samples), options.batch_size))
     measures, told = quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
     notes += told

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.labels import LabelEmbedding
+from aigc_cli.backends.layers import Bottleneck, LabelEmbedding
 from aigc_cli.backends.picture_networks import PictureNetworkConfig
 from aigc_cli.engine.network import load_network, save_network
 
@@ -38,19 +38,14 @@ def activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
-class Block(nn.Module):
-    """x + W₃ ⋆ a(W₂ ⋆ a(W₁ ⋆ x)) for an activation a: 1×1, 3×3 and 1×1 convolutions, the middle one on half of the channels."""
+class Block(Bottleneck):
+    """x + W₃ ⋆ a(W₂ ⋆ a(W₁ ⋆ x))."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        inner = -(-width // 2)
-        self.reduce = nn.Conv2d(width, inner, 1)
-        self.conv = nn.Conv2d(inner, inner, 3, padding=1)
-        self.last = nn.Conv2d(inner, width, 1)
+        super().__init__(width, activate)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = x + self.last(activate(self.conv(activate(self.reduce(x)))))
-        return y
+        return x + super().forward(x)
 
 
 def doubled(h: Tensor, size: tuple[int, int]) -> Tensor:

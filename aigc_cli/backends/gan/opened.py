@@ -14,29 +14,21 @@ from torch import Tensor
 from aigc_cli.backends.gan.config import Train
 from aigc_cli.backends.gan.model import Discriminator, Generator, load_pretrained
 from aigc_cli.backends.picture_batches import to_bytes, to_unit
-from aigc_cli.backends.picture_runs import class_number, open_parts
+from aigc_cli.backends.picture_runs import OpenedPictures, open_parts
 from aigc_cli.data.picture_output import Pixels
-from aigc_cli.data.pictures import PictureFormat
 from aigc_cli.engine.run import Run
 
 
 @dataclass(frozen=True)
-class Opened:
+class Opened(OpenedPictures):
     """A run's generator, ready to be asked."""
 
-    generator: Generator
     plan: Train
-    format: PictureFormat
-    classes: Sequence[str]
-    """Those that the generator knows; none where it was trained without --conditional."""
-    device: torch.device
+    generator: Generator
 
     @classmethod
     def of(cls, run: Run, device: str) -> Opened:
         return cls(*open_parts(run, device, Train, load_pretrained))
-
-    def class_number(self, name: str) -> int:
-        return class_number(name, self.classes, conditional=self.plan.conditional)
 
     @torch.inference_mode()
     def pictures(self, z: Tensor, numbers: Sequence[int]) -> list[Pixels]:

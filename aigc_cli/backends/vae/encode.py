@@ -44,7 +44,7 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     are discrete, and `percentile`: how many of 100 held-out pictures score lower."""
     opened = Opened.of(run, options.device)
     assert options.data is not None
-    arrays = read_like(opened.format, opened.classes, options.data, options, bus)
+    arrays = read_like(opened, options.data, options, bus)
     reference = _reference(run, opened, options, bus)
     for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
         score = -bounds.log_likelihood.double().cpu().numpy()

@@ -34,7 +34,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model, each held-out picture counted once."""
     opened = Opened.of(run, options.device)
     dataset, told = _own(run, options, bus)
-    arrays, name, notes = to_measure(dataset, opened.format, opened.classes, options, bus)
+    arrays, name, notes = to_measure(opened, dataset, options, bus)
     notes += told
     of_samples: dict[str, Measure] = {}
     if dataset is not None:

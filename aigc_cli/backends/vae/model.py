@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.labels import LabelEmbedding
+from aigc_cli.backends.layers import Bottleneck, LabelEmbedding
 from aigc_cli.backends.picture_networks import PictureNetworkConfig
 from aigc_cli.backends.vae.flow import Prior, RealNVP, StandardNormal, log_normal
 from aigc_cli.backends.vae.likelihood import Bernoulli, Gaussian, Likelihood, LikelihoodName, MixtureOfLogistics
@@ -83,20 +83,14 @@ class Posterior:
         return log_normal((z - self.mean) * (-0.5 * self.log_var).exp()) - 0.5 * self.log_var.sum(-1)
 
 
-class Block(nn.Module):
-    """x + W₃ ⋆ s(W₂ ⋆ s(W₁ ⋆ s(x))) with s = SiLU: 1×1, 3×3 and 1×1 convolutions, the middle ones on half of the channels."""
+class Block(Bottleneck):
+    """x + W₃ ⋆ s(W₂ ⋆ s(W₁ ⋆ s(x))) with s = SiLU."""
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        inner = -(-width // 2)
-        self.reduce = nn.Conv2d(width, inner, 1)
-        self.conv = nn.Conv2d(inner, inner, 3, padding=1)
-        self.last = nn.Conv2d(inner, width, 1)
+        super().__init__(width, F.silu)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv(F.silu(self.reduce(F.silu(x))))
-        y: Tensor = x + self.last(F.silu(h))
-        return y
+        return x + super().forward(F.silu(x))
 
 
 class VectorBlock(nn.Module):

@@ -9,32 +9,23 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.picture_batches import to_bytes, to_unit
-from aigc_cli.backends.picture_runs import class_number, keyed, open_parts
+from aigc_cli.backends.picture_runs import OpenedPictures, keyed, open_parts
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAE, load_pretrained
 from aigc_cli.data.picture_output import Pixels
-from aigc_cli.data.pictures import PictureFormat
 from aigc_cli.engine.run import Run
 
 
 @dataclass(frozen=True)
-class Opened:
+class Opened(OpenedPictures):
     """A run's model, ready to be asked."""
 
-    model: VAE
     plan: Train
-    format: PictureFormat
-    classes: Sequence[str]
-    """Those that the model knows; none where it was trained without --conditional."""
-    device: torch.device
+    model: VAE
 
     @classmethod
     def of(cls, run: Run, device: str) -> Opened:
         return cls(*open_parts(run, device, Train, load_pretrained))
-
-    def class_number(self, name: str) -> int:
-        """The number of a class, by its name, or by the number itself. RequestError for one that the model never saw."""
-        return class_number(name, self.classes, conditional=self.plan.conditional)
 
     @property
     def dimensions(self) -> int:

@@ -1,6 +1,8 @@
-"""Classes as a condition of a network."""
+"""Layers that the networks of several backends have."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -22,3 +24,20 @@ class LabelEmbedding(nn.Module):
             return h
         assert labels is not None, "a conditional model needs labels"
         return h + F.embedding(labels.remainder(len(self.vectors)), self.vectors)
+
+
+class Bottleneck(nn.Module):
+    """W₃ ⋆ a(W₂ ⋆ a(W₁ ⋆ x)) for an activation a: 1×1, 3×3 and 1×1 convolutions, the middle one on half of the channels."""
+
+    def __init__(self, width: int, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        inner = -(-width // 2)
+        self.activation = activation
+        self.reduce = nn.Conv2d(width, inner, 1)
+        self.conv = nn.Conv2d(inner, inner, 3, padding=1)
+        self.last = nn.Conv2d(inner, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(self.activation(self.reduce(x)))
+        y: Tensor = self.last(self.activation(h))
+        return y
