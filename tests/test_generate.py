@@ -206,7 +206,7 @@ def test_jobs_are_read_as_they_are_needed(model: Transformer) -> None:
 
 
 def test_nothing_is_drawn_for_a_limit_of_none(model: Transformer) -> None:
-    assert sample(model, [Job(0, [1])], SamplingOptions(max_tokens=0)) == [Generated(0, [], b"", "length")]
+    assert sample(model, [Job(0, [1])], SamplingOptions(max_tokens=0)) == [Generated(0, [], b"", "length", [b""])]
     assert sample(model, [], SamplingOptions()) == []
 
 

@@ -28,13 +28,14 @@ def tour(module_shell: Shell) -> Shell:
     """A directory with the files that the README speaks of, and `aigc` on the path."""
     cwd = module_shell.cwd
     rows = [
-        f"{i}\tThe {a} moon went over the {b} hill and {c} came number {i}"
+        f"{i}\t{a}\tThe {a} moon went over the {b} hill and {c} came number {i}"
         for i in range(60)
         for a, b, c in [("old", "far", "morning"), ("red", "low", "winter")]
     ]
-    (cwd / "poems.tsv").write_text("\n".join(["title\ttext", *rows]) + "\n")
-    (cwd / "more-poems.tsv").write_text("\n".join(["title\ttext", *rows[:9]]) + "\n")
+    (cwd / "poems.tsv").write_text("\n".join(["title\tauthor\ttext", *rows]) + "\n")
+    (cwd / "more-poems.tsv").write_text("\n".join(["title\tauthor\ttext", *rows[:9]]) + "\n")
     (cwd / "prompts.tsv").write_text("1\tThe old\n2\tThe red\n")
+    (cwd / "titles.jsonl").write_text('{"title": "1"}\n{"title": "2", "author": "old"}\n')
     (cwd / "book.txt").write_text("The king sat down. The queen stood up, and nobody said a word.\n" * 200)
     draw = np.random.default_rng(0)
     (cwd / "photos").mkdir()

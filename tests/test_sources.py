@@ -31,9 +31,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _read(path: Path, column: str | None = None, layout: formats.Layout = "document") -> list[str]:
     texts, held = [], ""
-    for text, ends in read_documents(path, column, layout):
+    for text, end in read_documents(path, () if column is None else (column,), layout):
         held += text
-        if ends:
+        if end is pieces.End.DOCUMENT:
             texts.append(held)
             held = ""
     assert held == ""
@@ -140,7 +140,7 @@ def test_the_only_column_is_taken_and_text_before_others(tmp_path: Path) -> None
 def test_a_long_cell_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE_CHARS", 10)
     (tmp_path / "a.tsv").write_text("text\n" + "word " * 20 + "\nshort\n")
-    assert len(list(read_documents(tmp_path / "a.tsv", None, "document"))) > 5
+    assert len(list(read_documents(tmp_path / "a.tsv", (), "document"))) > 5
     assert _read(tmp_path / "a.tsv") == ["word " * 20, "short"]
 
 
@@ -160,7 +160,7 @@ PARQUET = _table("parquet", CELLS)
 CONVERT = "is not UTF-8; convert the file to UTF-8"
 BROKEN = " is broken and cannot be decompressed: "
 SHORT_GZIP = f"{BROKEN}Compressed file ended before the end-of-stream marker was reached"
-CHOOSE = ": choose a column with --column; the columns of text are"
+CHOOSE = ": choose one with --column, or several with --fields; the columns of text are"
 
 PARTIAL = " is not a whole parquet file: "
 
@@ -372,13 +372,13 @@ def test_a_hub_data_set_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text('{"text": "one"}\n{"text": null}\n{"text": "two"}\n')
     location = f"hf:{tmp_path / 'set'}"
-    streamed = stream(sources.Part(location, "hub", split="train"), None, "document")
-    assert list(streamed) == [("one", True), ("", True), ("two", True)]
+    streamed = stream(sources.Part(location, "hub", split="train"), (), "document")
+    assert list(streamed) == [(text, pieces.End.DOCUMENT) for text in ("one", "", "two")]
     with pytest.raises(RequestError) as caught:
-        list(stream(sources.Part(location, "hub", split="train"), "poem", "document"))
+        list(stream(sources.Part(location, "hub", split="train"), ("poem",), "document"))
     assert str(caught.value) == f"{location}: there is no column 'poem'; the columns are 'text'"
     with pytest.raises(RequestError, match=f"^cannot read {location}: .*") as caught:
-        list(stream(sources.Part(location, "hub", split="dev"), None, "document"))
+        list(stream(sources.Part(location, "hub", split="dev"), (), "document"))
     assert "\n" not in str(caught.value)
 
 

@@ -112,7 +112,7 @@ def test_what_was_asked_for_enters_the_key(tmp_path: Path) -> None:
     path = _lines(tmp_path / "a.tsv", [f"{a}\t{b}" for a, b in zip(POEMS, POEMS[::-1], strict=True)], "text\tb")
     requests = [
         TextRequest(str(path)),
-        TextRequest(str(path), column="b"),
+        TextRequest(str(path), columns=("b",)),
         TextRequest(str(path), tokenizer="bpe"),
         TextRequest(str(path), tokenizer="bpe", vocab_limit=512),
         TextRequest(str(path), tokenizer="bpe", vocab_size=300),
@@ -371,11 +371,11 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.txt", b"0123456789", {}, "{path} is too short: choosing checkpoints needs 2 characters at least"),
     ("a.tsv", b"text\n", {}, "{path} holds no text"),
     ("a.tsv", b"", {}, "{path} holds no text"),
-    ("a.tsv", b"x\ty\n1\t2\n", {"column": "poem"}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
+    ("a.tsv", b"x\ty\n1\t2\n", {"columns": ("poem",)}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
     ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: the byte at offset 6 is not UTF-8; convert the file to UTF-8"),
     ("a.txt.gz", b"?", {}, "{path} is broken and cannot be decompressed: Not a gzipped file (b'?')"),
     ("a.tsv", b"text\nx\n", {"layout": "lines"}, "--lines is for .txt; {path} has no such file"),
-    ("a.txt", b"x\n", {"column": "text"}, "--column is for tables; {path} has no columns"),
+    ("a.txt", b"x\n", {"columns": ("text",)}, "--column is for tables; {path} has no columns"),
     ("a.txt", b"x\n", {"val": "-"}, "--val cannot be standard input; name a file"),
     ("a.txt", b"x\n", {"val": "no.txt"}, "no such file or folder: 'no.txt'"),
     ("a.txt", b"x\n", {"tokenizer": "char", "vocab_size": 300},
@@ -405,7 +405,7 @@ def test_a_folder_of_which_one_file_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         _prepare(tmp_path / "d")
     columns = "the columns of text are 'poem', 'title'"
-    assert str(caught.value) == f"{tmp_path / 'd' / 'b.tsv'}: choose a column with --column; {columns}"
+    assert str(caught.value) == f"{tmp_path / 'd' / 'b.tsv'}: choose one with --column, or several with --fields; {columns}"
     assert not _cached_files()
 
 

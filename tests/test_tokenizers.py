@@ -154,7 +154,7 @@ def test_pieces_of_a_long_document_tokenise_as_the_whole(kind: str, text: str, m
     monkeypatch.setattr(pieces, "PIECE_CHARS", 500)
     cut = list(pieces.in_pieces(text[i : i + 100] for i in range(0, len(text), 100)))
     assert len(cut) > 5
-    assert [ends for _, ends in cut] == [False] * (len(cut) - 1) + [True]
+    assert [end for _, end in cut] == [pieces.End.NOTHING] * (len(cut) - 1) + [pieces.End.DOCUMENT]
     assert "".join(normalise(piece) for piece, _ in cut) == normalise(text)
     tokenizer = TOKENIZERS[kind]
     parts = tokenizer.encode_batch([piece for piece, _ in cut])

@@ -16,6 +16,7 @@ from aigc_cli.engine.run import Run, find_run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.tables import BESIDE, measures_table
+from aigc_cli.ui.text import printable
 
 COLUMNS = ("value", "low", "high", "n")
 
@@ -46,7 +47,7 @@ def _shown(evaluation: Evaluation, run: Run, as_json: bool) -> str:
 
 
 def _line(name: str, measure: Mapping[str, Any]) -> str:
-    return "\t".join([name, *(_cell(measure.get(column)) for column in COLUMNS)])
+    return "\t".join([printable(name, keep=""), *(_cell(measure.get(column)) for column in COLUMNS)])
 
 
 def _cell(value: float | None) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from aigc_cli.data.pieces import End
 from aigc_cli.data.streams import Progress
 from aigc_cli.data.tokenizers import Tokenizer
 
@@ -23,9 +24,9 @@ _DECODED_TOKENS = 1 << 20
 class TokenArrays:
     """The tokens of one split, memory-mapped and read-only."""
 
-    tokens: npt.NDArray[Any]  # (n_tokens,) uint16 or uint32; documents one after another, no special tokens
+    tokens: npt.NDArray[Any]  # (n_tokens,) uint16 or uint32; documents one after another, of special tokens only ends of fields
     offsets: npt.NDArray[np.int64]  # (n_docs + 1,); document i is tokens[offsets[i]:offsets[i + 1]]
-    chars: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in characters
+    chars: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in characters, of all fields
     bytes: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in bytes of UTF-8
 
     @property
@@ -35,7 +36,7 @@ class TokenArrays:
 
 
 def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
-    """The normalised text of each document, exactly; the source itself is not needed."""
+    """The normalised text of each document, exactly, a line break between fields; the source itself is not needed."""
     for start, end in pairwise(arrays.offsets.tolist()):
         # In steps, for a list of a whole document's tokens may be many times its size.
         steps = range(start, end, _DECODED_TOKENS)
@@ -45,20 +46,23 @@ def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
 
 def encode_to(
     folders: Mapping[int, Path],
-    pieces: Iterable[tuple[int, str, bool]],
+    pieces: Iterable[tuple[int, str, End]],
     tokenizer: Tokenizer,
     total_bytes: int,
     progress: Progress,
 ) -> None:
-    """Tokenise pieces (split, text, whether a document ends) and write those of each split to its folder."""
+    """Tokenise pieces (split, text, what ends with it) and write those of each split to its folder."""
     writers = {split: _Writer(folder, tokenizer.vocab_size) for split, folder in folders.items()}
-    batch: list[tuple[int, str, bool]] = []
+    batch: list[tuple[int, str, End]] = []
     waiting = done = 0
 
     def flush() -> None:
         ids_of = tokenizer.encode_batch([text for _, text, _ in batch])
-        for (split, text, ends), ids in zip(batch, ids_of, strict=True):
-            writers[split].add(ids, text, ends)
+        for (split, text, end), ids in zip(batch, ids_of, strict=True):
+            if end is End.FIELD:
+                assert tokenizer.field_id is not None
+                ids.append(tokenizer.field_id)
+            writers[split].add(ids, text, ends=end is End.DOCUMENT)
         for writer in writers.values():
             writer.flush()
         batch.clear()
@@ -89,7 +93,7 @@ class _Writer:
         buffers = {"tokens": self._ids, "offsets": self._offsets, "chars": self._chars, "bytes": self._bytes}
         self._files = [((folder / f"{name}.bin").open("wb"), buffer) for name, buffer in buffers.items()]
 
-    def add(self, ids: list[int], text: str, ends: bool) -> None:
+    def add(self, ids: list[int], text: str, *, ends: bool) -> None:
         self._ids.fromlist(ids)
         self._n_tokens += len(ids)
         self._n_chars += len(text)

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import zstandard
 
 from aigc_cli.data.decoding import chunks, explained, lines, open_bytes, without_end
-from aigc_cli.data.pieces import Piece, documents_in_pieces, in_pieces
+from aigc_cli.data.pieces import Piece, Row, documents_in_pieces, in_pieces
 from aigc_cli.data.sources import suffix_of
 from aigc_cli.data.tables import TABLES
 
@@ -21,12 +21,12 @@ SUFFIXES = (".txt", *TABLES)
 """The suffixes of files that text is read from; each may have .gz or .zst after it."""
 
 
-def read_documents(path: Path, column: str | None, layout: Layout) -> Iterator[Piece]:
-    """The documents of one file, in pieces. A null cell is an empty document.
+def read_documents(path: Path, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
+    """The documents of one file, in pieces. A null cell is empty text.
 
-    `column` is for tables; the default is `text`, else the only column of text. `layout` is for .txt: the
-    file as one document, a document a line, or one for each run of lines between blank ones. Raises
-    RequestError naming file and line (or row) for what cannot be read.
+    `columns` are for tables, a field of the document each; with none, it is `text`, else the only column of text.
+    `layout` is for .txt: the file as one document, a document a line, or one for each run of lines between blank
+    ones. Raises RequestError naming file and line (or row) for what cannot be read.
     """
     suffix = suffix_of(path, SUFFIXES)
     assert suffix is not None, "sources.py lets only known suffixes through"
@@ -37,7 +37,7 @@ def read_documents(path: Path, column: str | None, layout: Layout) -> Iterator[P
         elif suffix == ".txt":
             yield from documents_in_pieces(_LAYOUTS[layout](path))
         else:
-            yield from documents_in_pieces(TABLES[suffix](path, column))
+            yield from documents_in_pieces(TABLES[suffix](path, columns))
 
 
 def sniff(head: bytes) -> str | None:
@@ -60,24 +60,24 @@ def _sniff_packed(unpack: Callable[[], bytes]) -> str:
         return ".txt"  # reading it will say what is wrong
 
 
-def _lines_of_text(path: Path) -> Iterator[str]:
+def _lines_of_text(path: Path) -> Iterator[Row]:
     for line in lines(path):
-        yield without_end(line)
+        yield (without_end(line),)
 
 
-def _paragraphs(path: Path) -> Iterator[str]:
+def _paragraphs(path: Path) -> Iterator[Row]:
     block: list[str] = []
     for line in lines(path):
         if not line.isspace():
             block.append(line)
         elif block:
-            yield without_end("".join(block))
+            yield (without_end("".join(block)),)
             block = []
     if block:
-        yield without_end("".join(block))
+        yield (without_end("".join(block)),)
 
 
-_LAYOUTS: dict[Layout, Callable[[Path], Iterator[str]]] = {
+_LAYOUTS: dict[Layout, Callable[[Path], Iterator[Row]]] = {
     "lines": _lines_of_text,
     "paragraphs": _paragraphs,
 }

@@ -36,16 +36,16 @@ class Plan:
         return int(lengths[whole].sum()) + sum(parts)
 
 
-def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], unit: str) -> Plan:
+def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], unit: str, *, whole: bool = False) -> Plan:
     """Hold out a slice of examples, given hash and length (in `unit`) of each, shape (n,).
 
-    Examples of length 0 are left out, and all copies but the first. Of a single example the last tenth is
-    held out.
+    Examples of length 0 are left out, and all copies but the first. Of a single example the last tenth is held out, and a
+    single one that is held out is halved; unless they must stay `whole`, which takes three different ones at least.
     """
     plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64))
     splits, notes = plan.splits, plan.notes
     kept = np.flatnonzero(splits)
-    if len(kept) == 0:
+    if len(kept) < (3 if whole else 1):
         return plan
     if len(kept) == 1:
         length = int(lengths[kept[0]])
@@ -54,7 +54,7 @@ def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int6
         cut = ((start, TRAIN), (middle, SELECT), (length, REPORT))
         notes += (f"held out the last {length - start:,} {unit}",)
         return replace(plan, cut_example=int(kept[0]), cut=cut, notes=notes)
-    splits[kept] = assign(hashes[kept])
+    splits[kept] = assign(hashes[kept], least=2 if whole else 1)
     held = np.flatnonzero(splits >= SELECT)
     notes += (f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each",)
     if len(held) < _FEW:
@@ -91,18 +91,18 @@ def plan_with_val(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]
     return Plan(splits, dropped=dropped, notes=tuple(notes[why] for why, count in dropped.items() if count))
 
 
-def assign(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """Shape (n,) → (n,): TRAIN, SELECT or REPORT for each of n ≥ 2 different hashes, uniform over 64 bits.
+def assign(hashes: npt.NDArray[np.uint64], *, least: int = 1) -> npt.NDArray[np.uint8]:
+    """Shape (n,) → (n,): TRAIN, SELECT or REPORT for each of n > `least` different hashes, uniform over 64 bits.
 
-    Held out are the hashes below a share of their range, halved by their last bit. When chance leaves that
-    empty the smallest hash is held out alone (SELECT); when it leaves one half empty, the order of the hashes
+    Held out are the hashes below a share of their range, halved by their last bit. When chance leaves fewer than `least`
+    there the smallest hashes are held out (a single one as SELECT); when it leaves one half empty, the order of the hashes
     halves it.
     """
     n = len(hashes)
     held = np.flatnonzero(hashes < np.uint64(int(held_out_share(n) * 2.0**64)))
     held = held[np.argsort(hashes[held])]
-    if not 0 < len(held) < n:
-        held = np.argsort(hashes)[:1]
+    if not least <= len(held) < n:
+        held = np.argsort(hashes)[:least]
     report = (hashes[held] & np.uint64(1)).astype(bool)
     if report.all() or not report.any():
         report = np.arange(len(held)) >= (len(held) + 1) // 2

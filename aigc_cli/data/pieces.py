@@ -7,26 +7,42 @@ pieces one by one equals what would be done to the whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from typing import TypeAlias
 
-Piece: TypeAlias = tuple[str, bool]
-"""Text, and whether it is the last piece of its document."""
+
+class End(Enum):
+    """What ends with a piece of text."""
+
+    NOTHING = 0
+    FIELD = 1  # one of a document's fields, but the last
+    DOCUMENT = 2
+
+
+Piece: TypeAlias = tuple[str, End]
+"""Text, and what ends with it."""
+
+Row: TypeAlias = tuple[str, ...]
+"""The fields of a document, in order; of plain text, one."""
 
 PIECE_CHARS = 1 << 18
 """The length at which a document is cut."""
 
 
-def documents_in_pieces(documents: Iterable[str]) -> Iterator[Piece]:
+def documents_in_pieces(rows: Iterable[Row]) -> Iterator[Piece]:
     """The pieces of each document, given whole."""
-    for document in documents:
-        if len(document) <= PIECE_CHARS:
-            yield document, True
-        else:
-            yield from in_pieces([document])
+    for *fields, last in rows:
+        for field in fields:
+            yield from _field_in_pieces(field, End.FIELD)
+        yield from _field_in_pieces(last, End.DOCUMENT)
 
 
-def in_pieces(parts: Iterable[str]) -> Iterator[Piece]:
-    """One document, given in parts cut anywhere, in pieces cut where a cut changes nothing."""
+def _field_in_pieces(field: str, end: End) -> Iterator[Piece]:
+    return iter([(field, end)]) if len(field) <= PIECE_CHARS else in_pieces([field], end)
+
+
+def in_pieces(parts: Iterable[str], end: End = End.DOCUMENT) -> Iterator[Piece]:
+    """One text, given in parts cut anywhere, in pieces cut where a cut changes nothing; `end` is what ends with it."""
     held = ""
     for part in parts:
         held += part
@@ -36,10 +52,10 @@ def in_pieces(parts: Iterable[str]) -> Iterator[Piece]:
             cut = _last_cut(held, start, start + PIECE_CHARS) or _first_cut(held, start + PIECE_CHARS)
             if not cut:
                 break
-            yield held[start:cut], False
+            yield held[start:cut], End.NOTHING
             start = cut
         held = held[start:]
-    yield held, True
+    yield held, end
 
 
 def _last_cut(text: str, start: int, end: int) -> int:

@@ -14,46 +14,47 @@ import numpy.typing as npt
 from aigc_cli.data import demo, hub
 from aigc_cli.data.formats import Layout, read_documents
 from aigc_cli.data.held_out import DROPPED, Plan
-from aigc_cli.data.pieces import Piece, documents_in_pieces
+from aigc_cli.data.pieces import End, Piece, Row, documents_in_pieces
 from aigc_cli.data.sources import Part
-from aigc_cli.data.tables import cells_of, text_column
+from aigc_cli.data.tables import rows_of, text_columns
 from aigc_cli.data.tokenizers import normalise
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the stage's name, the bytes of text done and their total where it is known."""
 
 _REPORT_BYTES = 1 << 20
+_FIELD_END = b"\xff"  # which is in no UTF-8
 
 
-def stream(part: Part, column: str | None, layout: Layout) -> Iterator[Piece]:
-    """The documents of a part, in NFC, in pieces (text, whether it ends the document)."""
-    for text, ends in _raw(part, column, layout):
-        yield normalise(text), ends
+def stream(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
+    """The documents of a part, in NFC, in pieces (text, what ends with it)."""
+    for text, end in _raw(part, columns, layout):
+        yield normalise(text), end
 
 
-def _raw(part: Part, column: str | None, layout: Layout) -> Iterator[Piece]:
+def _raw(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
     if part.kind == "files":
         for path in part.files:
-            yield from read_documents(path, column, layout)
+            yield from read_documents(path, columns, layout)
         return
     if part.kind == "demo":
-        documents: Iterable[str] = demo.DEMOS[part.location.removeprefix("demo:")].documents()
+        documents = demo.DEMOS[part.location.removeprefix("demo:")].documents()
+        yield from documents_in_pieces((document,) for document in documents)
     else:
-        documents = _of_hub(part, column)
-    yield from documents_in_pieces(documents)
+        yield from documents_in_pieces(_of_hub(part, columns))
 
 
-def _of_hub(part: Part, column: str | None) -> Iterator[str]:
+def _of_hub(part: Part, columns: tuple[str, ...]) -> Iterator[Row]:
     with hub.explained(part.location):
         dataset = hub.stream(part.location, part.split)
-        yield from cells_of(dataset, text_column(dataset, column, part.location), part.location)
+        yield from rows_of(dataset, text_columns(dataset, columns, part.location), part.location)
 
 
 @dataclass(frozen=True)
 class Scan:
     """What is known of n documents after one reading. A document of white space alone has length 0."""
 
-    hashes: npt.NDArray[np.uint64]  # (n,) of the normalised text
+    hashes: npt.NDArray[np.uint64]  # (n,) of the normalised text and of where its fields end
     chars: npt.NDArray[np.int64]  # (n,)
     n_bytes: int  # of all, in UTF-8
 
@@ -63,12 +64,12 @@ def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
     hashes, chars = array("Q"), array("q")
     state, n_chars, blank = hashlib.blake2b(digest_size=8), 0, True
     done = reported = 0
-    for text, ends in pieces:
+    for text, end in pieces:
         data = text.encode()
-        state.update(data)
+        state.update(data if end is not End.FIELD else data + _FIELD_END)
         n_chars += len(text)
         blank = blank and (not text or text.isspace())
-        if ends:
+        if end is End.DOCUMENT:
             hashes.append(int.from_bytes(state.digest(), "little"))
             chars.append(0 if blank else n_chars)
             state, n_chars, blank = hashlib.blake2b(digest_size=8), 0, True
@@ -78,7 +79,7 @@ def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
     return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done)
 
 
-def routed(pieces: Iterable[Piece], plan: Plan) -> Iterator[tuple[int, str, bool]]:
+def routed(pieces: Iterable[Piece], plan: Plan) -> Iterator[tuple[int, str, End]]:
     """The pieces with the split that each goes to; those of dropped documents are left out.
 
     The end of a part of the document that is cut is marked as a document's end.
@@ -86,16 +87,16 @@ def routed(pieces: Iterable[Piece], plan: Plan) -> Iterator[tuple[int, str, bool
     document = position = 0
     parts = list(plan.cut)
     splits = plan.splits.tobytes()  # quicker to index, one by one, than an array
-    for text, ends in pieces:
+    for text, end in pieces:
         split = splits[document]
         if document == plan.cut_example:
             while text:
-                end, part_split = parts[0]
-                head, text = text[: end - position], text[end - position :]
+                cut, part_split = parts[0]
+                head, text = text[: cut - position], text[cut - position :]
                 position += len(head)
-                yield part_split, head, position == end
-                if position == end:
+                yield part_split, head, End.DOCUMENT if position == cut else End.NOTHING
+                if position == cut:
                     parts.pop(0)
         elif split != DROPPED:
-            yield split, text, ends
-        document += ends
+            yield split, text, end
+        document += end is End.DOCUMENT

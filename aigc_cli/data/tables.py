@@ -1,8 +1,8 @@
-"""A column of text out of a table: TSV, CSV, JSON, Parquet, Arrow, or a data set of the hub.
+"""Columns of text out of a table: TSV, CSV, JSON, Parquet, Arrow, or a data set of the hub.
 
 TSV, CSV and JSON are read here: the readers of `datasets` guess types (0012 becomes 12, NA a missing value, a
 date a timestamp) and do not know the line that is wrong. Parquet and Arrow, which carry their types, and data
-sets of the hub are streamed by `datasets`. A null is an empty document.
+sets of the hub are streamed by `datasets`. A null is empty text.
 """
 
 from __future__ import annotations
@@ -15,51 +15,60 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from aigc_cli.data.decoding import chunks, lines, open_bytes, without_end
 from aigc_cli.data.hub import quiet_datasets
+from aigc_cli.data.pieces import Row
 from aigc_cli.data.sources import COMPRESSIONS
 from aigc_cli.errors import RequestError
 
+Columns: TypeAlias = tuple[str, ...]
 
-def _tsv(path: Path, column: str | None) -> Iterator[str]:
+
+def _tsv(path: Path, columns: Columns) -> Iterator[Row]:
     """A header, then a row a line; cells are split at tabs and a quotation mark is a quotation mark."""
     rows = lines(path)
     header = without_end(next(rows, "")).split("\t")
-    index = header.index(_choose_column(column, header, header, path))
+    take = _cells_at(header, _choose(columns, header, header, path))
     for number, line in enumerate(rows, start=2):
         cells = without_end(line).split("\t")
         if len(cells) != len(header):
             if cells == [""]:
                 continue  # a blank line
             raise _wrong_width(path, number, len(cells), len(header))
-        yield cells[index]
+        yield take(cells)
 
 
-def _csv(path: Path, column: str | None) -> Iterator[str]:
+def _csv(path: Path, columns: Columns) -> Iterator[Row]:
     """As RFC 4180 has it: a header, cells that may be quoted, a quoted cell over several lines."""
     csv.field_size_limit(2**31 - 1)
     rows = csv.reader(lines(path), strict=True)
     try:
         header = next(rows, [""])
-        index = header.index(_choose_column(column, header, header, path))
+        take = _cells_at(header, _choose(columns, header, header, path))
         for row in rows:
             if len(row) == len(header):
-                yield row[index]
+                yield take(row)
             elif row:
                 raise _wrong_width(path, rows.line_num, len(row), len(header))
     except csv.Error as error:
         raise RequestError(f"{path}, line {rows.line_num}: not valid CSV: {error}") from error
 
 
+def _cells_at(header: Sequence[str], columns: Columns) -> Callable[[Sequence[str]], Row]:
+    """What takes the cells of these columns out of a row."""
+    places = [header.index(column) for column in columns]
+    return lambda row: tuple([row[place] for place in places])
+
+
 def _wrong_width(path: Path, line: int, cells: int, columns: int) -> RequestError:
     return RequestError(f"{path}, line {line}: {cells} cells where the header has {columns} columns")
 
 
-def _jsonl(path: Path, column: str | None) -> Iterator[str]:
+def _jsonl(path: Path, columns: Columns) -> Iterator[Row]:
     """A JSON object (or string) a line."""
-    chosen = column
+    chosen = columns
     for number, line in enumerate(lines(path), start=1):
         if line.isspace():
             continue
@@ -68,16 +77,16 @@ def _jsonl(path: Path, column: str | None) -> Iterator[str]:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise RequestError(f"{where}: not valid JSON: {_json_reason(error)}") from error
-        chosen = chosen or _column_of(value, path)
-        yield _json_document(value, chosen, where)
+        chosen = chosen or _columns_of(value, path)
+        yield _json_row(value, chosen, where)
 
 
-def _json(path: Path, column: str | None) -> Iterator[str]:
+def _json(path: Path, columns: Columns) -> Iterator[Row]:
     """An array of objects or of strings, read whole; or, as many .json files are, a JSON object a line."""
     with open_bytes(path) as file:
         start = "".join(_first(chunks(file, path))).lstrip()
         if not start.startswith("["):
-            yield from _jsonl(path, column)
+            yield from _jsonl(path, columns)
             return
     with open_bytes(path) as file:
         text = "".join(chunks(file, path))
@@ -86,10 +95,10 @@ def _json(path: Path, column: str | None) -> Iterator[str]:
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", 1)
         raise RequestError(f"{path}, line {line}: not valid JSON: {_json_reason(error)}") from error
-    chosen = column
+    chosen = columns
     for number, value in enumerate(values, start=1):
-        chosen = chosen or _column_of(value, path)
-        yield _json_document(value, chosen, f"{path}, item {number}")
+        chosen = chosen or _columns_of(value, path)
+        yield _json_row(value, chosen, f"{path}, item {number}")
 
 
 def _json_reason(error: Exception) -> str:
@@ -106,18 +115,25 @@ def _first(parts: Iterator[str]) -> Iterator[str]:
             return
 
 
-def _column_of(value: object, path: Path) -> str | None:
+def _columns_of(value: object, path: Path) -> Columns:
     """The column to take, chosen by the first object."""
     if not isinstance(value, dict):
-        return None
-    return _choose_column(None, [key for key, cell in value.items() if isinstance(cell, str)], list(value), path)
+        return ()
+    return _choose((), [key for key, cell in value.items() if isinstance(cell, str)], list(value), path)
 
 
-def _json_document(value: object, column: str | None, where: str) -> str:
+def _json_row(value: object, columns: Columns, where: str) -> Row:
     if isinstance(value, dict):
-        if column not in value:
-            raise RequestError(f"{where}: there is no {column!r} in it; it has {_listed(value)}")
-        value = value[column]
+        missing = next((column for column in columns if column not in value), None)
+        if missing is not None:
+            raise RequestError(f"{where}: there is no {missing!r} in it; it has {_listed(value)}")
+        return tuple([_json_text(value[column], where) for column in columns])
+    if len(columns) > 1:
+        raise RequestError(f"{where}: {type(value).__name__} where an object with {_listed(columns)} is wanted")
+    return (_json_text(value, where),)
+
+
+def _json_text(value: object, where: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -129,17 +145,16 @@ def _json_document(value: object, column: str | None, where: str) -> str:
     return value
 
 
-def _parquet(path: Path, column: str | None) -> Iterator[str]:
+def _parquet(path: Path, columns: Columns) -> Iterator[Row]:
     with _loader("parquet", path) as load:
-        chosen = text_column(load(), column, path)
-        yield from cells_of(load(columns=[chosen], batch_size=_ROWS), chosen, path)
+        chosen = text_columns(load(), columns, path)
+        yield from rows_of(load(columns=list(chosen), batch_size=_ROWS), chosen, path)
 
 
-def _arrow(path: Path, column: str | None) -> Iterator[str]:
+def _arrow(path: Path, columns: Columns) -> Iterator[Row]:
     with _loader("arrow", path) as load:
         dataset = load()
-        chosen = text_column(dataset, column, path)
-        yield from cells_of(dataset, chosen, path)
+        yield from rows_of(dataset, text_columns(dataset, columns, path), path)
 
 
 @contextmanager
@@ -168,33 +183,34 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
             raise RequestError(f"{path} is not a whole {builder} file: {reason}") from error
 
 
-def text_column(dataset: Any, column: str | None, location: object) -> str:
-    """The column of a `datasets` data set to take. Raises RequestError when it is missing or holds no text."""
+def text_columns(dataset: Any, columns: Columns, location: object) -> Columns:
+    """The columns of a `datasets` data set to take. Raises RequestError when one is missing or holds no text."""
     features = dataset.features or {}
     of_text = [name for name, feature in features.items() if getattr(feature, "dtype", "") in _TEXT_TYPES]
-    chosen = _choose_column(column, of_text, list(features), location)
-    if chosen not in of_text:
-        raise RequestError(f"{location}: the column {chosen!r} does not hold text; {_listed(of_text)} does")
+    chosen = _choose(columns, of_text, list(features), location)
+    for column in chosen:
+        if column not in of_text:
+            raise RequestError(f"{location}: the column {column!r} does not hold text; {_listed(of_text)} does")
     return chosen
 
 
-def cells_of(dataset: Any, column: str, location: object) -> Iterator[str]:
-    """The cells of a column of text of a streaming data set; a null is an empty document."""
+def rows_of(dataset: Any, columns: Columns, location: object) -> Iterator[Row]:
+    """The cells of columns of text of a streaming data set, row by row; a null is empty text."""
     row = 0
-    for table in dataset.select_columns([column]).with_format("arrow").iter(batch_size=_ROWS):
+    for table in dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=_ROWS):
         try:
-            cells = table.column(0).to_pylist()
+            cells = [table.column(column).to_pylist() for column in columns]
         except UnicodeDecodeError as error:
             raise RequestError(f"{location}, after row {row}: a cell is not UTF-8: {error.reason}") from error
-        row += len(cells)
-        for cell in cells:
-            yield cell or ""
+        row += len(table)
+        for values in zip(*cells, strict=True):
+            yield tuple([value or "" for value in values])
 
 
 _ROWS = 1000  # read at a time
 _TEXT_TYPES = ("string", "large_string", "string_view")
 
-TABLES: dict[str, Callable[[Path, str | None], Iterator[str]]] = {
+TABLES: dict[str, Callable[[Path, Columns], Iterator[Row]]] = {
     ".tsv": _tsv,
     ".csv": _csv,
     ".jsonl": _jsonl,
@@ -202,22 +218,25 @@ TABLES: dict[str, Callable[[Path, str | None], Iterator[str]]] = {
     ".parquet": _parquet,
     ".arrow": _arrow,
 }
-"""How a file of each suffix is read, given its path and the column to take (None: to be chosen)."""
+"""How a file of each suffix is read, given its path and the columns to take (none: one is to be chosen)."""
 
 
-def _choose_column(column: str | None, of_text: Sequence[str], columns: Sequence[str], where: object) -> str:
-    """`column`, else `text`, else the only column of text."""
-    if column is not None:
-        if column in columns:
-            return column
-        raise RequestError(f"{where}: there is no column {column!r}; the columns are {_listed(columns)}")
+def _choose(wanted: Columns, of_text: Sequence[str], columns: Sequence[str], where: object) -> Columns:
+    """The columns wanted, else `text`, else the only column of text."""
+    for column in wanted:
+        if column not in columns:
+            raise RequestError(f"{where}: there is no column {column!r}; the columns are {_listed(columns)}")
+    if wanted:
+        return wanted
     if "text" in of_text:
-        return "text"
+        return ("text",)
     if len(of_text) == 1:
-        return of_text[0]
+        return (of_text[0],)
     if not of_text:
         raise RequestError(f"{where}: no column holds text; the columns are {_listed(columns)}")
-    raise RequestError(f"{where}: choose a column with --column; the columns of text are {_listed(of_text)}")
+    raise RequestError(
+        f"{where}: choose one with --column, or several with --fields; the columns of text are {_listed(of_text)}"
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -77,7 +77,7 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
     source = open_text(request.data)
     train = source.training()
     val = sources.validation_part(request.val, source, open_text)
-    check_options_apply([train, val] if val else [train], request.column, request.layout)
+    check_options_apply([train, val] if val else [train], request.columns, request.layout)
     records = sources.record_files(train)
     val_records = sources.record_files(val) if val else []
     key = _key(request, train, records, val, val_records)
@@ -99,7 +99,7 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
     info: dict[str, JSON] = {
         **described(train, records),
         "val": cast(JSON, described(val, val_records)) if val else None,
-        "column": request.column,
+        "columns": list(request.columns),
         "layout": request.layout,
         **facts["info"],
     }
@@ -124,7 +124,7 @@ def _key(
     limit = affordable_vocab(request.vocab_limit) if limited else None
     return cache.key_of(
         "text", _VERSION, identity(train, records), identity(val, val_records) if val else None,
-        request.column, request.layout, request.tokenizer, request.vocab_size, limit,
+        request.columns, request.layout, request.tokenizer, request.vocab_size, limit,
         request.chars_affordable if request.tokenizer == "auto" else None,
         Tokenizer.load(request.tokenizer_from).fingerprint() if request.tokenizer_from else None,
     )  # fmt: skip
@@ -147,7 +147,7 @@ def encode_documents(
     src: str,
     tokenizer: Tokenizer,
     *,
-    column: str | None = None,
+    columns: tuple[str, ...] = (),
     layout: Layout = "document",
     input_format: str | None = None,
     split: str | None = None,
@@ -166,18 +166,18 @@ def encode_documents(
         src = str(spooled)
     with sources.speaking_of_stdin(spooled):
         part = open_text(src).evaluation(split)
-        check_options_apply([part], column, layout)
+        check_options_apply([part], columns, layout)
         records = sources.record_files(part)
-        key = cache.key_of("documents", _VERSION, identity(part, records), column, layout, tokenizer.fingerprint())
+        key = cache.key_of("documents", _VERSION, identity(part, records), columns, layout, tokenizer.fingerprint())
         if (arrays := _load_documents(key, tokenizer)) is not None:
             return arrays
         cache.discard(key)
-        scanned = scan(stream(part, column, layout), progress)
+        scanned = scan(stream(part, columns, layout), progress)
         plan = Plan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
         if plan.size(REPORT, scanned.chars) < 2:
             raise RequestError(f"{part.location} holds no text")
         with cache.new_entry(key) as folder:
-            pieces = routed(stream(part, column, layout), plan)
+            pieces = routed(stream(part, columns, layout), plan)
             encode_to({REPORT: folder / "report"}, pieces, tokenizer, scanned.n_bytes, progress)
             sources.refuse_changed(records)
         sources.remember_files(part, records)

@@ -39,15 +39,18 @@ def build_entry(
     progress: Progress,
 ) -> None:
     """Prepare the source and put it into the cache."""
-    column, layout = request.column, request.layout
-    scanned = _scan(train, column, layout, progress)
+    columns, layout = request.columns, request.layout
+    scanned = _scan(train, columns, layout, progress)
     n_bytes = scanned.n_bytes
     if val is None:
-        plan = plan_with_slice(scanned.hashes, scanned.chars, "characters")
+        whole = len(columns) > 1  # a row that is cut has not all its fields
+        if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
+            raise RequestError(f"{train.location} has {rows} different rows; learning, choosing and reporting take one each")
+        plan = plan_with_slice(scanned.hashes, scanned.chars, "characters", whole=whole)
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
         reads = [(train, plan)]
     else:
-        scanned_val = _scan(val, column, layout, progress)
+        scanned_val = _scan(val, columns, layout, progress)
         n_bytes += scanned_val.n_bytes
         filled = scanned_val.chars > 0
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
@@ -65,7 +68,7 @@ def build_entry(
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
-        pieces = chain.from_iterable(routed(stream(part, column, layout), its) for part, its in reads)
+        pieces = chain.from_iterable(routed(stream(part, columns, layout), its) for part, its in reads)
         encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, n_bytes, progress)
         facts = {
             "arrays": [SPLITS[split] for split in sizes],
@@ -80,8 +83,8 @@ def build_entry(
         sources.refuse_changed(records)
 
 
-def _scan(part: Part, column: str | None, layout: Layout, progress: Progress) -> Scan:
-    scanned = scan(stream(part, column, layout), progress)
+def _scan(part: Part, columns: tuple[str, ...], layout: Layout, progress: Progress) -> Scan:
+    scanned = scan(stream(part, columns, layout), progress)
     if not scanned.chars.any():
         raise RequestError(f"{part.location} holds no text")
     return scanned
@@ -104,6 +107,11 @@ def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progre
     """The tokenizer asked for, fitted on training text, and why it is this one."""
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
+    fitted, reason = _fit_new(request, train, plan, train_bytes, progress)
+    return (fitted.with_fields() if len(request.columns) > 1 else fitted), reason
+
+
+def _fit_new(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
     if request.tokenizer == "byte":
         return byte(), "as asked"
     sample = list(_training_sample(request, train, plan, train_bytes))
@@ -126,7 +134,7 @@ def _training_sample(request: TextRequest, train: Part, plan: Plan, train_bytes:
     """Pieces of training text, evenly spread, of about `_SAMPLE_BYTES` in all."""
     share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
     credit = 0.0
-    for split, text, _ in routed(stream(train, request.column, request.layout), plan):
+    for split, text, _ in routed(stream(train, request.columns, request.layout), plan):
         if split == TRAIN:
             if credit >= 0:
                 yield text

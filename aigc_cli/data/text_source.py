@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 from aigc_cli.data import cache, demo, sources
 from aigc_cli.data.formats import SUFFIXES, Layout, sniff
 from aigc_cli.data.sources import JSON, FileRecord, Part, Source
+from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.errors import RequestError
 
 TokenizerKind: TypeAlias = Literal["auto", "char", "bpe", "byte"]
@@ -21,7 +22,7 @@ class TextRequest:
 
     data: str
     val: str | None = None
-    column: str | None = None
+    columns: tuple[str, ...] = ()  # of a table: one that holds the documents, or their fields; none: to be chosen
     layout: Layout = "document"  # of .txt files
     input_format: str | None = None  # of standard input: tsv csv json jsonl txt parquet arrow
     tokenizer: TokenizerKind = "auto"
@@ -37,6 +38,9 @@ def check_request(request: TextRequest) -> None:
         raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
     if request.tokenizer_from is not None and (request.tokenizer != "auto" or request.vocab_size is not None):
         raise RequestError("--tokenizer and --vocab-size contradict --init-from, whose run's tokenizer is used")
+    several = len(request.columns) > 1
+    if several and request.tokenizer_from is not None and not Tokenizer.load(request.tokenizer_from).has_fields:
+        raise RequestError("--fields: the run of --init-from was trained without, and has no token that ends a field")
     if request.vocab_size is None:
         return
     if request.tokenizer in ("char", "byte"):
@@ -80,14 +84,15 @@ def spool_stdin(input_format: str | None, layout: Layout) -> tuple[Path, Layout]
     return path, "lines" if plain and layout == "document" else layout
 
 
-def check_options_apply(parts: Sequence[Part], column: str | None, layout: Layout) -> None:
+def check_options_apply(parts: Sequence[Part], columns: Sequence[str], layout: Layout) -> None:
     """Raise RequestError for an option that would do nothing."""
     suffixes = {sources.suffix_of(path, SUFFIXES) for part in parts for path in part.files}
     where = parts[0].location
     if layout != "document" and ".txt" not in suffixes:
         raise RequestError(f"--{layout} is for .txt; {where} has no such file")
-    if column is not None and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
-        raise RequestError(f"--column is for tables; {where} has no columns")
+    if columns and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
+        flag = "--column is" if len(columns) == 1 else "--fields are"
+        raise RequestError(f"{flag} for tables; {where} has no columns")
 
 
 def identity(part: Part, records: list[FileRecord]) -> list[Any]:

@@ -22,7 +22,10 @@ from tokenizers import Tokenizer as RustTokenizer
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 END_OF_TEXT = "<|endoftext|>"
-"""The one special token: it begins and ends every document."""
+"""The special token that begins and ends every document."""
+
+END_OF_FIELD = "<|field|>"
+"""The special token that stands between the fields of a document, where it has several."""
 
 # Qwen2's pre-tokenizer (https://huggingface.co/Qwen/Qwen2-7B/blob/main/tokenizer.json), character for
 # character.
@@ -58,22 +61,36 @@ _BYTE_OF = {symbol: byte for byte, symbol in enumerate(_SYMBOLS)}
 
 
 class Tokenizer:
-    """A byte-level tokenizer with one special token; `fit_char`, `fit_bpe`, `byte` and `load` make one."""
+    """A byte-level tokenizer; `fit_char`, `fit_bpe`, `byte` and `load` make one, without fields, `with_fields` one of it."""
 
     def __init__(self, rust: RustTokenizer, kind: str) -> None:
         self.kind = kind  # char, bpe or byte
-        rust.encode_special_tokens = True  # the text of the special token in data or a prompt is ordinary text
+        rust.encode_special_tokens = True  # the text of a special token in data or a prompt is ordinary text
         self._rust = rust
         vocab = rust.get_vocab(with_added_tokens=True)
         self.vocab_size = len(vocab)
         self.eot_id = vocab[END_OF_TEXT]
         self._bytes = [b""] * self.vocab_size
+        self.field_id = vocab.get(END_OF_FIELD)  # None where documents have one field
         for token, index in vocab.items():
-            if index != self.eot_id:
+            if index == self.field_id:
+                self._bytes[index] = b"\n"
+            elif index != self.eot_id:
                 self._bytes[index] = bytes(_BYTE_OF[symbol] for symbol in token)
 
+    @property
+    def has_fields(self) -> bool:
+        """Whether a token ends a field."""
+        return self.field_id is not None
+
+    def with_fields(self) -> Tokenizer:
+        """The same with a token more, which ends a field."""
+        rust = RustTokenizer.from_str(self._rust.to_str())
+        rust.add_special_tokens([AddedToken(END_OF_FIELD, special=True, normalized=False)])
+        return Tokenizer(rust, self.kind)
+
     def encode(self, text: str) -> list[int]:
-        """The ids of the normalised text, without the special token."""
+        """The ids of the normalised text, without special tokens."""
         ids: list[int] = self._rust.encode(text).ids
         return ids
 
@@ -82,12 +99,12 @@ class Tokenizer:
         return [encoding.ids for encoding in self._rust.encode_batch_fast(texts)]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The exact bytes that the ids stand for; the special token stands for none."""
+        """The exact bytes that the ids stand for: the end of a document for none, that of a field for a line break."""
         table = self._bytes
         return b"".join([table[index] for index in ids])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids without the special token; bytes that are not UTF-8 become U+FFFD."""
+        """The text of the ids; bytes that are not UTF-8 become U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def fingerprint(self) -> str:

@@ -31,6 +31,8 @@ class TextOptions(CommandOptions):
 
 @dataclass(frozen=True)
 class Train(TextOptions, TrainOptions):
+    fields: str | None = option(None, metavar="NAME,NAME,…", panel=TEXT, auto="one, of --column")
+    """The columns of a table that make a document, in this order: each is written given those before it."""
     tokenizer: Literal["auto", "char", "bpe", "byte"] = option("auto", panel=TEXT)
     """How text becomes tokens. auto decides by script and size, and says why."""
     vocab_size: int | None = option(None, min=257, panel=TEXT, unit="tokens", auto="from the data")
@@ -65,6 +67,8 @@ class Train(TextOptions, TrainOptions):
 class Sample(SampleOptions):
     prompt: str | None = option(None, metavar="TEXT|-|@FILE")
     """What the text begins with; '-' reads a prompt a line, @FILE takes a file's whole text."""
+    given: tuple[str, ...] = option((), metavar="FIELD=TEXT|-")
+    """A leading field of what --fields named, to be taken as it is; may be repeated. '-' reads a JSON object of them a line."""
     max_tokens: int | None = option(None, min=1, unit="tokens", auto="to the end of the document")
     """The longest a sample may be."""
     temperature: float = option(1.0, min=0)

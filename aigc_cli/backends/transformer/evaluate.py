@@ -1,4 +1,4 @@
-"""What held-out text costs a model, document by document."""
+"""What held-out text costs a model, prediction by prediction."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from aigc_cli.backends.transformer.loss import token_nats
 from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.packing import Corpus, Pieces, block_diagonal, collate, pack
+from aigc_cli.backends.transformer.packing import Corpus, Ints, Pieces, block_diagonal, collate, pack
 from aigc_cli.engine.device import to_device
 
 
-def piece_nats(
+def prediction_nats(
     model: Transformer,
     corpus: Corpus,
     pieces: Pieces,
@@ -23,10 +23,11 @@ def piece_nats(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float64]:
-    """The cost in nats of each piece's scored predictions, shape (n_pieces,)."""
+    """The cost in nats of each prediction of the corpus, shape (corpus.predictions,); 0 of those that no piece scores."""
     context = model.config.context
     rows = pack(pieces.length, context)
-    nats = np.zeros(len(pieces))
+    first, _ = scored_range(corpus, pieces)
+    nats = np.zeros(corpus.predictions)
     for at in range(0, len(rows), batch_size):
         some = rows[at : at + batch_size]
         batch = to_device(collate(corpus, pieces, some, context), device)
@@ -35,9 +36,16 @@ def piece_nats(
         for costs_of_row, row in zip(costs.cpu().double().numpy(), some, strict=True):
             ends = np.cumsum(pieces.length[row])
             for piece, end in zip(row, ends, strict=True):
-                nats[piece] = costs_of_row[end - pieces.length[piece] : end].sum()
+                n_scored = pieces.length[piece] - pieces.context_only[piece]
+                nats[first[piece] : first[piece] + n_scored] = costs_of_row[end - n_scored : end]
         progress(min(at + batch_size, len(rows)), len(rows))
     return nats
+
+
+def scored_range(corpus: Corpus, pieces: Pieces) -> tuple[Ints, Ints]:
+    """The numbers, in the corpus, of the first prediction that each piece scores and of the one after its last."""
+    begin = corpus.offsets[pieces.document] + pieces.document + pieces.begin
+    return begin + pieces.context_only, begin + pieces.length
 
 
 def scored_tokens(corpus: Corpus, pieces: Pieces, piece: int) -> NDArray[np.integer]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,13 +19,21 @@ from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.sampling import SamplingOptions, next_tokens
 from aigc_cli.errors import AigcError
 
-__all__ = ["Generated", "Job", "SamplingOptions", "generate"]
+__all__ = ["FieldEnds", "Generated", "Job", "SamplingOptions", "generate"]
 
 LOOKAHEAD = 8  # batches of samples that are read ahead, so that prompts of like length can share a batch
 BLOCK = 64  # uniforms of a sample that are drawn at once
 CROWDING = 0.75  # the share of unfinished rows at which finished ones are dropped, which copies the cache
 
 Finish = Literal["end", "length", "stop"]
+
+
+@dataclass(frozen=True)
+class FieldEnds:
+    """Texts of `count` fields: token `id` ends each but the last, which ends with the document."""
+
+    id: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -45,13 +54,14 @@ class Generated:
 
     `content` are its bytes, cut before the first stop string; `ids` the fewest of its tokens that hold those
     bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
-    of tokens, or at a stop string.
+    of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field.
     """
 
     index: int
     ids: list[int]
     content: bytes
     finish: Finish
+    fields: list[bytes]
 
 
 @torch.inference_mode()
@@ -65,6 +75,7 @@ def generate(
     decode_bytes: Callable[[list[int]], bytes],
     batch_size: int,
     device: torch.device,
+    fields: FieldEnds | None = None,
     on_bytes: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Generated]:
     """Samples all jobs, and yields the samples in the order of the jobs.
@@ -72,7 +83,8 @@ def generate(
     Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
     Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
     `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
-    `on_bytes(index, piece)` is given the bytes of each sample's `content` as soon as they are certain.
+    With `fields`, every text has as many, less those that its prompt ends; stop strings are looked for in the last.
+    `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
 
     The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
     """
@@ -80,7 +92,12 @@ def generate(
     limit = 4 * model.config.context if options.max_tokens is None else options.max_tokens
     stops = tuple(stop.encode() for stop in options.stop)
     samples = (
-        _Sample(index, tuple(job.prompt_ids) or (eot_id,), stops)
+        _Sample(
+            index,
+            tuple(job.prompt_ids) or (eot_id,),
+            stops,
+            fields.count - 1 - job.prompt_ids.count(fields.id) if fields else 0,
+        )
         for job in jobs
         for index in range(job.index, job.index + job.draws)
     )
@@ -89,17 +106,17 @@ def generate(
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
         for start in range(0, len(by_length), batch_size) if limit else ():
             batch = by_length[start : start + batch_size]
-            for sample, token in _draw(model, batch, options, seed, limit, device):
+            for sample, token in _draw(model, batch, options, seed, limit, device, fields, eot_id):
                 if token == eot_id:
                     sample.finish = "end"
                 else:
-                    sample.take(token, piece_of(token))
+                    sample.take(token, piece_of(token), ends_field=fields is not None and token == fields.id)
                     if sample.finish is None and len(sample.ids) == limit:
                         sample.finish = "length"
                 if on_bytes is not None and (piece := sample.certain()):
                     on_bytes(sample.index, piece)
         for sample in window:
-            yield Generated(sample.index, sample.ids, bytes(sample.content), sample.finish or "length")
+            yield Generated(sample.index, sample.ids, bytes(sample.content), sample.finish or "length", sample.fields())
 
 
 @dataclass
@@ -109,29 +126,50 @@ class _Sample:
     index: int
     prompt: tuple[int, ...]
     stops: tuple[bytes, ...]
+    to_come: int  # fields after the present one
     ids: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # how many bytes there are after each token
     content: bytearray = field(default_factory=bytearray)
+    borders: list[tuple[int, int]] = field(default_factory=list)  # from where to where the end of a field is written
     told: int = 0
     finish: Finish | None = None
 
-    def take(self, token: int, piece: bytes) -> None:
+    def take(self, token: int, piece: bytes, *, ends_field: bool = False) -> None:
         """Adds a token; a stop string that it completes ends the sample."""
         before = len(self.content)
         self.ids.append(token)
         self.content += piece
         self.ends.append(len(self.content))
-        found = [self.content.find(stop, max(0, before - len(stop) + 1)) for stop in self.stops]
+        if ends_field:
+            self.to_come -= 1
+            self.told = len(self.content)
+            self.borders.append((before, self.told))
+        if self.to_come or ends_field:
+            return
+        found = [self.content.find(stop, max(self.begin, before - len(stop) + 1)) for stop in self.stops]
         if cut := [place for place in found if place >= 0]:
             self.finish = "stop"
             del self.content[min(cut) :]
             del self.ids[bisect_left(self.ends, min(cut)) + 1 if min(cut) else 0 :]
 
+    @property
+    def begin(self) -> int:
+        """Where the present field begins."""
+        return self.borders[-1][1] if self.borders else 0
+
+    def fields(self) -> list[bytes]:
+        """The content of each field, but for those that were not reached."""
+        begins = [0, *(after for _, after in self.borders)]
+        ends = [*(before for before, _ in self.borders), len(self.content)]
+        return [bytes(self.content[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+
     def certain(self) -> bytes:
-        """The bytes not told yet that stay, whatever comes: no stop string can begin in them."""
+        """The bytes of the last field not told yet that stay, whatever comes: no stop string can begin in them."""
+        if self.to_come:
+            return b""
         end = len(self.content)
         if self.finish is None:
-            longest = min(end, max(map(len, self.stops), default=1) - 1)
+            longest = min(end - self.begin, max(map(len, self.stops), default=1) - 1)
             tails = (bytes(self.content[end - n :]) for n in range(longest, 0, -1))
             end -= next((len(tail) for tail in tails if any(stop.startswith(tail) for stop in self.stops)), 0)
         piece = bytes(self.content[self.told : end])
@@ -146,6 +184,8 @@ def _draw(
     seed: int,
     limit: int,
     device: torch.device,
+    fields: FieldEnds | None,
+    eot_id: int,
 ) -> Iterator[tuple[_Sample, int]]:
     """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
     prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
@@ -168,6 +208,9 @@ def _draw(
             drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
+        if fields is not None:  # each field ends as it must, a document only after the last
+            wrong = torch.tensor([eot_id if row.to_come else fields.id for row in rows], device=device)
+            decoder.logits.scatter_(1, wrong[:, None], -math.inf)
         ids = next_tokens(decoder.logits, options, seen, uniform)
         for row, token in zip(rows, ids.tolist(), strict=True):
             if row.finish is None:

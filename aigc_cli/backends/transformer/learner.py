@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from aigc_cli.backends.transformer.config import Train
-from aigc_cli.backends.transformer.evaluate import piece_nats
+from aigc_cli.backends.transformer.evaluate import prediction_nats
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
 from aigc_cli.backends.transformer.model import Transformer, save_pretrained
@@ -22,6 +22,7 @@ from aigc_cli.backends.transformer.packing import (
     block_diagonal,
     evaluation_pieces,
 )
+from aigc_cli.backends.transformer.prepare import fields_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.sizes import model_config
 from aigc_cli.data.text import TextDataset, TokenArrays
@@ -50,7 +51,7 @@ class TransformerLearner(Learner):
         self.model = Transformer(model_config(plan, data.tokenizer.vocab_size, data.tokenizer.eot_id)).to(device)
         self.networks = {"model": self.model}
         self.optimizers = {"model": self._optimizer(plan.lr, plan.weight_decay)}
-        self.start = Start.of(data, plan.context)
+        self.start = Start.of(data, plan.context, fields_of(plan))
         eot_id = data.tokenizer.eot_id
         self.batches = TrainingBatches(corpus_of(data.train, eot_id), plan.context, plan.batch_size, plan.seed)
         self.held_out = corpus_of(data.select, eot_id)
@@ -90,7 +91,7 @@ class TransformerLearner(Learner):
     def evaluate(self, items: int) -> dict[str, float]:
         """Bits per character over the first `items` pieces of a fixed shuffle (over all of them, it is exact)."""
         pieces = self.pieces[np.arange(min(items, len(self.pieces)))]
-        nats = piece_nats(self.model, self.held_out, pieces, batch_size=32, device=self.device)
+        nats = prediction_nats(self.model, self.held_out, pieces, batch_size=32, device=self.device)
         return {"bits_per_char": float(nats.sum()) / scored(pieces) / self.chars_per_prediction / math.log(2)}
 
     def preview(self) -> Preview:
@@ -104,6 +105,7 @@ class TransformerLearner(Learner):
             eot_id=tokenizer.eot_id,
             seed=self.plan.seed,
             decode_bytes=tokenizer.decode_bytes,
+            fields=self.start.ends(tokenizer),
             batch_size=PREVIEWS,
             device=self.device,
         )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.transformer.config import Eval, Train
-from aigc_cli.backends.transformer.evaluate import piece_nats, scored_tokens
+from aigc_cli.backends.transformer.evaluate import prediction_nats, scored_range, scored_tokens
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.opened import Opened, open_run
 from aigc_cli.backends.transformer.packing import Corpus, Pieces, evaluation_pieces
@@ -40,7 +40,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     opened = open_run(run, options.device)
     tokenizer, seed = opened.tokenizer, options.seed
     data, notes = _data_of(run, options, bus)
-    arrays, name = _report(run, options, data, tokenizer, bus)
+    arrays, name = _report(opened, options, data, bus)
     units = likelihood_units(opened, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
     measures = likelihood_measures(units, seed)
     report = readable(arrays, tokenizer)
@@ -55,6 +55,9 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         bus.stage("fitting the baselines", 0, None)
         unit_chars = opened.model.config.context if units.over == "windows" else None
         beside = baselines(train, select, report, unit_chars, seed)
+        if units.fields:  # whose ends are a character of the baselines' text, and none of the model's
+            per_char = sum(map(len, report)) / int(arrays.chars.sum())
+            beside = {name: measure.map(lambda bits: bits * per_char, measure.unit) for name, measure in beside.items()}
         measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
     if data is not None and options.n:
         bus.stage("sampling", 0, None)
@@ -75,21 +78,29 @@ def _data_of(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, lis
     return data, []
 
 
-def _report(run: Run, options: Eval, data: TextDataset | None, tokenizer: Tokenizer, bus: Bus) -> tuple[TokenArrays, str]:
+def _report(opened: Opened, options: Eval, data: TextDataset | None, bus: Bus) -> tuple[TokenArrays, str]:
     """What to measure on: --data, or the half of the held-out slice that chose nothing."""
     if options.data is None:
         assert data is not None
         return data.report, "held-out"
     arrays = encode_documents(
         options.data,
-        tokenizer,
-        column=options.column,
+        opened.tokenizer,
+        columns=_columns(opened, options),
         layout=layout_of(options),
         input_format=options.input_format,
         split=options.split,
         progress=bus.stage,
     )
     return arrays, options.data
+
+
+def _columns(opened: Opened, options: Eval) -> tuple[str, ...]:
+    if options.column is None:
+        return opened.start.fields
+    if len(opened.start.fields) > 1:
+        raise RequestError(f"--column: this run's documents have the fields {', '.join(opened.start.fields)}")
+    return (options.column,)
 
 
 def _source(run: Run, options: Eval) -> str:
@@ -105,24 +116,58 @@ class Units:
     bytes: NDArray[np.int64]
     tokens: NDArray[np.int64]
     over: str
+    fields: Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]] = field(default_factory=dict)
+    """Of several in a document, what each costs in nats given those before it, its end included, and its characters."""
 
 
 def likelihood_units(opened: Opened, arrays: TokenArrays, batch_size: int, progress: Callable[[int, int], None]) -> Units:
     """The cost of every document of the whole split, its end included; long ones in strides with at least half a context."""
     corpus = Corpus(arrays.tokens, arrays.offsets, opened.tokenizer.eot_id)
     pieces = evaluation_pieces(corpus, opened.model.config.context)
-    nats = piece_nats(opened.model, corpus, pieces, batch_size=batch_size, device=opened.device, progress=progress)
+    costs = prediction_nats(opened.model, corpus, pieces, batch_size=batch_size, device=opened.device, progress=progress)
+    fields = fields_of(costs, corpus, opened)
+    if fields or arrays.n_docs >= FEW_DOCUMENTS:
+        nats = np.add.reduceat(costs, corpus.first_predictions)
+        return Units(nats, arrays.chars, arrays.bytes, np.diff(corpus.offsets) + 1, "documents", fields)
+    nats = np.add.reduceat(costs, scored_range(corpus, pieces)[0])
     scored = pieces.length - pieces.context_only
-    if arrays.n_docs >= FEW_DOCUMENTS:
-
-        def by_document(values: NDArray[np.number]) -> NDArray[np.float64]:
-            return np.bincount(pieces.document, values, minlength=arrays.n_docs).astype(np.float64)
-
-        return Units(by_document(nats), arrays.chars, arrays.bytes, by_document(scored).astype(np.int64), "documents")
     texts = [_text_of(piece, pieces, corpus, opened.tokenizer) for piece in range(len(pieces))]
     # A character that two windows share counts where its first byte is.
-    chars = np.array([sum(byte & 0xC0 != 0x80 for byte in text) for text in texts])
+    chars = np.array([_characters(text) for text in texts])
     return Units(nats, chars, np.array([len(text) for text in texts]), scored, "windows")
+
+
+def fields_of(
+    costs: NDArray[np.float64], corpus: Corpus, opened: Opened
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """Of documents with several fields, what each costs given those before it, its end included, in nats; and its length in
+    characters. Both (n_docs,)."""
+    ends = opened.start.ends(opened.tokenizer)
+    if ends is None:
+        return {}
+    n_docs = len(corpus.offsets) - 1
+    document = np.repeat(np.arange(n_docs), np.diff(corpus.offsets))  # of each token
+    ends_field = corpus.tokens == ends.id
+    before = np.cumsum(ends_field) - ends_field  # ends of fields in the corpus before each token
+    number = before - document * (ends.count - 1)  # of the field that each token is in
+    chars_of = np.array([_characters(opened.tokenizer.decode_bytes([token])) for token in range(opened.tokenizer.vocab_size)])
+    chars = np.where(ends_field, 0, chars_of[corpus.tokens])
+    # A document's predictions are its tokens and its own end, which is that of its last field.
+    number_predicted = np.insert(number, corpus.offsets[1:], ends.count - 1)
+    document_predicted = np.repeat(np.arange(n_docs), np.diff(corpus.offsets) + 1)
+
+    def sums(values: NDArray[np.number], of: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.float64]:
+        index = documents * ends.count + of
+        total = np.bincount(index, values, minlength=n_docs * ends.count).astype(np.float64)
+        return total.reshape(n_docs, ends.count)
+
+    nats, lengths = sums(costs, number_predicted, document_predicted), sums(chars, number, document).astype(np.int64)
+    return {name: (nats[:, i], lengths[:, i]) for i, name in enumerate(opened.start.fields)}
+
+
+def _characters(text: bytes) -> int:
+    """How many characters begin in these bytes of UTF-8."""
+    return sum(byte & 0xC0 != 0x80 for byte in text)
 
 
 def _text_of(piece: int, pieces: Pieces, corpus: Corpus, tokenizer: Tokenizer) -> bytes:
@@ -132,10 +177,16 @@ def _text_of(piece: int, pieces: Pieces, corpus: Corpus, tokenizer: Tokenizer) -
 
 def likelihood_measures(units: Units, seed: int) -> dict[str, Measure]:
     over = {"over": units.over}
+    of_fields = {
+        f"bits_per_char_{name}": bits_per_char(nats, chars, seed=seed).beside(**over)
+        for name, (nats, chars) in units.fields.items()
+        if chars.any()
+    }
     return {
         "bits_per_char": bits_per_char(units.nats, units.chars, seed=seed).beside(**over),
         "bits_per_byte": bits_per_byte(units.nats, units.bytes, seed=seed).beside(**over),
         "perplexity": perplexity(units.nats, units.tokens, seed=seed).beside(**over),
+        **of_fields,
     }
 
 
@@ -175,6 +226,7 @@ def draw(opened: Opened, n: int, seed: int, batch_size: int) -> list[str]:
         eot_id=opened.tokenizer.eot_id,
         seed=seed,
         decode_bytes=opened.tokenizer.decode_bytes,
+        fields=opened.start.ends(opened.tokenizer),
         batch_size=batch_size,
         device=opened.device,
     )

@@ -25,11 +25,16 @@ BLOCK, OPEN_ROWS = 1 << 16, 64
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents as one array: `tokens` (N,), `offsets` (n_docs + 1,), without special tokens."""
+    """Documents as one array: `tokens` (N,), `offsets` (n_docs + 1,), of special tokens only those that end a field."""
 
     tokens: NDArray[np.integer]
     offsets: Ints
     eot_id: int
+
+    @property
+    def first_predictions(self) -> Ints:
+        """The number of each document's first prediction, (n_docs,)."""
+        return self.offsets[:-1] + np.arange(len(self.offsets) - 1)
 
     @property
     def predictions(self) -> int:

@@ -21,7 +21,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
     asked = TextRequest(
         data=options.data,
         val=options.val,
-        column=options.column,
+        columns=columns_of(options),
         layout=layout_of(options),
         input_format=options.input_format,
         tokenizer=options.tokenizer,
@@ -50,6 +50,25 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         cached=data.cached,
         keep=spooled,
     )
+
+
+def columns_of(options: Train) -> tuple[str, ...]:
+    """The columns that --fields or --column names; none where neither does."""
+    if options.fields is not None and options.column is not None:
+        raise RequestError("--fields and --column exclude one another")
+    return fields_of(options) or (() if options.column is None else (options.column,))
+
+
+def fields_of(options: Train) -> tuple[str, ...]:
+    """The names in --fields; none without it."""
+    if options.fields is None:
+        return ()
+    names = tuple(name.strip() for name in options.fields.split(","))
+    if "" in names:
+        raise RequestError(f"--fields {options.fields!r}: a name is empty; write --fields title,author,text")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise RequestError(f"--fields {options.fields!r} names {twice[0]!r} twice")
+    return names
 
 
 def layout_of(options: TextOptions) -> Layout:

@@ -1,35 +1,66 @@
-"""How a text begins, for a model of many documents and for a model of one long one."""
+"""How a text begins, for a model of many documents, of one long one, and of documents with fields."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from aigc_cli.backends.transformer.generate import FieldEnds
 from aigc_cli.data.text import TextDataset
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.errors import RequestError
+from aigc_cli.options import did_you_mean
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where documents are many, every text begins with the end-of-text token, as in training. Where they are longer than
-    the context, nearly every row of training began in the middle: that token was hardly ever seen, so a text begins with
-    its prompt, and without one with a new line (as nanoGPT's samples do)."""
+    """Where documents are many, or have fields, every text begins with the end-of-text token, as in training. Where they are
+    longer than the context, nearly every row of training began in the middle: that token was hardly ever seen, so a text
+    begins with its prompt, and without one with a new line (as nanoGPT's samples do)."""
 
     with_eot: bool
+    fields: tuple[str, ...] = ()  # the names of a document's fields, in order; none where it is one text
 
     @classmethod
-    def of(cls, data: TextDataset, context: int) -> Start:
+    def of(cls, data: TextDataset, context: int, fields: tuple[str, ...] = ()) -> Start:
         documents = len(data.train.offsets) - 1
         rows = max(1.0, len(data.train.tokens) / context)
-        return cls(documents / rows > 0.02)
+        return cls(len(fields) > 1 or documents / rows > 0.02, fields)
 
-    def prompt_ids(self, tokenizer: Tokenizer, prompt: str | None) -> list[int]:
-        """What sampling begins from; never empty."""
-        if self.with_eot:
-            return [tokenizer.eot_id, *tokenizer.encode(prompt or "")]
-        return tokenizer.encode(prompt or "\n")
+    def leading(self, given: Mapping[str, str], where: str) -> list[str]:
+        """The texts of leading fields, in order. Raises RequestError for others, and where nothing is left to write."""
+        if not self.fields:
+            raise RequestError(f"{where}: this run's texts have no fields; train one with --fields NAME,NAME,…")
+        made_of = f"the fields are {', '.join(self.fields)}, in this order"
+        for name in given:
+            if name not in self.fields:
+                raise RequestError(f"{where}: there is no field {name!r}; {made_of}{did_you_mean(name, self.fields)}")
+        missing = [name for name in self.fields if name not in given]
+        if not missing:
+            raise RequestError(f"{where}: all fields are given, and none is left to write")
+        first = self.fields.index(missing[0])
+        if later := [name for name in self.fields[first:] if name in given]:
+            raise RequestError(f"{where}: {later[0]!r} can be given only with {missing[0]!r}; {made_of}")
+        return [given[name] for name in self.fields[:first]]
+
+    def ends(self, tokenizer: Tokenizer) -> FieldEnds | None:
+        """How the fields of a text are told apart; None where there is one."""
+        if len(self.fields) < 2:
+            return None
+        assert tokenizer.field_id is not None
+        return FieldEnds(tokenizer.field_id, len(self.fields))
+
+    def prompt_ids(self, tokenizer: Tokenizer, prompt: str | None, leading: Sequence[str] = ()) -> list[int]:
+        """What sampling begins from: the leading fields, and the prompt, with which the next begins; never empty."""
+        if not self.with_eot:
+            return tokenizer.encode(prompt or "\n")
+        ids = [tokenizer.eot_id]
+        for text in leading:
+            assert tokenizer.field_id is not None
+            ids += [*tokenizer.encode(text), tokenizer.field_id]
+        return ids + tokenizer.encode(prompt or "")
 
     def save(self, folder: Path) -> None:
         (folder / "aigc.json").write_text(json.dumps({"start": asdict(self)}) + "\n")
@@ -37,6 +68,7 @@ class Start:
     @classmethod
     def load(cls, folder: Path) -> Start:
         try:
-            return cls(**json.loads((folder / "aigc.json").read_text())["start"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            start = json.loads((folder / "aigc.json").read_text())["start"]
+            return cls(start["with_eot"], tuple(start.get("fields", ())))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RequestError(f"{folder / 'aigc.json'} cannot be read: {error}") from None

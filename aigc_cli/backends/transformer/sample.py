@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import codecs
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from itertools import zip_longest
 from typing import Any
 
 from aigc_cli.backends.base import Sample as Drawn
+from aigc_cli.backends.transformer.asked import Asked, what_is_asked
 from aigc_cli.backends.transformer.config import Sample
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.opened import open_run
 from aigc_cli.engine.run import Run
-from aigc_cli.errors import RequestError
 
 
 def sample_texts(run: Run, options: Sample, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
@@ -21,15 +20,15 @@ def sample_texts(run: Run, options: Sample, piece: Callable[[str], None] | None)
     opened = open_run(run, options.device)
     tokenizer = opened.tokenizer
     assert options.seed is not None
-    prompts: list[str | None] = []
+    asked: list[Asked] = []
 
     def jobs() -> Iterator[Job]:
-        for number, prompt in enumerate(_prompts(options.prompt)):
-            prompts.append(prompt)
-            yield Job(number * options.n, opened.start.prompt_ids(tokenizer, prompt), options.n)
+        for number, (leading, prompt) in enumerate(what_is_asked(opened.start, options.given, options.prompt)):
+            asked.append((leading, prompt))
+            yield Job(number * options.n, opened.start.prompt_ids(tokenizer, prompt, leading), options.n)
 
     def echoed(index: int) -> str:
-        return (prompts[index // options.n] or "") if options.echo else ""
+        return (asked[index // options.n][1] or "") if options.echo else ""
 
     streamed = None if piece is None else _Streamed(piece, echoed)
     samples = generate(
@@ -49,18 +48,22 @@ def sample_texts(run: Run, options: Sample, piece: Callable[[str], None] | None)
         decode_bytes=tokenizer.decode_bytes,
         batch_size=options.batch_size if streamed is None else 1,
         device=opened.device,
+        fields=opened.start.ends(tokenizer),
         on_bytes=None if streamed is None else streamed.take,
     )
     for made in samples:
-        prompt = prompts[made.index // options.n] or ""
-        text = made.content.decode("utf-8", "replace")
+        leading, prompt = asked[made.index // options.n]
+        names = opened.start.fields
+        written = [*leading, *(part.decode("utf-8", "replace") for part in made.fields)]
+        text = written[-1] if len(written) >= len(names) else ""
         record: dict[str, Any] = {
             "text": text,
-            "prompt": prompt,
+            "prompt": prompt or "",
             "seed": options.seed,
             "index": made.index,
             "finish": made.finish,
         }
+        record |= dict(zip_longest(names, written[: len(names)], fillvalue=""))
         if streamed is not None:
             streamed.end(made.index)
         yield Drawn(record, text=echoed(made.index) + text)
@@ -82,20 +85,3 @@ class _Streamed:
     def end(self, index: int) -> None:
         self.take(index, b"")
         self.piece(self.decoders.pop(index).decode(b"", True))
-
-
-def _prompts(given: str | None) -> Iterator[str | None]:
-    """The prompts: none, one text, a file's whole text, or a line each of standard input as they come."""
-    if given == "-":
-        for number, line in enumerate(sys.stdin.buffer, 1):
-            try:
-                yield line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise RequestError(f"--prompt -: line {number} is not UTF-8 (byte {error.start} of the line)") from None
-    elif given is not None and given.startswith("@"):
-        try:
-            yield Path(given[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(f"--prompt {given} cannot be read: {getattr(error, 'strerror', error)}") from None
-    else:
-        yield given

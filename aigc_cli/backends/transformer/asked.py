@@ -1,0 +1,71 @@
+"""What `aigc sample transformer` is asked to write: texts that begin with a prompt, after fields that are given."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.errors import RequestError
+
+Asked: TypeAlias = tuple[list[str], str | None]
+"""A text's leading fields, and what the next field, or the whole text, begins with."""
+
+
+def what_is_asked(start: Start, given: Sequence[str], prompt: str | None) -> Iterator[Asked]:
+    """What --given and --prompt ask for, text by text, as they come. Raises RequestError where they make no sense."""
+    if "-" not in given:
+        leading = start.leading(_named(given), "--given") if given else []
+        yield from ((leading, text) for text in _prompts(prompt))
+        return
+    if len(given) > 1:
+        raise RequestError("--given - stands alone: it reads the fields of each text from a line")
+    if prompt == "-":
+        raise RequestError("--given - and --prompt - cannot both read standard input")
+    (begins_with,) = _prompts(prompt)
+    for number, line in _lines():
+        where = f"--given -: line {number}"
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict) or not all(isinstance(text, str) for text in fields.values()):
+            raise RequestError(f'{where} is not a JSON object of texts, such as {{"title": "…"}}')
+        yield start.leading(fields, where), begins_with
+
+
+def _named(given: Sequence[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise RequestError(f"--given {item!r}: write FIELD=TEXT")
+        if name in fields:
+            raise RequestError(f"--given names {name!r} twice")
+        fields[name] = text
+    return fields
+
+
+def _lines() -> Iterator[tuple[int, str]]:
+    """The lines of standard input as they come, numbered from 1."""
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            yield number, line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise RequestError(f"standard input: line {number} is not UTF-8 (byte {error.start} of the line)") from None
+
+
+def _prompts(given: str | None) -> Iterator[str | None]:
+    """The prompts: none, one text, a file's whole text, or a line each of standard input as they come."""
+    if given == "-":
+        yield from (line for _, line in _lines())
+    elif given is not None and given.startswith("@"):
+        try:
+            yield Path(given[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"--prompt {given} cannot be read: {getattr(error, 'strerror', error)}") from None
+    else:
+        yield given
