@@ -57,7 +57,7 @@ class TransformerBackend:
     # Using
 
     def sample(self, run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
-        return sample_texts(run, options, piece)
+        return sample_texts(run, options, bus, piece)
 
     def evaluate(self, run: Run, options: Eval, bus: Bus) -> Evaluation:
         return evaluation(run, options, bus)

@@ -83,6 +83,8 @@ class Sample(SampleOptions):
     """Above 1, tokens that have occurred become less likely."""
     stop: tuple[str, ...] = option((), metavar="TEXT", panel=MORE)
     """End a sample before this text; may be repeated."""
+    match: str | None = option(None, metavar="REGEX", panel=MORE, auto="off")
+    """Every sample, or its last field, matches this regular expression as a whole (Rust's syntax; \\d is 0 to 9)."""
     echo: bool = option(False)
     """Print the prompt before each sample."""
     stream: bool = option(False)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count, islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from aigc_cli.backends.transformer.decoder import Decoder
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.sampling import SamplingOptions, next_tokens
 from aigc_cli.errors import AigcError
+
+if TYPE_CHECKING:
+    from aigc_cli.backends.transformer.forms import Form, Match
 
 __all__ = ["FieldEnds", "Generated", "Job", "SamplingOptions", "generate"]
 
@@ -54,7 +57,8 @@ class Generated:
 
     `content` are its bytes, cut before the first stop string; `ids` the fewest of its tokens that hold those
     bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
-    of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field.
+    of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field;
+    `removed` is the probability that a form took away, on average over tokens.
     """
 
     index: int
@@ -62,6 +66,7 @@ class Generated:
     content: bytes
     finish: Finish
     fields: list[bytes]
+    removed: float | None = None
 
 
 @torch.inference_mode()
@@ -76,6 +81,7 @@ def generate(
     batch_size: int,
     device: torch.device,
     fields: FieldEnds | None = None,
+    form: Form | None = None,
     on_bytes: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Generated]:
     """Samples all jobs, and yields the samples in the order of the jobs.
@@ -83,7 +89,8 @@ def generate(
     Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
     Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
     `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
-    With `fields`, every text has as many, less those that its prompt ends; stop strings are looked for in the last.
+    With `fields`, every text has as many, less those that its prompt ends; stop strings are looked for in the last. With
+    `form`, what is written of the last (of a text without fields, all of it) matches, unless it is cut at `max_tokens`.
     `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
 
     The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
@@ -97,6 +104,7 @@ def generate(
             tuple(job.prompt_ids) or (eot_id,),
             stops,
             fields.count - 1 - job.prompt_ids.count(fields.id) if fields else 0,
+            form.begin() if form else None,
         )
         for job in jobs
         for index in range(job.index, job.index + job.draws)
@@ -106,7 +114,7 @@ def generate(
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
         for start in range(0, len(by_length), batch_size) if limit else ():
             batch = by_length[start : start + batch_size]
-            for sample, token in _draw(model, batch, options, seed, limit, device, fields, eot_id):
+            for sample, token in _draw(model, batch, options, seed, limit, device, fields, form, eot_id):
                 if token == eot_id:
                     sample.finish = "end"
                 else:
@@ -116,7 +124,7 @@ def generate(
                 if on_bytes is not None and (piece := sample.certain()):
                     on_bytes(sample.index, piece)
         for sample in window:
-            yield Generated(sample.index, sample.ids, bytes(sample.content), sample.finish or "length", sample.fields())
+            yield sample.generated()
 
 
 @dataclass
@@ -127,6 +135,7 @@ class _Sample:
     prompt: tuple[int, ...]
     stops: tuple[bytes, ...]
     to_come: int  # fields after the present one
+    match: Match | None  # of the last field
     ids: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # how many bytes there are after each token
     content: bytearray = field(default_factory=bytearray)
@@ -146,6 +155,8 @@ class _Sample:
             self.borders.append((before, self.told))
         if self.to_come or ends_field:
             return
+        if self.match is not None and self.match.take(token):
+            self.finish = "end"
         found = [self.content.find(stop, max(self.begin, before - len(stop) + 1)) for stop in self.stops]
         if cut := [place for place in found if place >= 0]:
             self.finish = "stop"
@@ -157,11 +168,16 @@ class _Sample:
         """Where the present field begins."""
         return self.borders[-1][1] if self.borders else 0
 
-    def fields(self) -> list[bytes]:
-        """The content of each field, but for those that were not reached."""
+    def matching(self) -> Match | None:
+        """The match that the next token has to be part of."""
+        return self.match if self.finish is None and not self.to_come else None
+
+    def generated(self) -> Generated:
         begins = [0, *(after for _, after in self.borders)]
         ends = [*(before for before, _ in self.borders), len(self.content)]
-        return [bytes(self.content[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+        fields = [bytes(self.content[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+        removed = None if self.match is None else self.match.removed()
+        return Generated(self.index, self.ids, bytes(self.content), self.finish or "length", fields, removed)
 
     def certain(self) -> bytes:
         """The bytes of the last field not told yet that stay, whatever comes: no stop string can begin in them."""
@@ -185,6 +201,7 @@ def _draw(
     limit: int,
     device: torch.device,
     fields: FieldEnds | None,
+    form: Form | None,
     eot_id: int,
 ) -> Iterator[tuple[_Sample, int]]:
     """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
@@ -211,6 +228,8 @@ def _draw(
         if fields is not None:  # each field ends as it must, a document only after the last
             wrong = torch.tensor([eot_id if row.to_come else fields.id for row in rows], device=device)
             decoder.logits.scatter_(1, wrong[:, None], -math.inf)
+        if form is not None:
+            form.restrict(decoder.logits, [row.matching() for row in rows])
         ids = next_tokens(decoder.logits, options, seen, uniform)
         for row, token in zip(rows, ids.tolist(), strict=True):
             if row.finish is None:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.transformer.asked import Asked, what_is_asked
 from aigc_cli.backends.transformer.config import Sample
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.opened import open_run
+from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
+
+if TYPE_CHECKING:
+    from aigc_cli.backends.transformer.forms import Form
 
 
-def sample_texts(run: Run, options: Sample, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
+def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples of `aigc sample transformer`, in order; `piece` takes each as it grows."""
     opened = open_run(run, options.device)
     tokenizer = opened.tokenizer
     assert options.seed is not None
+    form = _form(options, tokenizer)
+    cut = 0
     asked: list[Asked] = []
 
     def jobs() -> Iterator[Job]:
@@ -49,6 +57,7 @@ def sample_texts(run: Run, options: Sample, piece: Callable[[str], None] | None)
         batch_size=options.batch_size if streamed is None else 1,
         device=opened.device,
         fields=opened.start.ends(tokenizer),
+        form=form,
         on_bytes=None if streamed is None else streamed.take,
     )
     for made in samples:
@@ -63,10 +72,25 @@ def sample_texts(run: Run, options: Sample, piece: Callable[[str], None] | None)
             "index": made.index,
             "finish": made.finish,
         }
+        if made.removed is not None:
+            record["removed_mass"] = made.removed
+            cut += made.finish == "length"
         record |= dict(zip_longest(names, written[: len(names)], fillvalue=""))
         if streamed is not None:
             streamed.end(made.index)
         yield Drawn(record, text=echoed(made.index) + text)
+    if cut:
+        bus.note(f"{cut:,} samples were cut at the limit of tokens before they matched; a higher --max-tokens lets them end")
+
+
+def _form(options: Sample, tokenizer: Tokenizer) -> Form | None:
+    if options.match is None:
+        return None
+    if options.stop:
+        raise RequestError("--match and --stop exclude one another: a text that is cut no longer matches")
+    from aigc_cli.backends.transformer.forms import Form
+
+    return Form(options.match, tokenizer)
 
 
 class _Streamed:

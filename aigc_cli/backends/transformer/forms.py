@@ -1,0 +1,118 @@
+"""Texts of a given form: a regular expression that every sample matches, by leaving the tokens that can lead to a match.
+
+llguidance turns the expression into an automaton over bytes, state by state as they are reached, and tells of each state which
+tokens may follow; where one text alone can follow, it takes the tokens that this text is encoded as. Every byte is a token of
+ours, so that some token always may follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, regex_to_lark
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+from torch import Tensor
+
+from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.errors import RequestError
+
+#: States of the automaton, of 1 to 2 kB each, after which a pattern is given up.
+MAX_STATES = 50_000
+
+
+class Form:
+    """A regular expression (in the syntax of Rust's `regex`) for the texts of one tokenizer."""
+
+    def __init__(self, pattern: str, tokenizer: Tokenizer) -> None:
+        """Raises RequestError for what is no such expression, and for one that nothing matches or that is too complicated."""
+        self.pattern = pattern
+        self.n_tokens = tokenizer.vocab_size
+        limits = LLParserLimits(max_lexer_states=MAX_STATES, verbose_errors=False)
+        known = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer)))
+        self._matcher = LLMatcher(known, _grammar(pattern), log_level=0, limits=limits)
+        if self._matcher.is_error():
+            raise self._refused(_reason(self._matcher.get_error()))
+        first = self._matcher.deep_copy()
+        first.compute_bitmask()
+        self.check(first)
+
+    def begin(self) -> Match:
+        """A text of which nothing is written."""
+        return Match(self, self._matcher.deep_copy())
+
+    def restrict(self, logits: Tensor, matches: Sequence[Match | None]) -> None:
+        """Makes impossible, in place, what no match can follow from in each row of logits (B, V); a row without one stays."""
+        bits = allocate_token_bitmask(len(matches), self.n_tokens)  # all ones
+        for row, match in enumerate(matches):
+            if match is not None:
+                fill_next_token_bitmask(match.matcher, bits, row)
+                self.check(match.matcher)
+        allowed = np.unpackbits(bits.view(np.uint8), axis=1, count=self.n_tokens, bitorder="little").view(np.bool_)
+        excluded = ~torch.from_numpy(allowed).to(logits.device)
+        removed = logits.softmax(dim=-1).mul_(excluded).sum(dim=-1)
+        logits.masked_fill_(excluded, -torch.inf)
+        for match, share in zip(matches, removed.tolist(), strict=True):
+            if match is not None:
+                match.removed_shares.append(share)
+
+    def check(self, matcher: LLMatcher) -> None:
+        """Raises RequestError where the automaton could not go on."""
+        if matcher.is_error():
+            complicated = "lexer error" in matcher.get_error()
+            raise self._refused("too complicated to follow" if complicated else "no text matches it")
+
+    def _refused(self, reason: str) -> RequestError:
+        return RequestError(f"--match {self.pattern!r}: {reason}")
+
+
+@dataclass
+class Match:
+    """A text on its way to a match."""
+
+    form: Form
+    matcher: LLMatcher
+    removed_shares: list[float] = field(default_factory=list)
+
+    def take(self, token: int) -> bool:
+        """Goes on by a token; whether nothing can follow it."""
+        self.matcher.consume_token(token)
+        self.form.check(self.matcher)
+        return bool(self.matcher.is_stopped())
+
+    def removed(self) -> float:
+        """The probability that the form took away, on average over tokens."""
+        return sum(self.removed_shares) / max(1, len(self.removed_shares))
+
+
+class _Vocabulary:
+    """A tokenizer as llguidance wants it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        special = {tokenizer.eot_id, tokenizer.field_id} - {None}
+        self.special_token_ids = sorted(special)  # type: ignore[type-var]
+        self.eos_token_id = self.bos_token_id = tokenizer.eot_id
+        pieces = (tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size))
+        self.tokens = [b"special" if token in special else piece for token, piece in enumerate(pieces)]
+
+    def __call__(self, text: bytes) -> list[int]:
+        return self._tokenizer.encode(text.decode("utf-8", "replace"))
+
+
+def _grammar(pattern: str) -> str:
+    """The expression as llguidance's grammar; \\d is a digit from 0 to 9, and of no other script."""
+    return str(LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, 'd')}/"))
+
+
+def _reason(error: str) -> str:
+    """What is wrong with an expression, out of llguidance's report over several lines."""
+    said = re.search(r"^error: (.*)", error, re.M)
+    if said:
+        return said[1]
+    if "lookarounds not supported" in error:
+        return "word boundaries and other looks around are not supported"
+    return error.splitlines()[0].rpartition("(in regex): ")[2]

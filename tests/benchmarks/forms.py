@@ -1,0 +1,77 @@
+"""Texts of a form: do all match, and how much slower is it than sampling freely?
+
+    python tests/benchmarks/forms.py --run RUN [--samples 1000] [--repeats 3]
+
+RUN is a run of Chinese verse (`aigc train transformer --data poems.tsv`). Each pattern's samples are drawn in batches of 64, and so are
+as many free ones that are cut where theirs end on average; tokens are counted as drawn, ends of texts not. The ratio is that of
+tokens per second in the same repeat, free sampling first; the median over repeats, with the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+
+from aigc_cli.backends.transformer.forms import Form
+from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.opened import Opened, open_run
+from aigc_cli.engine.run import open_run as find
+
+PATTERNS = {
+    "couplet of fives": r"[\u4e00-\u9fff]{5}，[\u4e00-\u9fff]{5}。",
+    "quatrain of sevens": r"([\u4e00-\u9fff]{7}，[\u4e00-\u9fff]{7}。){2}",
+    "acrostic": r"春.{4}，夏.{4}。秋.{4}，冬.{4}。",
+    "one of two words": r"[^。]*(明月|故人)[^。]*。",
+    "code": r"[A-Z]{3}-\d{4}",
+}
+
+
+def drawn(opened: Opened, n: int, form: Form | None, max_tokens: int) -> tuple[list[Generated], float]:
+    """Samples, and the seconds they took."""
+    began = time.perf_counter()
+    samples = generate(
+        opened.model,
+        [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)],
+        options=SamplingOptions(max_tokens=max_tokens),
+        eot_id=opened.tokenizer.eot_id,
+        seed=0,
+        decode_bytes=opened.tokenizer.decode_bytes,
+        batch_size=64,
+        device=opened.device,
+        form=form,
+    )
+    return list(samples), time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+
+    opened = open_run(find(arguments.run), "cpu")
+    print(f"{'pattern':20} {'match':>12} {'tokens':>7} {'removed':>8} {'tokens/s':>9} {'of free':>8}  lowest and highest")
+    for name, pattern in PATTERNS.items():
+        form = Form(pattern, opened.tokenizer)
+        made, _ = drawn(opened, arguments.samples, form, 500)  # the first time is not counted
+        matching = sum(bool(re.fullmatch(pattern, one.content.decode())) for one in made)
+        tokens = sum(len(one.ids) for one in made)
+        ratios, speeds = [], []
+        for _ in range(arguments.repeats):
+            free, seconds = drawn(opened, arguments.samples, None, max(1, round(tokens / len(made))))
+            free_speed = sum(len(one.ids) for one in free) / seconds
+            formed, seconds = drawn(opened, arguments.samples, form, 500)
+            speeds.append(sum(len(one.ids) for one in formed) / seconds)
+            ratios.append(speeds[-1] / free_speed)
+        removed = np.mean([one.removed for one in made])
+        figures = f"{tokens / len(made):7.1f} {removed:8.3f} {np.median(speeds):9,.0f} {np.median(ratios):8.2f}"
+        print(f"{name:20} {matching:5,} of {len(made):,} {figures}  {min(ratios):.2f} to {max(ratios):.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
