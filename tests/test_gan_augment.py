@@ -147,7 +147,27 @@ def test_the_strength_stays_within_its_bounds() -> None:
     assert float(augment.strength) == pytest.approx(Augmentation.MAX_STRENGTH)
 
 
-def test_the_strength_is_part_of_a_checkpoint() -> None:
-    augment = Augmentation()
-    augment.load_state_dict(Augmentation(0.4).state_dict())
+def test_chance_alone_does_not_raise_the_strength() -> None:
+    """Scores of batches of 32, whose means differ by much less than chance makes them."""
+    generator = torch.Generator().manual_seed(0)
+
+    def scores(mean: float) -> Tensor:
+        return mean + torch.randn(32, generator=generator)
+
+    at_once, averaged, overfitted = Augmentation(0.2), Augmentation(0.2), Augmentation()
+    for _ in range(400):
+        train, held_out, generated = scores(0.2), scores(0.2), scores(0.0)
+        at_once.adapt(train, held_out, generated, step=0.01)
+        averaged.adapt(train, held_out, generated, step=0.01, weight=0.02)
+        overfitted.adapt(train, held_out - 0.18, generated, step=0.01, weight=0.02)
+    assert float(at_once.strength) > 0.02
+    assert float(averaged.strength) == 0
+    assert float(overfitted.strength) == pytest.approx(Augmentation.MAX_STRENGTH)
+
+
+def test_what_is_learned_of_the_strength_is_part_of_a_checkpoint() -> None:
+    augment, other = Augmentation(), Augmentation(0.4)
+    other.adapt(torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([0.0]), step=0.0)
+    augment.load_state_dict(other.state_dict())
     assert float(augment.strength) == pytest.approx(0.4)
+    assert augment.margins.tolist() == [2.0, 3.0]

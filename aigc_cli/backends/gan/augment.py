@@ -14,16 +14,18 @@ from torch import Tensor, nn
 class Augmentation(nn.Module):
     """Pictures (B, C, H, W) in [-1, 1], changed at random; `strength` is the probability of each change.
 
-    `strength` is a buffer, so that it is part of a checkpoint. At 0 the pictures are returned as they are.
+    `strength`, and what it follows, are buffers and so part of a checkpoint. At 0 the pictures are returned as they are.
     """
 
     #: Above it, changed pictures are so common that the generator takes them for the data (Karras et al. 2020, section 2.2).
     MAX_STRENGTH = 0.8
     strength: Tensor
+    margins: Tensor  # (2,) of training pictures' scores, above those of held-out and of generated pictures; moving averages
 
     def __init__(self, strength: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("strength", torch.tensor(float(strength)))
+        self.register_buffer("margins", torch.zeros(2))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.strength:
@@ -37,14 +39,18 @@ class Augmentation(nn.Module):
         return x
 
     @torch.no_grad()
-    def adapt(self, train: Tensor, held_out: Tensor, generated: Tensor, *, step: float, target: float = 0.5) -> None:
+    def adapt(
+        self, train: Tensor, held_out: Tensor, generated: Tensor, *, step: float, weight: float = 1.0, target: float = 0.5
+    ) -> None:
         """Moves the strength by `step`, up where the discriminator's scores show that it overfits and down where not.
 
         It overfits where r_v = (E D(train) − E D(held-out)) / (E D(train) − E D(generated)) is above `target` (Karras et al.
-        2020, eq. 1). Where it takes generated pictures for no worse than the training pictures, it doesn't.
+        2020, eq. 1). Where it takes generated pictures for no worse than the training pictures, it doesn't. These scores count
+        by `weight` beside earlier ones: those of one batch differ by chance, and by more than their means do.
         """
-        left = train.mean() - held_out.mean()
-        right = train.mean() - generated.mean()
+        now = torch.stack((train.mean() - held_out.mean(), train.mean() - generated.mean()))
+        self.margins.lerp_(now, weight)  # both began at 0 and fall short by the same factor
+        left, right = self.margins
         direction = torch.where((right > 0) & (left > target * right), step, -step)
         self.strength.add_(direction).clamp_(0, self.MAX_STRENGTH)
 

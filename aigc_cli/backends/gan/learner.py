@@ -35,7 +35,8 @@ Index = NDArray[np.int64]
 #: Pictures computed at once in an evaluation, the fewest and the most that are drawn for one, and those of a preview.
 EVAL_BATCH, LEAST_DRAWN, MOST_DRAWN, PREVIEWS = 128, 256, 1000, 64
 #: The augmentation is adapted once in so many steps, and goes from nothing to all in this share of the run at the fastest.
-ADAPT_EVERY, ADAPT_SHARE = 8, 0.25
+#: What it follows is averaged over the other share.
+ADAPT_EVERY, ADAPT_SHARE, AVERAGED_SHARE = 8, 0.25, 0.05
 
 
 class GANLearner(Learner):
@@ -134,8 +135,9 @@ class GANLearner(Learner):
             train = self.scores(seen(batch["pixels"]), labels)
             held_out = self.scores(*self._some(self.data.select, index))
             generated = self.scores(self.drawn(len(train), labels), labels)
-        step_size = ADAPT_EVERY / (ADAPT_SHARE * plan.steps)
-        self.augmentation.adapt(train, held_out, generated, step=step_size, target=self.plan.augment_target)
+        share = ADAPT_EVERY / plan.steps  # of the run between two looks
+        step, weight = share / ADAPT_SHARE, min(1.0, share / AVERAGED_SHARE)
+        self.augmentation.adapt(train, held_out, generated, step=step, weight=weight, target=self.plan.augment_target)
 
     # Looking at what was learned
 

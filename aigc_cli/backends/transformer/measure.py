@@ -56,7 +56,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         unit_chars = opened.model.config.context if units.over == "windows" else None
         beside = baselines(train, select, report, unit_chars, seed)
         if units.fields:  # whose ends are a character of the baselines' text, and none of the model's
-            per_char = sum(map(len, report)) / int(arrays.chars.sum())
+            per_char = 1 + arrays.n_docs * (len(units.fields) - 1) / int(arrays.chars.sum())
             beside = {name: measure.map(lambda bits: bits * per_char, measure.unit) for name, measure in beside.items()}
         measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
     if data is not None and options.n:
