@@ -34,6 +34,7 @@ from aigc_cli.data.streams import stream
 from aigc_cli.data.text import TextDataset, TextRequest, documents, encode_documents, prepare_text
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
 from aigc_cli.errors import RequestError
+from aigc_cli.ui.text import one_line
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -147,7 +148,7 @@ WRONG = [
     ("a.jsonl", b'{"title": "x"}\n', ("title", "text"), "{path}, line 1: there is no 'text' in it; it has 'title'"),
     ("a.jsonl", b'"x"\n', ("title", "text"), "{path}, line 1: str where an object with 'title', 'text' is wanted"),
     ("a.json", b'[{"title": "x", "text": 3}]', ("title", "text"), "{path}, item 1: int where text is wanted"),
-    ("a.txt", b"x\n", ("title", "text"), "--fields are for tables; {path} has no columns"),
+    ("a.txt", b"x\n", ("title", "text"), "{path} has no columns; --column and --fields are for tables"),
 ]
 
 
@@ -305,22 +306,32 @@ def poet(tmp_path_factory: pytest.TempPathFactory, toy_path: Path, shared_cache:
     return shell
 
 
+def lines_of(out: str) -> list[str]:
+    return out.removesuffix("\n").split("\n")
+
+
 def test_given_fields_are_kept_and_the_rest_is_written(poet: Shell) -> None:
     draw = ("sample", "transformer", "--seed", "1", "-q", "--max-tokens", "30")
-    (record,) = map(json.loads, poet.ok(*draw, "--given", "author=A=B", "--given", "title=", "--json").splitlines())
+    (record,) = map(json.loads, lines_of(poet.ok(*draw, "--given", "author=A=B", "--given", "title=", "--json")))
     assert list(record) == ["text", "prompt", "seed", "index", "finish", "title", "author"]
     assert (record["title"], record["author"]) == ("", "A=B")
-    lines = poet.ok(*draw, "--given", "author=A=B", "--given", "title=").removesuffix("\n").split("\n")
-    assert lines == [record["text"].replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")]
-    streamed = poet.ok(*draw, "--given", "author=A=B", "--given", "title=", "--stream").removesuffix("\n").split("\n")
+    lines = lines_of(poet.ok(*draw, "--given", "author=A=B", "--given", "title="))
+    assert lines == [one_line(record["text"])]
+    streamed = lines_of(poet.ok(*draw, "--given", "author=A=B", "--given", "title=", "--stream"))
     assert streamed == lines
-    given = '{"title": "red1", "author": "RED"}\n{"title": "old"}\n{}\n'
-    records = list(map(json.loads, poet.ok(*draw, "--given", "-", "-n", "2", "--json", input=given).splitlines()))
+    given = '\ufeff{"title": "red1", "author": "RED"}\n\n{"title": "old"}\n{}\n'
+    records = list(map(json.loads, lines_of(poet.ok(*draw, "--given", "-", "-n", "2", "--json", input=given))))
     assert [record["index"] for record in records] == list(range(6))
     assert [record["title"] for record in records[:4]] == ["red1", "red1", "old", "old"]
     assert {record["author"] for record in records[:2]} == {"RED"}
     prompted = poet.ok(*draw, "--given", "title=old1", "--given", "author=OLD", "--prompt", "old ", "--echo")
     assert prompted.startswith("old ")
+    begun = (*draw, "--given", "title=old1", "--prompt", "O", "--echo")
+    (record,) = map(json.loads, lines_of(poet.ok(*begun, "--json")))
+    assert (record["title"], record["author"][0]) == ("old1", "O")
+    assert poet.ok(*begun) == one_line(record["text"]) + "\n"
+    cut = poet("sample", "transformer", "--max-tokens", "1", "-n", "3")
+    assert "at the limit of tokens 3 of the samples were cut before their last field began" in cut.stderr
 
 
 @pytest.mark.parametrize(
@@ -334,6 +345,7 @@ def test_given_fields_are_kept_and_the_rest_is_written(poet: Shell) -> None:
         (["-", "title=y"], None, "{}\n", "--given - stands alone: it reads the fields of each text from a line"),
         (["-"], "-", "{}\n", "--given - and --prompt - cannot both read standard input"),
         (["-"], None, "{}\n[]\n", '--given -: line 2 is not a JSON object of texts, such as {{"title": "…"}}'),
+        (["-"], None, '{"title": "\\ud800"}\n', '--given -: line 1 is not a JSON object of texts, such as {{"title": "…"}}'),
         (["-"], None, '{"title": 1}\n', '--given -: line 1 is not a JSON object of texts, such as {{"title": "…"}}'),
         (["-"], None, '{"text": "x"}\n', "--given -: line 1: 'text' can be given only with 'title'; {fields}"),
     ],

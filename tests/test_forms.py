@@ -81,6 +81,7 @@ def test_every_sample_matches(kind: str, pattern: str) -> None:
         assert len(ended) > len(made) / 2
         for one in ended:
             assert re.fullmatch(pattern, one.content.decode())
+            assert one.matches
             assert one.removed is not None and 0 <= one.removed < 1
 
 
@@ -142,8 +143,28 @@ def test_the_form_is_that_of_the_last_field() -> None:
 
 def test_a_sample_that_is_cut_says_so() -> None:
     tokenizer = TOKENIZERS["byte"]
-    (one,) = sample(model_of(tokenizer), tokenizer, Form("a{50}", tokenizer), [Job(0, [])], SamplingOptions(max_tokens=9))
-    assert (one.content, one.finish) == (b"a" * 9, "length")
+    model, options = model_of(tokenizer), SamplingOptions(max_tokens=9)
+    (one,) = sample(model, tokenizer, Form("a{50}", tokenizer), [Job(0, [])], options)
+    assert (one.content, one.finish, one.matches) == (b"a" * 9, "length", False)
+    (one,) = sample(model, tokenizer, Form("a{9,50}", tokenizer), [Job(0, [])], options)
+    assert (one.content, one.finish, one.matches) == (b"a" * 9, "length", True)
+
+
+def test_a_form_is_kept_to_the_letter_where_normalising_would_change_it() -> None:
+    tokenizer = TOKENIZERS["char"]
+    for text in ("cafe\u0301", "\u212b", "\uf900x", "<|endoftext|>"):
+        (one,) = sample(model_of(tokenizer), tokenizer, Form(text.replace("|", r"\|"), tokenizer), [Job(0, [])])
+        assert (one.content.decode(), one.finish, one.matches) == (text, "end", True)
+
+
+def test_samples_are_the_same_in_any_batch() -> None:
+    """Automata are used again, by another sample."""
+    tokenizer = TOKENIZERS["bpe"]
+    model, form = model_of(tokenizer), Form(r"[a-c]{2,5}(-\d+)?", tokenizer)
+    draw = [sample(model, tokenizer, form, [Job(0, [], 30)], batch_size=size) for size in (1, 7, 30)]
+    for one, two, three in zip(*draw, strict=True):
+        assert one.ids == two.ids == three.ids
+        assert one.removed == pytest.approx(two.removed, abs=1e-4) == pytest.approx(three.removed, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +176,7 @@ def test_a_sample_that_is_cut_says_so() -> None:
         (r"a\bb", "word boundaries and other looks around are not supported"),
         (r"[^\s\S]", "no text matches it"),
         (r"a[^\s\S]", "no text matches it"),
+        ("a\\", "a backslash at its end stands for nothing"),
     ],
 )
 def test_a_wrong_pattern_is_one_line(pattern: str, reason: str) -> None:
@@ -187,15 +209,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, toy_path: Path, shared_cac
 
 def test_match_on_the_command_line(trained: Shell) -> None:
     draw = ("sample", "transformer", "-n", "20", "--match", r"[A-Z]{3}-\d{4}")
-    lines = trained.ok(*draw, "--seed", "1").splitlines()
+    lines = trained.ok(*draw, "--seed", "1").removesuffix("\n").split("\n")
     assert len(lines) == 20
     assert all(re.fullmatch(r"[A-Z]{3}-\d{4}", line) for line in lines)
-    records = [json.loads(line) for line in trained.ok(*draw, "--seed", "1", "--json").splitlines()]
+    records = [json.loads(line) for line in trained.ok(*draw, "--seed", "1", "--json").removesuffix("\n").split("\n")]
     assert [record["text"] for record in records] == lines
-    assert all(0 <= record["removed_mass"] < 1 for record in records)
+    assert all(record["match"] and 0 <= record["removed_mass"] < 1 for record in records)
     cut = trained(*draw, "--max-tokens", "2")
     assert cut.returncode == 0
-    assert "20 samples were cut at the limit of tokens before they matched" in cut.stderr
+    assert "at the limit of tokens 20 of the samples were cut before their text matched" in cut.stderr
     wrong = trained("sample", "transformer", "--match", "(a", "-q")
     assert (wrong.returncode, wrong.stdout, wrong.stderr) == (2, "", "aigc: --match '(a': unclosed group\n")
     both = trained("sample", "transformer", "--match", "a", "--stop", "b", "-q")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -155,14 +156,25 @@ def test_chance_alone_does_not_raise_the_strength() -> None:
         return mean + torch.randn(32, generator=generator)
 
     at_once, averaged, overfitted = Augmentation(0.2), Augmentation(0.2), Augmentation()
+    strengths = []
     for _ in range(400):
         train, held_out, generated = scores(0.2), scores(0.2), scores(0.0)
         at_once.adapt(train, held_out, generated, step=0.01)
         averaged.adapt(train, held_out, generated, step=0.01, weight=0.02)
         overfitted.adapt(train, held_out - 0.18, generated, step=0.01, weight=0.02)
-    assert float(at_once.strength) > 0.02
-    assert float(averaged.strength) == 0
+        strengths.append((float(at_once.strength), float(averaged.strength)))
+    of_last = np.array(strengths[200:])
+    assert of_last[:, 0].max() > 0.04
+    assert of_last[:, 1].max() == 0
     assert float(overfitted.strength) == pytest.approx(Augmentation.MAX_STRENGTH)
+
+
+def test_scores_that_are_not_finite_are_passed_over() -> None:
+    augment = Augmentation()
+    scores = torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([0.0])
+    for train in (scores[0], torch.tensor([torch.nan]), torch.tensor([torch.inf]), scores[0]):
+        augment.adapt(train, *scores[1:], step=0.1)
+    assert float(augment.strength) == pytest.approx(0.4)
 
 
 def test_what_is_learned_of_the_strength_is_part_of_a_checkpoint() -> None:

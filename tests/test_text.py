@@ -375,7 +375,7 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: the byte at offset 6 is not UTF-8; convert the file to UTF-8"),
     ("a.txt.gz", b"?", {}, "{path} is broken and cannot be decompressed: Not a gzipped file (b'?')"),
     ("a.tsv", b"text\nx\n", {"layout": "lines"}, "--lines is for .txt; {path} has no such file"),
-    ("a.txt", b"x\n", {"columns": ("text",)}, "--column is for tables; {path} has no columns"),
+    ("a.txt", b"x\n", {"columns": ("text",)}, "{path} has no columns; --column and --fields are for tables"),
     ("a.txt", b"x\n", {"val": "-"}, "--val cannot be standard input; name a file"),
     ("a.txt", b"x\n", {"val": "no.txt"}, "no such file or folder: 'no.txt'"),
     ("a.txt", b"x\n", {"tokenizer": "char", "vocab_size": 300},

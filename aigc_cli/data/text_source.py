@@ -91,8 +91,7 @@ def check_options_apply(parts: Sequence[Part], columns: Sequence[str], layout: L
     if layout != "document" and ".txt" not in suffixes:
         raise RequestError(f"--{layout} is for .txt; {where} has no such file")
     if columns and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
-        flag = "--column is" if len(columns) == 1 else "--fields are"
-        raise RequestError(f"{flag} for tables; {where} has no columns")
+        raise RequestError(f"{where} has no columns; --column and --fields are for tables")
 
 
 def identity(part: Part, records: list[FileRecord]) -> list[Any]:

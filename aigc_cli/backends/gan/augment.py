@@ -49,7 +49,8 @@ class Augmentation(nn.Module):
         by `weight` beside earlier ones: those of one batch differ by chance, and by more than their means do.
         """
         now = torch.stack((train.mean() - held_out.mean(), train.mean() - generated.mean()))
-        self.margins.lerp_(now, weight)  # both began at 0 and fall short by the same factor
+        if now.isfinite().all():
+            self.margins.lerp_(now, weight)  # both began at 0 and fall short by the same factor
         left, right = self.margins
         direction = torch.where((right > 0) & (left > target * right), step, -step)
         self.strength.add_(direction).clamp_(0, self.MAX_STRENGTH)

@@ -136,8 +136,8 @@ class GANLearner(Learner):
             held_out = self.scores(*self._some(self.data.select, index))
             generated = self.scores(self.drawn(len(train), labels), labels)
         share = ADAPT_EVERY / plan.steps  # of the run between two looks
-        step, weight = share / ADAPT_SHARE, min(1.0, share / AVERAGED_SHARE)
-        self.augmentation.adapt(train, held_out, generated, step=step, weight=weight, target=self.plan.augment_target)
+        by, weight = share / ADAPT_SHARE, min(1.0, share / AVERAGED_SHARE)
+        self.augmentation.adapt(train, held_out, generated, step=by, weight=weight, target=self.plan.augment_target)
 
     # Looking at what was learned
 

@@ -27,12 +27,15 @@ def what_is_asked(start: Start, given: Sequence[str], prompt: str | None) -> Ite
         raise RequestError("--given - and --prompt - cannot both read standard input")
     (begins_with,) = _prompts(prompt)
     for number, line in _lines():
+        if not line.strip():
+            continue
         where = f"--given -: line {number}"
         try:
             fields = json.loads(line)
-        except (ValueError, RecursionError):
-            fields = None
-        if not isinstance(fields, dict) or not all(isinstance(text, str) for text in fields.values()):
+            texts = [text.encode() for text in fields.values()]  # half a surrogate pair is no text
+        except (ValueError, RecursionError, AttributeError):
+            texts = None
+        if texts is None:
             raise RequestError(f'{where} is not a JSON object of texts, such as {{"title": "…"}}')
         yield start.leading(fields, where), begins_with
 
@@ -53,7 +56,7 @@ def _lines() -> Iterator[tuple[int, str]]:
     """The lines of standard input as they come, numbered from 1."""
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
-            yield number, line.decode("utf-8").rstrip("\r\n")
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise RequestError(f"standard input: line {number} is not UTF-8 (byte {error.start} of the line)") from None
 

@@ -70,7 +70,7 @@ class Sample(SampleOptions):
     given: tuple[str, ...] = option((), metavar="FIELD=TEXT|-")
     """A leading field of what --fields named, to be taken as it is; may be repeated. '-' reads a JSON object of them a line."""
     max_tokens: int | None = option(None, min=1, unit="tokens", auto="to the end of the document")
-    """The longest a sample may be."""
+    """The longest a sample may be, all its fields together."""
     temperature: float = option(1.0, min=0)
     """Below 1 the samples are safer, above 1 more surprising; 0 always takes the likeliest token."""
     top_k: int | None = option(None, min=1, panel=MORE, auto="off")
@@ -84,7 +84,8 @@ class Sample(SampleOptions):
     stop: tuple[str, ...] = option((), metavar="TEXT", panel=MORE)
     """End a sample before this text; may be repeated."""
     match: str | None = option(None, metavar="REGEX", panel=MORE, auto="off")
-    """Every sample, or its last field, matches this regular expression as a whole (Rust's syntax; \\d is 0 to 9)."""
+    """Every sample, or its last field, matches this regular expression as a whole (Rust's syntax; \\d is 0 to 9), unless
+    --max-tokens cuts it."""
     echo: bool = option(False)
     """Print the prompt before each sample."""
     stream: bool = option(False)

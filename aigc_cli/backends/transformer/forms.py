@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ class Form:
         """Raises RequestError for what is no such expression, and for one that nothing matches or that is too complicated."""
         self.pattern = pattern
         self.n_tokens = tokenizer.vocab_size
+        self.idle: list[LLMatcher] = []
+        if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
+            raise self._refused("a backslash at its end stands for nothing")
         limits = LLParserLimits(max_lexer_states=MAX_STATES, verbose_errors=False)
         known = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer)))
         self._matcher = LLMatcher(known, _grammar(pattern), log_level=0, limits=limits)
@@ -41,8 +44,8 @@ class Form:
         self.check(first)
 
     def begin(self) -> Match:
-        """A text of which nothing is written."""
-        return Match(self, self._matcher.deep_copy())
+        """A text of which nothing is written. Automata that are done are used again, with the states that they know."""
+        return Match(self, self.idle.pop() if self.idle else self._matcher.deep_copy())
 
     def restrict(self, logits: Tensor, matches: Sequence[Match | None]) -> None:
         """Makes impossible, in place, what no match can follow from in each row of logits (B, V); a row without one stays."""
@@ -57,13 +60,14 @@ class Form:
         logits.masked_fill_(excluded, -torch.inf)
         for match, share in zip(matches, removed.tolist(), strict=True):
             if match is not None:
-                match.removed_shares.append(share)
+                match.n_tokens += 1
+                match.total_removed += share
 
     def check(self, matcher: LLMatcher) -> None:
         """Raises RequestError where the automaton could not go on."""
         if matcher.is_error():
-            complicated = "lexer error" in matcher.get_error()
-            raise self._refused("too complicated to follow" if complicated else "no text matches it")
+            nothing = "NoExtension" in matcher.get_error()
+            raise self._refused("no text matches it" if nothing else "too complicated to follow")
 
     def _refused(self, reason: str) -> RequestError:
         return RequestError(f"--match {self.pattern!r}: {reason}")
@@ -75,7 +79,8 @@ class Match:
 
     form: Form
     matcher: LLMatcher
-    removed_shares: list[float] = field(default_factory=list)
+    n_tokens: int = 0
+    total_removed: float = 0.0
 
     def take(self, token: int) -> bool:
         """Goes on by a token; whether nothing can follow it."""
@@ -83,9 +88,13 @@ class Match:
         self.form.check(self.matcher)
         return bool(self.matcher.is_stopped())
 
-    def removed(self) -> float:
-        """The probability that the form took away, on average over tokens."""
-        return sum(self.removed_shares) / max(1, len(self.removed_shares))
+    def end(self, *, reached: bool) -> tuple[float, bool]:
+        """The probability that the form took away, on average over tokens, and whether the text, where it was `reached`, is of
+        the form."""
+        matches = reached and self.matcher.is_accepting()
+        self.matcher.reset()
+        self.form.idle.append(self.matcher)
+        return self.total_removed / max(1, self.n_tokens), matches
 
 
 class _Vocabulary:
@@ -98,9 +107,12 @@ class _Vocabulary:
         self.eos_token_id = self.bos_token_id = tokenizer.eot_id
         pieces = (tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size))
         self.tokens = [b"special" if token in special else piece for token, piece in enumerate(pieces)]
+        self._of_byte = {piece[0]: token for token, piece in enumerate(self.tokens) if len(piece) == 1}
 
     def __call__(self, text: bytes) -> list[int]:
-        return self._tokenizer.encode(text.decode("utf-8", "replace"))
+        """Tokens of exactly these bytes, which normalising might change."""
+        ids = self._tokenizer.encode(text.decode("utf-8", "replace"))
+        return ids if self._tokenizer.decode_bytes(ids) == text else [self._of_byte[byte] for byte in text]
 
 
 def _grammar(pattern: str) -> str:

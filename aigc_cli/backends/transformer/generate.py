@@ -58,7 +58,7 @@ class Generated:
     `content` are its bytes, cut before the first stop string; `ids` the fewest of its tokens that hold those
     bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
     of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field;
-    `removed` is the probability that a form took away, on average over tokens.
+    `removed` is the probability that a form took away, on average over tokens, and `matches` whether the text is of it.
     """
 
     index: int
@@ -67,6 +67,7 @@ class Generated:
     finish: Finish
     fields: list[bytes]
     removed: float | None = None
+    matches: bool | None = None
 
 
 @torch.inference_mode()
@@ -104,7 +105,6 @@ def generate(
             tuple(job.prompt_ids) or (eot_id,),
             stops,
             fields.count - 1 - job.prompt_ids.count(fields.id) if fields else 0,
-            form.begin() if form else None,
         )
         for job in jobs
         for index in range(job.index, job.index + job.draws)
@@ -123,6 +123,8 @@ def generate(
                         sample.finish = "length"
                 if on_bytes is not None and (piece := sample.certain()):
                     on_bytes(sample.index, piece)
+            for sample in batch:
+                sample.end_match()
         for sample in window:
             yield sample.generated()
 
@@ -135,13 +137,15 @@ class _Sample:
     prompt: tuple[int, ...]
     stops: tuple[bytes, ...]
     to_come: int  # fields after the present one
-    match: Match | None  # of the last field
     ids: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # how many bytes there are after each token
     content: bytearray = field(default_factory=bytearray)
     borders: list[tuple[int, int]] = field(default_factory=list)  # from where to where the end of a field is written
     told: int = 0
     finish: Finish | None = None
+    match: Match | None = None  # of the last field, while it is drawn
+    removed: float | None = None
+    matches: bool | None = None
 
     def take(self, token: int, piece: bytes, *, ends_field: bool = False) -> None:
         """Adds a token; a stop string that it completes ends the sample."""
@@ -172,12 +176,17 @@ class _Sample:
         """The match that the next token has to be part of."""
         return self.match if self.finish is None and not self.to_come else None
 
+    def end_match(self) -> None:
+        if self.match is not None:
+            self.removed, self.matches = self.match.end(reached=not self.to_come)
+            self.match = None
+
     def generated(self) -> Generated:
+        content, finish = bytes(self.content), self.finish or "length"
         begins = [0, *(after for _, after in self.borders)]
         ends = [*(before for before, _ in self.borders), len(self.content)]
         fields = [bytes(self.content[begin:end]) for begin, end in zip(begins, ends, strict=True)]
-        removed = None if self.match is None else self.match.removed()
-        return Generated(self.index, self.ids, bytes(self.content), self.finish or "length", fields, removed)
+        return Generated(self.index, self.ids, content, finish, fields, self.removed, self.matches)
 
     def certain(self) -> bytes:
         """The bytes of the last field not told yet that stay, whatever comes: no stop string can begin in them."""
@@ -214,6 +223,9 @@ def _draw(
     # Philox (Salmon et al. 2011) is a function of its key and a counter: no draw depends on another sample's.
     keys = np.array([(seed % 2**64, row.index) for row in rows], dtype=np.uint64)
     randoms = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+    if form is not None:
+        for row in rows:
+            row.match = form.begin()
     seen: Tensor | None = None
     if options.repetition_penalty != 1:
         seen = torch.zeros(decoder.logits.shape, dtype=torch.bool, device=device)

@@ -96,10 +96,11 @@ def _report(opened: Opened, options: Eval, data: TextDataset | None, bus: Bus) -
 
 
 def _columns(opened: Opened, options: Eval) -> tuple[str, ...]:
+    fields = opened.start.fields if len(opened.start.fields) > 1 else ()
     if options.column is None:
-        return opened.start.fields
-    if len(opened.start.fields) > 1:
-        raise RequestError(f"--column: this run's documents have the fields {', '.join(opened.start.fields)}")
+        return fields
+    if fields:
+        raise RequestError(f"--column: this run's documents have the fields {', '.join(fields)}")
     return (options.column,)
 
 

@@ -27,16 +27,18 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     tokenizer = opened.tokenizer
     assert options.seed is not None
     form = _form(options, tokenizer)
-    cut = 0
-    asked: list[Asked] = []
+    names = opened.start.fields
+    unmatched = unreached = 0
+    asked: dict[int, Asked] = {}
 
     def jobs() -> Iterator[Job]:
         for number, (leading, prompt) in enumerate(what_is_asked(opened.start, options.given, options.prompt)):
-            asked.append((leading, prompt))
+            asked[number] = (leading, prompt)
             yield Job(number * options.n, opened.start.prompt_ids(tokenizer, prompt, leading), options.n)
 
     def echoed(index: int) -> str:
-        return (asked[index // options.n][1] or "") if options.echo else ""
+        leading, prompt = asked[index // options.n]
+        return prompt if prompt and options.echo and len(leading) + 1 >= len(names) else ""
 
     streamed = None if piece is None else _Streamed(piece, echoed)
     samples = generate(
@@ -61,10 +63,12 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         on_bytes=None if streamed is None else streamed.take,
     )
     for made in samples:
-        leading, prompt = asked[made.index // options.n]
-        names = opened.start.fields
-        written = [*leading, *(part.decode("utf-8", "replace") for part in made.fields)]
-        text = written[-1] if len(written) >= len(names) else ""
+        number, turn = divmod(made.index, options.n)
+        leading, prompt = asked[number]
+        written = [part.decode("utf-8", "replace") for part in made.fields]
+        reached = len(leading) + len(written) >= len(names)
+        text = written[-1] if reached else ""
+        unreached += not reached
         record: dict[str, Any] = {
             "text": text,
             "prompt": prompt or "",
@@ -73,14 +77,20 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             "finish": made.finish,
         }
         if made.removed is not None:
-            record["removed_mass"] = made.removed
-            cut += made.finish == "length"
-        record |= dict(zip_longest(names, written[: len(names)], fillvalue=""))
+            record |= {"removed_mass": made.removed, "match": made.matches}
+            unmatched += not made.matches
+        whole = [*leading, (prompt or "") + written[0], *written[1:]]
+        record |= dict(zip_longest(names, whole[: len(names)], fillvalue=""))
         if streamed is not None:
             streamed.end(made.index)
         yield Drawn(record, text=echoed(made.index) + text)
-    if cut:
-        bus.note(f"{cut:,} samples were cut at the limit of tokens before they matched; a higher --max-tokens lets them end")
+        if turn == options.n - 1:
+            del asked[number]
+    for count, what in ((unreached, "last field began"), (unmatched, "text matched")):
+        if count:
+            bus.note(
+                f"at the limit of tokens {count:,} of the samples were cut before their {what}; a higher --max-tokens would do"
+            )
 
 
 def _form(options: Sample, tokenizer: Tokenizer) -> Form | None:
