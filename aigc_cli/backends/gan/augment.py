@@ -34,8 +34,9 @@ class Augmentation(nn.Module):
         if x.shape[1] >= 3:
             changes.insert(2, saturate)
         for change in changes:
-            chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < self.strength
-            x = torch.where(chosen, change(x), x)
+            chosen = (torch.rand(len(x), device=x.device) < self.strength).nonzero().squeeze(1)
+            if len(chosen):
+                x = x.index_copy(0, chosen, change(x[chosen]))
         return x
 
     @torch.no_grad()
