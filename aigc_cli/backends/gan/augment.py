@@ -21,11 +21,13 @@ class Augmentation(nn.Module):
     MAX_STRENGTH = 0.8
     strength: Tensor
     margins: Tensor  # (2,) of training pictures' scores, above those of held-out and of generated pictures; moving averages
+    chance: Tensor  # the variance of the first of these, which comes of scoring some pictures rather than all there could be
 
     def __init__(self, strength: float = 0.0) -> None:
         super().__init__()
         self.register_buffer("strength", torch.tensor(float(strength)))
         self.register_buffer("margins", torch.zeros(2))
+        self.register_buffer("chance", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.strength:
@@ -41,20 +43,32 @@ class Augmentation(nn.Module):
 
     @torch.no_grad()
     def adapt(
-        self, train: Tensor, held_out: Tensor, generated: Tensor, *, step: float, weight: float = 1.0, target: float = 0.5
+        self,
+        train: Tensor,
+        held_out: Tensor,
+        generated: Tensor,
+        *,
+        step: float,
+        weight: float = 1.0,
+        n_held_out: int = 1 << 30,
+        target: float = 0.5,
     ) -> None:
         """Moves the strength by `step`, up where the discriminator's scores show that it overfits and down where not.
 
         It overfits where r_v = (E D(train) − E D(held-out)) / (E D(train) − E D(generated)) is above `target` (Karras et al.
-        2020, eq. 1). Where it takes generated pictures for no worse than the training pictures, it doesn't. These scores count
-        by `weight` beside earlier ones: those of one batch differ by chance, and by more than their means do.
+        2020, eq. 1), unless it takes generated pictures for no worse than the training pictures, or the difference above is
+        within two standard errors. Scores are of pictures drawn at random, of `n_held_out` held-out ones, and count by
+        `weight` beside earlier ones.
         """
         now = torch.stack((train.mean() - held_out.mean(), train.mean() - generated.mean()))
-        if now.isfinite().all():
-            self.margins.lerp_(now, weight)  # both began at 0 and fall short by the same factor
+        spread, of_held_out = (scores.var(unbiased=False) for scores in (train, held_out))
+        of_draws = (spread / len(train) + of_held_out / len(held_out)) * weight / (2 - weight)  # of a moving average
+        if now.isfinite().all():  # all began at 0 and fall short by the same factor
+            self.margins.lerp_(now, weight)
+            self.chance.lerp_(of_draws + of_held_out / n_held_out, weight)
         left, right = self.margins
-        direction = torch.where((right > 0) & (left > target * right), step, -step)
-        self.strength.add_(direction).clamp_(0, self.MAX_STRENGTH)
+        overfits = (right > 0) & (left > target * right) & (left > 2 * self.chance.sqrt())
+        self.strength.add_(torch.where(overfits, step, -step)).clamp_(0, self.MAX_STRENGTH)
 
 
 def uniform(x: Tensor, low: float, high: float) -> Tensor:

@@ -129,15 +129,17 @@ class GANLearner(Learner):
         if not self.adapting or step % ADAPT_EVERY:
             return
         assert plan.steps is not None
-        index = np.random.default_rng((self.plan.seed, step, 2)).integers(len(self.data.select), size=len(batch["pixels"]))
-        labels = self.labels(batch["labels"])
+        rng, n = np.random.default_rng((self.plan.seed, step, 2)), len(batch["pixels"])
         with torch.no_grad():
-            train = self.scores(seen(batch["pixels"]), labels)
-            held_out = self.scores(*self._some(self.data.select, index))
-            generated = self.scores(self.drawn(len(train), labels), labels)
+            # Not those of the batch: they were learned a moment ago, and score higher than others do for that alone.
+            pictures, labels = self._some(self.data.train, rng.integers(len(self.data.train), size=n))
+            train = self.scores(pictures, labels)
+            held_out = self.scores(*self._some(self.data.select, rng.integers(len(self.data.select), size=n)))
+            generated = self.scores(self.drawn(n, labels), labels)
         share = ADAPT_EVERY / plan.steps  # of the run between two looks
         by, weight = share / ADAPT_SHARE, min(1.0, share / AVERAGED_SHARE)
-        self.augmentation.adapt(train, held_out, generated, step=by, weight=weight, target=self.plan.augment_target)
+        options = {"step": by, "weight": weight, "target": self.plan.augment_target}
+        self.augmentation.adapt(train, held_out, generated, n_held_out=len(self.data.select), **options)
 
     # Looking at what was learned
 
