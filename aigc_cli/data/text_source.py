@@ -38,8 +38,8 @@ def check_request(request: TextRequest) -> None:
         raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
     if request.tokenizer_from is not None and (request.tokenizer != "auto" or request.vocab_size is not None):
         raise RequestError("--tokenizer and --vocab-size contradict --init-from, whose run's tokenizer is used")
-    several = len(request.columns) > 1
-    if several and request.tokenizer_from is not None and not Tokenizer.load(request.tokenizer_from).has_fields:
+    fielded = len(request.columns) > 1
+    if fielded and request.tokenizer_from is not None and Tokenizer.load(request.tokenizer_from).field_id is None:
         raise RequestError("--fields: the run of --init-from was trained without, and has no token that ends a field")
     if request.vocab_size is None:
         return

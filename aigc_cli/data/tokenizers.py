@@ -78,11 +78,6 @@ class Tokenizer:
             elif index != self.eot_id:
                 self._bytes[index] = bytes(_BYTE_OF[symbol] for symbol in token)
 
-    @property
-    def has_fields(self) -> bool:
-        """Whether a token ends a field."""
-        return self.field_id is not None
-
     def with_fields(self) -> Tokenizer:
         """The same with a token more, which ends a field."""
         rust = RustTokenizer.from_str(self._rust.to_str())

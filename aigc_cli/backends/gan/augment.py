@@ -61,8 +61,8 @@ class Augmentation(nn.Module):
         `weight` beside earlier ones.
         """
         now = torch.stack((train.mean() - held_out.mean(), train.mean() - generated.mean()))
-        spread, of_held_out = (scores.var(unbiased=False) for scores in (train, held_out))
-        of_draws = (spread / len(train) + of_held_out / len(held_out)) * weight / (2 - weight)  # of a moving average
+        of_train, of_held_out = (scores.var(unbiased=False) for scores in (train, held_out))
+        of_draws = (of_train / len(train) + of_held_out / len(held_out)) * weight / (2 - weight)  # of a moving average
         if now.isfinite().all():  # all began at 0 and fall short by the same factor
             self.margins.lerp_(now, weight)
             self.chance.lerp_(of_draws + of_held_out / n_held_out, weight)

@@ -137,9 +137,15 @@ class GANLearner(Learner):
             held_out = self.scores(*self._some(self.data.select, rng.integers(len(self.data.select), size=n)))
             generated = self.scores(self.drawn(n, labels), labels)
         share = ADAPT_EVERY / plan.steps  # of the run between two looks
-        by, weight = share / ADAPT_SHARE, min(1.0, share / AVERAGED_SHARE)
-        options = {"step": by, "weight": weight, "target": self.plan.augment_target}
-        self.augmentation.adapt(train, held_out, generated, n_held_out=len(self.data.select), **options)
+        self.augmentation.adapt(
+            train,
+            held_out,
+            generated,
+            step=share / ADAPT_SHARE,
+            weight=min(1.0, share / AVERAGED_SHARE),
+            n_held_out=len(self.data.select),
+            target=self.plan.augment_target,
+        )
 
     # Looking at what was learned
 
