@@ -19,9 +19,9 @@ SMALLEST = 4
 WIDEST = 4
 #: Below so many training pictures a GAN learns them by heart, or little.
 FEW = 100
-#: The weight of the gradient penalties for pictures of so many pixels, for which the presets' budgets hold too. A score's
-#: gradient is spread over all pixels, and its square is smaller the more they are.
-GAMMA, PIXELS = 10.0, 32 * 32
+#: The presets are for pictures of so many pixels. γ is proportional to them: a score's gradient is spread over all pixels,
+#: and its square is smaller the more they are.
+PIXELS = 32 * 32
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,15 @@ class GANPreset(Preset):
     vector_width: int
     batch_size: int
     lr: float
+    gamma: float  # a short run needs more to be steady; in a long one as much would leave the discriminator little to tell
 
 
 PRESETS = (
-    GANPreset("nano", 6e12, 32, 24, 1, 192, 32, 5e-3),
-    GANPreset("micro", 1e15, 32, 32, 1, 256, 32, 2.5e-3),
-    GANPreset("tiny", 1e16, 64, 64, 1, 256, 64, 1e-3),
-    GANPreset("small", 1e17, 64, 128, 2, 512, 128, 5e-4),
-    GANPreset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4),
+    GANPreset("nano", 6e12, 32, 24, 1, 192, 32, 5e-3, 10.0),
+    GANPreset("micro", 1e15, 32, 32, 1, 256, 32, 2.5e-3, 3.0),
+    GANPreset("tiny", 1e16, 64, 64, 1, 256, 64, 1e-3, 3.0),
+    GANPreset("small", 1e17, 64, 128, 2, 512, 128, 5e-4, 3.0),
+    GANPreset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4, 3.0),
 )
 
 
@@ -55,7 +56,7 @@ def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, l
         options,
         preset=preset.name,
         latent=options.latent or preset.latent,
-        gamma=options.gamma if options.gamma is not None else GAMMA * pixels / PIXELS,
+        gamma=options.gamma if options.gamma is not None else preset.gamma * pixels / PIXELS,
         batch_size=options.batch_size or min(preset.batch_size, len(data.train)),
         lr=options.lr or preset.lr,
         cooldown=options.cooldown if options.cooldown is not None else 1.0,
