@@ -17,7 +17,7 @@ from aigc_cli.backends.gan.draw import between
 from aigc_cli.backends.gan.health import concerns, outlook
 from aigc_cli.backends.gan.model import GANConfig
 from aigc_cli.backends.gan.schedules import BETA2, LAST_GAMMA, LAST_LR, betas, gamma_factor, lr_factor
-from aigc_cli.backends.gan.sizes import PRESETS, SMALLEST, decide, fixed_strength, model_config
+from aigc_cli.backends.gan.sizes import PRESETS, SHORT, SMALLEST, decide, fixed_strength, model_config
 from aigc_cli.backends.picture_networks import levels_for
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat
@@ -56,6 +56,13 @@ def test_larger_pictures_take_a_smaller_preset_for_the_same_budget() -> None:
     budget = PRESETS[1].flops
     small, large = (decide(Train(), dataset(side, side, n=2), budget)[0].preset for side in (32, 512))
     assert (small, large) == (PRESETS[1].name, PRESETS[0].name)
+
+
+def test_the_penalty_falls_with_the_budget_and_grows_with_the_pictures() -> None:
+    short, long = (decide(Train(), dataset(n=2), budget)[0].gamma for budget in (SHORT, 2 * SHORT))
+    assert short and long and short > long
+    large = decide(Train(), dataset(64, 64, n=2), SHORT)[0].gamma
+    assert large == decide(Train(), dataset(32, 32, n=2), SHORT / 4)[0].gamma * 4
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -29,7 +29,7 @@ class Train(PictureTrainOptions):
     augment_target: float = option(0.5, above=0, max=1, panel=EXPERT)
     """auto augments more while training pictures stand out from held-out ones by more than this share of how they do from
     generated ones."""
-    gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the preset and the pictures' size")
+    gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the budget and the pictures' size")
     """The weight of the gradient penalties at first; it falls to a tenth. Higher is steadier and more varied, lower sharper."""
     penalty_every: int = option(4, min=1, panel=EXPERT, unit="steps")
     """Gradient penalties are computed this often, and weighted as many times."""

@@ -22,6 +22,9 @@ FEW = 100
 #: The presets are for pictures of so many pixels. γ is proportional to them: a score's gradient is spread over all pixels,
 #: and its square is smaller the more they are.
 PIXELS = 32 * 32
+#: γ for pictures of so many, of runs up to a budget (about five minutes of two CPU cores) and beyond. A short run needs the
+#: more to be steady; in a long one as much would leave the discriminator little to tell.
+SHORT, GAMMA_SHORT, GAMMA_LONG = 3e13, 10.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -35,28 +38,29 @@ class GANPreset(Preset):
     vector_width: int
     batch_size: int
     lr: float
-    gamma: float  # a short run needs more to be steady; in a long one as much would leave the discriminator little to tell
 
 
 PRESETS = (
-    GANPreset("nano", 6e12, 32, 24, 1, 192, 32, 5e-3, 10.0),
-    GANPreset("micro", 1e15, 32, 32, 1, 256, 32, 2.5e-3, 3.0),
-    GANPreset("tiny", 1e16, 64, 64, 1, 256, 64, 1e-3, 3.0),
-    GANPreset("small", 1e17, 64, 128, 2, 512, 128, 5e-4, 3.0),
-    GANPreset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4, 3.0),
+    GANPreset("nano", 6e12, 32, 24, 1, 192, 32, 5e-3),
+    GANPreset("micro", 1e15, 32, 32, 1, 256, 32, 2.5e-3),
+    GANPreset("tiny", 1e16, 64, 64, 1, 256, 64, 1e-3),
+    GANPreset("small", 1e17, 64, 128, 2, 512, 128, 5e-4),
+    GANPreset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4),
 )
 
 
 def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, list[str]]:
     """The options with model, batch, learning rate and penalty decided, and the reasons."""
     pixels = data.format.height * data.format.width
-    preset = preset_for(PRESETS, flops / max(1.0, pixels / PIXELS), options.preset)
+    budget = flops / max(1.0, pixels / PIXELS)
+    preset = preset_for(PRESETS, budget, options.preset)
+    gamma = (GAMMA_SHORT if budget <= SHORT else GAMMA_LONG) * pixels / PIXELS
     strength = fixed_strength(options.augment)
     plan = dataclasses.replace(
         options,
         preset=preset.name,
         latent=options.latent or preset.latent,
-        gamma=options.gamma if options.gamma is not None else preset.gamma * pixels / PIXELS,
+        gamma=options.gamma if options.gamma is not None else gamma,
         batch_size=options.batch_size or min(preset.batch_size, len(data.train)),
         lr=options.lr or preset.lr,
         cooldown=options.cooldown if options.cooldown is not None else 1.0,
