@@ -25,12 +25,12 @@ from aigc_cli.backends.transformer.loss import token_nats
 from aigc_cli.backends.transformer.measure import likelihood_measures, likelihood_units
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.opened import Opened
-from aigc_cli.backends.transformer.prepare import columns_of
+from aigc_cli.backends.transformer.prepare import reading_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.sampling import next_tokens
 from aigc_cli.data.pieces import End
 from aigc_cli.data.sources import Part
-from aigc_cli.data.streams import stream
+from aigc_cli.data.streams import Reading, stream
 from aigc_cli.data.text import TextDataset, TextRequest, documents, encode_documents, prepare_text
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
 from aigc_cli.errors import RequestError
@@ -76,7 +76,7 @@ def table(kind: str, rows: Sequence[Sequence[str]], header: Sequence[str] = NAME
 
 
 def prepare(path: Path, columns: tuple[str, ...] = NAMES, **options: object) -> TextDataset:
-    return prepare_text(TextRequest(str(path), columns=columns, **options), progress=lambda *_: None)  # type: ignore[arg-type]
+    return prepare_text(TextRequest(str(path), reading=Reading(columns), **options), progress=lambda *_: None)  # type: ignore[arg-type]
 
 
 def rows_of(data: TextDataset) -> list[str]:
@@ -91,7 +91,7 @@ def rows_of(data: TextDataset) -> list[str]:
 def test_the_columns_of_a_table_are_read_in_the_order_asked_for(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"a.{kind}"
     path.write_bytes(table(kind, ROWS))
-    found = list(stream(Part(str(path), "files", (path,)), ("text", "title"), "document"))
+    found = list(stream(Part(str(path), "files", (path,)), Reading(("text", "title"))))
     expected = [piece for title, _, text in ROWS for piece in ((text, End.FIELD), (title, End.DOCUMENT))]
     assert found == [(text.replace("e\u0301", "é"), end) for text, end in expected]
 
@@ -134,7 +134,7 @@ def test_other_data_are_read_by_the_same_columns(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(table("jsonl", ROWS))
     tokenizer = prepare(tmp_path / "a.jsonl").tokenizer
     (tmp_path / "b.csv").write_bytes(table("csv", [("new", "body", "none")], ("title", "text", "author")))
-    arrays = encode_documents(str(tmp_path / "b.csv"), tokenizer, columns=NAMES, progress=lambda *_: None)
+    arrays = encode_documents(str(tmp_path / "b.csv"), tokenizer, reading=Reading(NAMES), progress=lambda *_: None)
     assert list(documents(arrays, tokenizer)) == ["new\nnone\nbody"]
 
 
@@ -148,7 +148,7 @@ WRONG = [
     ("a.jsonl", b'{"title": "x"}\n', ("title", "text"), "{path}, line 1: there is no 'text' in it; it has 'title'"),
     ("a.jsonl", b'"x"\n', ("title", "text"), "{path}, line 1: str where an object with 'title', 'text' is wanted"),
     ("a.json", b'[{"title": "x", "text": 3}]', ("title", "text"), "{path}, item 1: int where text is wanted"),
-    ("a.txt", b"x\n", ("title", "text"), "{path} has no columns; --column and --fields are for tables"),
+    ("a.txt", b"x\n", ("title", "text"), "{path} has no columns; --column, --fields and --source are for tables"),
 ]
 
 
@@ -270,7 +270,7 @@ def test_a_field_costs_its_tokens_and_its_end(context: int, n_docs: int, tmp_pat
     path = tmp_path / "a.jsonl"
     path.write_bytes(table("jsonl", rows))
     tokenizer = byte().with_fields()
-    arrays = encode_documents(str(path), tokenizer, columns=NAMES, progress=lambda *_: None)
+    arrays = encode_documents(str(path), tokenizer, reading=Reading(NAMES), progress=lambda *_: None)
     config = small_config(vocab_size=tokenizer.vocab_size, context=context, eot_id=tokenizer.eot_id)
     opened = Opened(random_transformer(config), tokenizer, Start(with_eot=True, fields=NAMES), CPU)
     units = likelihood_units(opened, arrays, 4, lambda done, total: None)
@@ -366,7 +366,7 @@ def test_a_run_without_fields_says_so(poet: Shell) -> None:
     says = "aigc: --given: this run's texts have no fields; train one with --fields NAME,NAME,…"
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, says)
     done = poet(*plain[:-1], "more", "--fields", "title,text", "--init-from", "plain")
-    says = "aigc: --fields: the run of --init-from was trained without, and has no token that ends a field"
+    says = "aigc: the run of --init-from was trained without fields or answers, and has no token that ends a field"
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, says)
 
 
@@ -380,7 +380,7 @@ def test_a_run_without_fields_says_so(poet: Shell) -> None:
 )
 def test_wrong_fields_are_one_line(options: dict[str, str], message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        columns_of(Train(data="poems.tsv", **options))  # type: ignore[arg-type]
+        reading_of(Train(data="poems.tsv", **options))  # type: ignore[arg-type]
     assert str(caught.value) == message
 
 

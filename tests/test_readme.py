@@ -34,6 +34,8 @@ def tour(module_shell: Shell) -> Shell:
     ]
     (cwd / "poems.tsv").write_text("\n".join(["title\tauthor\ttext", *rows]) + "\n")
     (cwd / "more-poems.tsv").write_text("\n".join(["title\tauthor\ttext", *rows[:9]]) + "\n")
+    pairs = [f"The {a} moon {i}\tThe {b} hill {i}" for i in range(60) for a, b in [("old", "far"), ("red", "low")]]
+    (cwd / "pairs.tsv").write_text("\n".join(["line\treply", *pairs]) + "\n")
     (cwd / "prompts.tsv").write_text("1\tThe old\n2\tThe red\n")
     (cwd / "titles.jsonl").write_text('{"title": "1"}\n{"title": "2", "author": "old"}\n')
     (cwd / "book.txt").write_text("The king sat down. The queen stood up, and nobody said a word.\n" * 200)

@@ -11,19 +11,23 @@ from pathlib import Path
 import pytest
 from conftest import Shell
 
-#: What each backend is trained on here: enough steps for several evaluations, checkpoints between them, and the cool-down.
+#: What is trained here, by its backend: enough steps for several evaluations, checkpoints between them, and the cool-down.
 ARGUMENTS = {
-    "toy": ["--steps", "300"],
+    "toy": ["toy", "--steps", "300"],
     "transformer": [
-        "--data", "demo:verse", "--steps", "120", "--d-model", "32", "--n-layers", "2", "--context", "32", "--batch-size", "4",
+        "transformer", "--data", "demo:verse", "--steps", "120", "--d-model", "32", "--n-layers", "2", "--context", "32", "--batch-size", "4",
         "--eval-items", "16", "--dropout", "0.1",
     ],
+    "answers": [
+        "transformer", "--arch", "encoder-decoder", "--data", "demo:verse", "--steps", "120", "--d-model", "32", "--nhead", "2",
+        "--batch-size", "4", "--eval-items", "16", "--dropout", "0.1",
+    ],
     "gan": [
-        "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
+        "gan", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
         "--eval-items", "16", "--conditional", "--augment-target", "0.01",
     ],
     "vae": [
-        "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
+        "vae", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
         "--eval-items", "16",
     ],
 }  # fmt: skip
@@ -46,14 +50,19 @@ def metrics(run: Path) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module", params=ARGUMENTS)
-def backend(request: pytest.FixtureRequest) -> str:
+def case(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def left_alone(backend: str, module_shell: Shell) -> Path:
-    module_shell.ok("train", backend, *ARGUMENTS[backend], "--run", "alone", "-q")
-    return module_shell.cwd / "runs" / backend / "alone"
+def backend(case: str) -> str:
+    return ARGUMENTS[case][0]
+
+
+@pytest.fixture(scope="module")
+def left_alone(case: str, backend: str, module_shell: Shell) -> Path:
+    module_shell.ok("train", *ARGUMENTS[case], "--run", f"{case}-alone", "-q")
+    return module_shell.cwd / "runs" / backend / f"{case}-alone"
 
 
 def assert_same_end(run: Path, left_alone: Path) -> None:
@@ -63,16 +72,16 @@ def assert_same_end(run: Path, left_alone: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(backend: str, module_shell: Shell, left_alone: Path) -> None:
+def test_killed_at_random_moments(case: str, backend: str, module_shell: Shell, left_alone: Path) -> None:
     """SIGKILL, with checkpoints as often as the clock allows, several times in one run."""
-    run = module_shell.cwd / "runs" / backend / "killed"
+    name = f"{case}-killed"
+    run = module_shell.cwd / "runs" / backend / name
     moments = random.Random(7)
     arguments = [
         "train",
-        backend,
-        *ARGUMENTS[backend],
+        *ARGUMENTS[case],
         "--run",
-        "killed",
+        name,
         "--checkpoint-seconds",
         "0.05",
         "-q",
@@ -87,15 +96,15 @@ def test_killed_at_random_moments(backend: str, module_shell: Shell, left_alone:
         time.sleep(moments.uniform(0.0, 0.6))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    module_shell.ok("train", backend, "--run", "killed", "--resume", "-q")
+    module_shell.ok("train", backend, "--run", name, "--resume", "-q")
     assert_same_end(run, left_alone)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted(backend: str, module_shell: Shell, left_alone: Path, number: int, code: int) -> None:
-    name = f"interrupted-{code}"
+def test_interrupted(case: str, backend: str, module_shell: Shell, left_alone: Path, number: int, code: int) -> None:
+    name = f"{case}-interrupted-{code}"
     run = module_shell.cwd / "runs" / backend / name
-    process = module_shell.start("train", backend, *ARGUMENTS[backend], "--run", name, "--log-every", "1")
+    process = module_shell.start("train", *ARGUMENTS[case], "--run", name, "--log-every", "1")
     while not (run / "metrics.jsonl").exists() or '"step": 20' not in (run / "metrics.jsonl").read_text():
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
@@ -111,14 +120,15 @@ def test_interrupted(backend: str, module_shell: Shell, left_alone: Path, number
 
 
 def test_the_recorded_settings_hold(backend: str, module_shell: Shell, left_alone: Path) -> None:
-    refused = module_shell("train", backend, "--run", "alone", "--resume", "--lr", "0.5")
+    name = left_alone.name
+    refused = module_shell("train", backend, "--run", name, "--resume", "--lr", "0.5")
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"aigc: --lr 0.5 contradicts run runs/{backend}/alone, which has ")
-    refused = module_shell("train", backend, "--run", "alone")
+    assert refused.stderr.startswith(f"aigc: --lr 0.5 contradicts run runs/{backend}/{name}, which has ")
+    refused = module_shell("train", backend, "--run", name)
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"aigc: run runs/{backend}/alone exists; go on with --resume")
+    assert refused.stderr.startswith(f"aigc: run runs/{backend}/{name} exists; go on with --resume")
 
 
-def test_a_run_repeated_from_its_record_is_the_same(backend: str, module_shell: Shell, left_alone: Path) -> None:
-    module_shell.ok("train", backend, "--config", left_alone / "run.json", "--run", "again", "-q")
-    assert_same_end(left_alone.parent / "again", left_alone)
+def test_a_run_repeated_from_its_record_is_the_same(case: str, backend: str, module_shell: Shell, left_alone: Path) -> None:
+    module_shell.ok("train", backend, "--config", left_alone / "run.json", "--run", f"{case}-again", "-q")
+    assert_same_end(left_alone.parent / f"{case}-again", left_alone)

@@ -18,6 +18,7 @@ import pytest
 
 from aigc_cli.data import pieces, text_build
 from aigc_cli.data.cache import cache_dir
+from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import (
     TextDataset,
     TextRequest,
@@ -112,7 +113,7 @@ def test_what_was_asked_for_enters_the_key(tmp_path: Path) -> None:
     path = _lines(tmp_path / "a.tsv", [f"{a}\t{b}" for a, b in zip(POEMS, POEMS[::-1], strict=True)], "text\tb")
     requests = [
         TextRequest(str(path)),
-        TextRequest(str(path), columns=("b",)),
+        TextRequest(str(path), reading=Reading(("b",))),
         TextRequest(str(path), tokenizer="bpe"),
         TextRequest(str(path), tokenizer="bpe", vocab_limit=512),
         TextRequest(str(path), tokenizer="bpe", vocab_size=300),
@@ -217,7 +218,7 @@ def test_layouts_and_packed_files(tmp_path: Path) -> None:
     packed = tmp_path / "a.txt.gz"
     packed.write_bytes(gzip.compress("\n".join(POEMS).encode()))
     assert len(_texts(_prepare(packed), "train")) == 1
-    assert len(_texts(_prepare(packed, layout="lines"), "train")) > 200
+    assert len(_texts(_prepare(packed, reading=Reading(layout="lines")), "train")) > 200
 
 
 def test_the_tokenizer_is_fitted_on_training_text_only(tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ class _Stdin:
         ("".join(json.dumps({"text": poem}) + "\n" for poem in POEMS).encode(), {}, 300),
         (json.dumps(POEMS).encode(), {}, 300),
         ("\n".join(POEMS).encode(), {"input_format": "txt"}, 3),
-        ("\n\n".join(POEMS).encode(), {"layout": "paragraphs"}, 300),
+        ("\n\n".join(POEMS).encode(), {"reading": Reading(layout="paragraphs")}, 300),
     ],
     ids=["lines", "gzip", "tsv", "gzip tsv", "jsonl", "json", "txt", "paragraphs"],
 )
@@ -371,11 +372,11 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.txt", b"0123456789", {}, "{path} is too short: choosing checkpoints needs 2 characters at least"),
     ("a.tsv", b"text\n", {}, "{path} holds no text"),
     ("a.tsv", b"", {}, "{path} holds no text"),
-    ("a.tsv", b"x\ty\n1\t2\n", {"columns": ("poem",)}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
+    ("a.tsv", b"x\ty\n1\t2\n", {"reading": Reading(("poem",))}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
     ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: the byte at offset 6 is not UTF-8; convert the file to UTF-8"),
     ("a.txt.gz", b"?", {}, "{path} is broken and cannot be decompressed: Not a gzipped file (b'?')"),
-    ("a.tsv", b"text\nx\n", {"layout": "lines"}, "--lines is for .txt; {path} has no such file"),
-    ("a.txt", b"x\n", {"columns": ("text",)}, "{path} has no columns; --column and --fields are for tables"),
+    ("a.tsv", b"text\nx\n", {"reading": Reading(layout="lines")}, "--lines is for .txt; {path} has no such file"),
+    ("a.txt", b"x\n", {"reading": Reading(("text",))}, "{path} has no columns; --column, --fields and --source are for tables"),
     ("a.txt", b"x\n", {"val": "-"}, "--val cannot be standard input; name a file"),
     ("a.txt", b"x\n", {"val": "no.txt"}, "no such file or folder: 'no.txt'"),
     ("a.txt", b"x\n", {"tokenizer": "char", "vocab_size": 300},

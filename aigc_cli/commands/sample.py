@@ -63,7 +63,7 @@ def _shown(sample: Sample, as_json: bool, terminal: bool) -> str:
     text = sample.text or ""
     if not terminal:
         return one_line(text) + "\n"
-    return printable(text) + ("\n\n" if "\n" in text else "\n")
+    return printable(text, keep="\n\t") + ("\n\n" if "\n" in text else "\n")
 
 
 def _piece_writer(stream: BinaryIO, terminal: bool) -> Piece:

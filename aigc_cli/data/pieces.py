@@ -37,6 +37,18 @@ def documents_in_pieces(rows: Iterable[Row]) -> Iterator[Piece]:
         yield from _field_in_pieces(last, End.DOCUMENT)
 
 
+def halves(pieces: Iterable[Piece], share: float) -> Iterator[Piece]:
+    """Each document, of one field, as two: its first characters, ⌊share · length⌋ of them, and the rest."""
+    held = ""
+    for text, end in pieces:
+        held += text
+        if end is End.DOCUMENT:
+            middle = int(share * len(held))
+            yield from _field_in_pieces(held[:middle], End.FIELD)
+            yield from _field_in_pieces(held[middle:], End.DOCUMENT)
+            held = ""
+
+
 def _field_in_pieces(field: str, end: End) -> Iterator[Piece]:
     return iter([(field, end)]) if len(field) <= PIECE_CHARS else in_pieces([field], end)
 

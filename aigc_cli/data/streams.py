@@ -14,7 +14,7 @@ import numpy.typing as npt
 from aigc_cli.data import demo, hub
 from aigc_cli.data.formats import Layout, read_documents
 from aigc_cli.data.held_out import DROPPED, Plan
-from aigc_cli.data.pieces import End, Piece, Row, documents_in_pieces
+from aigc_cli.data.pieces import End, Piece, Row, documents_in_pieces, halves
 from aigc_cli.data.sources import Part
 from aigc_cli.data.tables import rows_of, text_columns
 from aigc_cli.data.tokenizers import normalise
@@ -26,10 +26,28 @@ _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
 
 
-def stream(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
+@dataclass(frozen=True)
+class Reading:
+    """How documents are made of a source."""
+
+    columns: tuple[str, ...] = ()  # of a table: one that holds the documents, or their fields; none: to be chosen
+    layout: Layout = "document"  # of .txt files
+    source_share: float | None = None  # a document's first so much of its characters and the rest are two fields
+
+    @property
+    def fielded(self) -> bool:
+        """Whether a document has several fields, so that a part of it would be none."""
+        return len(self.columns) > 1 or self.source_share is not None
+
+
+PLAIN = Reading()
+"""As a source suggests itself: the column of text of a table, a whole file of text."""
+
+
+def stream(part: Part, reading: Reading) -> Iterator[Piece]:
     """The documents of a part, in NFC, in pieces (text, what ends with it)."""
-    for text, end in _raw(part, columns, layout):
-        yield normalise(text), end
+    pieces = ((normalise(text), end) for text, end in _raw(part, reading.columns, reading.layout))
+    return pieces if reading.source_share is None else halves(pieces, reading.source_share)
 
 
 def _raw(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:

@@ -11,10 +11,9 @@ import numpy as np
 
 from aigc_cli.data import cache, sources
 from aigc_cli.data.encoding import TokenArrays, documents, encode_to, load_arrays
-from aigc_cli.data.formats import Layout
 from aigc_cli.data.held_out import DROPPED, REPORT, Plan
 from aigc_cli.data.sources import JSON, FileRecord, Part
-from aigc_cli.data.streams import Progress, routed, scan, stream
+from aigc_cli.data.streams import PLAIN, Progress, Reading, routed, scan, stream
 from aigc_cli.data.text_build import SPLITS, build_entry
 from aigc_cli.data.text_source import (
     TextRequest,
@@ -77,7 +76,7 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
     source = open_text(request.data)
     train = source.training()
     val = sources.validation_part(request.val, source, open_text)
-    check_options_apply([train, val] if val else [train], request.columns, request.layout)
+    check_options_apply([train, val] if val else [train], request.reading)
     records = sources.record_files(train)
     val_records = sources.record_files(val) if val else []
     key = _key(request, train, records, val, val_records)
@@ -99,8 +98,8 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
     info: dict[str, JSON] = {
         **described(train, records),
         "val": cast(JSON, described(val, val_records)) if val else None,
-        "columns": list(request.columns),
-        "layout": request.layout,
+        "columns": list(request.reading.columns),
+        "layout": request.reading.layout,
         **facts["info"],
     }
     return TextDataset(
@@ -124,10 +123,15 @@ def _key(
     limit = affordable_vocab(request.vocab_limit) if limited else None
     return cache.key_of(
         "text", _VERSION, identity(train, records), identity(val, val_records) if val else None,
-        request.columns, request.layout, request.tokenizer, request.vocab_size, limit,
+        *_key_of(request.reading), request.tokenizer, request.vocab_size, limit,
         request.chars_affordable if request.tokenizer == "auto" else None,
         Tokenizer.load(request.tokenizer_from).fingerprint() if request.tokenizer_from else None,
     )  # fmt: skip
+
+
+def _key_of(reading: Reading) -> list[Any]:
+    share = [] if reading.source_share is None else [reading.source_share]
+    return [reading.columns, reading.layout, *share]
 
 
 def _load(folder: Path | None) -> tuple[dict[str, Any], dict[str, TokenArrays], Tokenizer] | None:
@@ -147,8 +151,7 @@ def encode_documents(
     src: str,
     tokenizer: Tokenizer,
     *,
-    columns: tuple[str, ...] = (),
-    layout: Layout = "document",
+    reading: Reading = PLAIN,
     input_format: str | None = None,
     split: str | None = None,
     progress: Progress,
@@ -162,22 +165,22 @@ def encode_documents(
         raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
     spooled = None
     if src == "-":
-        spooled, layout = spool_stdin(input_format, layout)
+        spooled, reading = spool_stdin(input_format, reading)
         src = str(spooled)
     with sources.speaking_of_stdin(spooled):
         part = open_text(src).evaluation(split)
-        check_options_apply([part], columns, layout)
+        check_options_apply([part], reading)
         records = sources.record_files(part)
-        key = cache.key_of("documents", _VERSION, identity(part, records), columns, layout, tokenizer.fingerprint())
+        key = cache.key_of("documents", _VERSION, identity(part, records), *_key_of(reading), tokenizer.fingerprint())
         if (arrays := _load_documents(key, tokenizer)) is not None:
             return arrays
         cache.discard(key)
-        scanned = scan(stream(part, columns, layout), progress)
+        scanned = scan(stream(part, reading), progress)
         plan = Plan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
         if plan.size(REPORT, scanned.chars) < 2:
             raise RequestError(f"{part.location} holds no text")
         with cache.new_entry(key) as folder:
-            pieces = routed(stream(part, columns, layout), plan)
+            pieces = routed(stream(part, reading), plan)
             encode_to({REPORT: folder / "report"}, pieces, tokenizer, scanned.n_bytes, progress)
             sources.refuse_changed(records)
         sources.remember_files(part, records)

@@ -15,10 +15,9 @@ import numpy as np
 
 from aigc_cli.data import cache, sources
 from aigc_cli.data.encoding import encode_to, load_arrays
-from aigc_cli.data.formats import Layout
 from aigc_cli.data.held_out import DROPPED, REPORT, SELECT, TRAIN, Plan, plan_with_slice, plan_with_val
 from aigc_cli.data.sources import FileRecord, Part
-from aigc_cli.data.streams import Progress, Scan, routed, scan, stream
+from aigc_cli.data.streams import Progress, Reading, Scan, routed, scan, stream
 from aigc_cli.data.text_source import TextRequest
 from aigc_cli.data.tokenizer_choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
@@ -39,18 +38,18 @@ def build_entry(
     progress: Progress,
 ) -> None:
     """Prepare the source and put it into the cache."""
-    columns, layout = request.columns, request.layout
-    scanned = _scan(train, columns, layout, progress)
+    reading = request.reading
+    scanned = _scan(train, reading, progress)
     n_bytes = scanned.n_bytes
     if val is None:
-        whole = len(columns) > 1  # a row that is cut has not all its fields
+        whole = reading.fielded  # a row that is cut has not all its fields
         if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
             raise RequestError(f"{train.location} has {rows} different rows; learning, choosing and reporting take one each")
         plan = plan_with_slice(scanned.hashes, scanned.chars, "characters", whole=whole)
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
         reads = [(train, plan)]
     else:
-        scanned_val = _scan(val, columns, layout, progress)
+        scanned_val = _scan(val, reading, progress)
         n_bytes += scanned_val.n_bytes
         filled = scanned_val.chars > 0
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
@@ -68,7 +67,7 @@ def build_entry(
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
-        pieces = chain.from_iterable(routed(stream(part, columns, layout), its) for part, its in reads)
+        pieces = chain.from_iterable(routed(stream(part, reading), its) for part, its in reads)
         encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, n_bytes, progress)
         facts = {
             "arrays": [SPLITS[split] for split in sizes],
@@ -83,8 +82,8 @@ def build_entry(
         sources.refuse_changed(records)
 
 
-def _scan(part: Part, columns: tuple[str, ...], layout: Layout, progress: Progress) -> Scan:
-    scanned = scan(stream(part, columns, layout), progress)
+def _scan(part: Part, reading: Reading, progress: Progress) -> Scan:
+    scanned = scan(stream(part, reading), progress)
     if not scanned.chars.any():
         raise RequestError(f"{part.location} holds no text")
     return scanned
@@ -108,7 +107,7 @@ def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progre
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
     fitted, reason = _fit_new(request, train, plan, train_bytes, progress)
-    return (fitted.with_fields() if len(request.columns) > 1 else fitted), reason
+    return (fitted.with_fields() if request.reading.fielded else fitted), reason
 
 
 def _fit_new(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
@@ -134,7 +133,7 @@ def _training_sample(request: TextRequest, train: Part, plan: Plan, train_bytes:
     """Pieces of training text, evenly spread, of about `_SAMPLE_BYTES` in all."""
     share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
     credit = 0.0
-    for split, text, _ in routed(stream(train, request.columns, request.layout), plan):
+    for split, text, _ in routed(stream(train, request.reading), plan):
         if split == TRAIN:
             if credit >= 0:
                 yield text

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from aigc_cli.data import cache, demo, sources
-from aigc_cli.data.formats import SUFFIXES, Layout, sniff
+from aigc_cli.data.formats import SUFFIXES, sniff
 from aigc_cli.data.sources import JSON, FileRecord, Part, Source
+from aigc_cli.data.streams import PLAIN, Reading
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.errors import RequestError
 
@@ -22,8 +23,7 @@ class TextRequest:
 
     data: str
     val: str | None = None
-    columns: tuple[str, ...] = ()  # of a table: one that holds the documents, or their fields; none: to be chosen
-    layout: Layout = "document"  # of .txt files
+    reading: Reading = PLAIN
     input_format: str | None = None  # of standard input: tsv csv json jsonl txt parquet arrow
     tokenizer: TokenizerKind = "auto"
     vocab_size: int | None = None  # for bpe
@@ -38,9 +38,9 @@ def check_request(request: TextRequest) -> None:
         raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
     if request.tokenizer_from is not None and (request.tokenizer != "auto" or request.vocab_size is not None):
         raise RequestError("--tokenizer and --vocab-size contradict --init-from, whose run's tokenizer is used")
-    fielded = len(request.columns) > 1
-    if fielded and request.tokenizer_from is not None and Tokenizer.load(request.tokenizer_from).field_id is None:
-        raise RequestError("--fields: the run of --init-from was trained without, and has no token that ends a field")
+    begun_with = request.tokenizer_from
+    if request.reading.fielded and begun_with is not None and Tokenizer.load(begun_with).field_id is None:
+        raise RequestError("the run of --init-from was trained without fields or answers, and has no token that ends a field")
     if request.vocab_size is None:
         return
     if request.tokenizer in ("char", "byte"):
@@ -55,8 +55,8 @@ def take_stdin(request: TextRequest) -> TextRequest:
         raise RequestError("--val cannot be standard input; name a file")
     if request.data != "-":
         return request
-    path, layout = spool_stdin(request.input_format, request.layout)
-    return replace(request, data=str(path), layout=layout, input_format=None)
+    path, reading = spool_stdin(request.input_format, request.reading)
+    return replace(request, data=str(path), reading=reading, input_format=None)
 
 
 def open_text(src: str) -> Source:
@@ -64,8 +64,8 @@ def open_text(src: str) -> Source:
     return sources.open_source(src, suffixes=SUFFIXES, demos=demo.DEMOS)
 
 
-def spool_stdin(input_format: str | None, layout: Layout) -> tuple[Path, Layout]:
-    """Copy standard input to a file of the cache; the file, and the layout to read it with.
+def spool_stdin(input_format: str | None, reading: Reading) -> tuple[Path, Reading]:
+    """Copy standard input to a file of the cache; the file, and how to read it.
 
     Without `input_format` the first bytes tell the format; what they do not tell is a document a line.
     """
@@ -81,17 +81,17 @@ def spool_stdin(input_format: str | None, layout: Layout) -> tuple[Path, Layout]
         return (f".{input_format}" if input_format else sniffed[0]) + "".join(sniffed[1:])
 
     path = sources.spool_stdin(suffix_for)
-    return path, "lines" if plain and layout == "document" else layout
+    return path, replace(reading, layout="lines") if plain and reading.layout == "document" else reading
 
 
-def check_options_apply(parts: Sequence[Part], columns: Sequence[str], layout: Layout) -> None:
+def check_options_apply(parts: Sequence[Part], reading: Reading) -> None:
     """Raise RequestError for an option that would do nothing."""
     suffixes = {sources.suffix_of(path, SUFFIXES) for part in parts for path in part.files}
     where = parts[0].location
-    if layout != "document" and ".txt" not in suffixes:
-        raise RequestError(f"--{layout} is for .txt; {where} has no such file")
-    if columns and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
-        raise RequestError(f"{where} has no columns; --column and --fields are for tables")
+    if reading.layout != "document" and ".txt" not in suffixes:
+        raise RequestError(f"--{reading.layout} is for .txt; {where} has no such file")
+    if reading.columns and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
+        raise RequestError(f"{where} has no columns; --column, --fields and --source are for tables")
 
 
 def identity(part: Part, records: list[FileRecord]) -> list[Any]:

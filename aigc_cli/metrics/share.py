@@ -22,7 +22,7 @@ def share(true: ArrayLike) -> Measure:
     counted = np.asarray(true, dtype=bool)
     n = counted.size
     if n == 0:
-        raise RequestError("there is nothing to measure: no picture was given")
+        raise RequestError("there is nothing to measure: nothing was given")
     p = float(counted.mean())
     middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))

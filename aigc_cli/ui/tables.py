@@ -13,7 +13,7 @@ from rich.text import Text
 from aigc_cli.ui.text import printable
 
 #: What stands beside a value.
-BESIDE = ("floor", "human", "baseline", "xz")
+BESIDE = ("floor", "human", "baseline", "xz", "copy", "nearest")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:

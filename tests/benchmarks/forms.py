@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from aigc_cli.backends.transformer.forms import Form
-from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
 from aigc_cli.backends.transformer.opened import Opened, open_run
 from aigc_cli.engine.run import open_run as find
 
@@ -33,17 +33,8 @@ PATTERNS = {
 def drawn(opened: Opened, n: int, form: Form | None, max_tokens: int) -> tuple[list[Generated], float]:
     """Samples, and the seconds they took."""
     began = time.perf_counter()
-    samples = generate(
-        opened.model,
-        [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)],
-        options=SamplingOptions(max_tokens=max_tokens),
-        eot_id=opened.tokenizer.eot_id,
-        seed=0,
-        decode_bytes=opened.tokenizer.decode_bytes,
-        batch_size=64,
-        device=opened.device,
-        form=form,
-    )
+    jobs = [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)]
+    samples = opened.generate(jobs, options=SamplingOptions(max_tokens=max_tokens), seed=0, batch_size=64, form=form)
     return list(samples), time.perf_counter() - began
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from aigc_cli.backends.transformer.measure import likelihood_units
 from aigc_cli.backends.transformer.opened import Opened, open_run
+from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import encode_documents
 from aigc_cli.engine.run import open_run as find
 from aigc_cli.metrics.bootstrap import Measure, ratio_of_sums
@@ -32,7 +33,7 @@ def text_costs(opened: Opened, rows: list[tuple[str, str]], folder: Path) -> tup
     """What the text of each row costs given its title, in nats, and its length in characters."""
     path = folder / "rows.tsv"
     path.write_text("".join("\t".join(row) + "\n" for row in [FIELDS, *rows]), encoding="utf-8")
-    arrays = encode_documents(str(path), opened.tokenizer, columns=FIELDS, progress=lambda *_: None)
+    arrays = encode_documents(str(path), opened.tokenizer, reading=Reading(FIELDS), progress=lambda *_: None)
     assert arrays.n_docs == len(rows)
     return likelihood_units(opened, arrays, 32, lambda done, total: None).fields["text"]
 

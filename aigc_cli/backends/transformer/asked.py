@@ -12,11 +12,18 @@ from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.errors import RequestError
 
 Asked: TypeAlias = tuple[list[str], str | None]
-"""A text's leading fields, and what the next field, or the whole text, begins with."""
+"""A text's leading fields, or the source that it answers, and what the next field, or the whole text, begins with."""
 
 
 def what_is_asked(start: Start, given: Sequence[str], prompt: str | None) -> Iterator[Asked]:
     """What --given and --prompt ask for, text by text, as they come. Raises RequestError where they make no sense."""
+    if start.answers:
+        if given:
+            raise RequestError("--given: this run answers a source, which --prompt gives")
+        if prompt is None:
+            raise RequestError("this run answers a source: give it with --prompt TEXT, or one a line with --prompt -")
+        yield from (([text or ""], None) for text in _prompts(prompt))
+        return
     if "-" not in given:
         leading = start.leading(_named(given), "--given") if given else []
         yield from ((leading, text) for text in _prompts(prompt))

@@ -7,9 +7,11 @@ from typing import Literal
 
 from aigc_cli.backends.base import Backend, EvalOptions, SampleOptions
 from aigc_cli.engine.settings import CommandOptions, TrainOptions
+from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, MORE, option
 
 MODEL = "Model"
+PAIRS = "Answers: --arch encoder-decoder"
 TEXT = "Reading the data"
 Format = Literal["txt", "tsv", "csv", "json", "jsonl", "parquet", "arrow"]
 Size = Literal["nano", "micro", "tiny", "mini", "small", "medium", "base"]
@@ -33,6 +35,12 @@ class TextOptions(CommandOptions):
 class Train(TextOptions, TrainOptions):
     fields: str | None = option(None, metavar="NAME,NAME,…", panel=TEXT, auto="one, of --column")
     """The columns of a table that make a document, in this order: each is written given those before it."""
+    source: str | None = option(None, metavar="NAME", panel=PAIRS, auto="the first part of each text")
+    """The column of a table that holds what is to be answered."""
+    target: str | None = option(None, metavar="NAME", panel=PAIRS, auto="the rest of each text")
+    """The column of a table that holds the answers."""
+    source_ratio: float | None = option(None, above=0, max=0.99, panel=PAIRS, auto="0.5 without --source")
+    """The share of a text's characters that is the source; the rest, which continues it, is the target."""
     tokenizer: Literal["auto", "char", "bpe", "byte"] = option("auto", panel=TEXT)
     """How text becomes tokens. auto decides by script and size, and says why."""
     vocab_size: int | None = option(None, min=257, panel=TEXT, unit="tokens", auto="from the data")
@@ -41,6 +49,8 @@ class Train(TextOptions, TrainOptions):
         None, above=0, panel=EXPERT, unit="floating-point operations", auto="from the minutes"
     )
     """The training that --tokenizer auto chooses for: more of it affords a larger vocabulary, or finer tokens."""
+    arch: Literal["decoder-only", "encoder-decoder"] = option("decoder-only", panel=MODEL)
+    """decoder-only writes texts, and goes on with one; encoder-decoder reads a source and answers it."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
     """A size of model; the options below override parts of it."""
     context: int | None = option(None, min=8, panel=MODEL, unit="tokens", auto="from the preset and the documents' lengths")
@@ -57,16 +67,50 @@ class Train(TextOptions, TrainOptions):
     """The width of the feed-forward layer."""
     tied: bool | None = option(None, panel=MODEL, auto="tied")
     """Use the embedding matrix as the output layer too."""
+    nhead: int | None = option(None, min=1, panel=PAIRS, auto="the width divided by 32 or 64")
+    """Attention heads."""
+    num_encoder_layers: int | None = option(None, min=1, panel=PAIRS, auto="from the preset")
+    """Layers that read the source."""
+    num_decoder_layers: int | None = option(None, min=1, panel=PAIRS, auto="from the preset")
+    """Layers that write the target."""
+    dim_feedforward: int | None = option(None, min=1, panel=PAIRS, auto="4 times the width")
+    """The width of the feed-forward layers."""
+    max_seq_length: int | None = option(None, min=2, panel=PAIRS, unit="tokens", auto="from the data")
+    """Sources and targets are learned up to this length."""
     dropout: float | None = option(None, min=0, max=0.9, panel=EXPERT, auto="from the number of epochs")
     """The share of activations dropped in training."""
     weight_decay: float = option(0.1, min=0, panel=EXPERT)
     """Decoupled weight decay of the matrices."""
 
+    def __post_init__(self) -> None:
+        """Raises RequestError for options of another architecture than `arch`, and for such that contradict one another."""
+        foreign = FOREIGN[self.arch]
+        if named := [f"--{name.replace('_', '-')}" for name in foreign if getattr(self, name) is not None]:
+            raise RequestError(f"{', '.join(named)}: not for --arch {self.arch}")
+        if (self.source is None) != (self.target is None):
+            missing = "--source" if self.source is None else "--target"
+            raise RequestError(f"--source and --target come together: {missing} is missing")
+        if self.source is not None and self.source == self.target:
+            raise RequestError(f"--source and --target both name {self.source!r}")
+        for other in ("column", "source_ratio"):
+            if self.source is not None and getattr(self, other) is not None:
+                raise RequestError(f"--source and --{other.replace('_', '-')} exclude one another")
+
+
+#: The options that each architecture has no use for.
+FOREIGN = {
+    "decoder-only": (
+        "source", "target", "source_ratio", "nhead", "num_encoder_layers", "num_decoder_layers", "dim_feedforward",
+        "max_seq_length",
+    ),
+    "encoder-decoder": ("fields", "context", "n_layers", "n_heads", "n_kv_heads", "d_ff"),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Sample(SampleOptions):
     prompt: str | None = option(None, metavar="TEXT|-|@FILE")
-    """What the text begins with; '-' reads a prompt a line, @FILE takes a file's whole text."""
+    """What the text begins with, or the source to answer; '-' reads one a line, @FILE takes a file's whole text."""
     given: tuple[str, ...] = option((), metavar="FIELD=TEXT|-")
     """A leading field of what --fields named, to be taken as it is; may be repeated. '-' reads a JSON object of them a line."""
     max_tokens: int | None = option(None, min=1, unit="tokens", auto="to the end of the document")
@@ -81,13 +125,17 @@ class Sample(SampleOptions):
     """Draw from tokens at least P times as likely as the likeliest."""
     repetition_penalty: float = option(1.0, above=0, panel=MORE)
     """Above 1, tokens that have occurred become less likely."""
+    beam: int | None = option(None, min=1, panel=MORE, auto="off")
+    """Search for the likeliest texts rather than draw some: so many beginnings are pursued at once."""
+    length_penalty: float | None = option(None, min=0, panel=MORE, auto="1")
+    """--beam compares log-probabilities divided by this power of the length; 0 prefers short texts."""
     stop: tuple[str, ...] = option((), metavar="TEXT", panel=MORE)
     """End a sample before this text; may be repeated."""
     match: str | None = option(None, metavar="REGEX", panel=MORE, auto="off")
     """Every sample, or its last field, matches this regular expression as a whole (Rust's syntax; \\d is 0 to 9), unless
     --max-tokens cuts it."""
     echo: bool = option(False)
-    """Print the prompt before each sample."""
+    """Print the prompt before each sample; a source, and a tab, before each answer."""
     stream: bool = option(False)
     """Print characters as they come."""
     batch_size: int = option(64, min=1, panel=EXPERT)
@@ -97,7 +145,9 @@ class Sample(SampleOptions):
 @dataclass(frozen=True)
 class Eval(TextOptions, EvalOptions):
     n: int = option(100, min=0, short="-n")
-    """Samples to compare with human text; 0 for none."""
+    """Samples to compare with human text, or sources to answer; 0 for none."""
+    tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option("auto", panel=MORE)
+    """How BLEU counts words in answers, by sacrebleu's names; auto is zh for Chinese, else 13a."""
     split: Literal["train", "val", "test"] | None = option(None, panel=TEXT, auto="test, else val, else all")
     """Which part of a data set that comes in splits."""
     batch_size: int = option(32, min=1, panel=EXPERT)

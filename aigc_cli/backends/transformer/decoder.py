@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from aigc_cli.backends.transformer.cache import KVCache
-from aigc_cli.backends.transformer.model import Transformer
+
+if TYPE_CHECKING:
+    from aigc_cli.backends.transformer.model import Transformer
 
 
 def half_window(context: int) -> int:

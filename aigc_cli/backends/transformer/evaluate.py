@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aigc_cli.backends.transformer.loss import token_nats
+from aigc_cli.backends.transformer.loss import hidden_nats, token_nats
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.packing import Corpus, Ints, Pieces, block_diagonal, collate, pack
+from aigc_cli.backends.transformer.pairs import Pairs, collate_pairs
+from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
+from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.device import to_device
 
 
@@ -40,6 +43,46 @@ def prediction_nats(
                 nats[first[piece] : first[piece] + n_scored] = costs_of_row[end - n_scored : end]
         progress(min(at + batch_size, len(rows)), len(rows))
     return nats
+
+
+def answer_nats(
+    model: EncoderDecoder,
+    pairs: Pairs,
+    index: Ints,
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> NDArray[np.float64]:
+    """The cost in nats of these pairs' targets (n,), their ends included, given their sources; all of them whole."""
+    nats = np.zeros(len(index))
+    order = np.lexsort((pairs.target_lengths[index], pairs.source_lengths[index]))
+    for at in range(0, len(order), batch_size):
+        places = order[at : at + batch_size]
+        batch = collate_pairs(pairs, index[places], model.config.sos_id, model.config.eos_id)
+        batch = to_device(batch, device)
+        hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
+        nats[places] = hidden_nats(hidden, model.head, batch["targets"]).double().sum(dim=1).cpu().numpy()
+        progress(min(at + batch_size, len(order)), len(order))
+    return nats
+
+
+def lengths_of_tokens(tokenizer: Tokenizer) -> tuple[Ints, Ints]:
+    """The characters that begin in each token, and its bytes, (V,)."""
+    pieces = [tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)]
+    return np.array(list(map(characters, pieces))), np.array(list(map(len, pieces)))
+
+
+def characters(text: bytes) -> int:
+    """How many characters begin in these bytes of UTF-8."""
+    return sum(byte & 0xC0 != 0x80 for byte in text)
+
+
+def answer_lengths(pairs: Pairs, tokenizer: Tokenizer) -> tuple[Ints, Ints]:
+    """The characters and the bytes of each target, (n,)."""
+    chars, sizes = lengths_of_tokens(tokenizer)
+    targets = [pairs.target(i) for i in range(len(pairs))]
+    return np.array([chars[ids].sum() for ids in targets]), np.array([sizes[ids].sum() for ids in targets])
 
 
 def scored_range(corpus: Corpus, pieces: Pieces) -> tuple[Ints, Ints]:

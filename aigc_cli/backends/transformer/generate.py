@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.transformer.decoder import Decoder
-from aigc_cli.backends.transformer.model import Transformer
+from aigc_cli.backends.transformer.language_model import LanguageModel
 from aigc_cli.backends.transformer.sampling import SamplingOptions, next_tokens
 from aigc_cli.errors import AigcError
 
@@ -43,7 +42,7 @@ class FieldEnds:
 class Job:
     """A prompt, and the samples `index` … `index + draws - 1` that continue it.
 
-    An empty prompt stands for the beginning of a document.
+    An empty prompt stands for the beginning of a document. To a model that answers, the prompt is what it reads.
     """
 
     index: int
@@ -59,6 +58,7 @@ class Generated:
     bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
     of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field;
     `removed` is the probability that a form took away, on average over tokens, and `matches` whether the text is of it.
+    Of a text that was searched for, `log_p` is its log-probability in nats and `score` what it was ranked by.
     """
 
     index: int
@@ -68,11 +68,13 @@ class Generated:
     fields: list[bytes]
     removed: float | None = None
     matches: bool | None = None
+    log_p: float | None = None
+    score: float | None = None
 
 
 @torch.inference_mode()
 def generate(
-    model: Transformer,
+    model: LanguageModel,
     jobs: Iterable[Job],
     *,
     options: SamplingOptions,
@@ -97,7 +99,7 @@ def generate(
     The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
     """
     ahead = batch_size * LOOKAHEAD if batch_size > 1 else 1
-    limit = 4 * model.config.context if options.max_tokens is None else options.max_tokens
+    limit = model.longest if options.max_tokens is None else options.max_tokens
     stops = tuple(stop.encode() for stop in options.stop)
     samples = (
         _Sample(
@@ -203,7 +205,7 @@ class _Sample:
 
 
 def _draw(
-    model: Transformer,
+    model: LanguageModel,
     rows: list[_Sample],
     options: SamplingOptions,
     seed: int,
@@ -215,11 +217,11 @@ def _draw(
 ) -> Iterator[tuple[_Sample, int]]:
     """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
     prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
-    decoder = Decoder(model, list(prompts), room=limit)
-    if not decoder.logits.isfinite().all():
+    reader = model.read(list(prompts), room=limit)
+    if not reader.logits.isfinite().all():
         raise AigcError("the model's logits are not finite: train it anew, or choose another run")
     if len(prompts) < len(rows):
-        decoder.select([prompts[row.prompt] for row in rows])
+        reader.select([prompts[row.prompt] for row in rows])
     # Philox (Salmon et al. 2011) is a function of its key and a counter: no draw depends on another sample's.
     keys = np.array([(seed % 2**64, row.index) for row in rows], dtype=np.uint64)
     randoms = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
@@ -228,8 +230,8 @@ def _draw(
             row.match = form.begin()
     seen: Tensor | None = None
     if options.repetition_penalty != 1:
-        seen = torch.zeros(decoder.logits.shape, dtype=torch.bool, device=device)
-        for place, row in enumerate(rows):
+        seen = torch.zeros(reader.logits.shape, dtype=torch.bool, device=device)
+        for place, row in enumerate(rows) if model.continues else ():
             seen[place, list(row.prompt)] = True
     uniforms: Tensor | None = None
     for step in count():
@@ -239,10 +241,10 @@ def _draw(
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
         if fields is not None:  # each field ends as it must, a document only after the last
             wrong = torch.tensor([eot_id if row.to_come else fields.id for row in rows], device=device)
-            decoder.logits.scatter_(1, wrong[:, None], -math.inf)
+            reader.logits.scatter_(1, wrong[:, None], -math.inf)
         if form is not None:
-            form.restrict(decoder.logits, [row.matching() for row in rows])
-        ids = next_tokens(decoder.logits, options, seen, uniform)
+            form.restrict(reader.logits, [row.matching() for row in rows])
+        ids = next_tokens(reader.logits, options, seen, uniform)
         for row, token in zip(rows, ids.tolist(), strict=True):
             if row.finish is None:
                 yield row, token
@@ -250,11 +252,11 @@ def _draw(
         if not going:
             return
         if len(going) <= CROWDING * len(rows):
-            decoder.select(going)
+            reader.select(going)
             rows, randoms = [rows[place] for place in going], [randoms[place] for place in going]
             ids = ids[going]
             uniforms = None if uniforms is None else uniforms[going]
             seen = None if seen is None else seen[going]
         if seen is not None:
             seen.scatter_(1, ids[:, None], True)
-        decoder.step(ids)
+        reader.step(ids)

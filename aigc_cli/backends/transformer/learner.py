@@ -1,29 +1,27 @@
-"""The Transformer in training."""
+"""The language models in training: what they share, and the one of texts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.evaluate import prediction_nats
-from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
 from aigc_cli.backends.transformer.model import Transformer, save_pretrained
-from aigc_cli.backends.transformer.packing import (
-    Corpus,
-    Pieces,
-    TrainingBatches,
-    block_diagonal,
-    evaluation_pieces,
-)
+from aigc_cli.backends.transformer.opened import Opened
+from aigc_cli.backends.transformer.packing import Corpus, Pieces, TrainingBatches, block_diagonal, evaluation_pieces
 from aigc_cli.backends.transformer.prepare import fields_of
 from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.backends.transformer.sizes import model_config
 from aigc_cli.data.text import TextDataset, TokenArrays
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
@@ -41,37 +39,32 @@ def corpus_of(arrays: TokenArrays, eot_id: int) -> Corpus:
     return Corpus(arrays.tokens, arrays.offsets, eot_id)
 
 
-class TransformerLearner(Learner):
+class LanguageLearner(Learner):
+    """A network that predicts tokens, of whatever architecture."""
+
     objective = "bits_per_char"
     unit = "tokens"
+    batches: Callable[[int], Batch]
+    steps_per_epoch: float  # in which everything is seen once
 
-    def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
-        self.plan, self.data, self.device = plan, data, device
-        assert plan.context and plan.batch_size and plan.lr
-        self.model = Transformer(model_config(plan, data.tokenizer.vocab_size, data.tokenizer.eot_id)).to(device)
-        self.networks = {"model": self.model}
-        self.optimizers = {"model": self._optimizer(plan.lr, plan.weight_decay)}
-        self.start = Start.of(data, plan.context, fields_of(plan))
-        eot_id = data.tokenizer.eot_id
-        self.batches = TrainingBatches(corpus_of(data.train, eot_id), plan.context, plan.batch_size, plan.seed)
-        self.held_out = corpus_of(data.select, eot_id)
-        pieces = evaluation_pieces(self.held_out, plan.context)
-        self.pieces = pieces[np.random.default_rng(plan.seed).permutation(len(pieces))]
-        self.eval_items = len(pieces)
-        self.chars_per_prediction = float(data.select.chars.sum()) / self.held_out.predictions
+    def __init__(self, plan: Train, data: TextDataset, network: nn.Module, start: Start, device: torch.device) -> None:
+        self.plan, self.data, self.start, self.device = plan, data, start, device
+        self.networks = {"model": network.to(device)}
+        self.optimizers = {"model": self._optimizer(network)}
 
-    def _optimizer(self, lr: float, weight_decay: float) -> MuonAdamW:
+    def _optimizer(self, network: nn.Module) -> MuonAdamW:
         """Muon for the blocks' matrices, AdamW for embeddings, output layer and norms."""
-        named = dict(self.model.named_parameters())
+        assert self.plan.lr
+        named = dict(network.named_parameters())
         matrices = [p for name, p in named.items() if p.ndim == 2 and ".layers." in name]
         tables = [p for name, p in named.items() if p.ndim == 2 and ".layers." not in name]
         vectors = [p for p in named.values() if p.ndim < 2]
-        rest = {"lr": lr * ADAMW_SHARE, "betas": (0.8, 0.95)}
+        rest = {"lr": self.plan.lr * ADAMW_SHARE, "betas": (0.8, 0.95)}
         return MuonAdamW(
             matrices,
             [{"params": tables, **rest}, {"params": vectors, **rest}],
-            muon_lr=lr,
-            muon_weight_decay=weight_decay,
+            muon_lr=self.plan.lr,
+            muon_weight_decay=self.plan.weight_decay,
         )
 
     def batch(self, step: int) -> Batch:
@@ -82,6 +75,50 @@ class TransformerLearner(Learner):
 
     def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
         return [Phase("model", self.loss, max_grad_norm=1.0)]
+
+    @abstractmethod
+    def loss(self, batch: Batch) -> Loss:
+        """The mean cost of the batch's targets."""
+
+    def written(self, model: Transformer | EncoderDecoder, jobs: Iterable[Job]) -> list[str]:
+        """Short samples, for a look."""
+        opened = Opened(model, self.data.tokenizer, self.start, self.device)
+        options = SamplingOptions(max_tokens=PREVIEW_TOKENS)
+        samples = opened.generate(jobs, options=options, seed=self.plan.seed, batch_size=PREVIEWS)
+        return [sample.content.decode("utf-8", "replace") for sample in samples]
+
+    def save_model(self, folder: Path) -> None:
+        self.save_network(folder)
+        self.data.tokenizer.save(folder)
+        self.start.save(folder)
+
+    @abstractmethod
+    def save_network(self, folder: Path) -> None:
+        """Write config.json and the weights."""
+
+    def useful_steps(self) -> int:
+        return math.ceil(USEFUL_EPOCHS * self.steps_per_epoch)
+
+    def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
+        return advice(history, self.steps_per_epoch)
+
+
+class TransformerLearner(LanguageLearner):
+    """The decoder-only model, which learns texts."""
+
+    def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
+        assert plan.context and plan.batch_size
+        eot_id = data.tokenizer.eot_id
+        self.model = Transformer(model_config(plan, data.tokenizer.vocab_size, eot_id))
+        super().__init__(plan, data, self.model, Start.of(data, plan.context, fields_of(plan)), device)
+        corpus = corpus_of(data.train, eot_id)
+        self.batches = TrainingBatches(corpus, plan.context, plan.batch_size, plan.seed)
+        self.steps_per_epoch = corpus.predictions / (plan.batch_size * plan.context)
+        self.held_out = corpus_of(data.select, eot_id)
+        pieces = evaluation_pieces(self.held_out, plan.context)
+        self.pieces = pieces[np.random.default_rng(plan.seed).permutation(len(pieces))]
+        self.eval_items = len(pieces)
+        self.chars_per_prediction = float(data.select.chars.sum()) / self.held_out.predictions
 
     def loss(self, batch: Batch) -> Loss:
         mask = block_diagonal(batch["segments"]) if "segments" in batch else None
@@ -95,57 +132,30 @@ class TransformerLearner(Learner):
         return {"bits_per_char": float(nats.sum()) / scored(pieces) / self.chars_per_prediction / math.log(2)}
 
     def preview(self) -> Preview:
-        tokenizer = self.data.tokenizer
-        jobs = [Job(0, self.start.prompt_ids(tokenizer, None), PREVIEWS)]
-        options = SamplingOptions(max_tokens=PREVIEW_TOKENS)
-        samples = generate(
-            self.model,
-            jobs,
-            options=options,
-            eot_id=tokenizer.eot_id,
-            seed=self.plan.seed,
-            decode_bytes=tokenizer.decode_bytes,
-            fields=self.start.ends(tokenizer),
-            batch_size=PREVIEWS,
-            device=self.device,
-        )
-        texts = [sample.content.decode("utf-8", "replace") for sample in samples]
+        texts = self.written(self.model, [Job(0, self.start.prompt_ids(self.data.tokenizer, None), PREVIEWS)])
         return Preview(".txt", ("\n\n".join(texts) + "\n").encode(), texts[0])
 
-    def save_model(self, folder: Path) -> None:
+    def save_network(self, folder: Path) -> None:
         save_pretrained(self.model, folder)
-        self.data.tokenizer.save(folder)
-        self.start.save(folder)
-
-    def useful_steps(self) -> int:
-        assert self.plan.batch_size and self.plan.context
-        return math.ceil(USEFUL_EPOCHS * self.batches.corpus.predictions / (self.plan.batch_size * self.plan.context))
 
     def describe(self) -> str:
         c = self.model.config
-        total = sum(p.numel() for p in self.model.parameters())
-        return (
-            f"{c.n_layers} layers of width {c.d_model}, {total / 1e6:.2f} M parameters, context {c.context}, "
-            f"vocabulary {c.vocab_size:,}"
-        )
-
-    def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
-        return advice(history, self.plan, self.batches.corpus.predictions)
+        shape = f"{c.n_layers} layers of width {c.d_model}, {super().describe()}"
+        return f"{shape}, context {c.context}, vocabulary {c.vocab_size:,}"
 
 
 def scored(pieces: Pieces) -> int:
     return int((pieces.length - pieces.context_only).sum())
 
 
-def advice(history: Sequence[Mapping[str, Any]], plan: Train, predictions: int) -> list[str]:
+def advice(history: Sequence[Mapping[str, Any]], steps_per_epoch: float) -> list[str]:
     """What would help most, from how the held-out cost went and how often the text was seen."""
     held_out = [(line["step"], line["bits_per_char"]) for line in history if line.get("event") == "evaluated"]
     if len(held_out) < 3:
         return []
-    assert plan.batch_size and plan.context
     best_step, best = min(held_out, key=lambda pair: pair[1])
     last_step, last = held_out[-1]
-    epochs = last_step * plan.batch_size * plan.context / predictions
+    epochs = last_step / steps_per_epoch
     if last > best * 1.01 and epochs < 2:
         return [f"held-out cost rose after step {best_step}, from {best:.3f} to {last:.3f}: try a smaller --lr"]
     if last > best * 1.01:

@@ -74,10 +74,15 @@ def token_nats(
 
     The arguments are those of `Transformer.forward`.
     """
-    hidden = model(ids, positions=positions, mask=mask).flatten(0, -2)
-    rows = max(1, CHUNK // model.config.vocab_size)
+    return hidden_nats(model(ids, positions=positions, mask=mask), model.head, targets)
+
+
+@torch.no_grad()
+def hidden_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """The cost of each target (B, T) in nats, given the hidden states (B, T, d) before it and the output matrix head (V, d)."""
+    rows = max(1, CHUNK // head.shape[0])
     nats = [
-        F.cross_entropy(model.logits(h).float(), target, ignore_index=IGNORED, reduction="none")
-        for h, target in zip(torch.split(hidden, rows), torch.split(targets.flatten(), rows), strict=True)
+        F.cross_entropy(F.linear(h, head).float(), target, ignore_index=IGNORED, reduction="none")
+        for h, target in zip(torch.split(hidden.flatten(0, -2), rows), torch.split(targets.flatten(), rows), strict=True)
     ]
     return torch.cat(nats).view_as(targets)

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.transformer.config import Eval, Train
-from aigc_cli.backends.transformer.evaluate import prediction_nats, scored_range, scored_tokens
-from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.evaluate import characters, lengths_of_tokens, prediction_nats, scored_range, scored_tokens
+from aigc_cli.backends.transformer.generate import Job, SamplingOptions
+from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.opened import Opened, open_run
 from aigc_cli.backends.transformer.packing import Corpus, Pieces, evaluation_pieces
 from aigc_cli.backends.transformer.prepare import layout_of, prepare
+from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextDataset, TokenArrays, check_unchanged, encode_documents, true_nats
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.events import Bus
@@ -38,9 +40,10 @@ MAX_TEXT = 64_000_000
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
     opened = open_run(run, options.device)
+    assert isinstance(opened.model, Transformer)
     tokenizer, seed = opened.tokenizer, options.seed
-    data, notes = _data_of(run, options, bus)
-    arrays, name = _report(opened, options, data, bus)
+    data, notes = training_data(run, options, bus)
+    arrays, name = data_to_measure(opened, options, data, bus)
     units = likelihood_units(opened, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
     measures = likelihood_measures(units, seed)
     report = readable(arrays, tokenizer)
@@ -66,7 +69,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
-def _data_of(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, list[str]]:
+def training_data(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, list[str]]:
     """The data that the run was trained on, which must be as they were; None when they aren't and others are measured."""
     if changed := check_unchanged(run.record["data"]):
         if options.data is None:
@@ -78,7 +81,7 @@ def _data_of(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, lis
     return data, []
 
 
-def _report(opened: Opened, options: Eval, data: TextDataset | None, bus: Bus) -> tuple[TokenArrays, str]:
+def data_to_measure(opened: Opened, options: Eval, data: TextDataset | None, bus: Bus) -> tuple[TokenArrays, str]:
     """What to measure on: --data, or the half of the held-out slice that chose nothing."""
     if options.data is None:
         assert data is not None
@@ -86,8 +89,7 @@ def _report(opened: Opened, options: Eval, data: TextDataset | None, bus: Bus) -
     arrays = encode_documents(
         options.data,
         opened.tokenizer,
-        columns=_columns(opened, options),
-        layout=layout_of(options),
+        reading=Reading(_columns(opened, options), layout_of(options), opened.start.source_share),
         input_format=options.input_format,
         split=options.split,
         progress=bus.stage,
@@ -123,6 +125,7 @@ class Units:
 
 def likelihood_units(opened: Opened, arrays: TokenArrays, batch_size: int, progress: Callable[[int, int], None]) -> Units:
     """The cost of every document of the whole split, its end included; long ones in strides with at least half a context."""
+    assert isinstance(opened.model, Transformer)
     corpus = Corpus(arrays.tokens, arrays.offsets, opened.tokenizer.eot_id)
     pieces = evaluation_pieces(corpus, opened.model.config.context)
     costs = prediction_nats(opened.model, corpus, pieces, batch_size=batch_size, device=opened.device, progress=progress)
@@ -134,7 +137,7 @@ def likelihood_units(opened: Opened, arrays: TokenArrays, batch_size: int, progr
     scored = pieces.length - pieces.context_only
     texts = [_text_of(piece, pieces, corpus, opened.tokenizer) for piece in range(len(pieces))]
     # A character that two windows share counts where its first byte is.
-    chars = np.array([_characters(text) for text in texts])
+    chars = np.array([characters(text) for text in texts])
     return Units(nats, chars, np.array([len(text) for text in texts]), scored, "windows")
 
 
@@ -151,7 +154,7 @@ def fields_of(
     ends_field = corpus.tokens == ends.id
     before = np.cumsum(ends_field) - ends_field  # ends of fields in the corpus before each token
     number = before - document * (ends.count - 1)  # of the field that each token is in
-    chars_of = np.array([_characters(opened.tokenizer.decode_bytes([token])) for token in range(opened.tokenizer.vocab_size)])
+    chars_of, _ = lengths_of_tokens(opened.tokenizer)
     chars = np.where(ends_field, 0, chars_of[corpus.tokens])
     # A document's predictions are its tokens and its own end, which is that of its last field.
     number_predicted = np.insert(number, corpus.offsets[1:], ends.count - 1)
@@ -164,11 +167,6 @@ def fields_of(
 
     nats, lengths = sums(costs, number_predicted, document_predicted), sums(chars, number, document).astype(np.int64)
     return {name: (nats[:, i], lengths[:, i]) for i, name in enumerate(opened.start.fields)}
-
-
-def _characters(text: bytes) -> int:
-    """How many characters begin in these bytes of UTF-8."""
-    return sum(byte & 0xC0 != 0x80 for byte in text)
 
 
 def _text_of(piece: int, pieces: Pieces, corpus: Corpus, tokenizer: Tokenizer) -> bytes:
@@ -220,15 +218,6 @@ def readable(arrays: TokenArrays, tokenizer: Tokenizer, max_chars: int = MAX_TEX
 
 def draw(opened: Opened, n: int, seed: int, batch_size: int) -> list[str]:
     """`n` samples as `aigc sample` makes them without a prompt."""
-    samples = generate(
-        opened.model,
-        [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)],
-        options=SamplingOptions(),
-        eot_id=opened.tokenizer.eot_id,
-        seed=seed,
-        decode_bytes=opened.tokenizer.decode_bytes,
-        fields=opened.start.ends(opened.tokenizer),
-        batch_size=batch_size,
-        device=opened.device,
-    )
+    jobs = [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)]
+    samples = opened.generate(jobs, options=SamplingOptions(), seed=seed, batch_size=batch_size)
     return [sample.content.decode("utf-8", "replace") for sample in samples]

@@ -8,6 +8,7 @@ folder: `AutoModelForCausalLM.from_pretrained` opens it as a `Qwen3ForCausalLM`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_cli.backends.transformer.cache import KVCache
+from aigc_cli.backends.transformer.decoder import Decoder
 from aigc_cli.backends.transformer.operations import attention, causal_bias, dropout, rms_norm, rotary_tables, rotate
 from aigc_cli.engine.network import load_network, save_network
 from aigc_cli.errors import RequestError
@@ -221,6 +223,7 @@ class Layers(nn.Module):
 class Transformer(nn.Module):
     """The whole network. `state_dict()` has exactly the names of Hugging Face's `Qwen3ForCausalLM`."""
 
+    continues = True
     cos: Tensor
     sin: Tensor
 
@@ -289,6 +292,17 @@ class Transformer(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits (…, vocab_size) of the token after each hidden state (…, d_model)."""
         return F.linear(hidden, self.head)
+
+    # As a model to sample from
+
+    @property
+    def longest(self) -> int:
+        """The tokens at which a text ends that does not end by itself."""
+        return 4 * self.config.context
+
+    def read(self, prompts: Sequence[Sequence[int]], *, room: int) -> Decoder:
+        """Reads prompts, to be continued by at most `room` tokens."""
+        return Decoder(self, prompts, room=room)
 
 
 def save_pretrained(model: Transformer, folder: Path) -> None:

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from aigc_cli.backends.transformer.model import Transformer, load_pretrained
+from aigc_cli.backends.transformer import model, seq2seq
+from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.device import open_device
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
+
+if TYPE_CHECKING:
+    from aigc_cli.backends.transformer.forms import Form
 
 
 @dataclass(frozen=True)
 class Opened:
     """A run's model, ready to be asked."""
 
-    model: Transformer
+    model: Transformer | EncoderDecoder
     tokenizer: Tokenizer
     start: Start
     device: torch.device
+
+    def generate(
+        self,
+        jobs: Iterable[Job],
+        *,
+        options: SamplingOptions,
+        seed: int,
+        batch_size: int,
+        form: Form | None = None,
+        on_bytes: Callable[[int, bytes], None] | None = None,
+    ) -> Iterator[Generated]:
+        """Samples, as `generate` makes them of this model."""
+        return generate(
+            self.model,
+            jobs,
+            options=options,
+            eot_id=self.tokenizer.eot_id,
+            seed=seed,
+            decode_bytes=self.tokenizer.decode_bytes,
+            batch_size=batch_size,
+            device=self.device,
+            fields=self.start.ends(self.tokenizer),
+            form=form,
+            on_bytes=on_bytes,
+        )
 
 
 def open_run(run: Run, wanted: str) -> Opened:
@@ -31,4 +64,6 @@ def open_run(run: Run, wanted: str) -> Opened:
         tokenizer = Tokenizer.load(run.model)
     except (OSError, ValueError) as error:
         raise RequestError(f"run {run.path}: its tokenizer cannot be read: {error}") from error
-    return Opened(load_pretrained(run.model).to(device), tokenizer, Start.load(run.model), device)
+    start = Start.load(run.model)
+    load = seq2seq.load_pretrained if start.answers else model.load_pretrained
+    return Opened(load(run.model).to(device), tokenizer, start, device)

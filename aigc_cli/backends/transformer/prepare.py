@@ -9,6 +9,7 @@ from aigc_cli.backends.transformer.config import TextOptions, Train
 from aigc_cli.backends.transformer.sizes import chars_affordable, tokenizer_budget, vocab_limit
 from aigc_cli.data.formats import Layout
 from aigc_cli.data.sources import speaking_of_stdin, stem
+from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextRequest, prepare_text, take_stdin
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.trainable import Prepared
@@ -21,8 +22,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
     asked = TextRequest(
         data=options.data,
         val=options.val,
-        columns=columns_of(options),
-        layout=layout_of(options),
+        reading=reading_of(options),
         input_format=options.input_format,
         tokenizer=options.tokenizer,
         vocab_size=options.vocab_size,
@@ -39,7 +39,10 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         settled = dataclasses.replace(settled, data=str(data.info["location"]))
     if spooled is not None:
         settled = dataclasses.replace(
-            settled, lines=request.layout == "lines", paragraphs=request.layout == "paragraphs", input_format=None
+            settled,
+            lines=request.reading.layout == "lines",
+            paragraphs=request.reading.layout == "paragraphs",
+            input_format=None,
         )
     return Prepared(
         arrays=data,
@@ -52,15 +55,25 @@ def prepare(options: Train, bus: Bus) -> Prepared:
     )
 
 
-def columns_of(options: Train) -> tuple[str, ...]:
-    """The columns that --fields or --column names; none where neither does."""
+def reading_of(options: Train) -> Reading:
+    """How the options would have a source read."""
     if options.fields is not None and options.column is not None:
         raise RequestError("--fields and --column exclude one another")
-    return fields_of(options) or (() if options.column is None else (options.column,))
+    columns = fields_of(options) or (() if options.column is None else (options.column,))
+    return Reading(columns, layout_of(options), source_share(options))
+
+
+def source_share(options: Train) -> float | None:
+    """The share of each text that is a source; None where a text is not cut in two."""
+    if options.arch == "decoder-only" or options.source is not None:
+        return None
+    return options.source_ratio if options.source_ratio is not None else 0.5
 
 
 def fields_of(options: Train) -> tuple[str, ...]:
-    """The names in --fields; none without it."""
+    """The names of a document's fields, in order; none where it is one text."""
+    if options.source is not None and options.target is not None:
+        return options.source, options.target
     if options.fields is None:
         return ()
     names = tuple(name.strip() for name in options.fields.split(","))

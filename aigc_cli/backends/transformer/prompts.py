@@ -22,6 +22,8 @@ class Start:
 
     with_eot: bool
     fields: tuple[str, ...] = ()  # the names of a document's fields, in order; none where it is one text
+    answers: bool = False  # texts are answers: targets to sources
+    source_share: float | None = None  # the share of a text that is its source, where texts are cut in two
 
     @classmethod
     def of(cls, data: TextDataset, context: int, fields: tuple[str, ...] = ()) -> Start:
@@ -46,14 +48,21 @@ class Start:
         return [given[name] for name in self.fields[:first]]
 
     def ends(self, tokenizer: Tokenizer) -> FieldEnds | None:
-        """How the fields of a text are told apart; None where there is one."""
+        """How the fields of a text are told apart; None where there is one. An answer is one, and is never ended as a field."""
+        if self.answers:
+            assert tokenizer.field_id is not None
+            return FieldEnds(tokenizer.field_id, 1)
         if len(self.fields) < 2:
             return None
         assert tokenizer.field_id is not None
         return FieldEnds(tokenizer.field_id, len(self.fields))
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str | None, leading: Sequence[str] = ()) -> list[int]:
-        """What sampling begins from: the leading fields, and the prompt, with which the next begins; never empty."""
+        """What sampling begins from: the leading fields, and the prompt, with which the next begins; or the source to answer.
+        Never empty."""
+        if self.answers:
+            (source,) = leading
+            return [*tokenizer.encode(source), tokenizer.eot_id]
         if not self.with_eot:
             return tokenizer.encode(prompt or "\n")
         ids = [tokenizer.eot_id]
@@ -69,6 +78,6 @@ class Start:
     def load(cls, folder: Path) -> Start:
         try:
             start = json.loads((folder / "aigc.json").read_text())["start"]
-            return cls(start["with_eot"], tuple(start.get("fields", ())))
+            return cls(**{**start, "fields": tuple(start.get("fields", ()))})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RequestError(f"{folder / 'aigc.json'} cannot be read: {error}") from None

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.transformer.asked import Asked, what_is_asked
 from aigc_cli.backends.transformer.config import Sample
-from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.opened import open_run
+from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
+from aigc_cli.backends.transformer.opened import Opened, open_run
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
+from aigc_cli.options import fields_of
 
 if TYPE_CHECKING:
     from aigc_cli.backends.transformer.forms import Form
@@ -26,6 +27,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     opened = open_run(run, options.device)
     tokenizer = opened.tokenizer
     assert options.seed is not None
+    check_choices(options)
     form = _form(options, tokenizer)
     names = opened.start.fields
     unmatched = unreached = 0
@@ -38,32 +40,35 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
 
     def echoed(index: int) -> str:
         leading, prompt = asked[index // options.n]
-        return prompt if prompt and options.echo and len(leading) + 1 >= len(names) else ""
+        if not options.echo:
+            return ""
+        if opened.start.answers:
+            return f"{leading[0]}\t"
+        return prompt if prompt and len(leading) + 1 >= len(names) else ""
 
     streamed = None if piece is None else _Streamed(piece, echoed)
-    samples = generate(
-        opened.model,
-        jobs(),
-        options=SamplingOptions(
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            min_p=options.min_p,
-            repetition_penalty=options.repetition_penalty,
-            max_tokens=options.max_tokens,
-            stop=options.stop,
-        ),
-        eot_id=tokenizer.eot_id,
-        seed=options.seed,
-        decode_bytes=tokenizer.decode_bytes,
-        batch_size=options.batch_size if streamed is None else 1,
-        device=opened.device,
-        fields=opened.start.ends(tokenizer),
-        form=form,
-        on_bytes=None if streamed is None else streamed.take,
-    )
+    if options.beam is not None:
+        samples = _likeliest(opened, jobs(), options)
+    else:
+        samples = opened.generate(
+            jobs(),
+            options=SamplingOptions(
+                temperature=options.temperature,
+                top_k=options.top_k,
+                top_p=options.top_p,
+                min_p=options.min_p,
+                repetition_penalty=options.repetition_penalty,
+                max_tokens=options.max_tokens,
+                stop=options.stop,
+            ),
+            seed=options.seed,
+            batch_size=options.batch_size if streamed is None else 1,
+            form=form,
+            on_bytes=None if streamed is None else streamed.take,
+        )
     for made in samples:
-        number, turn = divmod(made.index, options.n)
+        number = made.index // options.n
+        asked.pop(number - 1, None)
         leading, prompt = asked[number]
         written = [part.decode("utf-8", "replace") for part in made.fields]
         reached = len(leading) + len(written) >= len(names)
@@ -71,11 +76,13 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         unreached += not reached
         record: dict[str, Any] = {
             "text": text,
-            "prompt": prompt or "",
+            "prompt": leading[0] if opened.start.answers else prompt or "",
             "seed": options.seed,
             "index": made.index,
             "finish": made.finish,
         }
+        if made.log_p is not None:
+            record |= {"log_prob": made.log_p, "score": made.score}
         if made.removed is not None:
             record |= {"removed_mass": made.removed, "match": made.matches}
             unmatched += not made.matches
@@ -84,12 +91,56 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         if streamed is not None:
             streamed.end(made.index)
         yield Drawn(record, text=echoed(made.index) + text)
-        if turn == options.n - 1:
-            del asked[number]
     for count, what in ((unreached, "last field began"), (unmatched, "text matched")):
         if count:
             bus.note(
                 f"at the limit of tokens {count:,} of the samples were cut before their {what}; a higher --max-tokens would do"
+            )
+
+
+def check_choices(options: Sample) -> None:
+    """Raises RequestError for options of drawing with --beam, which draws nothing, and of --beam without it."""
+    if options.beam is None:
+        if options.length_penalty is not None:
+            raise RequestError("--length-penalty is for --beam")
+        return
+    fields = fields_of(Sample)
+    drawing = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "match", "stream")
+    if named := [fields[name].flag for name in drawing if getattr(options, name) != fields[name].default]:
+        raise RequestError(f"--beam searches for the likeliest texts; {', '.join(named)} would not apply")
+    if options.n > options.beam:
+        raise RequestError(f"--beam {options.beam} finds {options.beam} texts at most, not the {options.n} of -n")
+
+
+def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator[Generated]:
+    """What --beam finds, as samples are."""
+    from aigc_cli.backends.transformer.beam import BeamOptions, beam_search
+
+    assert options.beam is not None
+    tokenizer, fields = opened.tokenizer, opened.start.ends(opened.tokenizer)
+    penalty = 1.0 if options.length_penalty is None else options.length_penalty
+    searched = beam_search(
+        opened.model,
+        jobs,
+        options=BeamOptions(options.beam, penalty, options.max_tokens),
+        eot_id=tokenizer.eot_id,
+        fields=fields,
+        batch_size=options.batch_size,
+        device=opened.device,
+    )
+    for number, texts in enumerate(searched):
+        for turn, text in enumerate(texts):
+            borders = [place for place, token in enumerate(text.ids) if fields is not None and token == fields.id]
+            begins, ends = [0, *(place + 1 for place in borders)], [*borders, len(text.ids)]
+            parts = [tokenizer.decode_bytes(text.ids[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+            yield Generated(
+                index=number * options.n + turn,
+                ids=text.ids,
+                content=tokenizer.decode_bytes(text.ids),
+                finish="end" if text.ended else "length",
+                fields=parts,
+                log_p=text.log_p,
+                score=text.score,
             )
 
 

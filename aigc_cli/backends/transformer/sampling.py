@@ -14,7 +14,7 @@ class SamplingOptions:
     """How samples are drawn. The rules apply in the order of the fields; None or 1.0 leaves a rule out.
 
     A temperature of 0 takes the likeliest token. `max_tokens` None lets a sample run to the end of its
-    document, or to four contexts. `stop` are strings before the first of which a sample is cut.
+    document, or to the model's `longest`. `stop` are strings before the first of which a sample is cut.
     """
 
     repetition_penalty: float = 1.0

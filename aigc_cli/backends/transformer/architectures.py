@@ -1,0 +1,72 @@
+"""What `--arch` chooses between: how each architecture is planned, trained and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from aigc_cli.backends.base import Evaluation
+from aigc_cli.backends.transformer.answers import answers_evaluation
+from aigc_cli.backends.transformer.config import Eval, Train
+from aigc_cli.backends.transformer.learner import LanguageLearner, TransformerLearner
+from aigc_cli.backends.transformer.measure import evaluation
+from aigc_cli.backends.transformer.pair_learner import PairLearner
+from aigc_cli.backends.transformer.pairs import Pairs
+from aigc_cli.backends.transformer.sizes import decide, decide_pairs
+from aigc_cli.data.text import TextDataset
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.run import Run
+from aigc_cli.engine.trainable import Machine
+from aigc_cli.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    plan: Callable[[Train, TextDataset, Machine], tuple[Train, list[str]]]
+    learner: Callable[[Train, TextDataset, torch.device], LanguageLearner]
+    evaluate: Callable[[Run, Eval, Bus], Evaluation]
+
+
+def plan_for_texts(options: Train, text: TextDataset, machine: Machine) -> tuple[Train, list[str]]:
+    """Raises RequestError for a text too short."""
+    lengths = np.diff(text.train.offsets) + 1
+    for purpose, arrays in (("training", text.train), ("held-out", text.select)):
+        if len(arrays.tokens) < 2:
+            raise RequestError(f"{options.data} is too short: its {purpose} part has {len(arrays.tokens)} tokens")
+    return decide(
+        options,
+        flops=machine.flops * machine.seconds,
+        vocab_size=text.tokenizer.vocab_size,
+        predictions=int(lengths.sum()),
+        longest=int(np.quantile(lengths, 0.95)),
+    )
+
+
+def plan_for_pairs(options: Train, text: TextDataset, machine: Machine) -> tuple[Train, list[str]]:
+    """Raises RequestError where no target says anything."""
+    assert text.tokenizer.field_id is not None
+    pairs = Pairs.of(text.train, text.tokenizer.field_id)
+    for purpose, arrays in (("training", text.train), ("held-out", text.select), ("reported", text.report)):
+        if not Pairs.of(arrays, text.tokenizer.field_id).target_lengths.any():
+            raise RequestError(f"{options.data}: in its {purpose} part every target is empty")
+    return decide_pairs(
+        options,
+        flops=machine.flops * machine.seconds,
+        vocab_size=text.tokenizer.vocab_size,
+        sources=pairs.source_lengths + 1,
+        targets=pairs.target_lengths + 1,
+    )
+
+
+ARCHITECTURES = {
+    "decoder-only": Architecture(plan_for_texts, TransformerLearner, evaluation),
+    "encoder-decoder": Architecture(plan_for_pairs, PairLearner, answers_evaluation),
+}
+
+
+def of_run(run: Run) -> Architecture:
+    """The architecture that a run was trained with."""
+    return ARCHITECTURES[run.record["plan"].get("arch", "decoder-only")]

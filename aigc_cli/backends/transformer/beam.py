@@ -1,0 +1,175 @@
+"""Beam search: the likeliest texts, as far as a search that pursues a few beginnings at once can find them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.transformer.generate import LOOKAHEAD, FieldEnds, Job
+from aigc_cli.backends.transformer.language_model import LanguageModel
+from aigc_cli.errors import AigcError
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """`beams` beginnings are pursued; finished texts y are compared by log p(y) / |y|^α, α being the `length_penalty`
+    and |y| the number of tokens with the end (Wu et al. 2016, section 7, in its usual simpler form)."""
+
+    beams: int
+    length_penalty: float = 1.0
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A text: its tokens without the end, log p of them and the end in nats, and the score that it is ranked by."""
+
+    ids: list[int]
+    log_p: float
+    score: float
+    ended: bool  # by itself, not at the limit of tokens
+
+
+@torch.inference_mode()
+def beam_search(
+    model: LanguageModel,
+    jobs: Iterable[Job],
+    *,
+    options: BeamOptions,
+    eot_id: int,
+    fields: FieldEnds | None,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[list[Hypothesis]]:
+    """For each job in order its `draws` best texts, the best first; fewer where there are no more.
+
+    About `batch_size` beginnings are pursued at once, those of several jobs together. With `fields`, every text has as many,
+    less those that its prompt ends. Raises `AigcError` when the model's logits are not finite.
+    """
+    limit = model.longest if options.max_tokens is None else options.max_tokens
+    at_once = max(1, batch_size // options.beams)
+    waiting = iter(jobs)
+    while window := list(islice(waiting, at_once * (LOOKAHEAD if batch_size > 1 else 1))):
+        order = sorted(range(len(window)), key=lambda place: len(window[place].prompt_ids))
+        found: list[list[Hypothesis]] = [[] for _ in window]
+        for start in range(0, len(order), at_once):
+            places = order[start : start + at_once]
+            searches = [_Search.of(window[place], options, limit, eot_id, fields) for place in places]
+            _search(model, searches, options, limit, eot_id, fields, device)
+            for place, search in zip(places, searches, strict=True):
+                found[place] = search.best()
+        yield from found
+
+
+@dataclass
+class _Search:
+    """The beginnings of one job that are pursued, and the texts that are finished."""
+
+    prompt: tuple[int, ...]
+    draws: int
+    beams: int
+    alpha: float
+    limit: int
+    to_come: list[int]  # fields after the present one, of each beginning
+    live: list[tuple[float, list[int]]] = field(default_factory=lambda: [(0.0, [])])  # log p and tokens, the likeliest first
+    finished: list[Hypothesis] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, job: Job, options: BeamOptions, limit: int, eot_id: int, fields: FieldEnds | None) -> _Search:
+        prompt = tuple(job.prompt_ids) or (eot_id,)
+        to_come = fields.count - 1 - prompt.count(fields.id) if fields else 0
+        return cls(prompt, job.draws, options.beams, options.length_penalty, limit, [to_come])
+
+    def finish(self, ids: list[int], log_p: float, *, ended: bool) -> None:
+        self.finished.append(Hypothesis(ids, log_p, log_p / max(1, len(ids) + ended) ** self.alpha, ended))
+        self.finished.sort(key=lambda text: -text.score)
+        del self.finished[max(self.beams, self.draws) :]
+
+    def done(self) -> bool:
+        """Whether no beginning can become one of the best texts: log p can only fall, and |y| grows to the limit at most."""
+        if not self.live:
+            return True
+        if len(self.finished) < self.beams:
+            return False
+        attainable = self.live[0][0] / max(1, self.limit) ** self.alpha
+        return bool(self.finished[self.beams - 1].score >= attainable)
+
+    def best(self) -> list[Hypothesis]:
+        return self.finished[: self.draws]
+
+
+def _search(
+    model: LanguageModel,
+    searches: list[_Search],
+    options: BeamOptions,
+    limit: int,
+    eot_id: int,
+    fields: FieldEnds | None,
+    device: torch.device,
+) -> None:
+    """Goes on with all searches at once, a token a step, until each is done."""
+    reader = model.read([search.prompt for search in searches], room=limit)
+    if not reader.logits.isfinite().all():
+        raise AigcError("the model's logits are not finite: train it anew, or choose another run")
+    going = list(searches)
+    for length in range(limit + 1):
+        if length == limit:
+            for search in going:
+                for log_p, ids in search.live:
+                    search.finish(ids, log_p, ended=False)
+            return
+        scores = reader.logits.log_softmax(dim=-1)
+        if fields is not None:  # each field ends as it must, a text only after the last
+            wrong = [eot_id if to_come else fields.id for search in going for to_come in search.to_come]
+            scores.scatter_(1, torch.tensor(wrong, device=device)[:, None], -math.inf)
+        # Of each beginning as many continuations as could be the best of all, one more for the end.
+        values, tokens = scores.topk(min(options.beams + 1, scores.shape[1]), dim=1)
+        rows, ids = _advance(going, values, tokens, eot_id, fields)
+        going = [search for search in going if search.live]
+        if not going:
+            return
+        reader.select(rows)
+        reader.step(torch.tensor(ids, device=device))
+
+
+def _advance(
+    searches: list[_Search], values: Tensor, tokens: Tensor, eot_id: int, fields: FieldEnds | None
+) -> tuple[list[int], list[int]]:
+    """Takes each search a token further, given the likeliest tokens (rows, k) after each of its beginnings; a search that is
+    done has none left. Returns, of the beginnings that are pursued now, the rows that they continue and their new tokens."""
+    rows, last = [], []
+    first = 0
+    by_row, tokens_of_row = values.tolist(), tokens.tolist()
+    for search in searches:
+        candidates = [
+            (log_p + by_row[first + place][rank], place, tokens_of_row[first + place][rank])
+            for place, (log_p, _) in enumerate(search.live)
+            for rank in range(values.shape[1])
+            if by_row[first + place][rank] > -math.inf
+        ]
+        candidates.sort(key=lambda candidate: -candidate[0])
+        live, to_come = list[tuple[float, list[int]]](), []
+        pursued = []
+        for log_p, place, token in candidates:
+            if len(live) == search.beams:
+                break
+            ids = search.live[place][1]
+            if token == eot_id:
+                search.finish(ids, log_p, ended=True)
+                continue
+            live.append((log_p, [*ids, token]))
+            to_come.append(search.to_come[place] - (fields is not None and token == fields.id))
+            pursued.append((first + place, token))
+        first += len(search.live)
+        search.live, search.to_come = live, to_come
+        if search.done():
+            search.live = []
+            continue
+        rows += [row for row, _ in pursued]
+        last += [token for _, token in pursued]
+    return rows, last

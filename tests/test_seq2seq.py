@@ -1,0 +1,513 @@
+"""The encoder–decoder: its network, its batches, what it writes, and the command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import Shell, make_shell
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import disturbed, random_transformer, small_config
+
+from aigc_cli.backends.transformer.beam import BeamOptions, Hypothesis, beam_search
+from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.evaluate import answer_nats
+from aigc_cli.backends.transformer.generate import FieldEnds, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.language_model import LanguageModel
+from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.backends.transformer.pairs import BLOCK, PairBatches, Pairs, collate_pairs
+from aigc_cli.backends.transformer.sampling import next_tokens
+from aigc_cli.backends.transformer.seq2seq import (
+    EncoderDecoder,
+    PositionalEncoding,
+    Seq2SeqConfig,
+    load_pretrained,
+    save_pretrained,
+)
+from aigc_cli.backends.transformer.sizes import decide_pairs, seq2seq_config
+from aigc_cli.data.pieces import End, halves
+from aigc_cli.data.streams import Reading
+from aigc_cli.data.text import TextRequest, documents, prepare_text
+from aigc_cli.errors import RequestError
+from aigc_cli.metrics.answers import answer_measures
+from aigc_cli.metrics.nearest import NearestText
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+V, SOS, EOS, FIELD = 11, 10, 9, 8
+SMALL: dict[str, Any] = {
+    "vocab_size": V,
+    "d_model": 16,
+    "nhead": 2,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 2,
+    "dim_feedforward": 24,
+    "max_seq_length": 12,
+    "sos_id": SOS,
+    "eos_id": EOS,
+}
+
+
+def network(seed: int = 0, **shape: Any) -> EncoderDecoder:
+    """A network all of whose weights matter."""
+    torch.manual_seed(seed)
+    return disturbed(EncoderDecoder(Seq2SeqConfig(**(SMALL | shape))), seed, 0.3)
+
+
+@pytest.fixture(scope="module")
+def model() -> EncoderDecoder:
+    return network()
+
+
+# The network
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(0, 300), st.integers(1, 20))
+def test_positions_are_the_papers_formula(d_model: int, begin: int, length: int) -> None:
+    table = PositionalEncoding(d_model)(begin, length)
+    assert table.shape == (length, d_model)
+    for row, channel in itertools.product((0, length - 1), range(d_model)):
+        angle = (begin + row) / 10000 ** ((channel - channel % 2) / d_model)
+        assert table[row, channel] == pytest.approx(math.cos(angle) if channel % 2 else math.sin(angle), abs=1e-6)
+
+
+def test_a_shift_of_positions_is_one_rotation_wherever_it_is() -> None:
+    encoding = PositionalEncoding(8)
+    at, later = encoding(0, 50).view(50, 4, 2), encoding(7, 50).view(50, 4, 2)
+    for pair in range(4):
+        angle = torch.tensor(7 / 10000 ** (2 * pair / 8))
+        turn = torch.stack((torch.stack((angle.cos(), -angle.sin())), torch.stack((angle.sin(), angle.cos()))))
+        torch.testing.assert_close(at[:, pair] @ turn, later[:, pair], atol=1e-5, rtol=0)
+
+
+def test_no_future_and_no_padding_changes_an_output(model: EncoderDecoder) -> None:
+    source, lengths = torch.randint(0, FIELD, (2, 5)), torch.tensor([5, 3])
+    target = torch.randint(0, FIELD, (2, 6))
+    hidden = model(source, lengths, target)
+    changed = source.clone()
+    changed[1, 3:] = torch.tensor([7, 0])
+    torch.testing.assert_close(model(changed, lengths, target), hidden)
+    shorter = model(source[1:, :3], lengths[1:], target[1:])
+    torch.testing.assert_close(shorter, hidden[1:], atol=1e-5, rtol=1e-5)
+    for t in range(5):
+        later = target.clone()
+        later[:, t + 1 :] = (later[:, t + 1 :] + 1) % FIELD
+        torch.testing.assert_close(model(source, lengths, later)[:, : t + 1], hidden[:, : t + 1], atol=1e-5, rtol=1e-5)
+    present = source.clone()
+    present[1, 2] = (present[1, 2] + 1) % FIELD
+    assert not torch.allclose(model(present, lengths, target)[1], hidden[1], atol=1e-3)
+
+
+def test_embeddings_are_scaled_and_tied(model: EncoderDecoder) -> None:
+    ids = torch.tensor([[3, 3]])
+    expected = model.embedding.weight[3] * 4 + PositionalEncoding(16)(0, 2)
+    torch.testing.assert_close(model.embed(ids)[0], expected)
+    assert model.head is model.embedding.weight
+    loose = network(tied=False)
+    assert loose.head is loose.output.weight
+
+
+def test_depth_does_not_matter_at_the_start() -> None:
+    torch.manual_seed(0)
+    deep = EncoderDecoder(Seq2SeqConfig(**SMALL | {"num_decoder_layers": 6})).eval()
+    target = torch.tensor([[SOS, 1, 2]])
+    hidden = deep(torch.tensor([[4, EOS]]), torch.tensor([2]), target)
+    torch.testing.assert_close(hidden, F.layer_norm(deep.embed(target), (16,)))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"nhead": 3}, "d_model is 16; it must be a multiple of nhead, 3"),
+        ({"num_decoder_layers": 0}, "num_decoder_layers is 0; it must be at least 1"),
+        ({"eos_id": 11}, "eos_id is 11; the vocabulary ends at 10"),
+        ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
+    ],
+)
+def test_shapes_that_no_network_has(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        Seq2SeqConfig(**(SMALL | wrong))
+    assert str(caught.value) == message
+
+
+def test_a_saved_network_is_read_back(model: EncoderDecoder, tmp_path: Path) -> None:
+    save_pretrained(model, tmp_path)
+    read = load_pretrained(tmp_path)
+    assert read.config == model.config
+    inputs = torch.tensor([[1, EOS]]), torch.tensor([2]), torch.tensor([[SOS, 3]])
+    torch.testing.assert_close(read(*inputs), model(*inputs))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "qwen3"}))
+    with pytest.raises(RequestError, match="the model type is 'qwen3', not 'aigc-encoder-decoder'"):
+        load_pretrained(tmp_path)
+
+
+# Pairs
+
+
+def pairs_of(rows: Sequence[tuple[list[int], list[int]]]) -> Pairs:
+    tokens, begin, middle, end = list[int](), [], [], []
+    for source, target in rows:
+        begin.append(len(tokens))
+        tokens += source
+        middle.append(len(tokens))
+        tokens += [FIELD, *target]
+        end.append(len(tokens))
+    return Pairs(np.array(tokens), *map(np.array, (begin, middle, end)))
+
+
+ROWS = [([1, 2, 3], [4]), ([], [5, 6]), ([7], []), ([2, 2], [3, 3, 3, 3])]
+
+
+def test_a_batch_holds_what_each_target_is_predicted_from() -> None:
+    batch = collate_pairs(pairs_of(ROWS), np.array([3, 1, 2]), SOS, EOS)
+    assert batch["source"].tolist() == [[2, 2, EOS], [EOS, EOS, EOS], [7, EOS, EOS]]
+    assert batch["source_lengths"].tolist() == [3, 1, 2]
+    assert batch["target_in"].tolist() == [[SOS, 3, 3, 3, 3], [SOS, 5, 6, EOS, EOS], [SOS, EOS, EOS, EOS, EOS]]
+    none = IGNORED
+    assert batch["targets"].tolist() == [[3, 3, 3, 3, EOS], [5, 6, EOS, none, none], [EOS, none, none, none, none]]
+    cut = collate_pairs(pairs_of(ROWS), np.array([3]), SOS, EOS, longest=2)
+    assert [cut[name].tolist() for name in ("source", "target_in", "targets")] == [[[2, 2]], [[SOS, 3]], [[3, 3]]]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(1, 7), st.integers(0, 3))
+def test_every_epoch_has_every_pair_once_and_a_batch_follows_from_its_step(n: int, batch_size: int, seed: int) -> None:
+    pairs = pairs_of([([i % 7] * (i % 5), [i % 6] * (i % 4)) for i in range(n)])
+    batches = PairBatches(pairs, batch_size, SOS, EOS, longest=9, seed=seed)
+    blocks = [batches._of_block(0), batches._of_block(1)]
+    seen = np.concatenate([np.sort(np.concatenate(block)) for block in blocks])
+    counts = Counter(seen.tolist())
+    assert set(counts) == set(range(n)) or 2 * BLOCK * batch_size < n
+    assert max(counts.values()) - min(counts.values()) <= 1
+    again = PairBatches(pairs, batch_size, SOS, EOS, longest=9, seed=seed)
+    for step in (BLOCK + 1, 3):
+        assert all(torch.equal(again(step)[name], tensor) for name, tensor in batches(step).items())
+
+
+def test_what_answers_cost_is_the_sum_over_their_tokens(model: EncoderDecoder) -> None:
+    pairs = pairs_of(ROWS * 3)
+    index = np.array([5, 0, 2, 7])
+    nats = answer_nats(model, pairs, index, batch_size=3, device=CPU)
+    for place, i in enumerate(index.tolist()):
+        source, target = [*pairs.source(i), EOS], pairs.target(i)
+        hidden = model(torch.tensor([source]), torch.tensor([len(source)]), torch.tensor([[SOS, *target]]))
+        log_p = model.logits(hidden)[0].detach().log_softmax(-1)
+        expected = -sum(float(log_p[t, token]) for t, token in enumerate([*target, EOS]))
+        assert nats[place] == pytest.approx(expected, rel=1e-4)
+
+
+# Writing
+
+
+def log_p_of(model: EncoderDecoder, source: list[int], ids: list[int], *, ended: bool) -> float:
+    """By the definition: without a cache, the token that ends a field impossible but not missing from the sum."""
+    hidden = model(torch.tensor([source]), torch.tensor([len(source)]), torch.tensor([[SOS, *ids]]))
+    log_p = model.logits(hidden)[0].detach().double().log_softmax(-1)
+    return sum(float(log_p[t, token]) for t, token in enumerate([*ids, EOS] if ended else ids))
+
+
+JOBS = [Job(0, [1, 2, 3, EOS], 3), Job(3, [EOS], 2), Job(5, [7, 7, 7, 7, 7, EOS], 2)]
+
+
+def written(model: LanguageModel, options: SamplingOptions, batch_size: int, **more: Any) -> list[list[int]]:
+    given = {"eot_id": EOS, "seed": 0, "decode_bytes": bytes, "device": CPU, "fields": FieldEnds(FIELD, 1)}
+    return [made.ids for made in generate(model, JOBS, options=options, batch_size=batch_size, **given, **more)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SamplingOptions(),
+        SamplingOptions(temperature=0, max_tokens=100),
+        SamplingOptions(top_p=0.8, repetition_penalty=1.4, max_tokens=9),
+    ],
+)
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_an_answer_is_drawn_as_the_definition_has_it(model: EncoderDecoder, options: SamplingOptions, batch_size: int) -> None:
+    sources = [job.prompt_ids for job in JOBS for _ in range(job.draws)]
+    for index, ids in enumerate(written(model, options, batch_size)):
+        random, source = np.random.Generator(np.random.Philox(key=(0, index))), torch.tensor([sources[index]])
+        expected: list[int] = []
+        for _ in range(options.max_tokens or 2 * model.config.max_seq_length):
+            hidden = model(source, torch.tensor([source.shape[1]]), torch.tensor([[SOS, *expected]]))
+            logits = model.logits(hidden[:, -1]).detach()
+            logits[0, FIELD] = -torch.inf
+            seen = torch.zeros(1, V, dtype=torch.bool)
+            seen[0, expected] = True
+            uniform = torch.tensor([random.random(dtype=np.float32)])
+            token = int(next_tokens(logits, options, seen, uniform if options.temperature else None))
+            if token == EOS:
+                break
+            expected.append(token)
+        assert ids == expected
+
+
+def test_a_source_is_read_once_for_all_of_its_answers(model: EncoderDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    encode = model.encode
+
+    def counted(source: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        read.append(len(source))
+        return encode(source, lengths)
+
+    monkeypatch.setattr(model, "encode", counted)
+    written(model, SamplingOptions(), 64)
+    assert read == [3]
+
+
+def searched(model: LanguageModel, jobs: list[Job], batch_size: int = 64, **options: Any) -> list[list[Hypothesis]]:
+    given = {"eot_id": EOS, "fields": FieldEnds(FIELD, 1), "batch_size": batch_size, "device": CPU}
+    return list(beam_search(model, jobs, options=BeamOptions(**options), **given))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 1.7])
+def test_a_wide_beam_finds_what_trying_everything_finds(model: EncoderDecoder, alpha: float) -> None:
+    tokens = [token for token in range(V) if token not in (EOS, FIELD)]
+    texts = [list(ids) for length in range(3) for ids in itertools.product(tokens, repeat=length)]
+    source = [1, 2, 3, EOS]
+    scored = []
+    for ids in texts:
+        ended = len(ids) < 2
+        for ends in {ended, len(ids) < 2}:
+            log_p = log_p_of(model, source, ids, ended=ends)
+            scored.append((log_p / max(1, len(ids) + ends) ** alpha, ids))
+    scored.sort(key=lambda pair: -pair[0])
+    (found,) = searched(model, [Job(0, source, 5)], beams=200, length_penalty=alpha, max_tokens=2)
+    assert [text.ids for text in found] == [ids for _, ids in scored[:5]]
+    assert [text.score for text in found] == pytest.approx([score for score, _ in scored[:5]], rel=1e-4)
+
+
+def test_a_beam_of_one_takes_the_likeliest_token_each_time(model: EncoderDecoder) -> None:
+    greedy = [ids for (ids, job) in zip(written(model, SamplingOptions(temperature=0), 4), range(7), strict=True)]
+    jobs = [Job(i, job.prompt_ids) for i, job in enumerate(JOBS)]
+    assert [found[0].ids for found in searched(model, jobs, beams=1)] == [greedy[0], greedy[3], greedy[5]]
+
+
+def test_a_wider_beam_finds_no_less_likely_text_and_batches_change_nothing(model: EncoderDecoder) -> None:
+    jobs = [Job(i, [*source, EOS]) for i, source in enumerate(([1], [2, 3], [4, 4, 4], [], [6, 5]))]
+    narrow, wide = (searched(model, jobs, beams=beams, length_penalty=0.0) for beams in (1, 9))
+    for few, many in zip(narrow, wide, strict=True):
+        assert many[0].score >= few[0].score - 1e-5
+        ids, ended = many[0].ids, many[0].ended
+        assert many[0].log_p == pytest.approx(log_p_of(model, [*jobs[wide.index(many)].prompt_ids], ids, ended=ended), rel=1e-4)
+    alone = searched(model, jobs, batch_size=1, beams=9, length_penalty=0.0)
+    assert [found[0].ids for found in alone] == [found[0].ids for found in wide]
+
+
+def test_a_beam_writes_the_fields_that_a_prompt_leaves() -> None:
+    texts = random_transformer(small_config(vocab_size=V, context=16, eot_id=EOS), spread=0.3)
+    jobs = [Job(0, [EOS, 1, FIELD, 2]), Job(1, [EOS])]
+    given: dict[str, Any] = {"eot_id": EOS, "batch_size": 8, "device": CPU}
+    options = BeamOptions(4, max_tokens=60)
+    for found, borders in zip(
+        beam_search(texts, jobs, options=options, fields=FieldEnds(FIELD, 3), **given), (1, 2), strict=True
+    ):
+        assert found[0].ids.count(FIELD) == borders or not found[0].ended
+
+
+# The plan
+
+
+def lengths(n: int, least: int, most: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(least, most, n, endpoint=True)
+
+
+def test_a_plan_is_complete_and_deciding_it_again_changes_nothing() -> None:
+    options = Train(arch="encoder-decoder", data="x")
+    given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500, "sources": lengths(4000, 3, 9), "targets": lengths(4000, 3, 9)}
+    plan, reasons = decide_pairs(options, **given)
+    assert plan.max_seq_length == 16 and len(reasons) == 1
+    assert isinstance(seq2seq_config(plan, 500, 3), Seq2SeqConfig)
+    assert decide_pairs(plan, **given)[0] == plan
+
+
+def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
+    options = Train(
+        arch="encoder-decoder", nhead=2, num_encoder_layers=1, num_decoder_layers=7, dim_feedforward=33, d_model=32,
+        max_seq_length=5, tied=False,
+    )  # fmt: skip
+    plan, reasons = decide_pairs(options, flops=1e12, vocab_size=50, sources=np.array([3, 9]), targets=np.array([8, 7]))
+    config = seq2seq_config(plan, 50, 0)
+    shape = (config.nhead, config.num_encoder_layers, config.num_decoder_layers, config.dim_feedforward, config.max_seq_length)
+    assert shape == (2, 1, 7, 33, 5) and not config.tied
+    assert reasons[1:] == [
+        "1 of the sources have more than 5 tokens and are learned up to there; --max-seq-length 9 would take all of it",
+        "2 of the targets have more than 5 tokens and are learned up to there; --max-seq-length 9 would take all of it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": "a", "target": "b"}, "--source, --target: not for --arch decoder-only"),
+        ({"nhead": 2}, "--nhead: not for --arch decoder-only"),
+        ({"arch": "encoder-decoder", "n_heads": 2, "fields": "a,b"}, "--fields, --n-heads: not for --arch encoder-decoder"),
+        ({"arch": "encoder-decoder", "source": "a"}, "--source and --target come together: --target is missing"),
+        ({"arch": "encoder-decoder", "source": "a", "target": "a"}, "--source and --target both name 'a'"),
+        (
+            {"arch": "encoder-decoder", "source": "a", "target": "b", "source_ratio": 0.5},
+            "--source and --source-ratio exclude one another",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_together(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        Train(**options)
+    assert str(caught.value) == message
+
+
+# Data
+
+
+@given(st.text(max_size=30), st.floats(0.01, 0.99), st.integers(1, 7))
+def test_a_text_in_two_halves_is_the_text(text: str, share: float, step: int) -> None:
+    parts = [text[i : i + step] for i in range(0, len(text), step)] or [""]
+    pieces = [*((part, End.NOTHING) for part in parts[:-1]), (parts[-1], End.DOCUMENT)]
+    (first, first_end), (second, second_end) = halves(iter(pieces), share)
+    assert (first + second, first_end, second_end) == (text, End.FIELD, End.DOCUMENT)
+    assert len(first) == int(share * len(text))
+
+
+def test_texts_are_cut_by_characters_whatever_the_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "a.tsv"
+    path.write_text("text\n" + "".join(f"ab山c水{i}\n" for i in range(30)))
+    for tokenizer in ("byte", "char", "bpe"):
+        request = TextRequest(str(path), reading=Reading(source_share=0.4), tokenizer=tokenizer)  # type: ignore[arg-type]
+        data = prepare_text(request, progress=lambda *_: None)
+        texts = {text for arrays in (data.train, data.select, data.report) for text in documents(arrays, data.tokenizer)}
+        assert texts == {f"ab山c水{i}"[:2] + "\n" + f"ab山c水{i}"[2:] for i in range(30)}
+
+
+# Measures
+
+
+def test_answers_are_measured_as_sacrebleu_does() -> None:
+    references = ["the cat sat on the mat", "a dog barked loudly at night", "rain"]
+    measures = answer_measures(references, references, tokenize="13a")
+    assert measures["chrf"].value == pytest.approx(100)
+    assert (measures["exact_match"].value, measures["exact_match"].n) == (1, 3)
+    wrong = answer_measures(["the cat sat on a hat", "a dog barked loudly at noon", "sun"], references, tokenize="13a")
+    assert 0 < wrong["chrf"].value < 100 and 0 < wrong["bleu"].value < 100 and wrong["exact_match"].value == 0
+    assert wrong["chrf"].low is not None and wrong["chrf"].low <= wrong["chrf"].value
+    nothing = answer_measures(["", "x", "ab"], ["ab", "ab", "ab"], tokenize="char")["chrf"]
+    assert nothing.low is not None and nothing.high is not None and nothing.low <= nothing.value <= nothing.high
+    assert "tok:13a" in wrong["bleu"].extra["signature"]
+
+
+@given(st.lists(st.text("abc 山", max_size=6), min_size=1, max_size=8), st.text("abc 山", max_size=6))
+def test_the_nearest_text_has_the_largest_share_of_common_ngrams(texts: list[str], text: str) -> None:
+    def similarity(other: str) -> float:
+        a, b = ({*t, *map("".join, itertools.pairwise(t))} for t in (text, other))
+        return len(a & b) / max(1, len(a | b))
+
+    expected = max(range(len(texts)), key=lambda i: similarity(texts[i]))
+    assert similarity(texts[NearestText(texts).nearest(text)]) == pytest.approx(similarity(texts[expected]))
+
+
+# The command line
+
+SMALL_RUN = ("--d-model", "16", "--nhead", "2", "--batch-size", "8", "-q")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, toy_path: Path, shared_cache: Path) -> Shell:
+    shell = make_shell(tmp_path_factory.mktemp("pairs"), toy_path, shared_cache)
+    words = ["red", "old", "fox", "hen", "ab", "c"]
+    rows = [(f"{a} {b}", f"{b} {a}") for a in words for b in words for _ in range(5)]
+    table = "".join(f"{left}{i}\t{right}{i}\n" for i, (left, right) in enumerate(rows))
+    (shell.cwd / "pairs.tsv").write_text("q\ta\n" + table)
+    arguments = ("--arch", "encoder-decoder", "--source", "q", "--target", "a", "--steps", "6", "--run", "pairs")
+    shell.ok("train", "transformer", "--data", "pairs.tsv", *arguments, *SMALL_RUN)
+    return shell
+
+
+def lines_of(out: str) -> list[str]:
+    return out.removesuffix("\n").split("\n")
+
+
+SAMPLE = ("sample", "transformer", "--run", "pairs", "--seed", "1", "-q")
+
+
+def test_a_line_of_sources_is_a_line_of_targets_in_order(shell: Shell) -> None:
+    sources = ["red fox1", "", "hen", "a much longer source than the rest of them", "山", "x\ty"]
+    asked = "".join(f"{source}\n" for source in sources)
+    targets = lines_of(shell.ok(*SAMPLE, "--prompt", "-", "--max-tokens", "9", input=asked))
+    assert len(targets) == len(sources)
+    records = list(map(json.loads, lines_of(shell.ok(*SAMPLE, "--prompt", "-", "--max-tokens", "9", "--json", input=asked))))
+    assert [record["prompt"] for record in records] == sources
+    assert list(records[0]) == ["text", "prompt", "seed", "index", "finish", "q", "a"]
+    assert all(record["q"] == record["prompt"] and record["a"] == record["text"] for record in records)
+    echoed = lines_of(shell.ok(*SAMPLE, "--prompt", "hen", "--echo", "--max-tokens", "9"))
+    assert echoed[0].startswith("hen\t")
+    streamed = shell.ok(*SAMPLE, "--prompt", "hen", "--stream", "--max-tokens", "9")
+    assert streamed == shell.ok(*SAMPLE, "--prompt", "hen", "--max-tokens", "9")
+
+
+def test_a_beam_gives_its_best_texts_with_their_scores(shell: Shell) -> None:
+    found = shell.ok(*SAMPLE, "--prompt", "red", "--beam", "3", "-n", "2", "--max-tokens", "5", "--json")
+    first, second = map(json.loads, lines_of(found))
+    assert first["score"] >= second["score"] and first["text"] != second["text"]
+    assert (first["index"], second["index"], first["prompt"]) == (0, 1, "red")
+
+
+REFUSED = [
+    ((), "this run answers a source: give it with --prompt TEXT, or one a line with --prompt -"),
+    (("--given", "q=x"), "--given: this run answers a source, which --prompt gives"),
+    (("--prompt", "x", "--beam", "2", "--top-k", "3"), "--beam searches for the likeliest texts; --top-k would not apply"),
+    (("--prompt", "x", "--beam", "2", "-n", "3"), "--beam 2 finds 2 texts at most, not the 3 of -n"),
+    (("--prompt", "x", "--length-penalty", "2"), "--length-penalty is for --beam"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REFUSED)
+def test_a_wrong_request_is_one_line(shell: Shell, arguments: tuple[str, ...], message: str) -> None:
+    done = shell(*SAMPLE, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"aigc: {message}\n"
+
+
+def test_answers_are_measured_beside_baselines(shell: Shell) -> None:
+    measured = json.loads(shell.ok("eval", "transformer", "--run", "pairs", "-n", "5", "--json", "-q"))
+    assert {"bits_per_char", "bits_per_byte", "perplexity", "chrf", "bleu", "exact_match"} <= set(measured)
+    assert set(measured["chrf"]) >= {"value", "low", "high", "n", "copy", "nearest", "decoding"}
+    assert (measured["chrf"]["n"], measured["bleu"]["tokenize"]) == (5, "13a")
+    assert "baseline" in measured["bits_per_char"]
+    (shell.cwd / "others.tsv").write_text("a\tq\nfox red\tred fox\n hen\thn\n")
+    other = json.loads(shell.ok("eval", "transformer", "--run", "pairs", "--data", "others.tsv", "--json", "-q"))
+    assert (other["bits_per_char"]["n"], other["exact_match"]["n"]) == (2, 2)
+
+
+def test_a_text_continues_itself_where_there_is_no_source(shell: Shell) -> None:
+    (shell.cwd / "texts.tsv").write_text("text\n" + "".join(f"roses are red {i}\n" for i in range(60)))
+    train = ("train", "transformer", "--data", "texts.tsv", "--arch", "encoder-decoder", "--run", "texts")
+    shell.ok(*train, "--source-ratio", "0.3", "--steps", "5", *SMALL_RUN)
+    sample = ("sample", "transformer", "--run", "texts", "--seed", "1", "-q", "--prompt", "roses", "--json")
+    assert list(json.loads(shell.ok(*sample))) == ["text", "prompt", "seed", "index", "finish"]
+    (shell.cwd / "more.tsv").write_text("text\n" + "x" * 100 + "\n")
+    measured = json.loads(shell.ok("eval", "transformer", "--run", "texts", "--data", "more.tsv", "-n", "0", "--json", "-q"))
+    bits = measured["bits_per_char"]["value"] / measured["bits_per_byte"]["value"]
+    assert bits == pytest.approx(1)
+    done = shell(*train, "--source-ratio", "0.5", "--resume")
+    assert done.returncode == 2 and "--source-ratio" in done.stderr
+
+
+def test_empty_targets_are_refused(shell: Shell) -> None:
+    (shell.cwd / "empty.tsv").write_text("q\ta\n" + "".join(f"x{i}\t\n" for i in range(40)))
+    arguments = ("--arch", "encoder-decoder", "--source", "q", "--target", "a", "--steps", "3")
+    done = shell("train", "transformer", "--data", "empty.tsv", *arguments, *SMALL_RUN)
+    assert done.returncode == 2
+    assert done.stderr == f"aigc: {shell.cwd / 'empty.tsv'}: in its training part every target is empty\n"
