@@ -26,10 +26,10 @@ _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
 
 
-def stream(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
-    """The documents of a part, in NFC, in pieces (text, what ends with it)."""
+def stream(part: Part, columns: tuple[str, ...], layout: Layout, *, lower: bool = False) -> Iterator[Piece]:
+    """The documents of a part, normalised, in lower case where asked, in pieces (text, what ends with it)."""
     for text, end in _raw(part, columns, layout):
-        yield normalise(text), end
+        yield normalise(text, lower=lower), end
 
 
 def _raw(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:

@@ -14,6 +14,7 @@ from aigc_cli.data.encoding import TokenArrays, documents, encode_to, load_array
 from aigc_cli.data.formats import Layout
 from aigc_cli.data.held_out import DROPPED, REPORT, Plan
 from aigc_cli.data.sources import JSON, FileRecord, Part
+from aigc_cli.data.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.streams import Progress, routed, scan, stream
 from aigc_cli.data.text_build import SPLITS, build_entry
 from aigc_cli.data.text_source import (
@@ -24,6 +25,7 @@ from aigc_cli.data.text_source import (
     described,
     identity,
     open_text,
+    settled,
     spool_stdin,
     take_stdin,
     true_nats,
@@ -44,7 +46,7 @@ __all__ = [
     "true_nats",
 ]
 
-_VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
+_VERSION = 2  # of what the cache holds; raised when the same source would be prepared differently
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
         cache.discard(key)
     cached = prepared is not None
     if prepared is None:
-        build_entry(key, request, train, val, [*records, *val_records], progress)
+        build_entry(key, settled(request), train, val, [*records, *val_records], progress)
         prepared = _load(cache.lookup(key))
         if prepared is None:
             raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
@@ -120,11 +122,14 @@ def _key(
     val: Part | None,
     val_records: list[FileRecord],
 ) -> str:
+    request = settled(request)
     limited = request.tokenizer in ("auto", "bpe") and request.vocab_size is None
     limit = affordable_vocab(request.vocab_limit) if limited else None
     return cache.key_of(
         "text", _VERSION, identity(train, records), identity(val, val_records) if val else None,
         request.columns, request.layout, request.tokenizer, request.vocab_size, limit,
+        request.lower, request.min_freq, request.unk,
+        SpacyWords.named(request.tokenizer).record() if is_spacy(request.tokenizer) else None,
         request.chars_affordable if request.tokenizer == "auto" else None,
         Tokenizer.load(request.tokenizer_from).fingerprint() if request.tokenizer_from else None,
     )  # fmt: skip
@@ -172,12 +177,12 @@ def encode_documents(
         if (arrays := _load_documents(key, tokenizer)) is not None:
             return arrays
         cache.discard(key)
-        scanned = scan(stream(part, columns, layout), progress)
+        scanned = scan(stream(part, columns, layout, lower=tokenizer.lower), progress)
         plan = Plan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
         if plan.size(REPORT, scanned.chars) < 2:
             raise RequestError(f"{part.location} holds no text")
         with cache.new_entry(key) as folder:
-            pieces = routed(stream(part, columns, layout), plan)
+            pieces = routed(stream(part, columns, layout, lower=tokenizer.lower), plan)
             encode_to({REPORT: folder / "report"}, pieces, tokenizer, scanned.n_bytes, progress)
             sources.refuse_changed(records)
         sources.remember_files(part, records)

@@ -15,13 +15,15 @@ import numpy as np
 
 from aigc_cli.data import cache, sources
 from aigc_cli.data.encoding import encode_to, load_arrays
-from aigc_cli.data.formats import Layout
 from aigc_cli.data.held_out import DROPPED, REPORT, SELECT, TRAIN, Plan, plan_with_slice, plan_with_val
+from aigc_cli.data.pieces import Piece
 from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.data.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.streams import Progress, Scan, routed, scan, stream
 from aigc_cli.data.text_source import TextRequest
 from aigc_cli.data.tokenizer_choice import affordable_vocab, choose_tokenizer
-from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
+from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char, is_of_words
+from aigc_cli.data.words import MIN_FREQ, fit_word
 from aigc_cli.errors import RequestError
 
 SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
@@ -39,18 +41,17 @@ def build_entry(
     progress: Progress,
 ) -> None:
     """Prepare the source and put it into the cache."""
-    columns, layout = request.columns, request.layout
-    scanned = _scan(train, columns, layout, progress)
+    scanned = _scan(train, request, progress)
     n_bytes = scanned.n_bytes
     if val is None:
-        whole = len(columns) > 1  # a row that is cut has not all its fields
+        whole = len(request.columns) > 1  # a row that is cut has not all its fields
         if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
             raise RequestError(f"{train.location} has {rows} different rows; learning, choosing and reporting take one each")
         plan = plan_with_slice(scanned.hashes, scanned.chars, "characters", whole=whole)
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
         reads = [(train, plan)]
     else:
-        scanned_val = _scan(val, columns, layout, progress)
+        scanned_val = _scan(val, request, progress)
         n_bytes += scanned_val.n_bytes
         filled = scanned_val.chars > 0
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
@@ -68,23 +69,28 @@ def build_entry(
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
-        pieces = chain.from_iterable(routed(stream(part, columns, layout), its) for part, its in reads)
+        pieces = chain.from_iterable(routed(_stream(part, request), its) for part, its in reads)
         encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, n_bytes, progress)
+        splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
         facts = {
-            "arrays": [SPLITS[split] for split in sizes],
-            "notes": [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})", *plan.notes],
+            "arrays": list(splits),
+            "notes": [*_notes(tokenizer, reason, splits["train"]), *plan.notes],
             "info": {
                 "dropped": plan.dropped,
                 "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
-                "splits": {SPLITS[s]: _counts(folder / SPLITS[s], tokenizer.vocab_size) for s in sizes},
+                "splits": splits,
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
         sources.refuse_changed(records)
 
 
-def _scan(part: Part, columns: tuple[str, ...], layout: Layout, progress: Progress) -> Scan:
-    scanned = scan(stream(part, columns, layout), progress)
+def _stream(part: Part, request: TextRequest) -> Iterator[Piece]:
+    return stream(part, request.columns, request.layout, lower=request.lower)
+
+
+def _scan(part: Part, request: TextRequest, progress: Progress) -> Scan:
+    scanned = scan(_stream(part, request), progress)
     if not scanned.chars.any():
         raise RequestError(f"{part.location} holds no text")
     return scanned
@@ -95,12 +101,24 @@ _PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "the repo
 
 def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
     arrays = load_arrays(folder, vocab_size)
-    return {
+    counts = {
         "documents": arrays.n_docs,
         "characters": int(arrays.chars.sum()),
         "bytes": int(arrays.bytes.sum()),
         "tokens": len(arrays.tokens),
     }
+    return counts if arrays.unknown is None else {**counts, "unknown_words": len(arrays.unknown.at)}
+
+
+def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int]) -> list[str]:
+    """What to tell of a tokenizer."""
+    notes = [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})"]
+    if tokenizer.segmenter is not None:
+        notes.append(f"words as {tokenizer.segmenter.describe()} cuts them; other tools can't load this run's tokenizer")
+    if tokenizer.unk_id is not None:
+        n = train["unknown_words"]
+        notes.append(f"{n:,} of {train['tokens']:,} words of the training text ({n / train['tokens']:.1%}) are unknown")
+    return notes
 
 
 def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
@@ -108,6 +126,7 @@ def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progre
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
     fitted, reason = _fit_new(request, train, plan, train_bytes, progress)
+    fitted = fitted.with_lower() if request.lower else fitted
     return (fitted.with_fields() if len(request.columns) > 1 else fitted), reason
 
 
@@ -119,6 +138,13 @@ def _fit_new(request: TextRequest, train: Part, plan: Plan, train_bytes: int, pr
     progress("fitting the tokenizer", 0, n_sampled)
     if request.tokenizer == "char":
         fitted, reason = fit_char(sample), "as asked"
+    elif is_of_words(request.tokenizer):
+        segmenter = SpacyWords.named(request.tokenizer) if is_spacy(request.tokenizer) else None
+        min_freq = MIN_FREQ if request.min_freq is None else request.min_freq
+        fitted = fit_word(sample, min_freq, vocab_size=request.vocab_size, unk=request.unk, segmenter=segmenter)
+        reason = f"words seen at least {min_freq:,} times" if min_freq > 1 else "all words"
+        if request.vocab_size:
+            reason += f", of at most {request.vocab_size:,} tokens the most frequent"
     elif request.tokenizer == "bpe" or request.vocab_size:
         fitted = fit_bpe(sample, request.vocab_size or affordable_vocab(request.vocab_limit))
         reason = "as asked" if request.tokenizer == "bpe" else "as --vocab-size asks"
@@ -134,7 +160,7 @@ def _training_sample(request: TextRequest, train: Part, plan: Plan, train_bytes:
     """Pieces of training text, evenly spread, of about `_SAMPLE_BYTES` in all."""
     share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
     credit = 0.0
-    for split, text, _ in routed(stream(train, request.columns, request.layout), plan):
+    for split, text, _ in routed(_stream(train, request), plan):
         if split == TRAIN:
             if credit >= 0:
                 yield text

@@ -25,7 +25,7 @@ from aigc_cli.backends.transformer.packing import (
 from aigc_cli.backends.transformer.prepare import fields_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.sizes import model_config
-from aigc_cli.data.text import TextDataset, TokenArrays
+from aigc_cli.data.text import TextDataset
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.optim import MuonAdamW
 from aigc_cli.engine.settings import TrainOptions
@@ -37,10 +37,6 @@ PREVIEWS, PREVIEW_TOKENS = 2, 200
 USEFUL_EPOCHS = 60
 
 
-def corpus_of(arrays: TokenArrays, eot_id: int) -> Corpus:
-    return Corpus(arrays.tokens, arrays.offsets, eot_id)
-
-
 class TransformerLearner(Learner):
     objective = "bits_per_char"
     unit = "tokens"
@@ -48,13 +44,14 @@ class TransformerLearner(Learner):
     def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
         self.plan, self.data, self.device = plan, data, device
         assert plan.context and plan.batch_size and plan.lr
-        self.model = Transformer(model_config(plan, data.tokenizer.vocab_size, data.tokenizer.eot_id)).to(device)
+        tokenizer = data.tokenizer
+        config = model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id)
+        self.model = Transformer(config).to(device)
         self.networks = {"model": self.model}
         self.optimizers = {"model": self._optimizer(plan.lr, plan.weight_decay)}
         self.start = Start.of(data, plan.context, fields_of(plan))
-        eot_id = data.tokenizer.eot_id
-        self.batches = TrainingBatches(corpus_of(data.train, eot_id), plan.context, plan.batch_size, plan.seed)
-        self.held_out = corpus_of(data.select, eot_id)
+        self.batches = TrainingBatches(Corpus.of(data.train, tokenizer), plan.context, plan.batch_size, plan.seed)
+        self.held_out = Corpus.of(data.select, tokenizer, measured=True)
         pieces = evaluation_pieces(self.held_out, plan.context)
         self.pieces = pieces[np.random.default_rng(plan.seed).permutation(len(pieces))]
         self.eval_items = len(pieces)
@@ -106,6 +103,7 @@ class TransformerLearner(Learner):
             seed=self.plan.seed,
             decode_bytes=tokenizer.decode_bytes,
             fields=self.start.ends(tokenizer),
+            never=tokenizer.unwritten,
             batch_size=PREVIEWS,
             device=self.device,
         )

@@ -16,8 +16,8 @@ from aigc_cli.options import did_you_mean
 
 @dataclass(frozen=True)
 class Start:
-    """Where documents are many, or have fields, every text begins with the end-of-text token, as in training. Where they are
-    longer than the context, nearly every row of training began in the middle: that token was hardly ever seen, so a text
+    """Where documents are many, or have fields, every text begins with the token that begins one, as in training. Where they
+    are longer than the context, nearly every row of training began in the middle: that token was hardly ever seen, so a text
     begins with its prompt, and without one with a new line (as nanoGPT's samples do)."""
 
     with_eot: bool
@@ -55,12 +55,12 @@ class Start:
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str | None, leading: Sequence[str] = ()) -> list[int]:
         """What sampling begins from: the leading fields, and the prompt, with which the next begins; never empty."""
         if not self.with_eot:
-            return tokenizer.encode(prompt or "\n")
-        ids = [tokenizer.eot_id]
+            return tokenizer.seen(tokenizer.encode(prompt or "\n"))
+        ids = [tokenizer.sos_id]
         for text in leading:
             assert tokenizer.field_id is not None
             ids += [*tokenizer.encode(text), tokenizer.field_id]
-        return ids + tokenizer.encode(prompt or "")
+        return tokenizer.seen(ids + tokenizer.encode(prompt or ""))
 
     def save(self, folder: Path) -> None:
         (folder / "aigc.json").write_text(json.dumps({"start": asdict(self)}) + "\n")

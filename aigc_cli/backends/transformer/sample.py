@@ -59,6 +59,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         batch_size=options.batch_size if streamed is None else 1,
         device=opened.device,
         fields=opened.start.ends(tokenizer),
+        never=tokenizer.unwritten,
         form=form,
         on_bytes=None if streamed is None else streamed.take,
     )
@@ -98,6 +99,8 @@ def _form(options: Sample, tokenizer: Tokenizer) -> Form | None:
         return None
     if options.stop:
         raise RequestError("--match and --stop exclude one another: a text that is cut no longer matches")
+    if tokenizer.unk_id is not None:
+        raise RequestError("--match: a run trained with --unk cannot write just any text; train one without")
     from aigc_cli.backends.transformer.forms import Form
 
     return Form(options.match, tokenizer)
