@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from aigc_cli.data.cache import cache_dir
 from aigc_cli.data.special_tokens import SPECIAL
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean
@@ -71,9 +72,13 @@ class SpacyWords:
         how = {"jieba": ", words by jieba", "char": ", by characters, for jieba is not installed"}.get(self.segmenter or "", "")
         return f"spaCy {metadata.version('spacy')} ({self.pipeline}{how})"
 
+    def check(self) -> None:
+        """Loads it, for a RequestError early where that cannot be done."""
+        self._nlp  # noqa: B018
+
     def pieces(self, text: str) -> list[str]:
-        """The words of a text, what stands between them too: put together they are the text. A space between two words
-        belongs to the second."""
+        """The words of a text, what stands between them too: put together they are the text. A space before a word belongs to
+        it."""
         if not text:
             return []
         doc = self._nlp.make_doc(text)
@@ -81,6 +86,8 @@ class SpacyWords:
         ends = np.cumsum(lengths + spaces) - spaces  # of the words, without the space after each
         pieces, start = [], 0
         for end in [*ends.tolist(), len(text)]:
+            if end < len(text) and text[end - 1 : end] == " " and not text[end].isspace():
+                end -= 1  # of white space that spaCy keeps apart
             if end > start:
                 piece, start = text[start:end], end
                 # The text of a special token is never one piece, for as such it would become that token.
@@ -94,7 +101,7 @@ class SpacyWords:
                 warnings.simplefilter("ignore")
                 nlp = self._load()
         except (ImportError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split("\n")[0].split())
+            reason = re.sub(r"^\[[EW]\d+\] ", "", " ".join(str(error).split("\n")[0].split()))
             raise self._error(f"cannot be loaded: {reason}") from error
         nlp.max_length = sys.maxsize  # the limit is for what comes after the tokenizer
         return nlp
@@ -109,8 +116,14 @@ class SpacyWords:
         if self.segmenter == "jieba":
             import jieba
 
-            jieba.setLogLevel(logging.ERROR)  # it tells of its dictionary on standard error
-        return spacy.blank(self.pipeline.removeprefix(BLANK), config=config)
+            jieba.setLogLevel(logging.CRITICAL)  # it tells of its dictionary on standard error
+            folder = cache_dir()  # the dictionary as it keeps it is read without a check: not out of a folder of everybody's
+            folder.mkdir(parents=True, exist_ok=True)
+            jieba.dt.tmp_dir = str(folder)
+        language = self.pipeline.removeprefix(BLANK)
+        if find_spec(f"spacy.lang.{language}") is None:
+            raise ValueError(f"spaCy has no language {language!r}")
+        return spacy.blank(language, config=config)
 
     def _error(self, what: str) -> RequestError:
         return RequestError(f"tokenizer {PREFIX}{self.pipeline} {what}")

@@ -41,6 +41,8 @@ def build_entry(
     progress: Progress,
 ) -> None:
     """Prepare the source and put it into the cache."""
+    if is_spacy(request.tokenizer):
+        SpacyWords.named(request.tokenizer).check()  # before all is read
     scanned = _scan(train, request, progress)
     n_bytes = scanned.n_bytes
     if val is None:
