@@ -49,7 +49,7 @@ def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None
         (["train", "transfromer"], "No such command 'transfromer'. Did you mean 'transformer'?"),
         (["train", "transformer", "--setps", "3"], "No such option: --setps; did you mean '--steps'?"),
         (["train", "transformer", "--steps", "0"], "--steps must be at least 1, not 0"),
-        (["train", "transformer", "--tokenizer", "chr"], "--tokenizer must be one of auto, char, bpe, byte, not 'chr'; did you mean 'char'?"),
+        (["train", "transformer", "--tokenizer", "chr"], "--tokenizer must be one of auto, char, bpe, byte, word or spacy:PIPELINE, not 'chr'; did you mean 'char'?"),
         (["train", "transformer", "--run", "a/b"], "--run 'a/b' is not a name: use letters, digits, '.', '_', '+' and '-'"),
         (["train", "transformer", "--resume"], "no transformer run to resume in runs; name one with --run, or start one without --resume"),
         (["train", "transformer", "--device", "cuda:7"], "--device cuda:7: PyTorch sees 0 CUDA devices here; use --device auto"),

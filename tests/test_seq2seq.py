@@ -37,7 +37,7 @@ from aigc_cli.backends.transformer.seq2seq import (
 from aigc_cli.backends.transformer.sizes import decide_pairs, seq2seq_config
 from aigc_cli.data.pieces import End, halves
 from aigc_cli.data.streams import Reading
-from aigc_cli.data.text import TextRequest, documents, prepare_text
+from aigc_cli.data.text import TextRequest, TokenArrays, documents, prepare_text
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.answers import answer_measures
 from aigc_cli.metrics.nearest import NearestText
@@ -158,14 +158,13 @@ def test_a_saved_network_is_read_back(model: EncoderDecoder, tmp_path: Path) -> 
 
 
 def pairs_of(rows: Sequence[tuple[list[int], list[int]]]) -> Pairs:
-    tokens, begin, middle, end = list[int](), [], [], []
+    tokens, offsets, middle = list[int](), [0], []
     for source, target in rows:
-        begin.append(len(tokens))
-        tokens += source
-        middle.append(len(tokens))
-        tokens += [FIELD, *target]
-        end.append(len(tokens))
-    return Pairs(np.array(tokens), *map(np.array, (begin, middle, end)))
+        middle.append(len(tokens) + len(source))
+        tokens += [*source, FIELD, *target]
+        offsets.append(len(tokens))
+    nothing = np.zeros(len(rows), np.int64)
+    return Pairs(TokenArrays(np.array(tokens), np.array(offsets), nothing, nothing), np.array(middle))
 
 
 ROWS = [([1, 2, 3], [4]), ([], [5, 6]), ([7], []), ([2, 2], [3, 3, 3, 3])]
@@ -330,7 +329,7 @@ def test_a_plan_is_complete_and_deciding_it_again_changes_nothing() -> None:
     given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500, "sources": lengths(4000, 3, 9), "targets": lengths(4000, 3, 9)}
     plan, reasons = decide_pairs(options, **given)
     assert plan.max_seq_length == 16 and len(reasons) == 1
-    assert isinstance(seq2seq_config(plan, 500, 3), Seq2SeqConfig)
+    assert isinstance(seq2seq_config(plan, 500, 3, 3), Seq2SeqConfig)
     assert decide_pairs(plan, **given)[0] == plan
 
 
@@ -340,7 +339,7 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
         max_seq_length=5, tied=False,
     )  # fmt: skip
     plan, reasons = decide_pairs(options, flops=1e12, vocab_size=50, sources=np.array([3, 9]), targets=np.array([8, 7]))
-    config = seq2seq_config(plan, 50, 0)
+    config = seq2seq_config(plan, 50, 0, 1)
     shape = (config.nhead, config.num_encoder_layers, config.num_decoder_layers, config.dim_feedforward, config.max_seq_length)
     assert shape == (2, 1, 7, 33, 5) and not config.tied
     assert reasons[1:] == [

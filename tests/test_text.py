@@ -380,7 +380,7 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.txt", b"x\n", {"val": "-"}, "--val cannot be standard input; name a file"),
     ("a.txt", b"x\n", {"val": "no.txt"}, "no such file or folder: 'no.txt'"),
     ("a.txt", b"x\n", {"tokenizer": "char", "vocab_size": 300},
-     "--vocab-size is for --tokenizer bpe; char has the size that it has"),
+     "--vocab-size is for --tokenizer bpe and for words; char has the size that it has"),
     ("a.txt", b"x\n", {"vocab_size": 20},
      "--vocab-size must be at least 258: 256 bytes, the end of a document and one merge"),
     ("a.txt", b"x\n", {"input_format": "tsv"},

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from aigc_cli.data.pieces import End
 from aigc_cli.data.streams import Progress
 from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.data.unknown import UnknownWords, UnknownWriter, load_unknown
 
 _BATCH_CHARS = 1 << 20  # encoded at a time, on all cores
 _DECODED_TOKENS = 1 << 20
@@ -22,17 +23,23 @@ _DECODED_TOKENS = 1 << 20
 
 @dataclass(frozen=True)
 class TokenArrays:
-    """The tokens of one split, memory-mapped and read-only."""
+    """The tokens of one split, memory-mapped and read-only; of special ones only unknown words and ends of fields."""
 
-    tokens: npt.NDArray[Any]  # (n_tokens,) uint16 or uint32; documents one after another, of special tokens only ends of fields
+    tokens: npt.NDArray[Any]  # (n_tokens,) uint16 or uint32; documents one after another
     offsets: npt.NDArray[np.int64]  # (n_docs + 1,); document i is tokens[offsets[i]:offsets[i + 1]]
     chars: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in characters, of all fields
     bytes: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in bytes of UTF-8
+    unknown: UnknownWords | None = None  # where the tokenizer has such
 
     @property
     def n_docs(self) -> int:
         """The number of documents."""
         return len(self.chars)
+
+    def ids(self, start: int, end: int) -> list[int]:
+        """The tokens `start` … `end - 1` as `Tokenizer.encode` gives them, with the spelling of unknown words, for decoding."""
+        tokens: list[int] = self.tokens[start:end].tolist()
+        return tokens if self.unknown is None else self.unknown.spelled_out(tokens, start)
 
 
 def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
@@ -40,7 +47,7 @@ def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
     for start, end in pairwise(arrays.offsets.tolist()):
         # In steps, for a list of a whole document's tokens may be many times its size.
         steps = range(start, end, _DECODED_TOKENS)
-        parts = (arrays.tokens[at : min(at + _DECODED_TOKENS, end)].tolist() for at in steps)
+        parts = (arrays.ids(at, min(at + _DECODED_TOKENS, end)) for at in steps)
         yield b"".join(map(tokenizer.decode_bytes, parts)).decode()
 
 
@@ -52,7 +59,7 @@ def encode_to(
     progress: Progress,
 ) -> None:
     """Tokenise pieces (split, text, what ends with it) and write those of each split to its folder."""
-    writers = {split: _Writer(folder, tokenizer.vocab_size) for split, folder in folders.items()}
+    writers = {split: _Writer(folder, tokenizer) for split, folder in folders.items()}
     batch: list[tuple[int, str, End]] = []
     waiting = done = 0
 
@@ -85,15 +92,19 @@ def encode_to(
 class _Writer:
     """Writes the files of one split; they are complete after `close`."""
 
-    def __init__(self, folder: Path, vocab_size: int) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         folder.mkdir(parents=True)
-        self._ids = array("H" if _token_type(vocab_size) is np.uint16 else "I")
+        self._ids = array("H" if _token_type(tokenizer.vocab_size) is np.uint16 else "I")
+        unk_id = tokenizer.unk_id
+        self._unknown = None if unk_id is None else UnknownWriter(folder, tokenizer.vocab_size, unk_id)
         self._offsets, self._chars, self._bytes = array("q", [0]), array("q"), array("q")
         self._n_tokens = self._n_chars = self._n_bytes = 0
         buffers = {"tokens": self._ids, "offsets": self._offsets, "chars": self._chars, "bytes": self._bytes}
         self._files = [((folder / f"{name}.bin").open("wb"), buffer) for name, buffer in buffers.items()]
 
     def add(self, ids: list[int], text: str, *, ends: bool) -> None:
+        if self._unknown is not None:
+            ids = self._unknown.add(ids, self._n_tokens)
         self._ids.fromlist(ids)
         self._n_tokens += len(ids)
         self._n_chars += len(text)
@@ -108,10 +119,14 @@ class _Writer:
         for file, buffer in self._files:
             buffer.tofile(file)
             del buffer[:]
+        if self._unknown is not None:
+            self._unknown.flush()
 
     def close(self) -> None:
         for file, _ in self._files:
             file.close()
+        if self._unknown is not None:
+            self._unknown.close()
 
 
 def load_arrays(folder: Path, vocab_size: int) -> TokenArrays:
@@ -120,7 +135,7 @@ def load_arrays(folder: Path, vocab_size: int) -> TokenArrays:
     offsets, chars, sizes = (np.memmap(folder / f"{name}.bin", np.int64, mode="r") for name in ("offsets", "chars", "bytes"))
     if not len(offsets) == len(chars) + 1 == len(sizes) + 1 or offsets[-1] != len(tokens):
         raise ValueError(f"{folder} is damaged")
-    return TokenArrays(tokens, offsets, chars, sizes)
+    return TokenArrays(tokens, offsets, chars, sizes, load_unknown(folder, vocab_size))
 
 
 def _token_type(vocab_size: int) -> type[np.uint16] | type[np.uint32]:

@@ -73,9 +73,11 @@ def in_pieces(parts: Iterable[str], end: End = End.DOCUMENT) -> Iterator[Piece]:
 def _last_cut(text: str, start: int, end: int) -> int:
     """The best place to cut in `text[start:end]`, as late as can be; 0 when there is none.
 
-    After a line break before something that is not space, every token of the Qwen2 pre-tokenizer ends; so it
-    does between a word and the space before the next. Failing these, before an ASCII character or an
-    ideograph, which no normaliser joins to what stands before it (BPE may then differ by a token).
+    After a line break before something that is not space, every token of the Qwen2 pre-tokenizer and every word ends; so it
+    does between a word and the space before the next. Failing these, after a mark that ends a clause before an ideograph, or
+    else before an ideograph or what a word cannot have, where Unicode's words end. Failing these too, before any ASCII
+    character, which no normaliser joins to what stands before it either. (In the last two BPE, and words that spaCy cuts, may
+    differ by a token.)
     """
     at = text.rfind("\n", start, end - 1)
     while at >= 0:
@@ -87,12 +89,28 @@ def _last_cut(text: str, start: int, end: int) -> int:
         if not text[at - 1].isspace() and text[at + 1].isascii() and text[at + 1].isalpha():
             return at
         at = text.rfind(" ", start + 1, at)
-    return next((at for at in range(end - 1, start, -1) if _stands_alone(text[at])), 0)
+    for good in (_after_a_clause, _between_words, _stands_alone):
+        for at in range(end - 1, start, -1):
+            if good(text, at):
+                return at
+    return 0
 
 
 def _first_cut(text: str, start: int) -> int:
-    return next((at for at in range(start, len(text)) if _stands_alone(text[at])), 0)
+    return next((at for at in range(start, len(text)) if _stands_alone(text, at)), 0)
 
 
-def _stands_alone(char: str) -> bool:
-    return char.isascii() or "\u4e00" <= char <= "\u9fff"
+def _after_a_clause(text: str, at: int) -> bool:
+    return text[at - 1] in "。！？；，、" and _is_ideograph(text[at])
+
+
+def _between_words(text: str, at: int) -> bool:
+    return not text[at - 1].isspace() and (text[at] in "!#$%&()*+-/<=>?@[\\]^`{|}~" or _is_ideograph(text[at]))
+
+
+def _stands_alone(text: str, at: int) -> bool:
+    return text[at].isascii() or _is_ideograph(text[at])
+
+
+def _is_ideograph(char: str) -> bool:
+    return "\u4e00" <= char <= "\u9fff"

@@ -33,6 +33,7 @@ class Reading:
     columns: tuple[str, ...] = ()  # of a table: one that holds the documents, or their fields; none: to be chosen
     layout: Layout = "document"  # of .txt files
     source_share: float | None = None  # a document's first so much of its characters and the rest are two fields
+    lower: bool = False  # in lower case
 
     @property
     def fielded(self) -> bool:
@@ -45,8 +46,9 @@ PLAIN = Reading()
 
 
 def stream(part: Part, reading: Reading) -> Iterator[Piece]:
-    """The documents of a part, in NFC, in pieces (text, what ends with it)."""
-    pieces = ((normalise(text), end) for text, end in _raw(part, reading.columns, reading.layout))
+    """The documents of a part, normalised, in pieces (text, what ends with it)."""
+    raw = _raw(part, reading.columns, reading.layout)
+    pieces = ((normalise(text, lower=reading.lower), end) for text, end in raw)
     return pieces if reading.source_share is None else halves(pieces, reading.source_share)
 
 

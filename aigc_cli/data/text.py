@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from aigc_cli.data import cache, sources
 from aigc_cli.data.encoding import TokenArrays, documents, encode_to, load_arrays
 from aigc_cli.data.held_out import DROPPED, REPORT, Plan
 from aigc_cli.data.sources import JSON, FileRecord, Part
+from aigc_cli.data.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.streams import PLAIN, Progress, Reading, routed, scan, stream
 from aigc_cli.data.text_build import SPLITS, build_entry
 from aigc_cli.data.text_source import (
@@ -23,6 +24,7 @@ from aigc_cli.data.text_source import (
     described,
     identity,
     open_text,
+    settled,
     spool_stdin,
     take_stdin,
     true_nats,
@@ -43,7 +45,7 @@ __all__ = [
     "true_nats",
 ]
 
-_VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
+_VERSION = 2  # of what the cache holds; raised when the same source would be prepared differently
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
         cache.discard(key)
     cached = prepared is not None
     if prepared is None:
-        build_entry(key, request, train, val, [*records, *val_records], progress)
+        build_entry(key, settled(request), train, val, [*records, *val_records], progress)
         prepared = _load(cache.lookup(key))
         if prepared is None:
             raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
@@ -119,11 +121,13 @@ def _key(
     val: Part | None,
     val_records: list[FileRecord],
 ) -> str:
+    request = settled(request)
     limited = request.tokenizer in ("auto", "bpe") and request.vocab_size is None
     limit = affordable_vocab(request.vocab_limit) if limited else None
     return cache.key_of(
         "text", _VERSION, identity(train, records), identity(val, val_records) if val else None,
         *_key_of(request.reading), request.tokenizer, request.vocab_size, limit,
+        request.min_freq, request.unk, SpacyWords.named(request.tokenizer).record() if is_spacy(request.tokenizer) else None,
         request.chars_affordable if request.tokenizer == "auto" else None,
         Tokenizer.load(request.tokenizer_from).fingerprint() if request.tokenizer_from else None,
     )  # fmt: skip
@@ -131,7 +135,7 @@ def _key(
 
 def _key_of(reading: Reading) -> list[Any]:
     share = [] if reading.source_share is None else [reading.source_share]
-    return [reading.columns, reading.layout, *share]
+    return [reading.columns, reading.layout, reading.lower, *share]
 
 
 def _load(folder: Path | None) -> tuple[dict[str, Any], dict[str, TokenArrays], Tokenizer] | None:
@@ -170,6 +174,7 @@ def encode_documents(
     with sources.speaking_of_stdin(spooled):
         part = open_text(src).evaluation(split)
         check_options_apply([part], reading)
+        reading = replace(reading, lower=tokenizer.lower)
         records = sources.record_files(part)
         key = cache.key_of("documents", _VERSION, identity(part, records), *_key_of(reading), tokenizer.fingerprint())
         if (arrays := _load_documents(key, tokenizer)) is not None:

@@ -17,10 +17,12 @@ from aigc_cli.data import cache, sources
 from aigc_cli.data.encoding import encode_to, load_arrays
 from aigc_cli.data.held_out import DROPPED, REPORT, SELECT, TRAIN, Plan, plan_with_slice, plan_with_val
 from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.data.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.streams import Progress, Reading, Scan, routed, scan, stream
 from aigc_cli.data.text_source import TextRequest
 from aigc_cli.data.tokenizer_choice import affordable_vocab, choose_tokenizer
-from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
+from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char, is_of_words
+from aigc_cli.data.words import MIN_FREQ, fit_word
 from aigc_cli.errors import RequestError
 
 SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
@@ -38,6 +40,8 @@ def build_entry(
     progress: Progress,
 ) -> None:
     """Prepare the source and put it into the cache."""
+    if is_spacy(request.tokenizer):
+        SpacyWords.named(request.tokenizer).check()  # before all is read
     reading = request.reading
     scanned = _scan(train, reading, progress)
     n_bytes = scanned.n_bytes
@@ -69,13 +73,14 @@ def build_entry(
         tokenizer.save(folder / "tokenizer")
         pieces = chain.from_iterable(routed(stream(part, reading), its) for part, its in reads)
         encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, n_bytes, progress)
+        splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
         facts = {
-            "arrays": [SPLITS[split] for split in sizes],
-            "notes": [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})", *plan.notes],
+            "arrays": list(splits),
+            "notes": [*_notes(tokenizer, reason, splits["train"]), *plan.notes],
             "info": {
                 "dropped": plan.dropped,
                 "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
-                "splits": {SPLITS[s]: _counts(folder / SPLITS[s], tokenizer.vocab_size) for s in sizes},
+                "splits": splits,
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -94,12 +99,24 @@ _PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "the repo
 
 def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
     arrays = load_arrays(folder, vocab_size)
-    return {
+    counts = {
         "documents": arrays.n_docs,
         "characters": int(arrays.chars.sum()),
         "bytes": int(arrays.bytes.sum()),
         "tokens": len(arrays.tokens),
     }
+    return counts if arrays.unknown is None else {**counts, "unknown_words": len(arrays.unknown.at)}
+
+
+def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int]) -> list[str]:
+    """What to tell of a tokenizer."""
+    notes = [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})"]
+    if tokenizer.segmenter is not None:
+        notes.append(f"words as {tokenizer.segmenter.describe()} cuts them; other tools can't load this run's tokenizer")
+    if tokenizer.unk_id is not None:
+        n = train["unknown_words"]
+        notes.append(f"{n:,} of {train['tokens']:,} words of the training text ({n / train['tokens']:.1%}) are unknown")
+    return notes
 
 
 def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
@@ -107,6 +124,7 @@ def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progre
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
     fitted, reason = _fit_new(request, train, plan, train_bytes, progress)
+    fitted = fitted.with_lower() if request.reading.lower else fitted
     return (fitted.with_fields() if request.reading.fielded else fitted), reason
 
 
@@ -118,6 +136,13 @@ def _fit_new(request: TextRequest, train: Part, plan: Plan, train_bytes: int, pr
     progress("fitting the tokenizer", 0, n_sampled)
     if request.tokenizer == "char":
         fitted, reason = fit_char(sample), "as asked"
+    elif is_of_words(request.tokenizer):
+        segmenter = SpacyWords.named(request.tokenizer) if is_spacy(request.tokenizer) else None
+        min_freq = MIN_FREQ if request.min_freq is None else request.min_freq
+        fitted = fit_word(sample, min_freq, vocab_size=request.vocab_size, unk=request.unk, segmenter=segmenter)
+        reason = f"words seen at least {min_freq:,} times" if min_freq > 1 else "all words"
+        if request.vocab_size:
+            reason += f", of at most {request.vocab_size:,} tokens the most frequent"
     elif request.tokenizer == "bpe" or request.vocab_size:
         fitted = fit_bpe(sample, request.vocab_size or affordable_vocab(request.vocab_limit))
         reason = "as asked" if request.tokenizer == "bpe" else "as --vocab-size asks"

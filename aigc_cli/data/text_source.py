@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from aigc_cli.data import cache, demo, sources
 from aigc_cli.data.formats import SUFFIXES, sniff
 from aigc_cli.data.sources import JSON, FileRecord, Part, Source
+from aigc_cli.data.spacy_words import is_spacy
 from aigc_cli.data.streams import PLAIN, Reading
-from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.data.tokenizers import Tokenizer, is_of_words
+from aigc_cli.data.words import LEAST
 from aigc_cli.errors import RequestError
+from aigc_cli.options import did_you_mean
 
-TokenizerKind: TypeAlias = Literal["auto", "char", "bpe", "byte"]
+KINDS = ("auto", "char", "bpe", "byte", "word")
+"""The tokenizers by name, beside those of spaCy."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,10 @@ class TextRequest:
     val: str | None = None
     reading: Reading = PLAIN
     input_format: str | None = None  # of standard input: tsv csv json jsonl txt parquet arrow
-    tokenizer: TokenizerKind = "auto"
-    vocab_size: int | None = None  # for bpe
+    tokenizer: str = "auto"  # of KINDS, or spacy:PIPELINE, or spacy:blank:LANG
+    vocab_size: int | None = None  # for bpe and words
+    min_freq: int | None = None  # how often the training text has a word that is a token
+    unk: bool = False  # other words are unknown, not spelled
     vocab_limit: int = 4096  # what `auto` may spend on a BPE vocabulary
     chars_affordable: float | None = None  # characters that there is time to train on, where the caller knows
     tokenizer_from: Path | None = None  # a folder with a tokenizer that exists, to be used as it is
@@ -36,17 +42,42 @@ def check_request(request: TextRequest) -> None:
     """Raise RequestError for options that contradict one another."""
     if request.input_format is not None and request.data != "-":
         raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
-    if request.tokenizer_from is not None and (request.tokenizer != "auto" or request.vocab_size is not None):
-        raise RequestError("--tokenizer and --vocab-size contradict --init-from, whose run's tokenizer is used")
+    check_tokenizer(request)
     begun_with = request.tokenizer_from
     if request.reading.fielded and begun_with is not None and Tokenizer.load(begun_with).field_id is None:
         raise RequestError("the run of --init-from was trained without fields or answers, and has no token that ends a field")
-    if request.vocab_size is None:
+
+
+def check_tokenizer(request: TextRequest) -> None:
+    """Raise RequestError for a tokenizer that there is not, and for options that do nothing to the one asked for."""
+    name, vocab_size = request.tokenizer, request.vocab_size
+    if name not in KINDS and not is_spacy(name):
+        hint = did_you_mean(name, KINDS) or did_you_mean(name, ["spacy:blank:zh", "spacy:zh_core_web_sm"])
+        raise RequestError(f"--tokenizer must be one of {', '.join(KINDS)} or spacy:PIPELINE, not {name!r}{hint}")
+    for flag, given in (("--min-freq", request.min_freq is not None), ("--unk", request.unk)):
+        if given and not is_of_words(name):
+            raise RequestError(f"{flag} is for --tokenizer word and spacy:PIPELINE")
+    if request.tokenizer_from is not None:
+        if name != "auto" or vocab_size is not None:
+            raise RequestError("--tokenizer and --vocab-size contradict --init-from, whose run's tokenizer is used")
+        if request.reading.lower and not Tokenizer.load(request.tokenizer_from).lower:
+            raise RequestError("--lower contradicts --init-from, whose run's tokenizer tells capitals from small letters")
+    if vocab_size is None:
         return
-    if request.tokenizer in ("char", "byte"):
-        raise RequestError(f"--vocab-size is for --tokenizer bpe; {request.tokenizer} has the size that it has")
-    if request.vocab_size < 258:
+    if name in ("char", "byte"):
+        raise RequestError(f"--vocab-size is for --tokenizer bpe and for words; {name} has the size that it has")
+    if is_of_words(name) and vocab_size < LEAST[request.unk]:
+        what = "4 special tokens and one word" if request.unk else "4 special tokens, 256 bytes and one word"
+        raise RequestError(f"--vocab-size must be at least {LEAST[request.unk]}: {what}")
+    if not is_of_words(name) and vocab_size < 258:
         raise RequestError("--vocab-size must be at least 258: 256 bytes, the end of a document and one merge")
+
+
+def settled(request: TextRequest) -> TextRequest:
+    """The request with the case of text that the tokenizer which it is to use has."""
+    if request.tokenizer_from is None:
+        return request
+    return replace(request, reading=replace(request.reading, lower=Tokenizer.load(request.tokenizer_from).lower))
 
 
 def take_stdin(request: TextRequest) -> TextRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -36,10 +37,10 @@ def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
     opened = open_run(run, options.device)
     tokenizer = opened.tokenizer
-    assert isinstance(opened.model, EncoderDecoder) and tokenizer.field_id is not None
+    assert isinstance(opened.model, EncoderDecoder)
     data, notes = training_data(run, options, bus)
     arrays, name = data_to_measure(opened, options, data, bus)
-    pairs = Pairs.of(arrays, tokenizer.field_id)
+    pairs = Pairs.of(arrays, tokenizer, measured=True)
     nats = answer_nats(
         opened.model,
         pairs,
@@ -49,10 +50,15 @@ def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         progress=lambda done, total: bus.stage("evaluating", done, total),
     )
     chars, sizes = answer_lengths(pairs, tokenizer)
-    measures = likelihood_measures(Units(nats, chars, sizes, pairs.target_lengths + 1, "documents"), options.seed)
+    units = Units(nats, chars, sizes, pairs.target_lengths + 1, "documents")
+    if arrays.unknown is not None:
+        unknown = np.zeros(len(arrays.tokens))
+        unknown[arrays.unknown.at] = 1
+        units = replace(units, unknown=pairs.over_targets(unknown), words=pairs.target_lengths)
+    measures = likelihood_measures(units, options.seed)
     if data is not None:
         bus.stage("fitting the baselines", 0, None)
-        train, select = (targets(Pairs.of(part, tokenizer.field_id), tokenizer) for part in (data.train, data.select))
+        train, select = (targets(Pairs.of(part, tokenizer), tokenizer) for part in (data.train, data.select))
         beside = baselines(train, select, targets(pairs, tokenizer), None, options.seed)
         measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
     if options.n:
@@ -63,17 +69,16 @@ def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
 def targets(pairs: Pairs, tokenizer: Tokenizer) -> list[str]:
     """Their texts, or those of evenly spread ones of about `MAX_TEXT` characters in all."""
     every = -(-int(pairs.target_lengths.sum()) // MAX_TEXT)
-    return [tokenizer.decode(pairs.target(i)) for i in range(0, len(pairs), max(1, every))]
+    return [pairs.target_text(i, tokenizer) for i in range(0, len(pairs), max(1, every))]
 
 
 def agreement(opened: Opened, pairs: Pairs, data: TextDataset | None, options: Eval, bus: Bus) -> dict[str, Measure]:
     """How near the likeliest answers, taken token by token, come to those given, to `options.n` sources drawn at random. Beside
     it, that of the source itself as the answer (`copy`), and of the answer to the nearest training source (`nearest`)."""
     tokenizer = opened.tokenizer
-    assert tokenizer.field_id is not None
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(pairs))[: options.n]).tolist()
-    sources = [tokenizer.decode(pairs.source(i)) for i in chosen]
-    references = [tokenizer.decode(pairs.target(i)) for i in chosen]
+    sources = [pairs.source_text(i, tokenizer) for i in chosen]
+    references = [pairs.target_text(i, tokenizer) for i in chosen]
     jobs = [Job(number, [*pairs.source(i), tokenizer.eot_id]) for number, i in enumerate(chosen)]
     bus.stage("answering", 0, len(jobs))
     greedy = SamplingOptions(temperature=0)
@@ -82,7 +87,7 @@ def agreement(opened: Opened, pairs: Pairs, data: TextDataset | None, options: E
     others = {"copy": sources}
     if data is not None:
         bus.stage("looking for the nearest sources", 0, None)
-        others["nearest"] = _of_nearest(sources, Pairs.of(data.train, tokenizer.field_id), tokenizer)
+        others["nearest"] = _of_nearest(sources, Pairs.of(data.train, tokenizer), tokenizer)
     tokenize = options.tokenize if options.tokenize != "auto" else "zh" if cjk_share(references) > 0.5 else "13a"
     measure = partial(answer_measures, references=references, tokenize=tokenize)
     return {name: value.beside(decoding="greedy") for name, value in beside_baselines(measure, answers, **others).items()}
@@ -90,5 +95,5 @@ def agreement(opened: Opened, pairs: Pairs, data: TextDataset | None, options: E
 
 def _of_nearest(sources: Sequence[str], train: Pairs, tokenizer: Tokenizer) -> list[str]:
     """What is answered to the training source that is most like each of these."""
-    index = NearestText([tokenizer.decode(train.source(i)) for i in range(len(train))])
-    return [tokenizer.decode(train.target(index.nearest(source))) for source in sources]
+    index = NearestText([train.source_text(i, tokenizer) for i in range(len(train))])
+    return [train.target_text(index.nearest(source), tokenizer) for source in sources]

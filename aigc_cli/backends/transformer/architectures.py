@@ -47,10 +47,9 @@ def plan_for_texts(options: Train, text: TextDataset, machine: Machine) -> tuple
 
 def plan_for_pairs(options: Train, text: TextDataset, machine: Machine) -> tuple[Train, list[str]]:
     """Raises RequestError where no target says anything."""
-    assert text.tokenizer.field_id is not None
-    pairs = Pairs.of(text.train, text.tokenizer.field_id)
+    pairs = Pairs.of(text.train, text.tokenizer)
     for purpose, arrays in (("training", text.train), ("held-out", text.select), ("reported", text.report)):
-        if not Pairs.of(arrays, text.tokenizer.field_id).target_lengths.any():
+        if not Pairs.of(arrays, text.tokenizer).target_lengths.any():
             raise RequestError(f"{options.data}: in its {purpose} part every target is empty")
     return decide_pairs(
         options,

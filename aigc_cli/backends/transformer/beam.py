@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -45,11 +45,13 @@ def beam_search(
     fields: FieldEnds | None,
     batch_size: int,
     device: torch.device,
+    never: Sequence[int] = (),
 ) -> Iterator[list[Hypothesis]]:
     """For each job in order its `draws` best texts, the best first; fewer where there are no more.
 
-    About `batch_size` beginnings are pursued at once, those of several jobs together. With `fields`, every text has as many,
-    less those that its prompt ends. Raises `AigcError` when the model's logits are not finite.
+    About `batch_size` beginnings are pursued at once, those of several jobs together. The tokens `never` are not taken. With
+    `fields`, every text has as many, less those that its prompt ends.
+    Raises `AigcError` when the model's logits are not finite.
     """
     limit = model.longest if options.max_tokens is None else options.max_tokens
     at_once = max(1, batch_size // options.beams)
@@ -59,8 +61,8 @@ def beam_search(
         found: list[list[Hypothesis]] = [[] for _ in window]
         for start in range(0, len(order), at_once):
             places = order[start : start + at_once]
-            searches = [_Search.of(window[place], options, limit, eot_id, fields) for place in places]
-            _search(model, searches, options, limit, eot_id, fields, device)
+            searches = [_Search.of(window[place], options, limit, model.begins_id, fields) for place in places]
+            _search(model, searches, options, limit, eot_id, fields, never, device)
             for place, search in zip(places, searches, strict=True):
                 found[place] = search.best()
         yield from found
@@ -80,8 +82,8 @@ class _Search:
     finished: list[Hypothesis] = field(default_factory=list)
 
     @classmethod
-    def of(cls, job: Job, options: BeamOptions, limit: int, eot_id: int, fields: FieldEnds | None) -> _Search:
-        prompt = tuple(job.prompt_ids) or (eot_id,)
+    def of(cls, job: Job, options: BeamOptions, limit: int, begins_id: int, fields: FieldEnds | None) -> _Search:
+        prompt = tuple(job.prompt_ids) or (begins_id,)
         to_come = fields.count - 1 - prompt.count(fields.id) if fields else 0
         return cls(prompt, job.draws, options.beams, options.length_penalty, limit, [to_come])
 
@@ -110,6 +112,7 @@ def _search(
     limit: int,
     eot_id: int,
     fields: FieldEnds | None,
+    never: Sequence[int],
     device: torch.device,
 ) -> None:
     """Goes on with all searches at once, a token a step, until each is done."""
@@ -124,6 +127,8 @@ def _search(
                     search.finish(ids, log_p, ended=False)
             return
         scores = reader.logits.log_softmax(dim=-1)
+        if never:
+            scores[:, never] = -math.inf
         if fields is not None:  # each field ends as it must, a text only after the last
             wrong = [eot_id if to_come else fields.id for search in going for to_come in search.to_come]
             scores.scatter_(1, torch.tensor(wrong, device=device)[:, None], -math.inf)

@@ -41,10 +41,17 @@ class Train(TextOptions, TrainOptions):
     """The column of a table that holds the answers."""
     source_ratio: float | None = option(None, above=0, max=0.99, panel=PAIRS, auto="0.5 without --source")
     """The share of a text's characters that is the source; the rest, which continues it, is the target."""
-    tokenizer: Literal["auto", "char", "bpe", "byte"] = option("auto", panel=TEXT)
-    """How text becomes tokens. auto decides by script and size, and says why."""
-    vocab_size: int | None = option(None, min=257, panel=TEXT, unit="tokens", auto="from the data")
-    """The size of a BPE vocabulary."""
+    tokenizer: str = option("auto", metavar="auto|char|bpe|byte|word|spacy:PIPELINE", panel=TEXT)
+    """How text becomes tokens. auto decides by script and size, and says why; word takes Unicode's words, spacy:PIPELINE those
+    of an installed pipeline, spacy:blank:LANG those of a language."""
+    vocab_size: int | None = option(None, min=5, panel=TEXT, unit="tokens", auto="from the data")
+    """The size of a vocabulary of BPE or of words, at most."""
+    lower: bool = option(False, panel=TEXT)
+    """Read all text in lower case, here and ever after."""
+    min_freq: int | None = option(None, min=1, panel=TEXT, auto="5")
+    """How often the training text must have a word for it to be a token; a rarer one is spelled by characters."""
+    unk: bool = option(False, panel=TEXT)
+    """A rarer word is <unk> instead, which pays for its spelling in evaluation and is never written."""
     tokenizer_budget: float | None = option(
         None, above=0, panel=EXPERT, unit="floating-point operations", auto="from the minutes"
     )

@@ -26,11 +26,13 @@ def prediction_nats(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float64]:
-    """The cost in nats of each prediction of the corpus, shape (corpus.predictions,); 0 of those that no piece scores."""
+    """The cost in nats of each prediction of the corpus, shape (corpus.predictions,), that of an unknown word with its
+    spelling; 0 of those that no piece scores."""
     context = model.config.context
     rows = pack(pieces.length, context)
     first, _ = scored_range(corpus, pieces)
     nats = np.zeros(corpus.predictions)
+    on_top = np.zeros(corpus.predictions) if corpus.spelling is None else of_predictions(corpus.spelling, corpus)
     for at in range(0, len(rows), batch_size):
         some = rows[at : at + batch_size]
         batch = to_device(collate(corpus, pieces, some, context), device)
@@ -40,7 +42,8 @@ def prediction_nats(
             ends = np.cumsum(pieces.length[row])
             for piece, end in zip(row, ends, strict=True):
                 n_scored = pieces.length[piece] - pieces.context_only[piece]
-                nats[first[piece] : first[piece] + n_scored] = costs_of_row[end - n_scored : end]
+                scored = slice(first[piece], first[piece] + n_scored)
+                nats[scored] = costs_of_row[end - n_scored : end] + on_top[scored]
         progress(min(at + batch_size, len(rows)), len(rows))
     return nats
 
@@ -54,23 +57,18 @@ def answer_nats(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float64]:
-    """The cost in nats of these pairs' targets (n,), their ends included, given their sources; all of them whole."""
-    nats = np.zeros(len(index))
+    """The cost in nats of these pairs' targets (n,), with their ends and the spelling of unknown words, given their sources;
+    all of them whole."""
+    nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
     order = np.lexsort((pairs.target_lengths[index], pairs.source_lengths[index]))
     for at in range(0, len(order), batch_size):
         places = order[at : at + batch_size]
         batch = collate_pairs(pairs, index[places], model.config.sos_id, model.config.eos_id)
         batch = to_device(batch, device)
         hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
-        nats[places] = hidden_nats(hidden, model.head, batch["targets"]).double().sum(dim=1).cpu().numpy()
+        nats[places] += hidden_nats(hidden, model.head, batch["targets"]).double().sum(dim=1).cpu().numpy()
         progress(min(at + batch_size, len(order)), len(order))
     return nats
-
-
-def lengths_of_tokens(tokenizer: Tokenizer) -> tuple[Ints, Ints]:
-    """The characters that begin in each token, and its bytes, (V,)."""
-    pieces = [tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)]
-    return np.array(list(map(characters, pieces))), np.array(list(map(len, pieces)))
 
 
 def characters(text: bytes) -> int:
@@ -80,9 +78,8 @@ def characters(text: bytes) -> int:
 
 def answer_lengths(pairs: Pairs, tokenizer: Tokenizer) -> tuple[Ints, Ints]:
     """The characters and the bytes of each target, (n,)."""
-    chars, sizes = lengths_of_tokens(tokenizer)
-    targets = [pairs.target(i) for i in range(len(pairs))]
-    return np.array([chars[ids].sum() for ids in targets]), np.array([sizes[ids].sum() for ids in targets])
+    targets = [pairs.target_text(i, tokenizer) for i in range(len(pairs))]
+    return np.array(list(map(len, targets))), np.array([len(text.encode()) for text in targets])
 
 
 def scored_range(corpus: Corpus, pieces: Pieces) -> tuple[Ints, Ints]:
@@ -91,8 +88,18 @@ def scored_range(corpus: Corpus, pieces: Pieces) -> tuple[Ints, Ints]:
     return begin + pieces.context_only, begin + pieces.length
 
 
+def of_predictions(values: NDArray[np.float64], corpus: Corpus) -> NDArray[np.float64]:
+    """What belongs to each token (N,) as what belongs to each prediction, 0 for the ends of documents."""
+    return np.insert(values, corpus.offsets[1:], 0)
+
+
 def scored_tokens(corpus: Corpus, pieces: Pieces, piece: int) -> NDArray[np.integer]:
     """The tokens that a piece's scored predictions predict, but for the end of the document."""
+    return corpus.tokens[slice(*scored_places(corpus, pieces, piece))]
+
+
+def scored_places(corpus: Corpus, pieces: Pieces, piece: int) -> tuple[int, int]:
+    """From where to where in the corpus these tokens are."""
     start = int(corpus.offsets[pieces.document[piece]] + pieces.begin[piece])
     stop = int(corpus.offsets[pieces.document[piece] + 1])
-    return corpus.tokens[start + int(pieces.context_only[piece]) : min(start + int(pieces.length[piece]), stop)]
+    return start + int(pieces.context_only[piece]), min(start + int(pieces.length[piece]), stop)

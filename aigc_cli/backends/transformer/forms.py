@@ -102,7 +102,7 @@ class _Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        special = {tokenizer.eot_id, tokenizer.field_id} - {None}
+        special = {tokenizer.eot_id, tokenizer.field_id, *tokenizer.unwritten} - {None}
         self.special_token_ids = sorted(special)  # type: ignore[type-var]
         self.eos_token_id = self.bos_token_id = tokenizer.eot_id
         pieces = (tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size))

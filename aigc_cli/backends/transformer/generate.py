@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count, islice
@@ -84,6 +84,7 @@ def generate(
     batch_size: int,
     device: torch.device,
     fields: FieldEnds | None = None,
+    never: Sequence[int] = (),
     form: Form | None = None,
     on_bytes: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Generated]:
@@ -92,8 +93,9 @@ def generate(
     Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
     Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
     `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
-    With `fields`, every text has as many, less those that its prompt ends; stop strings are looked for in the last. With
-    `form`, what is written of the last (of a text without fields, all of it) matches, unless it is cut at `max_tokens`.
+    The tokens `never` are not drawn. With `fields`, every text has as many, less those that its prompt ends; stop strings are
+    looked for in the last. With `form`, what is written of the last (of a text without fields, all of it) matches, unless it is
+    cut at `max_tokens`.
     `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
 
     The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
@@ -104,7 +106,7 @@ def generate(
     samples = (
         _Sample(
             index,
-            tuple(job.prompt_ids) or (eot_id,),
+            tuple(job.prompt_ids) or (model.begins_id,),
             stops,
             fields.count - 1 - job.prompt_ids.count(fields.id) if fields else 0,
         )
@@ -116,7 +118,7 @@ def generate(
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
         for start in range(0, len(by_length), batch_size) if limit else ():
             batch = by_length[start : start + batch_size]
-            for sample, token in _draw(model, batch, options, seed, limit, device, fields, form, eot_id):
+            for sample, token in _draw(model, batch, options, seed, limit, device, fields, never, form, eot_id):
                 if token == eot_id:
                     sample.finish = "end"
                 else:
@@ -212,6 +214,7 @@ def _draw(
     limit: int,
     device: torch.device,
     fields: FieldEnds | None,
+    never: Sequence[int],
     form: Form | None,
     eot_id: int,
 ) -> Iterator[tuple[_Sample, int]]:
@@ -239,6 +242,8 @@ def _draw(
             drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
+        if never:
+            reader.logits[:, never] = -math.inf
         if fields is not None:  # each field ends as it must, a document only after the last
             wrong = torch.tensor([eot_id if row.to_come else fields.id for row in rows], device=device)
             reader.logits.scatter_(1, wrong[:, None], -math.inf)

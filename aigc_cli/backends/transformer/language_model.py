@@ -31,5 +31,9 @@ class LanguageModel(Protocol):
     def longest(self) -> int:
         """The tokens at which a text ends that does not end by itself."""
 
+    @property
+    def begins_id(self) -> int:
+        """The token that stands for an empty prompt."""
+
     def read(self, prompts: Sequence[Sequence[int]], *, room: int) -> Reader:
         """Reads prompts (at least one token each), to be followed by at most `room` tokens."""

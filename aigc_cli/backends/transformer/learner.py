@@ -23,7 +23,7 @@ from aigc_cli.backends.transformer.prepare import fields_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.backends.transformer.sizes import model_config
-from aigc_cli.data.text import TextDataset, TokenArrays
+from aigc_cli.data.text import TextDataset
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.optim import MuonAdamW
 from aigc_cli.engine.settings import TrainOptions
@@ -33,10 +33,6 @@ ADAMW_SHARE = 0.2
 PREVIEWS, PREVIEW_TOKENS = 2, 200
 #: Passes over the text after which a model that is regularised for as many hardly gains.
 USEFUL_EPOCHS = 60
-
-
-def corpus_of(arrays: TokenArrays, eot_id: int) -> Corpus:
-    return Corpus(arrays.tokens, arrays.offsets, eot_id)
 
 
 class LanguageLearner(Learner):
@@ -108,13 +104,13 @@ class TransformerLearner(LanguageLearner):
 
     def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
         assert plan.context and plan.batch_size
-        eot_id = data.tokenizer.eot_id
-        self.model = Transformer(model_config(plan, data.tokenizer.vocab_size, eot_id))
+        tokenizer = data.tokenizer
+        self.model = Transformer(model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
         super().__init__(plan, data, self.model, Start.of(data, plan.context, fields_of(plan)), device)
-        corpus = corpus_of(data.train, eot_id)
+        corpus = Corpus.of(data.train, tokenizer)
         self.batches = TrainingBatches(corpus, plan.context, plan.batch_size, plan.seed)
         self.steps_per_epoch = corpus.predictions / (plan.batch_size * plan.context)
-        self.held_out = corpus_of(data.select, eot_id)
+        self.held_out = Corpus.of(data.select, tokenizer, measured=True)
         pieces = evaluation_pieces(self.held_out, plan.context)
         self.pieces = pieces[np.random.default_rng(plan.seed).permutation(len(pieces))]
         self.eval_items = len(pieces)

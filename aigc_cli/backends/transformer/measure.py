@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.transformer.config import Eval, Train
-from aigc_cli.backends.transformer.evaluate import characters, lengths_of_tokens, prediction_nats, scored_range, scored_tokens
+from aigc_cli.backends.transformer.evaluate import (
+    characters,
+    of_predictions,
+    prediction_nats,
+    scored_places,
+    scored_range,
+)
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.opened import Opened, open_run
-from aigc_cli.backends.transformer.packing import Corpus, Pieces, evaluation_pieces
+from aigc_cli.backends.transformer.packing import Corpus, evaluation_pieces
 from aigc_cli.backends.transformer.prepare import layout_of, prepare
 from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextDataset, TokenArrays, check_unchanged, encode_documents, true_nats
@@ -47,7 +53,8 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     units = likelihood_units(opened, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
     measures = likelihood_measures(units, seed)
     report = readable(arrays, tokenizer)
-    law = [true_nats(_source(run, options), text) for text in report] if len(report) == arrays.n_docs else [None]
+    known = len(report) == arrays.n_docs and not tokenizer.lower  # whose law is that of the text as it was
+    law = [true_nats(_source(run, options), text) for text in report] if known else [None]
     if None not in law and units.over == "documents":
         floor, measures["bits_per_char_above_floor"] = above_the_law(units, [nats or 0.0 for nats in law], seed)
         measures["bits_per_char"] = measures["bits_per_char"].beside(floor=floor)
@@ -121,28 +128,47 @@ class Units:
     over: str
     fields: Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]] = field(default_factory=dict)
     """Of several in a document, what each costs in nats given those before it, its end included, and its characters."""
+    unknown: NDArray[np.float64] | None = None
+    """Unknown words, where the tokenizer has such."""
+    words: NDArray[np.int64] | None = None
+    """And how many words there are."""
 
 
 def likelihood_units(opened: Opened, arrays: TokenArrays, batch_size: int, progress: Callable[[int, int], None]) -> Units:
     """The cost of every document of the whole split, its end included; long ones in strides with at least half a context."""
     assert isinstance(opened.model, Transformer)
-    corpus = Corpus(arrays.tokens, arrays.offsets, opened.tokenizer.eot_id)
+    corpus = Corpus.of(arrays, opened.tokenizer, measured=True)
     pieces = evaluation_pieces(corpus, opened.model.config.context)
     costs = prediction_nats(opened.model, corpus, pieces, batch_size=batch_size, device=opened.device, progress=progress)
-    fields = fields_of(costs, corpus, opened)
+    fields = fields_of(costs, arrays, corpus, opened)
     if fields or arrays.n_docs >= FEW_DOCUMENTS:
-        nats = np.add.reduceat(costs, corpus.first_predictions)
-        return Units(nats, arrays.chars, arrays.bytes, np.diff(corpus.offsets) + 1, "documents", fields)
-    nats = np.add.reduceat(costs, scored_range(corpus, pieces)[0])
+        begins = corpus.first_predictions
+        nats = np.add.reduceat(costs, begins)
+        units = Units(nats, arrays.chars, arrays.bytes, np.diff(corpus.offsets) + 1, "documents", fields)
+        return with_unknown(units, begins, arrays, corpus)
+    begins = scored_range(corpus, pieces)[0]
+    nats = np.add.reduceat(costs, begins)
     scored = pieces.length - pieces.context_only
-    texts = [_text_of(piece, pieces, corpus, opened.tokenizer) for piece in range(len(pieces))]
+    places = [scored_places(corpus, pieces, piece) for piece in range(len(pieces))]
+    texts = [opened.tokenizer.decode_bytes(arrays.ids(start, end)) for start, end in places]
     # A character that two windows share counts where its first byte is.
     chars = np.array([characters(text) for text in texts])
-    return Units(nats, chars, np.array([len(text) for text in texts]), scored, "windows")
+    units = Units(nats, chars, np.array([len(text) for text in texts]), scored, "windows")
+    return with_unknown(units, begins, arrays, corpus)
+
+
+def with_unknown(units: Units, begins: NDArray[np.int64], arrays: TokenArrays, corpus: Corpus) -> Units:
+    """Units, of which prediction `begins` is the first, with their unknown words where the tokenizer has such."""
+    if arrays.unknown is None:
+        return units
+    unknown, words = np.zeros(len(corpus.tokens)), np.ones(len(corpus.tokens))
+    unknown[arrays.unknown.at] = 1
+    sums = [np.add.reduceat(of_predictions(values, corpus), begins) for values in (unknown, words)]
+    return replace(units, unknown=sums[0], words=sums[1].astype(np.int64))
 
 
 def fields_of(
-    costs: NDArray[np.float64], corpus: Corpus, opened: Opened
+    costs: NDArray[np.float64], arrays: TokenArrays, corpus: Corpus, opened: Opened
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """Of documents with several fields, what each costs given those before it, its end included, in nats; and its length in
     characters. Both (n_docs,)."""
@@ -154,8 +180,10 @@ def fields_of(
     ends_field = corpus.tokens == ends.id
     before = np.cumsum(ends_field) - ends_field  # ends of fields in the corpus before each token
     number = before - document * (ends.count - 1)  # of the field that each token is in
-    chars_of, _ = lengths_of_tokens(opened.tokenizer)
+    chars_of = np.array([characters(opened.tokenizer.decode_bytes([token])) for token in range(opened.tokenizer.vocab_size)])
     chars = np.where(ends_field, 0, chars_of[corpus.tokens])
+    if arrays.unknown is not None:
+        chars[arrays.unknown.at] = [characters(word) for word in arrays.unknown.words()]
     # A document's predictions are its tokens and its own end, which is that of its last field.
     number_predicted = np.insert(number, corpus.offsets[1:], ends.count - 1)
     document_predicted = np.repeat(np.arange(n_docs), np.diff(corpus.offsets) + 1)
@@ -169,11 +197,6 @@ def fields_of(
     return {name: (nats[:, i], lengths[:, i]) for i, name in enumerate(opened.start.fields)}
 
 
-def _text_of(piece: int, pieces: Pieces, corpus: Corpus, tokenizer: Tokenizer) -> bytes:
-    ids = scored_tokens(corpus, pieces, piece)
-    return tokenizer.decode_bytes(ids.tolist())
-
-
 def likelihood_measures(units: Units, seed: int) -> dict[str, Measure]:
     over = {"over": units.over}
     of_fields = {
@@ -181,11 +204,17 @@ def likelihood_measures(units: Units, seed: int) -> dict[str, Measure]:
         for name, (nats, chars) in units.fields.items()
         if chars.any()
     }
+    unknown: dict[str, Measure] = {}
+    if units.unknown is not None and units.words is not None and units.words.any():
+        unknown["unknown_words"] = ratio_of_sums(units.unknown, units.words, seed=seed).beside(
+            **over, count=int(units.unknown.sum()), of=int(units.words.sum())
+        )
     return {
         "bits_per_char": bits_per_char(units.nats, units.chars, seed=seed).beside(**over),
         "bits_per_byte": bits_per_byte(units.nats, units.bytes, seed=seed).beside(**over),
         "perplexity": perplexity(units.nats, units.tokens, seed=seed).beside(**over),
         **of_fields,
+        **unknown,
     }
 
 
@@ -212,7 +241,7 @@ def readable(arrays: TokenArrays, tokenizer: Tokenizer, max_chars: int = MAX_TEX
     chosen = np.arange(0, arrays.n_docs, max(every, 1))
     starts, ends = arrays.offsets[chosen], arrays.offsets[chosen + 1]
     ends = np.minimum(ends, starts + max_chars)  # a token is a character at least, but for bytes of one
-    parts = (arrays.tokens[a:b].tolist() for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
+    parts = (arrays.ids(a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
     return [tokenizer.decode(part)[:max_chars] for part in parts]
 
 

@@ -26,7 +26,7 @@ from aigc_cli.errors import RequestError
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The shape of a network. `eot_id` is the token that ends a document, and begins one.
+    """The shape of a network. `eot_id` is the token that ends a document, and without a `sos_id` begins one.
 
     Raises `RequestError` for a shape that no network has.
     """
@@ -40,6 +40,7 @@ class ModelConfig:
     d_ff: int
     context: int
     eot_id: int
+    sos_id: int | None = None
     tied: bool = True
     rope_theta: float = 10000.0
     norm_eps: float = 1e-6
@@ -54,10 +55,16 @@ class ModelConfig:
             raise RequestError(f"n_heads is {self.n_heads}; it must be a multiple of n_kv_heads")
         if self.head_dim % 2:
             raise RequestError(f"head_dim is {self.head_dim}; rotary positions need an even one")
-        if not 0 <= self.eot_id < self.vocab_size:
-            raise RequestError(f"eot_id is {self.eot_id}; the vocabulary ends at {self.vocab_size - 1}")
+        for name, token in (("eot_id", self.eot_id), ("sos_id", self.begins_id)):
+            if not 0 <= token < self.vocab_size:
+                raise RequestError(f"{name} is {token}; the vocabulary ends at {self.vocab_size - 1}")
         if not 0 <= self.dropout < 1:
             raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+
+    @property
+    def begins_id(self) -> int:
+        """The token that begins a document."""
+        return self.eot_id if self.sos_id is None else self.sos_id
 
     def to_hugging_face(self) -> dict[str, Any]:
         """The `config.json` of a `Qwen3ForCausalLM` (transformers 4.51 and later)."""
@@ -72,7 +79,7 @@ class ModelConfig:
             "head_dim": self.head_dim,
             "intermediate_size": self.d_ff,
             "max_position_embeddings": self.context,
-            "bos_token_id": self.eot_id,
+            "bos_token_id": self.begins_id,
             "eos_token_id": self.eot_id,
             "tie_word_embeddings": self.tied,
             # transformers 4 reads the first of these two, transformers 5 the second.
@@ -110,6 +117,7 @@ class ModelConfig:
                 d_ff=config["intermediate_size"],
                 context=config["max_position_embeddings"],
                 eot_id=eos[0] if isinstance(eos, list) else eos,
+                sos_id=None if config.get("bos_token_id") in (eos, None) else config["bos_token_id"],
                 tied=config["tie_word_embeddings"],
                 rope_theta=rope.get("rope_theta") or config["rope_theta"],
                 norm_eps=config["rms_norm_eps"],
@@ -294,6 +302,11 @@ class Transformer(nn.Module):
         return F.linear(hidden, self.head)
 
     # As a model to sample from
+
+    @property
+    def begins_id(self) -> int:
+        """The token that begins a document."""
+        return self.config.begins_id
 
     @property
     def longest(self) -> int:

@@ -52,6 +52,7 @@ class Opened:
             batch_size=batch_size,
             device=self.device,
             fields=self.start.ends(self.tokenizer),
+            never=self.tokenizer.unwritten,
             form=form,
             on_bytes=on_bytes,
         )

@@ -1,8 +1,8 @@
 """From documents to rows of one context: windows, packing and shuffling.
 
-A document d_1 … d_n is learned as the n + 1 predictions of `<eot> d_1 … d_n <eot>`. A piece is a run of at most `context`
-predictions. Several pieces share a row; each sees only itself (positions restart, attention is block-diagonal), so no
-document sees its neighbour.
+A document d_1 … d_n is learned as the n + 1 predictions of `<sos> d_1 … d_n <eot>`, where the two are one token unless the
+tokens are words. A piece is a run of at most `context` predictions. Several pieces share a row; each sees only itself
+(positions restart, attention is block-diagonal), so no document sees its neighbour.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.data.text import TokenArrays
+from aigc_cli.data.tokenizers import Tokenizer
 
 Ints = NDArray[np.int64]
 #: Pieces that are shuffled into rows together, and rows that stay open for a piece that fits.
@@ -25,11 +27,19 @@ BLOCK, OPEN_ROWS = 1 << 16, 64
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents as one array: `tokens` (N,), `offsets` (n_docs + 1,), of special tokens only those that end a field."""
+    """Documents as one array: `tokens` (N,), `offsets` (n_docs + 1,), of special tokens only those that end a field and unknown
+    words. What the latter cost to be spelled, in nats, is `spelling` (N,), in a corpus that is measured on."""
 
     tokens: NDArray[np.integer]
     offsets: Ints
     eot_id: int
+    sos_id: int | None = None  # begins a document; None: eot_id
+    spelling: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, arrays: TokenArrays, tokenizer: Tokenizer, *, measured: bool = False) -> Corpus:
+        spelling = spelling_of(arrays, tokenizer) if measured else None
+        return cls(arrays.tokens, arrays.offsets, tokenizer.eot_id, tokenizer.sos_id, spelling)
 
     @property
     def first_predictions(self) -> Ints:
@@ -40,6 +50,15 @@ class Corpus:
     def predictions(self) -> int:
         """Tokens to predict, each document's end among them."""
         return len(self.tokens) + len(self.offsets) - 1
+
+
+def spelling_of(arrays: TokenArrays, tokenizer: Tokenizer) -> NDArray[np.float64] | None:
+    """What it costs to spell each token (N,) in nats, 0 of all but unknown words; None where there are no such."""
+    if arrays.unknown is None or tokenizer.spelling is None:
+        return None
+    spelling = np.zeros(len(arrays.tokens))
+    spelling[arrays.unknown.at] = [tokenizer.spelling.nats(word) for word in arrays.unknown.words()]
+    return spelling
 
 
 @dataclass(frozen=True)
@@ -106,7 +125,8 @@ def collate(corpus: Corpus, pieces: Pieces, rows: list[list[int]], context: int)
     """Rows as tensors of (rows, context) int64: `ids`, `targets` (IGNORED where nothing is to be predicted) and, unless every
     row is one piece, `positions` and `segments` (which piece of the row; 0 is padding)."""
     shape = (len(rows), context)
-    ids, targets = np.full(shape, corpus.eot_id), np.full(shape, IGNORED)
+    begins = corpus.eot_id if corpus.sos_id is None else corpus.sos_id
+    ids, targets = np.full(shape, begins), np.full(shape, IGNORED)
     positions, segments = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for r, row in enumerate(rows):
         at = 0

@@ -29,15 +29,15 @@ class PairLearner(LanguageLearner):
 
     def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
         tokenizer = data.tokenizer
-        assert plan.batch_size and plan.max_seq_length and tokenizer.field_id is not None
-        self.model = EncoderDecoder(seq2seq_config(plan, tokenizer.vocab_size, tokenizer.eot_id))
+        assert plan.batch_size and plan.max_seq_length
+        self.model = EncoderDecoder(seq2seq_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
         start = Start(with_eot=True, fields=fields_of(plan), answers=True, source_share=source_share(plan))
         super().__init__(plan, data, self.model, start, device)
-        pairs = Pairs.of(data.train, tokenizer.field_id)
-        ends = (tokenizer.eot_id, tokenizer.eot_id)
+        pairs = Pairs.of(data.train, tokenizer)
+        ends = (tokenizer.sos_id, tokenizer.eot_id)
         self.batches = PairBatches(pairs, plan.batch_size, *ends, longest=plan.max_seq_length, seed=plan.seed)
         self.steps_per_epoch = len(pairs) / plan.batch_size
-        self.held_out = Pairs.of(data.select, tokenizer.field_id)
+        self.held_out = Pairs.of(data.select, tokenizer, measured=True)
         self.order = np.random.default_rng(plan.seed).permutation(len(self.held_out))
         self.eval_items = len(self.held_out)
         self.chars, _ = answer_lengths(self.held_out, tokenizer)
@@ -55,9 +55,10 @@ class PairLearner(LanguageLearner):
     def preview(self) -> Preview:
         """Answers to the first sources of the shuffle."""
         tokenizer = self.data.tokenizer
-        sources = [self.held_out.source(i) for i in self.order[:PREVIEWS].tolist()]
-        answers = self.written(self.model, [Job(i, [*source, tokenizer.eot_id]) for i, source in enumerate(sources)])
-        pairs = [f"{tokenizer.decode(source)}\n{answer}" for source, answer in zip(sources, answers, strict=True)]
+        chosen = self.order[:PREVIEWS].tolist()
+        jobs = [Job(number, [*self.held_out.source(i), tokenizer.eot_id]) for number, i in enumerate(chosen)]
+        sources = [self.held_out.source_text(i, tokenizer) for i in chosen]
+        pairs = [f"{source}\n{answer}" for source, answer in zip(sources, self.written(self.model, jobs), strict=True)]
         return Preview(".txt", ("\n\n".join(pairs) + "\n").encode(), pairs[0])
 
     def save_network(self, folder: Path) -> None:

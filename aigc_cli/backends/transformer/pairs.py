@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,49 +10,65 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.backends.transformer.packing import Ints, spelling_of
 from aigc_cli.data.text import TokenArrays
+from aigc_cli.data.tokenizers import Tokenizer
 
-Ints = NDArray[np.int64]
 #: Batches whose pairs are sorted by length together, so that little is padding.
 BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Documents of two fields. Source i is tokens[begin[i]:middle[i]], its target tokens[middle[i] + 1:end[i]]; both may be
-    empty."""
+    """Documents of two fields, n of them: a source and a target, either of which may be empty."""
 
-    tokens: NDArray[np.integer]
-    begin: Ints  # (n,)
-    middle: Ints  # (n,) where the token is that ends the source
-    end: Ints  # (n,)
+    arrays: TokenArrays
+    middle: Ints  # (n,) where the token is that ends each source
+    spelling: NDArray[np.float64] | None = None  # (n,) what the unknown words of targets cost to be spelled, in nats
 
     @classmethod
-    def of(cls, arrays: TokenArrays, field_id: int) -> Pairs:
-        middle = np.flatnonzero(arrays.tokens == field_id)
+    def of(cls, arrays: TokenArrays, tokenizer: Tokenizer, *, measured: bool = False) -> Pairs:
+        """Of documents with one end of a field each. The spelling is for pairs that are measured on."""
+        middle = np.flatnonzero(arrays.tokens == tokenizer.field_id)
         assert len(middle) == arrays.n_docs
-        return cls(arrays.tokens, arrays.offsets[:-1], middle, arrays.offsets[1:])
+        pairs = cls(arrays, middle)
+        spelling = spelling_of(arrays, tokenizer) if measured else None
+        return pairs if spelling is None else replace(pairs, spelling=pairs.over_targets(spelling))
 
     def __len__(self) -> int:
-        return len(self.begin)
+        return len(self.middle)
 
     @property
     def source_lengths(self) -> Ints:
         """In tokens, (n,)."""
-        return self.middle - self.begin
+        return self.middle - self.arrays.offsets[:-1]
 
     @property
     def target_lengths(self) -> Ints:
         """In tokens, without the end, (n,)."""
-        return self.end - self.middle - 1
+        return self.arrays.offsets[1:] - self.middle - 1
 
     def source(self, i: int) -> list[int]:
-        ids: list[int] = self.tokens[self.begin[i] : self.middle[i]].tolist()
+        """Its tokens."""
+        ids: list[int] = self.arrays.tokens[self.arrays.offsets[i] : self.middle[i]].tolist()
         return ids
 
     def target(self, i: int) -> list[int]:
-        ids: list[int] = self.tokens[self.middle[i] + 1 : self.end[i]].tolist()
+        """Its tokens."""
+        ids: list[int] = self.arrays.tokens[self.middle[i] + 1 : self.arrays.offsets[i + 1]].tolist()
         return ids
+
+    def source_text(self, i: int, tokenizer: Tokenizer) -> str:
+        return tokenizer.decode(self.arrays.ids(int(self.arrays.offsets[i]), int(self.middle[i])))
+
+    def target_text(self, i: int, tokenizer: Tokenizer) -> str:
+        return tokenizer.decode(self.arrays.ids(int(self.middle[i]) + 1, int(self.arrays.offsets[i + 1])))
+
+    def over_targets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The sum over each target (n,) of what belongs to each token (N,)."""
+        total = np.concatenate([[0.0], np.cumsum(values)])
+        sums: NDArray[np.float64] = total[self.arrays.offsets[1:]] - total[self.middle + 1]
+        return sums
 
 
 def collate_pairs(pairs: Pairs, index: Ints, sos_id: int, eos_id: int, longest: int | None = None) -> dict[str, Tensor]:

@@ -26,6 +26,8 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         input_format=options.input_format,
         tokenizer=options.tokenizer,
         vocab_size=options.vocab_size,
+        min_freq=options.min_freq,
+        unk=options.unk,
         vocab_limit=vocab_limit(options),
         chars_affordable=chars_affordable(options),
         tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
@@ -60,7 +62,7 @@ def reading_of(options: Train) -> Reading:
     if options.fields is not None and options.column is not None:
         raise RequestError("--fields and --column exclude one another")
     columns = fields_of(options) or (() if options.column is None else (options.column,))
-    return Reading(columns, layout_of(options), source_share(options))
+    return Reading(columns, layout_of(options), source_share(options), options.lower)
 
 
 def source_share(options: Train) -> float | None:

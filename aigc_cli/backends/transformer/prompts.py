@@ -16,8 +16,8 @@ from aigc_cli.options import did_you_mean
 
 @dataclass(frozen=True)
 class Start:
-    """Where documents are many, or have fields, every text begins with the end-of-text token, as in training. Where they are
-    longer than the context, nearly every row of training began in the middle: that token was hardly ever seen, so a text
+    """Where documents are many, or have fields, every text begins with the token that begins one, as in training. Where they
+    are longer than the context, nearly every row of training began in the middle: that token was hardly ever seen, so a text
     begins with its prompt, and without one with a new line (as nanoGPT's samples do)."""
 
     with_eot: bool
@@ -62,14 +62,14 @@ class Start:
         Never empty."""
         if self.answers:
             (source,) = leading
-            return [*tokenizer.encode(source), tokenizer.eot_id]
+            return [*tokenizer.seen(tokenizer.encode(source)), tokenizer.eot_id]
         if not self.with_eot:
-            return tokenizer.encode(prompt or "\n")
-        ids = [tokenizer.eot_id]
+            return tokenizer.seen(tokenizer.encode(prompt or "\n"))
+        ids = [tokenizer.sos_id]
         for text in leading:
             assert tokenizer.field_id is not None
             ids += [*tokenizer.encode(text), tokenizer.field_id]
-        return ids + tokenizer.encode(prompt or "")
+        return tokenizer.seen(ids + tokenizer.encode(prompt or ""))
 
     def save(self, folder: Path) -> None:
         (folder / "aigc.json").write_text(json.dumps({"start": asdict(self)}) + "\n")

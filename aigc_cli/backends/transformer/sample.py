@@ -127,6 +127,7 @@ def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator
         fields=fields,
         batch_size=options.batch_size,
         device=opened.device,
+        never=tokenizer.unwritten,
     )
     for number, texts in enumerate(searched):
         for turn, text in enumerate(texts):
@@ -149,6 +150,8 @@ def _form(options: Sample, tokenizer: Tokenizer) -> Form | None:
         return None
     if options.stop:
         raise RequestError("--match and --stop exclude one another: a text that is cut no longer matches")
+    if tokenizer.unk_id is not None:
+        raise RequestError("--match: a run trained with --unk cannot write just any text; train one without")
     from aigc_cli.backends.transformer.forms import Form
 
     return Form(options.match, tokenizer)

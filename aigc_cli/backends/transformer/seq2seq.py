@@ -169,6 +169,11 @@ class EncoderDecoder(nn.Module):
     # As a model to sample from
 
     @property
+    def begins_id(self) -> int:
+        """An empty source."""
+        return self.config.eos_id
+
+    @property
     def longest(self) -> int:
         """The tokens at which a text ends that does not end by itself."""
         return 2 * self.config.max_seq_length

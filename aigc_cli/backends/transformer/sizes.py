@@ -79,7 +79,7 @@ def dropout_for(epochs: float) -> float:
     return 0.0 if epochs < 15 else 0.1 if epochs < 30 else 0.2
 
 
-def model_config(plan: Train, vocab_size: int, eot_id: int) -> ModelConfig:
+def model_config(plan: Train, vocab_size: int, eot_id: int, sos_id: int | None = None) -> ModelConfig:
     """The network that a complete plan describes."""
     assert plan.n_layers and plan.d_model and plan.n_heads and plan.n_kv_heads and plan.d_ff and plan.context
     return ModelConfig(
@@ -92,12 +92,13 @@ def model_config(plan: Train, vocab_size: int, eot_id: int) -> ModelConfig:
         d_ff=plan.d_ff,
         context=plan.context,
         eot_id=eot_id,
+        sos_id=None if sos_id == eot_id else sos_id,
         tied=bool(plan.tied),
         dropout=plan.dropout or 0.0,
     )
 
 
-def seq2seq_config(plan: Train, vocab_size: int, eot_id: int) -> Seq2SeqConfig:
+def seq2seq_config(plan: Train, vocab_size: int, eot_id: int, sos_id: int) -> Seq2SeqConfig:
     """The encoder–decoder that a complete plan describes."""
     assert plan.d_model and plan.nhead and plan.num_encoder_layers and plan.num_decoder_layers
     assert plan.dim_feedforward and plan.max_seq_length
@@ -109,7 +110,7 @@ def seq2seq_config(plan: Train, vocab_size: int, eot_id: int) -> Seq2SeqConfig:
         num_decoder_layers=plan.num_decoder_layers,
         dim_feedforward=plan.dim_feedforward,
         max_seq_length=plan.max_seq_length,
-        sos_id=eot_id,
+        sos_id=sos_id,
         eos_id=eot_id,
         dropout=plan.dropout or 0.0,
         tied=bool(plan.tied),
