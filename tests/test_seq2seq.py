@@ -37,7 +37,8 @@ from aigc_cli.backends.transformer.seq2seq import (
 from aigc_cli.backends.transformer.sizes import decide_pairs, seq2seq_config
 from aigc_cli.data.pieces import End, halves
 from aigc_cli.data.streams import Reading
-from aigc_cli.data.text import TextRequest, TokenArrays, documents, prepare_text
+from aigc_cli.data.text import TextRequest, TokenArrays, documents, encode_documents, prepare_text
+from aigc_cli.data.words import fit_word
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.answers import answer_measures
 from aigc_cli.metrics.nearest import NearestText
@@ -206,6 +207,25 @@ def test_what_answers_cost_is_the_sum_over_their_tokens(model: EncoderDecoder) -
         log_p = model.logits(hidden)[0].detach().log_softmax(-1)
         expected = -sum(float(log_p[t, token]) for t, token in enumerate([*target, EOS]))
         assert nats[place] == pytest.approx(expected, rel=1e-4)
+
+
+def test_unknown_words_of_targets_are_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+    tokenizer = fit_word(["red fox red fox"], 1, unk=True).with_fields()
+    assert tokenizer.spelling is not None
+    rows = [("green hen", "red"), ("red", "blue ox"), ("fox", "")]
+    (tmp_path / "a.tsv").write_text("q\ta\n" + "".join(f"{q}\t{a}\n" for q, a in rows))
+    arrays = encode_documents(str(tmp_path / "a.tsv"), tokenizer, reading=Reading(("q", "a")), progress=lambda *_: None)
+    pairs = Pairs.of(arrays, tokenizer, measured=True)
+    assert [(pairs.source_text(i, tokenizer), pairs.target_text(i, tokenizer)) for i in range(3)] == rows
+    spelled = sum(map(tokenizer.spelling.nats, (b"blue", b" ox")))
+    assert pairs.spelling is not None
+    np.testing.assert_allclose(pairs.spelling, [0, spelled, 0])
+    small = network(vocab_size=tokenizer.vocab_size, sos_id=tokenizer.sos_id, eos_id=tokenizer.eot_id)
+    with_spelling, without = (
+        answer_nats(small, of, np.arange(3), batch_size=2, device=CPU) for of in (pairs, Pairs.of(arrays, tokenizer))
+    )
+    np.testing.assert_allclose(with_spelling - without, [0, spelled, 0], atol=1e-9)
 
 
 # Writing
@@ -502,6 +522,15 @@ def test_a_text_continues_itself_where_there_is_no_source(shell: Shell) -> None:
     assert bits == pytest.approx(1)
     done = shell(*train, "--source-ratio", "0.5", "--resume")
     assert done.returncode == 2 and "--source-ratio" in done.stderr
+
+
+def test_words_are_answered_with_words(shell: Shell) -> None:
+    pairs = ("--data", "pairs.tsv", "--arch", "encoder-decoder", "--source", "q", "--target", "a", "--steps", "5")
+    shell.ok("train", "transformer", *pairs, "--tokenizer", "word", "--min-freq", "40", "--unk", "--run", "words", *SMALL_RUN)
+    (line,) = lines_of(shell.ok("sample", "transformer", "--run", "words", "--prompt", "purple fox", "--beam", "2", "-q"))
+    assert not any(special in line for special in ("<unk>", "<sos>", "<pad>"))
+    measured = json.loads(shell.ok("eval", "transformer", "--run", "words", "-n", "3", "--json", "-q"))
+    assert 0 < measured["unknown_words"]["value"] < 1
 
 
 def test_empty_targets_are_refused(shell: Shell) -> None:

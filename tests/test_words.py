@@ -335,6 +335,10 @@ def test_an_unknown_word_of_a_field_is_paid_for_there(tmp_path: Path) -> None:
     np.testing.assert_allclose(sum(nats for nats, _ in units.fields.values()), units.nats)
     assert units.fields["a"][1].tolist() == [len("the éé" * (i % 3)) for i in range(9)]
     assert (units.fields["a"][1] + units.fields["b"][1] == units.chars).all()
+    measured = likelihood_measures(units, seed=0)["unknown_words"].extra
+    words = [word for i in range(9) for text in ("the éé" * (i % 3), f" the fox{i}") for word in unicode_pieces(text)]
+    known = {tokenizer.decode([index]) for index in range(4, tokenizer.vocab_size)}
+    assert (measured["count"], measured["of"]) == (sum(word not in known for word in words), len(words))
 
 
 DOCUMENTS = [

@@ -36,9 +36,14 @@ class Reading:
     lower: bool = False  # in lower case
 
     @property
+    def n_fields(self) -> int:
+        """The fields of a document."""
+        return max(1, len(self.columns)) if self.source_share is None else 2
+
+    @property
     def fielded(self) -> bool:
         """Whether a document has several fields, so that a part of it would be none."""
-        return len(self.columns) > 1 or self.source_share is not None
+        return self.n_fields > 1
 
 
 PLAIN = Reading()

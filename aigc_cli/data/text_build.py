@@ -76,7 +76,7 @@ def build_entry(
         splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
         facts = {
             "arrays": list(splits),
-            "notes": [*_notes(tokenizer, reason, splits["train"]), *plan.notes],
+            "notes": [*_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
             "info": {
                 "dropped": plan.dropped,
                 "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
@@ -108,14 +108,14 @@ def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
     return counts if arrays.unknown is None else {**counts, "unknown_words": len(arrays.unknown.at)}
 
 
-def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int]) -> list[str]:
+def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int], n_fields: int) -> list[str]:
     """What to tell of a tokenizer."""
     notes = [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})"]
     if tokenizer.segmenter is not None:
         notes.append(f"words as {tokenizer.segmenter.describe()} cuts them; other tools can't load this run's tokenizer")
     if tokenizer.unk_id is not None:
-        n = train["unknown_words"]
-        notes.append(f"{n:,} of {train['tokens']:,} words of the training text ({n / train['tokens']:.1%}) are unknown")
+        n, of = train["unknown_words"], train["tokens"] - train["documents"] * (n_fields - 1)
+        notes.append(f"{n:,} of {of:,} words of the training text ({n / max(of, 1):.1%}) are unknown")
     return notes
 
 

@@ -52,8 +52,7 @@ def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     chars, sizes = answer_lengths(pairs, tokenizer)
     units = Units(nats, chars, sizes, pairs.target_lengths + 1, "documents")
     if arrays.unknown is not None:
-        unknown = np.zeros(len(arrays.tokens))
-        unknown[arrays.unknown.at] = 1
+        unknown = (arrays.tokens == tokenizer.unk_id).astype(np.float64)
         units = replace(units, unknown=pairs.over_targets(unknown), words=pairs.target_lengths)
     measures = likelihood_measures(units, options.seed)
     if data is not None:

@@ -145,7 +145,7 @@ def likelihood_units(opened: Opened, arrays: TokenArrays, batch_size: int, progr
         begins = corpus.first_predictions
         nats = np.add.reduceat(costs, begins)
         units = Units(nats, arrays.chars, arrays.bytes, np.diff(corpus.offsets) + 1, "documents", fields)
-        return with_unknown(units, begins, arrays, corpus)
+        return with_unknown(units, begins, arrays, corpus, opened.tokenizer)
     begins = scored_range(corpus, pieces)[0]
     nats = np.add.reduceat(costs, begins)
     scored = pieces.length - pieces.context_only
@@ -154,16 +154,15 @@ def likelihood_units(opened: Opened, arrays: TokenArrays, batch_size: int, progr
     # A character that two windows share counts where its first byte is.
     chars = np.array([characters(text) for text in texts])
     units = Units(nats, chars, np.array([len(text) for text in texts]), scored, "windows")
-    return with_unknown(units, begins, arrays, corpus)
+    return with_unknown(units, begins, arrays, corpus, opened.tokenizer)
 
 
-def with_unknown(units: Units, begins: NDArray[np.int64], arrays: TokenArrays, corpus: Corpus) -> Units:
+def with_unknown(units: Units, begins: NDArray[np.int64], arrays: TokenArrays, corpus: Corpus, tokenizer: Tokenizer) -> Units:
     """Units, of which prediction `begins` is the first, with their unknown words where the tokenizer has such."""
     if arrays.unknown is None:
         return units
-    unknown, words = np.zeros(len(corpus.tokens)), np.ones(len(corpus.tokens))
-    unknown[arrays.unknown.at] = 1
-    sums = [np.add.reduceat(of_predictions(values, corpus), begins) for values in (unknown, words)]
+    which = (corpus.tokens == tokenizer.unk_id, corpus.tokens != (-1 if tokenizer.field_id is None else tokenizer.field_id))
+    sums = [np.add.reduceat(of_predictions(tokens.astype(np.float64), corpus), begins) for tokens in which]
     return replace(units, unknown=sums[0], words=sums[1].astype(np.int64))
 
 
