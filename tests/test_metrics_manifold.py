@@ -145,7 +145,7 @@ def test_a_share_s_interval_is_wilson_s() -> None:
         assert measure.value == count / n and measure.n == n
         assert (measure.low, measure.high) == pytest.approx((low, high), abs=5e-5)
     assert share([True] * 20).high == 1
-    with pytest.raises(RequestError, match="no picture"):
+    with pytest.raises(RequestError, match="nothing was given"):
         share([])
 
 

@@ -20,7 +20,7 @@ import zstandard
 from aigc_cli.data import formats, held_out, hub, pieces, sources
 from aigc_cli.data.formats import SUFFIXES, read_documents, sniff
 from aigc_cli.data.sources import open_source
-from aigc_cli.data.streams import stream
+from aigc_cli.data.streams import PLAIN, Reading, stream
 from aigc_cli.errors import RequestError
 
 
@@ -372,10 +372,10 @@ def test_a_hub_data_set_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "train.jsonl").write_text('{"text": "one"}\n{"text": null}\n{"text": "two"}\n')
     location = f"hf:{tmp_path / 'set'}"
-    streamed = stream(sources.Part(location, "hub", split="train"), (), "document")
+    streamed = stream(sources.Part(location, "hub", split="train"), PLAIN)
     assert list(streamed) == [(text, pieces.End.DOCUMENT) for text in ("one", "", "two")]
     with pytest.raises(RequestError) as caught:
-        list(stream(sources.Part(location, "hub", split="train"), ("poem",), "document"))
+        list(stream(sources.Part(location, "hub", split="train"), Reading(("poem",))))
     assert str(caught.value) == f"{location}: there is no column 'poem'; the columns are 'text'"
     with pytest.raises(RequestError, match=f"^cannot read {location}: .*") as caught:
         list(stream(sources.Part(location, "hub", split="dev"), (), "document"))
