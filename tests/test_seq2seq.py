@@ -374,9 +374,9 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"source": "a", "target": "b"}, "--source, --target: not for --arch decoder-only"),
-        ({"nhead": 2}, "--nhead: not for --arch decoder-only"),
-        ({"arch": "encoder-decoder", "n_heads": 2, "fields": "a,b"}, "--fields, --n-heads: not for --arch encoder-decoder"),
+        ({"source": "a", "target": "b"}, "--source, --target: only for --arch encoder-decoder"),
+        ({"nhead": 2}, "--nhead: only for --arch encoder-decoder"),
+        ({"arch": "encoder-decoder", "n_heads": 2, "fields": "a,b"}, "--fields, --n-heads: only for --arch decoder-only"),
         ({"arch": "encoder-decoder", "source": "a"}, "--source and --target come together: --target is missing"),
         ({"arch": "encoder-decoder", "source": "a", "target": "a"}, "--source and --target both name 'a'"),
         (

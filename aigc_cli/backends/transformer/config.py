@@ -93,7 +93,8 @@ class Train(TextOptions, TrainOptions):
         """Raises RequestError for options of another architecture than `arch`, and for such that contradict one another."""
         foreign = FOREIGN[self.arch]
         if named := [f"--{name.replace('_', '-')}" for name in foreign if getattr(self, name) is not None]:
-            raise RequestError(f"{', '.join(named)}: not for --arch {self.arch}")
+            (other,) = FOREIGN.keys() - {self.arch}
+            raise RequestError(f"{', '.join(named)}: only for --arch {other}")
         if (self.source is None) != (self.target is None):
             missing = "--source" if self.source is None else "--target"
             raise RequestError(f"--source and --target come together: {missing} is missing")
