@@ -23,7 +23,7 @@ from aigc_cli.backends.transformer.asked import what_is_asked
 from aigc_cli.backends.transformer.beam import BeamOptions, Hypothesis, beam_search
 from aigc_cli.backends.transformer.config import Sample, Train
 from aigc_cli.backends.transformer.evaluate import answer_nats
-from aigc_cli.backends.transformer.generate import FieldEnds, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.generate import MOST_TOKENS, FieldEnds, Job, SamplingOptions, batches, generate
 from aigc_cli.backends.transformer.language_model import LanguageModel
 from aigc_cli.backends.transformer.loss import IGNORED
 from aigc_cli.backends.transformer.pairs import BLOCK, PairBatches, Pairs, collate_pairs
@@ -302,14 +302,57 @@ def test_a_wide_beam_finds_what_trying_everything_finds(model: EncoderDecoder, a
     source = [1, 2, 3, EOS]
     scored = []
     for ids in texts:
-        ended = len(ids) < 2
-        for ends in {ended, len(ids) < 2}:
-            log_p = log_p_of(model, source, ids, ended=ends)
-            scored.append((log_p / max(1, len(ids) + ends) ** alpha, ids))
-    scored.sort(key=lambda pair: -pair[0])
-    (found,) = searched(model, [Job(0, source, 5)], beams=200, length_penalty=alpha, max_tokens=2)
-    assert [text.ids for text in found] == [ids for _, ids in scored[:5]]
-    assert [text.score for text in found] == pytest.approx([score for score, _ in scored[:5]], rel=1e-4)
+        ends = len(ids) < 2  # or it was cut
+        log_p = log_p_of(model, source, ids, ended=ends)
+        scored.append((log_p / max(1, len(ids) + ends) ** alpha, ids, ends))
+    scored.sort(key=lambda text: (not text[2], -text[0]))
+    (found,) = searched(model, [Job(0, source, 12)], beams=200, length_penalty=alpha, max_tokens=2)
+    assert [(text.ids, text.ended) for text in found] == [(ids, ends) for _, ids, ends in scored[:12]]
+    assert [text.score for text in found] == pytest.approx([score for score, _, _ in scored[:12]], rel=1e-4)
+
+
+class Loop:
+    """A model that is read as any other: token 0 ends with probability 0.9, or goes on with token 1, which hardly ever ends."""
+
+    continues, longest, begins_id = True, 50, 0
+
+    def read(self, prompts: Sequence[Sequence[int]], *, room: int) -> Loop:
+        self.steps = 0
+        self.last = torch.tensor([prompt[-1] for prompt in prompts])
+        return self
+
+    @property
+    def logits(self) -> torch.Tensor:
+        return torch.tensor([[1e-9, 0.1, 0.9], [1e-9, 0.99, 0.01]]).log()[self.last]
+
+    @logits.setter
+    def logits(self, value: torch.Tensor) -> None:
+        raise AssertionError
+
+    def step(self, ids: torch.Tensor) -> None:
+        self.steps += 1
+        self.last = ids
+
+    def select(self, rows: list[int]) -> None:
+        self.last = self.last[rows]
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_search_ends_with_a_text_that_ends(beams: int) -> None:
+    loop = Loop()
+    options = BeamOptions(beams)
+    (found,) = beam_search(loop, [Job(0, [0])], options=options, eot_id=2, fields=None, batch_size=8, device=CPU)
+    assert (found[0].ids, found[0].ended) == ([], True)
+    assert loop.steps <= 50
+
+
+@given(st.lists(st.integers(1, 90_000), max_size=40).map(sorted), st.integers(1, 9))
+def test_rows_are_read_together_as_far_as_memory_allows(lengths: list[int], batch_size: int) -> None:
+    parts = list(batches(lengths, batch_size))
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(len(lengths)))
+    for part in parts:
+        rows = lengths[part]
+        assert len(rows) == 1 or (len(rows) <= batch_size and len(rows) * rows[-1] <= MOST_TOKENS)
 
 
 def test_a_beam_of_one_takes_the_likeliest_token_each_time(model: EncoderDecoder) -> None:
@@ -356,6 +399,21 @@ def test_a_plan_is_complete_and_deciding_it_again_changes_nothing() -> None:
     assert decide_pairs(plan, **given)[0] == plan
 
 
+@pytest.mark.parametrize(("d_model", "nhead"), [(64, 2), (100, 2), (200, 5), (37, 1)])
+def test_heads_divide_the_width(d_model: int, nhead: int) -> None:
+    plan, _ = decide_pairs(
+        Train(arch="encoder-decoder", d_model=d_model), flops=1e13, vocab_size=50, sources=np.array([3]), targets=np.array([8])
+    )
+    assert plan.nhead == nhead
+
+
+def test_what_is_cut_off_counts_for_nothing() -> None:
+    options = Train(arch="encoder-decoder")
+    given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500}
+    long, cut = (decide_pairs(options, sources=of, targets=of, **given)[0] for of in (np.full(400, 8000), np.full(400, 256)))
+    assert long == cut and long.batch_size and long.batch_size > 1
+
+
 def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
     options = Train(
         arch="encoder-decoder", nhead=2, num_encoder_layers=1, num_decoder_layers=7, dim_feedforward=33, d_model=32,
@@ -387,7 +445,7 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
 )
 def test_options_that_make_no_sense_together(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Train(**options)
+        Train(**options).check()
     assert str(caught.value) == message
 
 
@@ -537,8 +595,12 @@ def test_a_text_continues_itself_where_there_is_no_source(shell: Shell) -> None:
     measured = json.loads(shell.ok("eval", "transformer", "--run", "texts", "--data", "more.tsv", "-n", "0", "--json", "-q"))
     bits = measured["bits_per_char"]["value"] / measured["bits_per_byte"]["value"]
     assert bits == pytest.approx(1)
-    done = shell(*train, "--source-ratio", "0.5", "--resume")
-    assert done.returncode == 2 and "--source-ratio" in done.stderr
+    resumed = ("train", "transformer", "--run", "texts", "--resume", "-q", "--source-ratio")
+    assert shell.ok(*resumed, "0.3").strip() == "runs/transformer/texts"
+    done = shell(*resumed, "0.5")
+    assert (done.returncode, done.stderr) == (
+        2, "aigc: --source-ratio 0.5 contradicts run runs/transformer/texts, which has 0.3\n",
+    )  # fmt: skip
 
 
 def test_words_are_answered_with_words(shell: Shell) -> None:
@@ -555,4 +617,4 @@ def test_empty_targets_are_refused(shell: Shell) -> None:
     arguments = ("--arch", "encoder-decoder", "--source", "q", "--target", "a", "--steps", "3")
     done = shell("train", "transformer", "--data", "empty.tsv", *arguments, *SMALL_RUN)
     assert done.returncode == 2
-    assert done.stderr == f"aigc: {shell.cwd / 'empty.tsv'}: in its training part every target is empty\n"
+    assert done.stderr == f"aigc: {shell.cwd / 'empty.tsv'}: every target that there is to learn is empty\n"

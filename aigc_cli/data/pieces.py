@@ -38,7 +38,8 @@ def documents_in_pieces(rows: Iterable[Row]) -> Iterator[Piece]:
 
 
 def halves(pieces: Iterable[Piece], share: float) -> Iterator[Piece]:
-    """Each document, of one field, as two: its first characters, ⌊share · length⌋ of them, and the rest."""
+    """Each document, of one field, as two: its first characters, ⌊share · length⌋ of them, and the rest. One at a time is in
+    memory whole."""
     held = ""
     for text, end in pieces:
         held += text

@@ -48,7 +48,11 @@ def build_entry(
     if val is None:
         whole = reading.fielded  # a row that is cut has not all its fields
         if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
-            raise RequestError(f"{train.location} has {rows} different rows; learning, choosing and reporting take one each")
+            what = "rows" if request.reading.columns else "texts"
+            hint = "" if what == "rows" else " (--lines or --paragraphs makes many of a text file)"
+            raise RequestError(
+                f"{train.location} has {rows} different {what}{hint}; learning, choosing and reporting take one each"
+            )
         plan = plan_with_slice(scanned.hashes, scanned.chars, "characters", whole=whole)
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
         reads = [(train, plan)]

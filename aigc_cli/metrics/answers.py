@@ -19,7 +19,8 @@ def answer_measures(answers: Sequence[str], references: Sequence[str], *, tokeni
       `tokenize` counts them (a name of sacrebleu's, "13a" or "zh");
     - `exact_match`: the share of answers that are the reference.
 
-    Both scores are sacrebleu's (Post 2018), whose signature stands beside them; their interval is its bootstrap over answers.
+    Both scores are sacrebleu's (Post 2018), whose signature stands beside them; their interval is as wide as that of its
+    bootstrap over answers. (To BLEU answers of fewer than four words are nothing, however right.)
     """
     from sacrebleu.metrics.bleu import BLEU  # it takes a third of a second
     from sacrebleu.metrics.chrf import CHRF
@@ -33,7 +34,7 @@ def answer_measures(answers: Sequence[str], references: Sequence[str], *, tokeni
     exact = [answer == reference for answer, reference in zip(answers, references, strict=True)]
     return {
         "chrf": _scored(_CHRF(), answers, references),
-        "bleu": _scored(BLEU(tokenize=tokenize), answers, references).beside(tokenize=tokenize),
+        "bleu": _scored(BLEU(tokenize=tokenize, force=True), answers, references).beside(tokenize=tokenize),
         "exact_match": share(exact),
     }
 
@@ -42,10 +43,11 @@ def _scored(metric: Any, answers: Sequence[str], references: Sequence[str]) -> M
     resamples = RESAMPLES if len(answers) > 1 else 1
     score = metric.corpus_score(list(answers), [list(references)], n_bootstrap=resamples)
     signature = str(metric.get_signature())
+    value = min(100.0, float(score.score))
     low = high = None
     if resamples > 1:  # sacrebleu tells half the width of the percentile interval
-        low, high = max(0.0, score.score - score._ci), min(100.0, score.score + score._ci)
-    return Measure(score.score, low, high, len(answers)).beside(signature=signature)
+        low, high = max(0.0, value - float(score._ci)), min(100.0, value + float(score._ci))
+    return Measure(value, low, high, len(answers)).beside(signature=signature)
 
 
 def beside_baselines(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_TEXTS = 100_000
 _CHARS = 200  # of a text, that are looked at
 
 
@@ -18,15 +17,14 @@ def _grams(text: str) -> set[str]:
 
 
 class NearestText:
-    """Texts, indexed by their n-grams of 1 and 2 characters. Of more than `MAX_TEXTS` evenly spread ones are looked at."""
+    """Texts, indexed by their n-grams of 1 and 2 characters."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         """There is at least one text."""
-        self._places = np.arange(0, len(texts), -(-len(texts) // MAX_TEXTS))
         postings: defaultdict[str, list[int]] = defaultdict(list)
-        self._sizes = np.zeros(len(self._places))
-        for number, place in enumerate(self._places.tolist()):
-            grams = _grams(texts[place])
+        self._sizes = np.zeros(len(texts))
+        for number, text in enumerate(texts):
+            grams = _grams(text)
             self._sizes[number] = len(grams)
             for gram in grams:
                 postings[gram].append(number)
@@ -38,5 +36,5 @@ class NearestText:
         found = [self._postings[gram] for gram in grams if gram in self._postings]
         if not found:
             return 0
-        common: NDArray[np.int64] = np.bincount(np.concatenate(found), minlength=len(self._places))
-        return int(self._places[np.argmax(common / (self._sizes + len(grams) - common))])
+        common: NDArray[np.int64] = np.bincount(np.concatenate(found), minlength=len(self._sizes))
+        return int(np.argmax(common / (self._sizes + len(grams) - common)))

@@ -28,13 +28,19 @@ from aigc_cli.data.tokenizer_choice import cjk_share
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
 from aigc_cli.metrics.answers import answer_measures, beside_baselines
 from aigc_cli.metrics.bootstrap import Measure
 from aigc_cli.metrics.nearest import NearestText
 
+#: Training sources that the nearest one is looked for among.
+MOST_SOURCES = 100_000
+
 
 def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
+    if options.tokenize != "auto" and not options.n:
+        raise RequestError("--tokenize is for answers, of which -n 0 wants none")
     opened = open_run(run, options.device)
     tokenizer = opened.tokenizer
     assert isinstance(opened.model, EncoderDecoder)
@@ -50,11 +56,17 @@ def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         progress=lambda done, total: bus.stage("evaluating", done, total),
     )
     chars, sizes = answer_lengths(pairs, tokenizer)
+    if not chars.any():
+        raise RequestError(f"{name}: every target is empty")
     units = Units(nats, chars, sizes, pairs.target_lengths + 1, "documents")
     if arrays.unknown is not None:
         unknown = (arrays.tokens == tokenizer.unk_id).astype(np.float64)
         units = replace(units, unknown=pairs.over_targets(unknown), words=pairs.target_lengths)
     measures = likelihood_measures(units, options.seed)
+    if data is not None and options.n and data.train.n_docs > MOST_SOURCES:
+        notes.append(
+            f"the nearest source is looked for among {MOST_SOURCES:,} or fewer of {data.train.n_docs:,} training sources"
+        )
     if data is not None:
         bus.stage("fitting the baselines", 0, None)
         train, select = (targets(Pairs.of(part, tokenizer), tokenizer) for part in (data.train, data.select))
@@ -93,6 +105,7 @@ def agreement(opened: Opened, pairs: Pairs, data: TextDataset | None, options: E
 
 
 def _of_nearest(sources: Sequence[str], train: Pairs, tokenizer: Tokenizer) -> list[str]:
-    """What is answered to the training source that is most like each of these."""
-    index = NearestText([train.source_text(i, tokenizer) for i in range(len(train))])
-    return [train.target_text(index.nearest(source), tokenizer) for source in sources]
+    """What is answered to the training source that is most like each of these, of at most `MOST_SOURCES` evenly spread ones."""
+    places = range(0, len(train), -(-len(train) // MOST_SOURCES))
+    index = NearestText([train.source_text(i, tokenizer) for i in places])
+    return [train.target_text(places[index.nearest(source)], tokenizer) for source in sources]

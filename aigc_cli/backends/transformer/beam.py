@@ -10,15 +10,16 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.transformer.generate import LOOKAHEAD, FieldEnds, Job
+from aigc_cli.backends.transformer.generate import LOOKAHEAD, FieldEnds, Job, batches
 from aigc_cli.backends.transformer.language_model import LanguageModel
 from aigc_cli.errors import AigcError
 
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """`beams` beginnings are pursued; finished texts y are compared by log p(y) / |y|^α, α being the `length_penalty`
-    and |y| the number of tokens with the end (Wu et al. 2016, section 7, in its usual simpler form)."""
+    """`beams` beginnings are pursued; texts y that end are compared by log p(y) / |y|^α, α being the `length_penalty`
+    and |y| the number of tokens with the end (Wu et al. 2016, section 7, in its usual simpler form). Those that the limit of
+    tokens cuts come after all of these."""
 
     beams: int
     length_penalty: float = 1.0
@@ -59,9 +60,9 @@ def beam_search(
     while window := list(islice(waiting, at_once * (LOOKAHEAD if batch_size > 1 else 1))):
         order = sorted(range(len(window)), key=lambda place: len(window[place].prompt_ids))
         found: list[list[Hypothesis]] = [[] for _ in window]
-        for start in range(0, len(order), at_once):
-            places = order[start : start + at_once]
-            searches = [_Search.of(window[place], options, limit, model.begins_id, fields) for place in places]
+        for part in batches([len(window[place].prompt_ids) for place in order], at_once):
+            places = order[part]
+            searches = [_Search.of(window[place], options, model.begins_id, fields) for place in places]
             _search(model, searches, options, limit, eot_id, fields, never, device)
             for place, search in zip(places, searches, strict=True):
                 found[place] = search.best()
@@ -76,30 +77,30 @@ class _Search:
     draws: int
     beams: int
     alpha: float
-    limit: int
     to_come: list[int]  # fields after the present one, of each beginning
     live: list[tuple[float, list[int]]] = field(default_factory=lambda: [(0.0, [])])  # log p and tokens, the likeliest first
     finished: list[Hypothesis] = field(default_factory=list)
 
     @classmethod
-    def of(cls, job: Job, options: BeamOptions, limit: int, begins_id: int, fields: FieldEnds | None) -> _Search:
+    def of(cls, job: Job, options: BeamOptions, begins_id: int, fields: FieldEnds | None) -> _Search:
         prompt = tuple(job.prompt_ids) or (begins_id,)
         to_come = fields.count - 1 - prompt.count(fields.id) if fields else 0
-        return cls(prompt, job.draws, options.beams, options.length_penalty, limit, [to_come])
+        return cls(prompt, job.draws, options.beams, options.length_penalty, [to_come])
 
     def finish(self, ids: list[int], log_p: float, *, ended: bool) -> None:
         self.finished.append(Hypothesis(ids, log_p, log_p / max(1, len(ids) + ended) ** self.alpha, ended))
-        self.finished.sort(key=lambda text: -text.score)
+        self.finished.sort(key=lambda text: (not text.ended, -text.score))
         del self.finished[max(self.beams, self.draws) :]
 
     def done(self) -> bool:
-        """Whether no beginning can become one of the best texts: log p can only fall, and |y| grows to the limit at most."""
+        """Whether as many texts have ended as are pursued, and the likeliest beginning would be worse than all of them if it
+        ended now. With α = 0 none can become better then, for log p only falls; with α > 0 that is what is usually the case."""
         if not self.live:
             return True
         if len(self.finished) < self.beams:
             return False
-        attainable = self.live[0][0] / max(1, self.limit) ** self.alpha
-        return bool(self.finished[self.beams - 1].score >= attainable)
+        log_p, ids = self.live[0]
+        return bool(self.finished[self.beams - 1].score >= log_p / len(ids) ** self.alpha)
 
     def best(self) -> list[Hypothesis]:
         return self.finished[: self.draws]

@@ -89,7 +89,7 @@ class Train(TextOptions, TrainOptions):
     weight_decay: float = option(0.1, min=0, panel=EXPERT)
     """Decoupled weight decay of the matrices."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
         """Raises RequestError for options of another architecture than `arch`, and for such that contradict one another."""
         foreign = FOREIGN[self.arch]
         if named := [f"--{name.replace('_', '-')}" for name in foreign if getattr(self, name) is not None]:

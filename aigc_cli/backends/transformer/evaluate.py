@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aigc_cli.backends.transformer.generate import batches
 from aigc_cli.backends.transformer.loss import hidden_nats, token_nats
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.packing import Corpus, Ints, Pieces, block_diagonal, collate, pack
@@ -48,6 +49,7 @@ def prediction_nats(
     return nats
 
 
+@torch.no_grad()
 def answer_nats(
     model: EncoderDecoder,
     pairs: Pairs,
@@ -60,14 +62,15 @@ def answer_nats(
     """The cost in nats of these pairs' targets (n,), with their ends and the spelling of unknown words, given their sources;
     all of them whole."""
     nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
-    order = np.lexsort((pairs.target_lengths[index], pairs.source_lengths[index]))
-    for at in range(0, len(order), batch_size):
-        places = order[at : at + batch_size]
+    longer = np.maximum(pairs.target_lengths[index], pairs.source_lengths[index]) + 1
+    order = np.argsort(longer, kind="stable")
+    for part in batches(longer[order].tolist(), batch_size):
+        places = order[part]
         batch = collate_pairs(pairs, index[places], model.config.sos_id, model.config.eos_id)
         batch = to_device(batch, device)
         hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
         nats[places] += hidden_nats(hidden, model.head, batch["targets"]).double().sum(dim=1).cpu().numpy()
-        progress(min(at + batch_size, len(order)), len(order))
+        progress(part.stop, len(order))
     return nats
 
 

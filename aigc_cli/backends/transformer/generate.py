@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FieldEnds", "Generated", "Job", "SamplingOptions", "generate"]
 
 LOOKAHEAD = 8  # batches of samples that are read ahead, so that prompts of like length can share a batch
+MOST_TOKENS = 1 << 16  # read at once
 BLOCK = 64  # uniforms of a sample that are drawn at once
 CROWDING = 0.75  # the share of unfinished rows at which finished ones are dropped, which copies the cache
 
@@ -116,8 +117,8 @@ def generate(
     piece_of = cache(lambda token: decode_bytes([token]))
     while window := list(islice(samples, ahead)):
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
-        for start in range(0, len(by_length), batch_size) if limit else ():
-            batch = by_length[start : start + batch_size]
+        for part in batches([len(sample.prompt) for sample in by_length], batch_size) if limit else ():
+            batch = by_length[part]
             for sample, token in _draw(model, batch, options, seed, limit, device, fields, never, form, eot_id):
                 if token == eot_id:
                     sample.finish = "end"
@@ -131,6 +132,16 @@ def generate(
                 sample.end_match()
         for sample in window:
             yield sample.generated()
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:
+    """Rows of ascending lengths, as many at once as `batch_size` and, padded to the longest, `MOST_TOKENS` allow."""
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        full = end - start == batch_size
+        if full or end == len(lengths) or (end - start + 1) * lengths[end] > MOST_TOKENS:
+            yield slice(start, end)
+            start = end
 
 
 @dataclass

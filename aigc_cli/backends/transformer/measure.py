@@ -45,6 +45,8 @@ MAX_TEXT = 64_000_000
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
+    if options.tokenize != "auto":
+        raise RequestError("--tokenize is for answers, which this run doesn't give")
     opened = open_run(run, options.device)
     assert isinstance(opened.model, Transformer)
     tokenizer, seed = opened.tokenizer, options.seed

@@ -45,7 +45,7 @@ class PairReader:
         weight, bias = _projection(layer)
         d_model = memory.shape[2]
         keys, values = F.linear(memory, weight[d_model:], bias[d_model:]).chunk(2, dim=2)
-        return self._heads(keys), self._heads(values)
+        return self._heads(keys).contiguous(), self._heads(values).contiguous()  # read at every step
 
     def step(self, ids: Tensor) -> None:
         """Writes a token (B,) to each row; `logits` (B, V) are then those of the next."""

@@ -19,6 +19,7 @@ from aigc_cli.errors import RequestError
 def prepare(options: Train, bus: Bus) -> Prepared:
     """The texts of --data and --val as tokens, and what a run records of them."""
     assert options.data is not None
+    options.check()
     asked = TextRequest(
         data=options.data,
         val=options.val,
@@ -36,7 +37,8 @@ def prepare(options: Train, bus: Bus) -> Prepared:
     spooled = None if request is asked else Path(request.data)
     with speaking_of_stdin(spooled):
         data = prepare_text(request, progress=bus.stage)
-    settled = dataclasses.replace(options, tokenizer_budget=tokenizer_budget(options))
+    share = source_share(options)
+    settled = dataclasses.replace(options, tokenizer_budget=tokenizer_budget(options), source_ratio=share)
     if options.data.startswith("hf:"):  # with the revision that was read
         settled = dataclasses.replace(settled, data=str(data.info["location"]))
     if spooled is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from aigc_cli.backends.transformer.asked import Asked, what_is_asked
 from aigc_cli.backends.transformer.config import Sample
 from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
 from aigc_cli.backends.transformer.opened import Opened, open_run
+from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -30,13 +32,17 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     check_choices(options)
     form = _form(options, tokenizer)
     names = opened.start.fields
-    unmatched = unreached = 0
+    unmatched = unreached = too_long = 0
+    longest = opened.model.config.max_seq_length if isinstance(opened.model, EncoderDecoder) else math.inf
     asked: dict[int, Asked] = {}
 
     def jobs() -> Iterator[Job]:
+        nonlocal too_long
         for number, (leading, prompt) in enumerate(what_is_asked(opened.start, options.given, options.prompt)):
             asked[number] = (leading, prompt)
-            yield Job(number * options.n, opened.start.prompt_ids(tokenizer, prompt, leading), options.n)
+            ids = opened.start.prompt_ids(tokenizer, prompt, leading)
+            too_long += len(ids) > longest
+            yield Job(number * options.n, ids, options.n)
 
     def echoed(index: int) -> str:
         leading, prompt = asked[index // options.n]
@@ -87,10 +93,15 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             record |= {"removed_mass": made.removed, "match": made.matches}
             unmatched += not made.matches
         whole = [*leading, (prompt or "") + written[0], *written[1:]]
-        record |= dict(zip_longest(names, whole[: len(names)], fillvalue=""))
+        of_names = dict(zip_longest(names, whole[: len(names)], fillvalue=""))
+        record |= {name: text for name, text in of_names.items() if not (opened.start.answers and name in record)}
         if streamed is not None:
             streamed.end(made.index)
         yield Drawn(record, text=echoed(made.index) + text)
+    if too_long:
+        bus.note(
+            f"{too_long:,} of the sources have more than {longest:,} tokens, which is more than the model has learned to read"
+        )
     for count, what in ((unreached, "last field began"), (unmatched, "text matched")):
         if count:
             bus.note(

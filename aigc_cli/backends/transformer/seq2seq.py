@@ -7,7 +7,8 @@ better: the norms come first in each block (Xiong et al. 2020), and the output l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,18 @@ class PositionalEncoding(nn.Module):
         return self.table[begin : begin + length]
 
 
+@contextmanager
+def scores_not_stored() -> Iterator[None]:
+    """Without torch's fast path of inference, which keeps all scores of attention: their memory is quadratic in the longest
+    source, and one of a page among many short ones would be the end."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 class EncoderDecoder(nn.Module):
     """The whole network."""
 
@@ -146,7 +159,8 @@ class EncoderDecoder(nn.Module):
         """What is known of sources (B, S) of these `lengths` (B,), each at least 1: (B, S, d_model), and a mask (B, S) that is
         true where there is only padding."""
         padding = torch.arange(source.shape[1], device=source.device) >= lengths[:, None]
-        memory: Tensor = self.encoder(self.embed(source), src_key_padding_mask=padding)
+        with scores_not_stored():
+            memory: Tensor = self.encoder(self.embed(source), src_key_padding_mask=padding)
         return memory, padding
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:

@@ -177,24 +177,25 @@ def decide_pairs(
     options = common(options, preset)
     d_model = options.d_model or preset.d_model
     longest = int(max(sources.max(), targets.max()))
-    tokens_of_pair = float(sources.mean() + targets.mean())
+    limit = options.max_seq_length or min(max(LEAST_LONGEST, 2 * preset.context), -(-longest // 8) * 8)
+    read, written = (float(np.minimum(lengths, limit).mean()) for lengths in (sources, targets))
+    heads = max(1, d_model // preset.head_dim)
+    rows = max(1, round(preset.batch_size * preset.context / (read + written)))
     layers = max(1, round(preset.n_layers * LAYERS_SHARE))
     plan = dataclasses.replace(
         options,
-        nhead=options.nhead or max(1, d_model // preset.head_dim),
+        nhead=options.nhead or next(n for n in range(heads, 0, -1) if d_model % n == 0),
         num_encoder_layers=options.num_encoder_layers or layers,
         num_decoder_layers=options.num_decoder_layers or layers,
         dim_feedforward=options.dim_feedforward or 4 * d_model,
-        max_seq_length=options.max_seq_length or min(max(LEAST_LONGEST, 2 * preset.context), -(-longest // 8) * 8),
-        batch_size=options.batch_size or min(len(sources), max(1, round(preset.batch_size * preset.context / tokens_of_pair))),
+        max_seq_length=limit,
+        batch_size=options.batch_size or min(len(sources), rows),
     )
-    assert plan.num_encoder_layers and plan.num_decoder_layers and plan.dim_feedforward and plan.max_seq_length
-    assert plan.batch_size
-    limit = plan.max_seq_length
+    assert plan.num_encoder_layers and plan.num_decoder_layers and plan.dim_feedforward and plan.batch_size
     # Attention has 4 d² weights, which the decoder's layers have twice.
     encoder = plan.num_encoder_layers * d_model * (4 * d_model + 2 * plan.dim_feedforward)
     decoder = plan.num_decoder_layers * d_model * (8 * d_model + 2 * plan.dim_feedforward) + vocab_size * d_model
-    cost = 6 * (encoder * float(sources.mean()) + decoder * float(targets.mean()))
+    cost = 6 * (encoder * read + decoder * written)
     pairs = options.steps * plan.batch_size if options.steps else flops * EFFICIENCY / cost
     epochs = pairs / len(sources)
     plan = dataclasses.replace(plan, dropout=dropout_for(epochs) if options.dropout is None else options.dropout)
