@@ -111,6 +111,16 @@ def test_a_saved_tokenizer_is_read_by_us_alone(name: str, tmp_path: Path, monkey
         transformers.AutoTokenizer.from_pretrained(tmp_path)
 
 
+def test_another_version_of_what_cuts_is_noticed(tmp_path: Path) -> None:
+    TOKENIZERS["chinese"].save(tmp_path)
+    assert Tokenizer.load(tmp_path).changes == []
+    file = tmp_path / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    now, config["spacy"]["jieba"] = config["spacy"]["jieba"], "0.1"
+    file.write_text(json.dumps(config))
+    assert Tokenizer.load(tmp_path).changes == [f"jieba 0.1, now {now}"]
+
+
 def test_what_is_missing_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     TOKENIZERS["chinese"].save(tmp_path)
 

@@ -61,11 +61,17 @@ class SpacyWords:
 
     @classmethod
     def recorded(cls, record: Mapping[str, Any]) -> SpacyWords:
-        """The same again, from its record. Raises KeyError or ValueError for what `record` did not give."""
+        """The same again, from its record, as what is installed now cuts. Raises KeyError or ValueError for what `record` did
+        not give."""
         pipeline, segmenter = record["pipeline"], record.get("segmenter")
         if not is_spacy(f"{PREFIX}{pipeline}") or segmenter not in (None, "jieba", "char"):
             raise ValueError(f"no pipeline is called {pipeline!r}")
         return cls(pipeline, segmenter)
+
+    def changes(self, record: Mapping[str, Any]) -> list[str]:
+        """What is installed in another version than when it was recorded, and may cut otherwise: "spacy 3.8.2, now 3.9.0"."""
+        now = self.record()
+        return [f"{name} {record[name]}, now {now[name]}" for name in now if record.get(name, now[name]) != now[name]]
 
     def describe(self) -> str:
         """In words, with what cuts Chinese."""

@@ -84,6 +84,7 @@ class Tokenizer:
     ) -> None:
         self.kind = kind  # char, bpe, byte, word or spacy:PIPELINE
         self.segmenter, self.spelling = segmenter, spelling
+        self.changes: list[str] = []  # in what cuts words, since the tokenizer was saved
         rust.encode_special_tokens = True  # the text of a special token in data or a prompt is ordinary text
         self._rust = rust
         self.lower = rust.normalizer.normalize_str("A") == "a"
@@ -201,7 +202,9 @@ class Tokenizer:
             text = (folder / ("words.json" if segmenter else "tokenizer.json")).read_text(encoding="utf-8")
             spelling = folder / "spelling.json"
             spelled = Spelling.from_json(json.loads(spelling.read_text(encoding="utf-8"))) if spelling.exists() else None
-            return cls(RustTokenizer.from_str(text), config["kind"], segmenter, spelled)
+            tokenizer = cls(RustTokenizer.from_str(text), config["kind"], segmenter, spelled)
+            tokenizer.changes = segmenter.changes(config["spacy"]) if segmenter else []
+            return tokenizer
         except (OSError, RequestError):
             raise
         except Exception as error:  # the library raises bare Exception

@@ -41,7 +41,7 @@ def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
     if options.tokenize != "auto" and not options.n:
         raise RequestError("--tokenize is for answers, of which -n 0 wants none")
-    opened = open_run(run, options.device)
+    opened = open_run(run, options.device, bus)
     tokenizer = opened.tokenizer
     assert isinstance(opened.model, EncoderDecoder)
     data, notes = training_data(run, options, bus)

@@ -47,7 +47,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
     if options.tokenize != "auto":
         raise RequestError("--tokenize is for answers, which this run doesn't give")
-    opened = open_run(run, options.device)
+    opened = open_run(run, options.device, bus)
     assert isinstance(opened.model, Transformer)
     tokenizer, seed = opened.tokenizer, options.seed
     data, notes = training_data(run, options, bus)

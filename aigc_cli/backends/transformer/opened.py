@@ -15,6 +15,7 @@ from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.device import open_device
+from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 
@@ -58,13 +59,15 @@ class Opened:
         )
 
 
-def open_run(run: Run, wanted: str) -> Opened:
+def open_run(run: Run, wanted: str, bus: Bus | None = None) -> Opened:
     """The run's model on a device."""
     device = open_device(wanted)
     try:
         tokenizer = Tokenizer.load(run.model)
     except (OSError, ValueError) as error:
         raise RequestError(f"run {run.path}: its tokenizer cannot be read: {error}") from error
+    if tokenizer.changes and bus is not None:
+        bus.note(f"words may be cut otherwise than in training, which had {', '.join(tokenizer.changes)}")
     start = Start.load(run.model)
     load = seq2seq.load_pretrained if start.answers else model.load_pretrained
     return Opened(load(run.model).to(device), tokenizer, start, device)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples of `aigc sample transformer`, in order; `piece` takes each as it grows."""
-    opened = open_run(run, options.device)
+    opened = open_run(run, options.device, bus)
     tokenizer = opened.tokenizer
     assert options.seed is not None
     check_choices(options)
