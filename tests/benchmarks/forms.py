@@ -25,7 +25,7 @@ PATTERNS = {
     "couplet of fives": r"[\u4e00-\u9fff]{5}，[\u4e00-\u9fff]{5}。",
     "quatrain of sevens": r"([\u4e00-\u9fff]{7}，[\u4e00-\u9fff]{7}。){2}",
     "acrostic": r"春.{4}，夏.{4}。秋.{4}，冬.{4}。",
-    "one of two words": r"[^。]*(明月|故人)[^。]*。",
+    "one of two words": r"[^。]{0,9}(明月|故人)[^。]{0,9}。",
     "code": r"[A-Z]{3}-\d{4}",
 }
 
