@@ -378,7 +378,7 @@ def test_a_hub_data_set_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         list(stream(sources.Part(location, "hub", split="train"), Reading(("poem",))))
     assert str(caught.value) == f"{location}: there is no column 'poem'; the columns are 'text'"
     with pytest.raises(RequestError, match=f"^cannot read {location}: .*") as caught:
-        list(stream(sources.Part(location, "hub", split="dev"), (), "document"))
+        list(stream(sources.Part(location, "hub", split="dev"), PLAIN))
     assert "\n" not in str(caught.value)
 
 
