@@ -33,6 +33,11 @@ ARGUMENTS = {
 }  # fmt: skip
 TIMES = ("seconds", "per_second")
 
+#: What is the engine's own doing is looked at once a backend.
+once_a_backend = pytest.mark.parametrize(
+    "case", [case for case in ARGUMENTS if case != "answers"], indirect=True, scope="module"
+)
+
 
 def weights(run: Path) -> dict[str, bytes]:
     """Everything the last checkpoint holds, but for the time it took."""
@@ -100,6 +105,7 @@ def test_killed_at_random_moments(case: str, backend: str, module_shell: Shell, 
     assert_same_end(run, left_alone)
 
 
+@once_a_backend
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted(case: str, backend: str, module_shell: Shell, left_alone: Path, number: int, code: int) -> None:
     name = f"{case}-interrupted-{code}"
@@ -119,6 +125,7 @@ def test_interrupted(case: str, backend: str, module_shell: Shell, left_alone: P
     assert (run / "model" / "config.json").exists()
 
 
+@once_a_backend
 def test_the_recorded_settings_hold(backend: str, module_shell: Shell, left_alone: Path) -> None:
     name = left_alone.name
     refused = module_shell("train", backend, "--run", name, "--resume", "--lr", "0.5")
@@ -129,6 +136,7 @@ def test_the_recorded_settings_hold(backend: str, module_shell: Shell, left_alon
     assert refused.stderr.startswith(f"aigc: run runs/{backend}/{name} exists; go on with --resume")
 
 
+@once_a_backend
 def test_a_run_repeated_from_its_record_is_the_same(case: str, backend: str, module_shell: Shell, left_alone: Path) -> None:
     module_shell.ok("train", backend, "--config", left_alone / "run.json", "--run", f"{case}-again", "-q")
     assert_same_end(left_alone.parent / f"{case}-again", left_alone)
