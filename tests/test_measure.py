@@ -10,7 +10,7 @@ import pytest
 import torch
 from networks import random_transformer, small_config
 
-from aigc_cli.backends.transformer.evaluate import prediction_nats, scored_range, scored_tokens
+from aigc_cli.backends.transformer.evaluate import prediction_nats, scored_places, scored_range
 from aigc_cli.backends.transformer.loss import token_nats
 from aigc_cli.backends.transformer.measure import (
     FEW_DOCUMENTS,
@@ -151,7 +151,7 @@ def test_scored_tokens_put_together_are_the_documents() -> None:
     arrays = arrays_of(texts, tokenizer)
     corpus = Corpus(arrays.tokens, arrays.offsets, tokenizer.eot_id)
     pieces = evaluation_pieces(corpus, CONTEXT)
-    parts = [scored_tokens(corpus, pieces, piece) for piece in range(len(pieces))]
+    parts = [corpus.tokens[slice(*scored_places(corpus, pieces, piece))] for piece in range(len(pieces))]
     assert np.concatenate(parts).tolist() == arrays.tokens.tolist()
 
 

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 
@@ -40,7 +41,7 @@ class Spelling:
     def nats(self, word: bytes) -> float:
         """-log p of a word in UTF-8."""
         if word not in self._known:
-            total = sum(self.counts.values()) + self.words + len(self.counts) + 2
+            total = self._total
             cost = math.log(total / (self.words + 1))
             for char in word.decode():
                 if char in self.counts:
@@ -49,6 +50,10 @@ class Spelling:
                     cost += math.log(total / (len(self.counts) + 1)) + len(char.encode()) * math.log(256)
             self._known[word] = cost
         return self._known[word]
+
+    @cached_property
+    def _total(self) -> int:
+        return sum(self.counts.values()) + self.words + len(self.counts) + 2
 
     def to_json(self) -> dict[str, Any]:
         return {"counts": dict(self.counts), "words": self.words}

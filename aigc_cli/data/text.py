@@ -81,6 +81,7 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
     check_options_apply([train, val] if val else [train], request.reading)
     records = sources.record_files(train)
     val_records = sources.record_files(val) if val else []
+    request = settled(request)
     key = _key(request, train, records, val, val_records)
     notes = list(source.notes)
     folder = cache.lookup(key)
@@ -89,7 +90,7 @@ def _prepare(request: TextRequest, progress: Progress) -> TextDataset:
         cache.discard(key)
     cached = prepared is not None
     if prepared is None:
-        build_entry(key, settled(request), train, val, [*records, *val_records], progress)
+        build_entry(key, request, train, val, [*records, *val_records], progress)
         prepared = _load(cache.lookup(key))
         if prepared is None:
             raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
@@ -121,7 +122,6 @@ def _key(
     val: Part | None,
     val_records: list[FileRecord],
 ) -> str:
-    request = settled(request)
     limited = request.tokenizer in ("auto", "bpe") and request.vocab_size is None
     limit = affordable_vocab(request.vocab_limit) if limited else None
     return cache.key_of(

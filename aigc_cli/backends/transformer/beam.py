@@ -10,9 +10,8 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.transformer.generate import LOOKAHEAD, FieldEnds, Job, batches
+from aigc_cli.backends.transformer.generate import LOOKAHEAD, FieldEnds, Job, batches, begun, exclude
 from aigc_cli.backends.transformer.language_model import LanguageModel
-from aigc_cli.errors import AigcError
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,7 @@ def _search(
     device: torch.device,
 ) -> None:
     """Goes on with all searches at once, a token a step, until each is done."""
-    reader = model.read([search.prompt for search in searches], room=limit)
-    if not reader.logits.isfinite().all():
-        raise AigcError("the model's logits are not finite: train it anew, or choose another run")
+    reader = begun(model, [search.prompt for search in searches], limit)
     going = list(searches)
     for length in range(limit + 1):
         if length == limit:
@@ -128,11 +125,7 @@ def _search(
                     search.finish(ids, log_p, ended=False)
             return
         scores = reader.logits.log_softmax(dim=-1)
-        if never:
-            scores[:, never] = -math.inf
-        if fields is not None:  # each field ends as it must, a text only after the last
-            wrong = [eot_id if to_come else fields.id for search in going for to_come in search.to_come]
-            scores.scatter_(1, torch.tensor(wrong, device=device)[:, None], -math.inf)
+        exclude(scores, never, fields, eot_id, [left for search in going for left in search.to_come])
         # Of each beginning as many continuations as could be the best of all, one more for the end.
         values, tokens = scores.topk(min(options.beams + 1, scores.shape[1]), dim=1)
         rows, ids = _advance(going, values, tokens, eot_id, fields)

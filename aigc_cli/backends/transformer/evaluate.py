@@ -96,13 +96,9 @@ def of_predictions(values: NDArray[np.float64], corpus: Corpus) -> NDArray[np.fl
     return np.insert(values, corpus.offsets[1:], 0)
 
 
-def scored_tokens(corpus: Corpus, pieces: Pieces, piece: int) -> NDArray[np.integer]:
-    """The tokens that a piece's scored predictions predict, but for the end of the document."""
-    return corpus.tokens[slice(*scored_places(corpus, pieces, piece))]
-
-
 def scored_places(corpus: Corpus, pieces: Pieces, piece: int) -> tuple[int, int]:
-    """From where to where in the corpus these tokens are."""
+    """From where to where in the corpus the tokens are that a piece's scored predictions predict, but for the end of the
+    document."""
     start = int(corpus.offsets[pieces.document[piece]] + pieces.begin[piece])
     stop = int(corpus.offsets[pieces.document[piece] + 1])
     return start + int(pieces.context_only[piece]), min(start + int(pieces.length[piece]), stop)

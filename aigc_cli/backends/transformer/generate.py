@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.transformer.language_model import LanguageModel
+from aigc_cli.backends.transformer.language_model import LanguageModel, Reader
 from aigc_cli.backends.transformer.sampling import SamplingOptions, next_tokens
 from aigc_cli.errors import AigcError
 
@@ -144,6 +144,24 @@ def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:
             start = end
 
 
+def begun(model: LanguageModel, prompts: Sequence[Sequence[int]], room: int) -> Reader:
+    """Prompts that are read. Raises `AigcError` when the model's logits are not finite."""
+    reader = model.read(prompts, room=room)
+    if not reader.logits.isfinite().all():
+        raise AigcError("the model's logits are not finite: train it anew, or choose another run")
+    return reader
+
+
+def exclude(scores: Tensor, never: Sequence[int], fields: FieldEnds | None, eot_id: int, to_come: Sequence[int]) -> None:
+    """Makes impossible, in place, the tokens that no text has in scores (B, V), and the ends that come too early or too late:
+    each field ends as it must, a document only after the last. `to_come` are the fields after the present one of each row."""
+    if never:
+        scores[:, never] = -math.inf
+    if fields is not None:
+        wrong = torch.tensor([eot_id if left else fields.id for left in to_come], device=scores.device)
+        scores.scatter_(1, wrong[:, None], -math.inf)
+
+
 @dataclass
 class _Sample:
     """The text of one sample as it grows."""
@@ -231,9 +249,7 @@ def _draw(
 ) -> Iterator[tuple[_Sample, int]]:
     """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
     prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
-    reader = model.read(list(prompts), room=limit)
-    if not reader.logits.isfinite().all():
-        raise AigcError("the model's logits are not finite: train it anew, or choose another run")
+    reader = begun(model, list(prompts), limit)
     if len(prompts) < len(rows):
         reader.select([prompts[row.prompt] for row in rows])
     # Philox (Salmon et al. 2011) is a function of its key and a counter: no draw depends on another sample's.
@@ -253,11 +269,7 @@ def _draw(
             drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
-        if never:
-            reader.logits[:, never] = -math.inf
-        if fields is not None:  # each field ends as it must, a document only after the last
-            wrong = torch.tensor([eot_id if row.to_come else fields.id for row in rows], device=device)
-            reader.logits.scatter_(1, wrong[:, None], -math.inf)
+        exclude(reader.logits, never, fields, eot_id, [row.to_come for row in rows])
         if form is not None:
             form.restrict(reader.logits, [row.matching() for row in rows])
         ids = next_tokens(reader.logits, options, seen, uniform)
