@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from aigc_cli.engine.average import Average
-from aigc_cli.engine.budget import Costs, plan_for_seconds, plan_for_steps
+from aigc_cli.engine.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
 from aigc_cli.engine.device import derive_seed
 from aigc_cli.engine.events import Bus, Event, Note
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
@@ -267,6 +267,20 @@ def test_the_steps_that_fit_in_a_budget_cost_what_the_budget_is() -> None:
     spent = plan.steps * costs.step + evaluations * (costs.look + costs.save + plan.eval_items * costs.eval_item)
     assert 94 < spent < 100
     assert plan.eval_items * evaluations * costs.eval_item < 0.05 * 100
+
+
+def test_steps_are_measured_again_while_the_machine_is_busy_with_something_else() -> None:
+    calm, busy, penalised = [1.0] * 12, [1.0] * 10 + [30.0] * 3, [1.0, 1.0, 1.0, 2.0] * 4
+    for measured, expected, left in (
+        ([calm, busy], 1.0, 1),
+        ([penalised, calm], 1.25, 1),  # every fourth step costs more, and always will
+        ([busy, calm, calm], 1.0, 1),
+        ([busy, busy, busy, calm], 100 / 13, 1),  # it stays busy
+        ([[1.0, 1.0, 9.0], calm], 11 / 3, 1),  # too few to tell
+    ):
+        windows = iter(measured)
+        assert step_seconds(lambda windows=windows: next(windows)) == pytest.approx(expected)
+        assert len(list(windows)) == left
 
 
 class Slow(Regression):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from aigc_cli.engine.device import synchronize, to_device
 from aigc_cli.engine.loop import Trainer
 from aigc_cli.engine.settings import TrainOptions
 
-#: Shares of the budget: measuring at most this, looking at held-out data at most that.
+#: Shares of the budget: measuring steps at most this (as often again on a machine that is busy with something else), looking at
+#: held-out data at most that.
 CALIBRATION, EVALUATION = 0.03, 0.04
+#: A machine seems busy where steps, so many at least, take this many times as long on average as half of them do at most; they
+#: are measured at most so many times then.
+MANY, UNEVEN, MEASURED = 8, 1.5, 3
 #: Seconds from the last checkpoint to the exit of the process, and the share of the budget kept for the machine's whims.
 EXIT, SLACK = 0.7, 0.04
 
@@ -33,6 +38,20 @@ class Costs:
 
 def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
     """What things cost with this plan on this machine. The trainer is no longer at its initial state after it."""
+    step = step_seconds(lambda: _steps(trainer, seconds))
+    few = max(1, min(trainer.learner.eval_items, 64))
+    trainer.evaluate(1)
+    one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
+    eval_item = max(many - one, 0.0) / max(few - 1, 1) or many / few
+    preview = _time(trainer.preview)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".tmp-") as folder:
+        save = _time(lambda: save_checkpoint(Path(folder) / "c", trainer.learner, trainer.averages, asdict(trainer.at)))
+    return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
+
+
+def _steps(trainer: Trainer, seconds: float) -> list[float]:
+    """The seconds of throw-away steps, but for the first ones, which allocate and compile."""
     budget = min(max(seconds * CALIBRATION, 0.4), 8.0)
     durations: list[float] = []
     began = time.perf_counter()
@@ -43,17 +62,19 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
         durations.append(time.perf_counter() - at)
         if time.perf_counter() - began > seconds / 4 and len(durations) >= 3:
             break
-    steady = durations[2:]  # the first ones allocate and compile; hiccups will come again
-    step = sum(steady) / len(steady)
-    few = max(1, min(trainer.learner.eval_items, 64))
-    trainer.evaluate(1)
-    one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
-    eval_item = max(many - one, 0.0) / max(few - 1, 1) or many / few
-    preview = _time(trainer.preview)
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".tmp-") as folder:
-        save = _time(lambda: save_checkpoint(Path(folder) / "c", trainer.learner, trainer.averages, asdict(trainer.at)))
-    return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
+    return durations[2:]
+
+
+def step_seconds(measured: Callable[[], Sequence[float]]) -> float:
+    """The mean of a step's seconds: hiccups will come again. What else the machine does now may be over in a moment, though:
+    while the steps are uneven they are measured again, and the fastest time counts."""
+    means = []
+    for _ in range(MEASURED):
+        seconds = measured()
+        means.append(statistics.fmean(seconds))
+        if len(seconds) < MANY or means[-1] < UNEVEN * statistics.median(seconds):
+            break
+    return min(means)
 
 
 def _time(work: Callable[[], object]) -> float:
