@@ -12,6 +12,7 @@ import torch
 from conftest import Shell, make_shell
 from networks import random_transformer, small_config
 
+from aigc_cli.backends.transformer import forms
 from aigc_cli.backends.transformer.decoder import window_length
 from aigc_cli.backends.transformer.forms import Form
 from aigc_cli.backends.transformer.generate import FieldEnds, Generated, Job, SamplingOptions, generate
@@ -127,6 +128,34 @@ def test_a_sample_is_drawn_from_what_can_still_match(kind: str, options: Samplin
             text += pieces[token]
         assert (one.ids, one.content, one.finish) == (ids, text, "end")
         assert one.removed == pytest.approx(np.mean(removed), abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"[\u4e00-\u9fff]{5}，.{0,3}", "春眠不覺曉，處處"),
+        (r"[a-z&&[^aeiou]]{2,9}-\d*", "bcbcbc-2020"),
+        (r"(?i)[a-c]+(?-i)[A-C-]?", "abcabcABC"),
+        (r"[]\]a-]{2,}\p{Han}+\w?", "]a-a春眠a"),
+    ],
+)
+def test_classes_of_characters_that_are_allowed_at_once_are_those_that_would_be_one_by_one(
+    kind: str, pattern: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = TOKENIZERS[kind]
+    form = Form(pattern, tokenizer)
+    monkeypatch.setattr(forms, "CLASS", re.compile("(?!)"))
+    matches = [form.begin(), Form(pattern, tokenizer).begin()]
+    for token in tokenizer.encode(text):
+        allowed = []
+        for match in matches:
+            logits = torch.zeros(1, tokenizer.vocab_size)
+            match.form.restrict(logits, [match])
+            allowed.append(logits.isfinite()[0])
+            match.take(token)
+        assert allowed[0].equal(allowed[1])
+        assert allowed[0][token]
 
 
 def test_the_form_is_that_of_the_last_field() -> None:

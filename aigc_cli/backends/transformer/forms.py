@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, regex_to_lark
-from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+import torch.nn.functional as F
+from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, regex_to_lark
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask_par
 from torch import Tensor
 
 from aigc_cli.data.tokenizers import Tokenizer
@@ -22,6 +22,11 @@ from aigc_cli.errors import RequestError
 
 #: States of the automaton, of 1 to 2 kB each, after which a pattern is given up.
 MAX_STATES = 50_000
+#: A class of characters in an expression.
+CLASS = re.compile(r"\\[pP]\{\w+\}|\\[dDwWsS]|\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|\.")
+#: The eight bits (256, 8) of every byte, from the least, and their logarithms.
+BITS = (torch.arange(256)[:, None] >> torch.arange(8) & 1).float()
+LOG_BITS = BITS.log()
 
 
 class Form:
@@ -32,11 +37,11 @@ class Form:
         self.pattern = pattern
         self.n_tokens = tokenizer.vocab_size
         self.idle: list[LLMatcher] = []
+        self._executor = LLExecutor(num_threads=torch.get_num_threads())
         if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
             raise self._refused("a backslash at its end stands for nothing")
         limits = LLParserLimits(max_lexer_states=MAX_STATES, verbose_errors=False)
-        known = LLTokenizer(TokenizerWrapper(_Vocabulary(tokenizer)))
-        self._matcher = LLMatcher(known, _grammar(pattern), log_level=0, limits=limits)
+        self._matcher = LLMatcher(_tokens(tokenizer, pattern), _grammar(pattern), log_level=0, limits=limits)
         if self._matcher.is_error():
             raise self._refused(_reason(self._matcher.get_error()))
         first = self._matcher.deep_copy()
@@ -49,19 +54,22 @@ class Form:
 
     def restrict(self, logits: Tensor, matches: Sequence[Match | None]) -> None:
         """Makes impossible, in place, what no match can follow from in each row of logits (B, V); a row without one stays."""
+        matching = [(row, match) for row, match in enumerate(matches) if match is not None]
+        if not matching:
+            return
         bits = allocate_token_bitmask(len(matches), self.n_tokens)  # all ones
-        for row, match in enumerate(matches):
-            if match is not None:
-                fill_next_token_bitmask(match.matcher, bits, row)
-                self.check(match.matcher)
-        allowed = np.unpackbits(bits.view(np.uint8), axis=1, count=self.n_tokens, bitorder="little").view(np.bool_)
-        excluded = ~torch.from_numpy(allowed).to(logits.device)
-        removed = logits.softmax(dim=-1).mul_(excluded).sum(dim=-1)
-        logits.masked_fill_(excluded, -torch.inf)
-        for match, share in zip(matches, removed.tolist(), strict=True):
-            if match is not None:
-                match.n_tokens += 1
-                match.total_removed += share
+        fill_next_token_bitmask_par(self._executor, [(match.matcher, row) for row, match in matching], bits)
+        # Looked up by bytes, and added: to select by a mask of bools takes several times as long on a CPU.
+        of_bytes = torch.from_numpy(bits).view(torch.uint8).int()
+        allowed, log_allowed = (
+            F.embedding(of_bytes, table).flatten(1)[:, : self.n_tokens].to(logits.device) for table in (BITS, LOG_BITS)
+        )
+        kept = torch.linalg.vecdot(logits.softmax(dim=-1), allowed).tolist()
+        logits += log_allowed
+        for row, match in matching:
+            self.check(match.matcher)
+            match.n_tokens += 1
+            match.total_removed += max(0.0, 1 - kept[row])
 
     def check(self, matcher: LLMatcher) -> None:
         """Raises RequestError where the automaton could not go on."""
@@ -85,8 +93,10 @@ class Match:
     def take(self, token: int) -> bool:
         """Goes on by a token; whether nothing can follow it."""
         self.matcher.consume_token(token)
-        self.form.check(self.matcher)
-        return bool(self.matcher.is_stopped())
+        stopped = self.matcher.is_stopped()
+        if stopped:  # by an error, maybe
+            self.form.check(self.matcher)
+        return bool(stopped)
 
     def end(self, *, reached: bool) -> tuple[float, bool]:
         """The probability that the form took away, on average over tokens, and whether the text, where it was `reached`, is of
@@ -113,6 +123,17 @@ class _Vocabulary:
         """Tokens of exactly these bytes, which normalising might change."""
         ids = self._tokenizer.encode(text.decode("utf-8", "replace"))
         return ids if self._tokenizer.decode_bytes(ids) == text else [self._of_byte[byte] for byte in text]
+
+
+def _tokens(tokenizer: Tokenizer, pattern: str) -> LLTokenizer:
+    """The tokens, and for each class of the pattern those of one or two of its characters: where two such may follow, all of
+    these may, and needn't be tried one by one."""
+    classes = {match for match in CLASS.findall(pattern) if match[0] in "[." or match[1] in "pPdDwWsS"}
+    wrapped = TokenizerWrapper(_Vocabulary(tokenizer))
+    try:
+        return LLTokenizer(wrapped, slices=[f"{found}{{1,2}}" for found in sorted(classes)])
+    except ValueError:  # classes inside classes, as Rust's `regex` has them, are not found as they are
+        return LLTokenizer(wrapped)
 
 
 def _grammar(pattern: str) -> str:
