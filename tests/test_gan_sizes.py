@@ -16,7 +16,7 @@ from aigc_cli.backends.gan.config import Sample, Train, parse_seeds
 from aigc_cli.backends.gan.draw import between
 from aigc_cli.backends.gan.health import concerns, outlook
 from aigc_cli.backends.gan.model import GANConfig
-from aigc_cli.backends.gan.schedules import BETA2, LAST_GAMMA, LAST_LR, betas, gamma_factor, lr_factor
+from aigc_cli.backends.gan.schedules import BETA2, LAST_LR, betas, gamma_factor, lr_factor
 from aigc_cli.backends.gan.sizes import PRESETS, SHORT, SMALLEST, decide, fixed_strength, model_config
 from aigc_cli.backends.picture_networks import levels_for
 from aigc_cli.backends.presets import preset_for
@@ -59,8 +59,10 @@ def test_larger_pictures_take_a_smaller_preset_for_the_same_budget() -> None:
 
 
 def test_the_penalty_falls_with_the_budget_and_grows_with_the_pictures() -> None:
-    short, long = (decide(Train(), dataset(n=2), budget)[0].gamma for budget in (SHORT, 2 * SHORT))
-    assert short and long and short > long
+    short, long = (decide(Train(), dataset(n=200), budget)[0] for budget in (SHORT, 2 * SHORT))
+    assert short.gamma and long.gamma and short.gamma > long.gamma
+    assert short.gamma_last and long.gamma_last and short.gamma_last > long.gamma_last
+    assert short.batch_size and long.batch_size and short.batch_size < long.batch_size
     large = decide(Train(), dataset(64, 64, n=2), SHORT)[0].gamma
     assert large == decide(Train(), dataset(32, 32, n=2), SHORT / 4)[0].gamma * 4
 
@@ -72,8 +74,8 @@ def test_every_preset_is_a_network(preset: object) -> None:
 
 
 def test_an_option_overrides_its_part_of_the_preset() -> None:
-    plan, reasons = decide(Train(latent=7, lr=0.5, batch_size=4, cooldown=0.2, gamma=0.0), dataset(), 1e12)
-    assert (plan.latent, plan.lr, plan.batch_size, plan.cooldown, plan.gamma) == (7, 0.5, 4, 0.2, 0.0)
+    plan, reasons = decide(Train(latent=7, lr=0.5, batch_size=4, cooldown=0.2, gamma=0.0, gamma_last=0.5), dataset(), 1e12)
+    assert (plan.latent, plan.lr, plan.batch_size, plan.cooldown, plan.gamma, plan.gamma_last) == (7, 0.5, 4, 0.2, 0.0, 0.5)
     assert model_config(plan, dataset()).latent == 7
     assert reasons == []
 
@@ -104,12 +106,13 @@ def plan(steps: int, cooldown: float = 1.0, warmup: int = 0) -> TrainOptions:
 
 def test_everything_goes_from_its_first_value_to_its_last_by_half_a_cosine() -> None:
     whole = plan(100)
-    assert (lr_factor(0, whole), gamma_factor(0, whole), betas(0, whole)) == (1.0, 1.0, (0.0, BETA2[0]))
+    assert (lr_factor(0, whole), gamma_factor(0, whole, 0.2), betas(0, whole)) == (1.0, 1.0, (0.0, BETA2[0]))
     assert lr_factor(100, whole) == pytest.approx(LAST_LR)
-    assert gamma_factor(100, whole) == pytest.approx(LAST_GAMMA)
+    assert gamma_factor(100, whole, 0.2) == pytest.approx(0.2)
     assert betas(100, whole) == (0.0, pytest.approx(BETA2[1]))
     assert lr_factor(50, whole) == pytest.approx((1 + LAST_LR) / 2)
-    assert gamma_factor(50, whole) == pytest.approx(math.sqrt(LAST_GAMMA))
+    assert gamma_factor(50, whole, 0.2) == pytest.approx(math.sqrt(0.2))
+    assert {gamma_factor(step, whole, 1.0) for step in range(100)} == {1.0}
 
 
 def test_nothing_changes_before_the_cool_down_but_for_the_warm_up() -> None:
@@ -117,7 +120,7 @@ def test_nothing_changes_before_the_cool_down_but_for_the_warm_up() -> None:
     assert lr_factor(0, late) == pytest.approx(0.1)
     assert {lr_factor(step, late) for step in range(9, 76)} == {1.0}
     assert {betas(step, late) for step in range(76)} == {(0.0, BETA2[0])}
-    assert lr_factor(76, late) < 1 and gamma_factor(76, late) < 1
+    assert lr_factor(76, late) < 1 and gamma_factor(76, late, 0.2) < 1
 
 
 # Seeds

@@ -11,8 +11,8 @@ import math
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import TrainOptions
 
-#: At the end of training, as shares of what they are at first.
-LAST_LR, LAST_GAMMA = 0.1, 0.1
+#: At the end of training, as a share of what it is at first.
+LAST_LR = 0.1
 #: Adam's second momentum, at first and at the end; there is no first one.
 BETA2 = (0.9, 0.99)
 
@@ -28,9 +28,9 @@ def betas(step: int, plan: TrainOptions) -> tuple[float, float]:
     return 0.0, cosine(*BETA2, settled(step, plan))
 
 
-def gamma_factor(step: int, plan: TrainOptions) -> float:
-    """The factor on the weight of the gradient penalties, which falls by equal shares rather than equal amounts."""
-    return math.exp(cosine(0.0, math.log(LAST_GAMMA), settled(step, plan)))
+def gamma_factor(step: int, plan: TrainOptions, last: float) -> float:
+    """The factor on the weight of the gradient penalties, which falls to `last` by equal shares rather than equal amounts."""
+    return math.exp(cosine(0.0, math.log(last), settled(step, plan)))
 
 
 def settled(step: int, plan: TrainOptions) -> float:
