@@ -247,7 +247,7 @@ def test_two_trainers_on_one_run_are_refused(shell: Shell) -> None:
 
 def test_runs_are_listed_shown_and_found(trained: Shell) -> None:
     rows = [line.split("\t") for line in trained.ok("runs").splitlines()]
-    assert rows[0] == ["name", "backend", "status", "steps", "best", "data", "created"]
+    assert rows[0] == ["name", "backend", "status", "steps", "best", "data", "created", "bytes"]
     assert ["verse", "transformer", "finished", "30"] in [row[:4] for row in rows]
     listed = json.loads(trained.ok("runs", "list", "--json"))
     assert {run["name"] for run in listed["runs"]} >= {"verse"}

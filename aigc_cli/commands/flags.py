@@ -47,7 +47,8 @@ def _panel_rank(field: OptionField) -> int:
 
 def _annotation(field: OptionField) -> Any:
     if field.rule.argument:
-        return Annotated[str | None, typer.Argument(metavar=field.rule.metavar, help=field.help, show_default=False)]
+        argument = typer.Argument(metavar=field.rule.metavar, help=field.help, show_default=False)
+        return Annotated[list[str] | None, argument] if field.repeated else Annotated[str | None, argument]
     names = [field.flag] if field.rule.short == "" else [field.flag, field.rule.short]
     if field.type is bool and (field.default is None or field.default is True):
         names[0] = f"{field.flag}/--no-{field.flag[2:]}"

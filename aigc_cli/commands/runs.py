@@ -1,11 +1,11 @@
-"""`aigc runs`: list, show, path. Reads run.json and metrics.jsonl only, so it is quick."""
+"""`aigc runs`: list, show, path, rm, prune. Reads run.json and metrics.jsonl only, so it is quick."""
 
 from __future__ import annotations
 
 import inspect
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from typing import Any
 import typer
 
 from aigc_cli.commands.flags import command
-from aigc_cli.engine.run import Run, find_run, list_runs, read_metrics
+from aigc_cli.engine.housekeeping import DONE, prune, remove, size_of
+from aigc_cli.engine.run import Run, age, find_run, list_runs, read_metrics
 from aigc_cli.engine.settings import CommandOptions
+from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.options import Given, build, option
 from aigc_cli.ui.tables import table
-from aigc_cli.ui.text import one_line, printable, sparkline
+from aigc_cli.ui.text import bytes_of, one_line, printable, span, sparkline
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,16 @@ class OneRun(CommandOptions):
     """A run's name or path; without one, the newest run."""
 
 
+@dataclass(frozen=True)
+class SomeRuns(CommandOptions):
+    names: tuple[str, ...] = option((), metavar="RUN…", argument=True, recorded=False)
+    """Names or paths of runs."""
+    yes: bool = option(False, short="-y", recorded=False)
+    """Without asking."""
+
+
 def add(app: typer.Typer) -> None:
-    group = typer.Typer(help="List runs, show one, or print its path.", invoke_without_command=True)
+    group = typer.Typer(help="List runs, show one, print its path, or have its room back.", invoke_without_command=True)
 
     everything = command(CommandOptions, show_list, "list", "Every run, the newest first.")
 
@@ -41,30 +51,40 @@ def add(app: typer.Typer) -> None:
     listing.__annotations__ = {"context": typer.Context, **everything.__annotations__}
     group.callback()(listing)
     group.command("list")(everything)
-    for name, run, help in (
-        ("show", show_run, "What was asked, what was decided and why, and how it went."),
-        ("path", show_path, "The run's directory."),
+    for name, options, run, help in (
+        ("show", OneRun, show_run, "What was asked, what was decided and why, and how it went."),
+        ("path", OneRun, show_path, "The run's directory."),
+        ("rm", SomeRuns, remove_runs, "Delete runs."),
+        (
+            "prune",
+            SomeRuns,
+            prune_runs,
+            "Delete the checkpoints of finished runs (of all, where none is named) but for the best weights.",
+        ),
     ):
-        group.command(name)(command(OneRun, run, name, help))
+        group.command(name)(command(options, run, name, help))
     app.add_typer(group, name="runs")
 
 
 def show_list(given: Mapping[str, Given]) -> None:
     options = build(CommandOptions, given)
-    rows = [summary(run) for run in list_runs(Path(options.runs_dir))]
+    found = list_runs(Path(options.runs_dir))
+    rows = [summary(run) for run in found]
     if options.json:
         typer.echo(json.dumps({"version": 1, "runs": rows}, ensure_ascii=False))
         return
-    head = ["name", "backend", "status", "steps", "best", "data", "created"]
-    cells = [[_cell(row[column]) for column in head] for row in rows]
     if sys.stdout.isatty():
-        typer.echo(table(head, cells))
+        for run, row in zip(found, rows, strict=True):
+            row |= {"data": Path(row["data"] or "").name, "age": span(age(run)), "size": bytes_of(row["bytes"])}
+        head = ["name", "backend", "status", "steps", "best", "data", "age", "size"]
+        typer.echo(table(head, [[_cell(row[column]) for column in head] for row in rows]))
     else:
-        typer.echo("\n".join("\t".join(row) for row in [head, *cells]))
+        head = ["name", "backend", "status", "steps", "best", "data", "created", "bytes"]
+        typer.echo("\n".join("\t".join(line) for line in [head, *([_cell(row[column]) for column in head] for row in rows)]))
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """A run as one row, from run.json alone."""
+    """A run as one row."""
     record = run.record
     best = record.get("best") or {}
     measure = next((f"{name} {value:.4g}" for name, value in best.items() if name != "step"), None)
@@ -76,6 +96,7 @@ def summary(run: Run) -> dict[str, Any]:
         "best": measure,
         "data": record["data"].get("location"),
         "created": record["created"],
+        "bytes": size_of(run.path),
         "path": str(run.path),
     }
 
@@ -89,16 +110,63 @@ def show_run(given: Mapping[str, Given]) -> None:
     record, lines = run.record, [f"{key}\t{_cell(value)}" for key, value in summary(run).items()]
     lines += [f"reason\t{reason}" for reason in record.get("reasons", [])]
     lines += [f"{key}\t{_cell(value)}" for key, value in record["plan"].items() if value is not None]
-    trained = [line for line in read_metrics(run) if line.get("event") == "trained"]
-    for name in dict.fromkeys(key for line in trained for key in line if key.endswith("loss")):
-        losses = [line[name] for line in trained if name in line]
-        lines.append(f"{name}\t{losses[0]:.4g} {sparkline(losses, 40)} {losses[-1]:.4g}")
+    lines += [f"{name}\t{values[0]:.4g} {sparkline(values, 40)} {values[-1]:.4g}" for name, values in curves(run).items()]
+    lines += [f"sample\t{path}" for path in sorted(run.samples.glob("step-*"))[-1:]]
     typer.echo("\n".join(printable(line, keep="\t") for line in lines))
+
+
+def curves(run: Run) -> dict[str, list[float]]:
+    """The losses and the measure that chose the best checkpoint, along the steps."""
+    lines = read_metrics(run)
+    names = dict.fromkeys(key for line in lines if line.get("event") == "trained" for key in line if key.endswith("loss"))
+    names |= dict.fromkeys(name for name in run.record.get("best") or {} if name != "step")
+    return {name: values for name in names if (values := [line[name] for line in lines if name in line])}
 
 
 def show_path(given: Mapping[str, Given]) -> None:
     options = build(OneRun, given)
     typer.echo(str(find_run(Path(options.runs_dir), None, options.run).path))
+
+
+def remove_runs(given: Mapping[str, Given]) -> None:
+    options = build(SomeRuns, given)
+    if not options.names:
+        raise RequestError("name the runs to remove; 'aigc runs' lists them")
+    _free(options, _named(options), "remove", remove)
+
+
+def prune_runs(given: Mapping[str, Given]) -> None:
+    options = build(SomeRuns, given)
+    runs = _named(options) or [
+        run for run in list_runs(Path(options.runs_dir)) if run.record["status"] in DONE and not run.record.get("pruned")
+    ]
+    _free(options, runs, "prune (they cannot be trained longer after it)", prune)
+
+
+def _named(options: SomeRuns) -> list[Run]:
+    """Each once, in the order in which they were named; a wrong name is told before anything is done."""
+    runs = {run.path.resolve(): run for name in options.names for run in [find_run(Path(options.runs_dir), None, name)]}
+    return list(runs.values())
+
+
+def _free(options: SomeRuns, runs: Sequence[Run], what: str, free: Callable[[Run], int]) -> None:
+    """Do it, having asked, and print the paths on standard output and the room that was freed on standard error."""
+    if runs and not options.yes:
+        if not sys.stdin.isatty():
+            raise RequestError("nobody can be asked without a terminal: add --yes")
+        for run in runs:
+            typer.echo(f"{printable(str(run.path))}  {bytes_of(size_of(run.path))}", err=True)
+        if not typer.confirm(f"{what}?", err=True):
+            raise AigcError("nothing was changed")
+    freed = 0
+    for run in runs:
+        freed += free(run)
+        if not options.json:
+            typer.echo(str(run.path))
+    if options.json:
+        typer.echo(json.dumps({"version": 1, "runs": [str(run.path) for run in runs], "bytes": freed}, ensure_ascii=False))
+    elif not options.quiet:
+        typer.echo(f"{bytes_of(freed)} freed", err=True)
 
 
 def _cell(value: Any) -> str:

@@ -43,6 +43,11 @@ def resume(
     if longer is None and run.record["status"] in ("finished", "stopped"):
         bus.note(f"run {display_path(run.path)} is {run.record['status']}; to train it longer give a larger --steps")
         return None
+    if run.record.get("pruned"):
+        raise RequestError(
+            f"run {display_path(run.path)} was pruned: it has no checkpoint to go on from; start a new one, "
+            f"with --init-from {run.reference} to keep what was learned"
+        )
     if changed := backend.changed(run.record["data"]):
         raise RequestError(
             f"{changed[0]}, so run {display_path(run.path)} can't go on; start a new one, "

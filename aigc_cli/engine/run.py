@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ def open_run(path: Path) -> Run:
 def list_runs(runs_dir: Path, backend: str | None = None) -> list[Run]:
     """Every readable run, the newest first."""
     runs = []
-    for file in runs_dir.glob(f"{backend or '*'}/*/run.json"):
+    for file in runs_dir.glob(f"{backend or '*'}/[!.]*/run.json"):  # what begins with a dot is being deleted
         try:
             runs.append(open_run(file.parent))
         except RequestError:
@@ -209,6 +210,12 @@ def read_metrics(run: Run) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return lines
+
+
+def age(run: Run) -> float:
+    """Seconds since the run was begun."""
+    created = datetime.fromisoformat(str(run.record["created"]))
+    return time.time() - created.timestamp()
 
 
 def timestamp() -> str:

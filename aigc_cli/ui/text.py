@@ -35,6 +35,23 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def span(seconds: float) -> str:
+    """42 s, 3 min, 5 h, 12 d: the largest unit of which there are two, or the second one."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def bytes_of(size: float) -> str:
+    """512 B, 3.4 kB, 27 MB: powers of a thousand."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 9.95 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def sparkline(values: list[float], width: int) -> str:
     """The curve of `values` in `width` characters."""
     bars = "▁▂▃▄▅▆▇█"

@@ -1,0 +1,179 @@
+"""Runs: the table, and how to have their room back."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Shell
+
+from aigc_cli.engine.housekeeping import prune, remove, size_of
+from aigc_cli.engine.run import Run, age, create_run, list_runs
+from aigc_cli.errors import RequestError
+from aigc_cli.files import point_link
+from aigc_cli.ui.text import bytes_of, span
+
+KB = 1000
+
+
+def a_run(runs: Path, name: str, status: str = "finished", backend: str = "transformer") -> Run:
+    """A run as training leaves it: the best checkpoint, a newer one and the one before the cool-down, of 3 kB each."""
+    record = {
+        "asked": {},
+        "data": {"location": "/data/poems.tsv"},
+        "plan": {"steps": 30, "lr": 0.01, "threads": 1},
+        "reasons": ["tokenizer: small"],
+    }
+    run = create_run(runs, backend, name, record)
+    for step in (10, 20, 30):
+        for part, file in (
+            ("model", "model.safetensors"),
+            ("state", "networks.safetensors"),
+            ("state", "optimizers.safetensors"),
+        ):
+            folder = run.checkpoints / f"step-{step:06d}" / part
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(bytes(KB))
+        (run.checkpoints / f"step-{step:06d}" / "model" / "config.json").write_text("{}")
+    point_link(run.model, "checkpoints/step-000020/model")
+    lines = [{"event": "trained", "step": 10, "loss": 3.0}, {"event": "evaluated", "step": 10, "bits_per_char": 4.0}]
+    lines += [{"event": "trained", "step": 20, "loss": 2.0}, {"event": "evaluated", "step": 20, "bits_per_char": 3.5}]
+    run.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (run.samples / "step-000020.txt").write_text("a poem")
+    run.update(status=status, steps=30, seconds=1.0, best={"step": 20, "bits_per_char": 3.5})
+    return run
+
+
+def test_the_table_has_a_row_a_run_in_a_pipe_in_json_and_on_a_terminal(shell: Shell) -> None:
+    run = a_run(shell.cwd / "runs", "verse")
+    head, row = (line.split("\t") for line in shell.ok("runs").splitlines())
+    assert head == ["name", "backend", "status", "steps", "best", "data", "created", "bytes"]
+    assert dict(zip(head, row, strict=True)) == {
+        "name": "verse", "backend": "transformer", "status": "finished", "steps": "30", "best": "bits_per_char 3.5",
+        "data": "/data/poems.tsv", "created": run.record["created"], "bytes": str(size_of(run.path)),
+    }  # fmt: skip
+    (listed,) = json.loads(shell.ok("runs", "--json"))["runs"]
+    assert listed["bytes"] == size_of(run.path) > 9 * KB
+    shown = on_a_terminal(shell, ["runs"])
+    assert "poems.tsv" in shown and "/data" not in shown and "kB" in shown and " s " in shown
+
+
+def test_a_run_is_shown_with_its_reasons_its_curves_and_its_newest_sample(shell: Shell) -> None:
+    a_run(shell.cwd / "runs", "verse")
+    shown = dict(line.split("\t") for line in shell.ok("runs", "show", "verse").splitlines())
+    assert shown["reason"] == "tokenizer: small"
+    assert (shown["loss"], shown["bits_per_char"]) == ("3 █▁ 2", "4 █▁ 3.5")
+    assert shown["sample"] == "runs/transformer/verse/samples/step-000020.txt"
+    assert shown["lr"] == "0.01"
+
+
+def test_a_pruned_run_keeps_the_best_weights_and_says_that_it_cannot_go_on(shell: Shell) -> None:
+    run = a_run(shell.cwd / "runs", "verse")
+    freed = 3 * KB * 2 + 2 * 2 + KB  # two checkpoints, and the optimisers of the third
+    done = shell("runs", "prune", "verse", "--yes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "runs/transformer/verse\n", f"{bytes_of(freed)} freed\n")
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-000020"]
+    assert {path.name for path in run.model.iterdir()} == {"model.safetensors", "config.json"}
+    assert {path.name for path in (run.checkpoints / "step-000020" / "state").iterdir()} == {"networks.safetensors"}
+    assert shell.ok("runs", "prune", "--yes", "-q") == ""  # once is enough
+    wrong = shell("train", "transformer", "--run", "verse", "--resume", "--steps", "60")
+    assert wrong.returncode == 2 and "was pruned" in wrong.stderr and "--init-from verse" in wrong.stderr
+
+
+def test_prune_alone_means_every_run_that_is_done(shell: Shell) -> None:
+    runs = [a_run(shell.cwd / "runs", name, status) for name, status in (("a", "finished"), ("b", "stopped"), ("c", "failed"))]
+    pruned = json.loads(shell.ok("runs", "prune", "--yes", "--json"))
+    assert sorted(pruned["runs"]) == ["runs/transformer/a", "runs/transformer/b"]
+    assert pruned["bytes"] > 2 * 6 * KB
+    assert len(list(runs[2].checkpoints.iterdir())) == 3
+    wrong = shell("runs", "prune", "c", "--yes")
+    assert wrong.returncode == 2 and "is failed: it needs its checkpoints to go on" in wrong.stderr
+
+
+def test_removed_runs_are_gone_and_the_others_are_not(shell: Shell) -> None:
+    for name in ("a", "b", "c"):
+        a_run(shell.cwd / "runs", name)
+    assert shell.ok("runs", "rm", "a", "runs/transformer/b", "a", "--yes") == "runs/transformer/a\nruns/transformer/b\n"
+    assert [run.name for run in list_runs(shell.cwd / "runs")] == ["c"]
+    assert [path.name for path in (shell.cwd / "runs" / "transformer").iterdir()] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["rm"], "aigc: name the runs to remove; 'aigc runs' lists them\n"),
+        (["rm", "verse"], "aigc: nobody can be asked without a terminal: add --yes\n"),
+        (["rm", "verse", "vers", "--yes"], "aigc: no run 'vers' in runs; did you mean 'verse'?; 'aigc runs' lists them\n"),
+    ],
+)
+def test_nothing_is_removed_where_the_request_is_wrong(shell: Shell, arguments: list[str], line: str) -> None:
+    run = a_run(shell.cwd / "runs", "verse")
+    done = shell("runs", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
+    assert run.model.exists()
+
+
+@pytest.mark.parametrize("free", [remove, prune])
+def test_a_run_that_is_being_trained_is_left_alone(tmp_path: Path, free: object) -> None:
+    run = a_run(tmp_path, "verse")
+    before = size_of(run.path)
+    with run.lock(), pytest.raises(RequestError, match="being trained"):
+        free(run)  # type: ignore[operator]
+    assert size_of(run.path) == before
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", False), ("n\n", True)])
+def test_on_a_terminal_it_asks(shell: Shell, answer: str, left: bool) -> None:
+    run = a_run(shell.cwd / "runs", "verse")
+    assert "remove? [y/N]" in on_a_terminal(shell, ["runs", "rm", "verse"], answer)
+    assert run.path.exists() == left
+
+
+def test_a_run_that_is_being_deleted_is_not_listed(tmp_path: Path) -> None:
+    run = a_run(tmp_path, "verse")
+    run.path.rename(run.path.with_name(".tmp-old-verse-1"))
+    assert list_runs(tmp_path) == []
+
+
+def test_ages_and_sizes_are_said_shortly(tmp_path: Path) -> None:
+    assert [span(seconds) for seconds in (-1, 0, 119, 120, 7199, 7200, 172799, 172800)] == [
+        "0 s", "0 s", "119 s", "2 min", "120 min", "2 h", "48 h", "2 d",
+    ]  # fmt: skip
+    sizes = (0, 999, 1000, 9949, 9950, 999_499, 999_500, 3_400_000_000, 2e12)
+    assert [bytes_of(size) for size in sizes] == [
+        "0 B", "999 B", "1.0 kB", "9.9 kB", "10 kB", "999 kB", "1.0 MB", "3.4 GB", "2.0 TB",
+    ]  # fmt: skip
+    assert 0 <= age(a_run(tmp_path, "verse")) < 60
+
+
+def on_a_terminal(shell: Shell, arguments: list[str], answer: str = "") -> str:
+    """What `aigc` shows on a terminal, to somebody who types `answer`."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aigc_cli.app", *arguments],
+        cwd=shell.cwd,
+        env=shell.env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, answer.encode())
+    shown, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # Linux tells the end of a terminal so
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    process.wait(60)
+    return shown.decode()
