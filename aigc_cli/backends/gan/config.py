@@ -29,10 +29,10 @@ class Train(PictureTrainOptions):
     augment_target: float = option(0.5, above=0, max=1, panel=EXPERT)
     """auto augments more while training pictures stand out from held-out ones by more than this share of how they do from
     generated ones."""
-    gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the budget and the pictures' size")
+    gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the pictures' size")
     """The weight of the gradient penalties at first. Higher is steadier and more varied, lower sharper."""
-    gamma_last: float | None = option(None, above=0, panel=EXPERT, auto="from the budget")
-    """The weight of the gradient penalties at the end, as a share of --gamma."""
+    gamma_last: float = option(1.0, above=0, panel=EXPERT)
+    """The weight of the gradient penalties at the end, as a share of --gamma; between, it goes by half a cosine."""
     penalty_every: int = option(4, min=1, panel=EXPERT, unit="steps")
     """Gradient penalties are computed this often, and weighted as many times."""
     ema: float = option(0.05, above=0, max=1, panel=EXPERT)

@@ -74,7 +74,7 @@ class GANLearner(Learner):
         return self.batches(step)
 
     def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
-        assert self.plan.gamma is not None and self.plan.gamma_last is not None
+        assert self.plan.gamma is not None
         every = self.plan.penalty_every
         gamma = self.plan.gamma * gamma_factor(step, plan, self.plan.gamma_last)
         weight = every * gamma if step % every == 0 else 0.0

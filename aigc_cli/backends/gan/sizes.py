@@ -22,22 +22,7 @@ FEW = 100
 #: The presets are for pictures of so many pixels. γ is proportional to them: a score's gradient is spread over all pixels,
 #: and its square is smaller the more they are.
 PIXELS = 32 * 32
-#: Runs up to this budget, about five minutes of two CPU cores, are short.
-SHORT = 3e13
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a run of some length is trained (tests/benchmarks/RECIPE.md)."""
-
-    gamma: float  # for pictures of `PIXELS`
-    gamma_last: float
-    batch_size: int  # at most
-
-
-#: A short run needs many steps, and a strong penalty throughout to be steady; in a long one as much would leave the
-#: discriminator little to tell.
-SHORT_RECIPE, LONG_RECIPE = Recipe(4.0, 1.0, 16), Recipe(3.0, 0.1, 256)
+GAMMA = 4.0
 
 
 @dataclass(frozen=True)
@@ -54,8 +39,8 @@ class GANPreset(Preset):
 
 
 PRESETS = (
-    GANPreset("nano", 6e12, 32, 24, 1, 192, 32, 2.5e-3),
-    GANPreset("micro", 1e15, 32, 32, 1, 256, 32, 2.5e-3),
+    GANPreset("nano", 6e12, 32, 24, 1, 192, 16, 2.5e-3),
+    GANPreset("micro", 1e15, 32, 32, 1, 256, 16, 2.5e-3),
     GANPreset("tiny", 1e16, 64, 64, 1, 256, 64, 1e-3),
     GANPreset("small", 1e17, 64, 128, 2, 512, 128, 5e-4),
     GANPreset("base", float("inf"), 128, 192, 3, 768, 256, 2e-4),
@@ -67,15 +52,13 @@ def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, l
     pixels = data.format.height * data.format.width
     budget = flops / max(1.0, pixels / PIXELS)
     preset = preset_for(PRESETS, budget, options.preset)
-    recipe = SHORT_RECIPE if budget <= SHORT else LONG_RECIPE
     strength = fixed_strength(options.augment)
     plan = dataclasses.replace(
         options,
         preset=preset.name,
         latent=options.latent or preset.latent,
-        gamma=options.gamma if options.gamma is not None else recipe.gamma * pixels / PIXELS,
-        gamma_last=options.gamma_last or recipe.gamma_last,
-        batch_size=options.batch_size or min(preset.batch_size, recipe.batch_size, len(data.train)),
+        gamma=options.gamma if options.gamma is not None else GAMMA * pixels / PIXELS,
+        batch_size=options.batch_size or min(preset.batch_size, len(data.train)),
         lr=options.lr or preset.lr,
         cooldown=options.cooldown if options.cooldown is not None else 1.0,
     )
