@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.run import open_run
+from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import next_steps, progress
+from aigc_cli.ui.text import bytes_of, duration, one_line, printable
+
+if TYPE_CHECKING:
+    from aigc_cli.engine.rehearsal import Rehearsal
 
 
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
-    options = build(backend.options["train"], given)
+    options: Any = build(backend.options["train"], given)
+    if options.dry_run:
+        _rehearse(backend, options)
+        return
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
         from aigc_cli.engine.session import train
 
@@ -24,3 +34,34 @@ def run(name: str, given: Mapping[str, Given]) -> None:
             for line in next_steps(name, open_run(result.run).reference):
                 bus.note(line)
     typer.echo(json.dumps(result.to_json()) if options.json else str(result.run))
+
+
+def _rehearse(backend: Backend, options: Any) -> None:
+    if options.resume:
+        raise RequestError("--dry-run is of a new run: leave out --resume")
+    with progress(json_lines=options.json, quiet=options.quiet) as bus:
+        from aigc_cli.engine.rehearsal import rehearse
+
+        found = rehearse(backend.load(), options, backend.demo, bus)
+    if options.json:
+        typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
+    else:
+        typer.echo("\n".join(printable(line, keep="\t") for line in _lines(found)))
+
+
+def _lines(found: Rehearsal) -> list[str]:
+    """What would be done, as lines `name<TAB>value`."""
+    lines = [f"data\t{found.data.get('location', '')}"]
+    for split, counts in found.data.get("splits", {}).items():
+        lines.append(f"{split}\t" + ", ".join(f"{count:,} {unit}" for unit, count in counts.items()))
+    lines += [f"example\t{one_line(example)}" for example in found.examples]
+    return [
+        *lines,
+        f"model\t{found.model}",
+        f"parameters\t{found.parameters:,}",
+        f"device\t{found.device}",
+        f"memory\t{bytes_of(found.memory)}",
+        f"steps\t{found.steps:,}",
+        f"time\t{duration(found.seconds)}",
+        *(f"reason\t{reason}" for reason in found.reasons),
+    ]

@@ -19,6 +19,8 @@ from aigc_cli.data.unknown import UnknownWords, UnknownWriter, load_unknown
 
 _BATCH_CHARS = 1 << 20  # encoded at a time, on all cores
 _DECODED_TOKENS = 1 << 20
+#: Tokens of a document that show what it is.
+OPENING = 64
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
         steps = range(start, end, _DECODED_TOKENS)
         parts = (arrays.ids(at, min(at + _DECODED_TOKENS, end)) for at in steps)
         yield b"".join(map(tokenizer.decode_bytes, parts)).decode()
+
+
+def openings(arrays: TokenArrays, tokenizer: Tokenizer, n: int) -> list[str]:
+    """How the first n documents begin: a line or two of each."""
+    starts = arrays.offsets[: n + 1].tolist()
+    parts = (arrays.ids(start, min(end, start + OPENING)) for start, end in pairwise(starts))
+    return [tokenizer.decode_bytes(ids).decode("utf-8", "replace") for ids in parts]
 
 
 def encode_to(

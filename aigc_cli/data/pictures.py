@@ -83,6 +83,11 @@ class PictureDataset:
     notes: list[str]  # for the person
     cached: bool  # nothing had to be decoded
 
+    def described(self, number: int) -> str:
+        """The name of a training picture, and its class where it has one."""
+        label = -1 if self.train.labels is None else int(self.train.labels[number])
+        return self.train.names[number] + (f" ({self.classes[label]})" if 0 <= label < len(self.classes) else "")
+
 
 def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureDataset:
     """Open, decode, split and cache what the request names; a second call finds it in the cache.

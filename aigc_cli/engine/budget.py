@@ -113,6 +113,13 @@ def plan_for_seconds(
     return decide_reports(plan, steps, evaluations, eval_items)
 
 
+def expected_seconds(plan: TrainOptions, costs: Costs) -> float:
+    """What training takes by a complete plan, from the first step to the last checkpoint."""
+    assert plan.steps is not None and plan.eval_every is not None and plan.eval_items is not None
+    looks = -(-plan.steps // plan.eval_every)
+    return plan.steps * costs.step + looks * (costs.look + plan.eval_items * costs.eval_item + costs.save)
+
+
 def plan_for_steps(plan: TrainOptions, eval_items: int) -> TrainOptions:
     """A given number of steps: nothing is measured, so that the same command makes the same run anywhere."""
     assert plan.steps is not None

@@ -6,6 +6,8 @@ import ctypes
 import hashlib
 import os
 import platform
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -164,6 +166,14 @@ def derive_seed(*keys: object) -> int:
 
 def seed_everything(*keys: object) -> None:
     torch.manual_seed(derive_seed(*keys))
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that this process has had on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resident * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,32 +6,25 @@ import dataclasses
 import platform
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from aigc_cli import __version__
-from aigc_cli.engine.budget import decide_reports, measure, plan_for_seconds, plan_for_steps
-from aigc_cli.engine.clock import seconds_since_start
-from aigc_cli.engine.device import can_compile, describe, measure_flops
+from aigc_cli.engine.device import describe
 from aigc_cli.engine.events import Bus, Finished, Started, display_path
-from aigc_cli.engine.initial import find_initial, keep_initial, take_over
-from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.loop import STALE, Trainer
-from aigc_cli.engine.resume import builder, resume, take_up
+from aigc_cli.engine.initial import keep_initial
+from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.planning import plan_run
+from aigc_cli.engine.resume import resume
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
-from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts
-from aigc_cli.engine.trainable import Machine, Options, Trainable
+from aigc_cli.engine.trainable import Options, Trainable
 from aigc_cli.errors import AigcError, Interrupted, RequestError
-from aigc_cli.options import Given, absolute, build, recorded
-
-DEFAULT_MINUTES, DEMO_MINUTES = 10.0, 1.0
+from aigc_cli.options import Given, build, recorded
 
 
 @dataclass(frozen=True)
@@ -77,40 +70,12 @@ def _start(
         raise RequestError(
             f"run {runs_dir / backend.name / asked.run} exists; go on with --resume, or choose another --run name"
         )
-    open_ended = asked.steps is None and asked.minutes is None
-    minutes = asked.minutes or (DEMO_MINUTES if asked.data is None else DEFAULT_MINUTES)
-    options = dataclasses.replace(
-        asked, data=absolute(asked.data) or demo, val=absolute(asked.val), minutes=minutes, run=None, resume=False
-    )
-    if asked.data is None:
-        length = "for one minute" if open_ended else "as asked"
-        bus.note(f"no --data given: learning from the built-in {demo}, {length}")
-    if open_ended:
-        options = dataclasses.replace(options, patience=asked.patience or STALE)
-    if asked.init_from is not None:
-        options = dataclasses.replace(options, init_from=str(find_initial(runs_dir, backend.name, asked.init_from)))
-
-    device, options = take_up(options)
-    before = seconds_since_start()
-    data = backend.prepare(options, bus)
-    preparing = 0.0 if data.cached else seconds_since_start() - before
-    deadline = minutes * 60 + preparing
-    compiled, compile_reasons = _decide_compile(data.options, device, minutes)
-    flops = measure_flops(device, options.precision)
-    machine = Machine(device, torch.get_num_threads(), flops, minutes * 60)
-    plan, reasons = backend.plan(dataclasses.replace(data.options, compile=compiled), data, machine)
-    trainer = _decide_steps(plan, builder(backend, plan, data, device), device, bus, runs_dir, deadline, open_ended)
-    reasons = [*compile_reasons, *reasons]
-    if open_ended and trainer.plan.steps == trainer.learner.useful_steps():
-        reasons.append(f"{trainer.plan.steps} steps are as many as so little data is worth; --minutes or --steps ask for more")
-    if options.init_from is not None:
-        reasons.append(take_over(trainer.learner, Path(options.init_from)))
-    for reason in (*data.notes, *reasons):
-        bus.note(reason)
-
+    planned = plan_run(backend, asked, demo, bus, runs_dir)
+    data, trainer, options = planned.data, planned.trainer, planned.options
     held.enter_context(interrupts.deferred())
-    record = {"asked": recorded(asked), "reasons": [*data.notes, *reasons], "data": data.info}
-    run = _create(runs_dir, backend.name, asked.run, data.stem, record | {"versions": _versions(), "device": describe(device)})
+    record = {"asked": recorded(asked), "reasons": planned.reasons, "data": data.info}
+    environment = {"versions": _versions(), "device": describe(trainer.device)}
+    run = _create(runs_dir, backend.name, asked.run, data.stem, record | environment)
     held.enter_context(run.lock())
     plan = cast(Options, dataclasses.replace(trainer.plan, minutes=None))
     if options.init_from is not None:
@@ -132,43 +97,6 @@ def _create(runs_dir: Path, backend: str, asked: str | None, stem: str, record: 
         except RequestError:
             if asked is not None or not (runs_dir / backend / name).exists():
                 raise
-
-
-def _decide_compile(options: TrainOptions, device: torch.device, minutes: float) -> tuple[bool, list[str]]:
-    """Whether to compile, and the reason where it is not what was asked for. Compiling costs a minute, and on a CPU it gains a
-    twentieth (tests/benchmarks/RECIPE.md)."""
-    wanted = options.compile if options.compile is not None else device.type == "cuda" and minutes >= 5
-    if wanted and not can_compile():
-        return False, ["torch.compile needs a compiler, which was not found: training without it"]
-    return wanted, []
-
-
-def _decide_steps(
-    plan: Options,
-    build: Callable[[], Learner],
-    device: torch.device,
-    bus: Bus,
-    scratch: Path,
-    deadline: float,
-    open_ended: bool,
-) -> Trainer:
-    """A trainer at its initial state, with the plan complete. A budget that nobody asked for is a ceiling."""
-    if plan.steps is not None:
-        trainer = Trainer(build, plan, device, bus)
-        trainer.plan = plan_for_steps(plan, trainer.learner.eval_items)
-        return trainer
-    bus.stage("calibrating", 0, None)
-    trainer = Trainer(build, decide_reports(plan, 10**9, 1, 1), device, bus)
-    costs = measure(trainer, deadline - seconds_since_start(), scratch)
-    parts = trainer.at.micro_batches
-    if parts > 1 and plan.batch_size:
-        plan = dataclasses.replace(plan, micro_batch_size=-(-plan.batch_size // parts))
-    trainer.plan = plan
-    trainer.restart()
-    learner = trainer.learner
-    most = learner.useful_steps() if open_ended else None
-    trainer.plan = plan_for_seconds(plan, costs, deadline - seconds_since_start(), learner.eval_items, most)
-    return trainer
 
 
 def _keep_input(run: Run, spooled: Path) -> Path:

@@ -42,6 +42,8 @@ class TrainOptions(CommandOptions):
     """Train for exactly N steps."""
     resume: bool = option(False, recorded=False)
     """Go on with a run that was interrupted, or train a finished one longer (with a larger --steps)."""
+    dry_run: bool = option(False, recorded=False)
+    """Say what would be done (data, model, size, memory, steps, time) and begin no run; prepared data stay in the cache."""
     init_from: str | None = option(None, metavar="RUN", panel=MORE)
     """Start from another run's weights (fine-tuning)."""
     batch_size: int | None = option(None, min=1, panel=MORE, auto="from the model's size")

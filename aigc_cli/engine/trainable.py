@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", bound=TrainOptions)
 
 
+#: Of the data, for a person to look at before a run is begun.
+EXAMPLES = 3
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the plan may count on."""
@@ -39,6 +43,7 @@ class Prepared:
     stem: str  # names the run
     cached: bool  # nothing had to be made: the time belongs to the budget
     keep: Path | None = None  # standard input, spooled: it moves into the run
+    examples: Sequence[str] = ()  # some of them, for a person to look at
 
 
 class Trainable(Protocol[Options]):

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from aigc_cli.backends.transformer.config import TextOptions, Train
 from aigc_cli.backends.transformer.sizes import chars_affordable, tokenizer_budget, vocab_limit
+from aigc_cli.data.encoding import openings
 from aigc_cli.data.formats import Layout
 from aigc_cli.data.sources import speaking_of_stdin, stem
 from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextRequest, prepare_text, take_stdin
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.trainable import Prepared
+from aigc_cli.engine.trainable import EXAMPLES, Prepared
 from aigc_cli.errors import RequestError
 
 
@@ -56,6 +57,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         stem="stdin" if spooled is not None else stem(options.data, "text"),
         cached=data.cached,
         keep=spooled,
+        examples=openings(data.train, data.tokenizer, EXAMPLES),
     )
 
 

@@ -1,0 +1,67 @@
+"""`train --dry-run`: what it says is what training does, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Shell
+
+from aigc_cli.engine.budget import Costs, expected_seconds
+from aigc_cli.engine.settings import TrainOptions
+
+ASKED = {
+    "toy": ["toy"],
+    "transformer": ["transformer", "--data", "poems.tsv", "--d-model", "32", "--n-layers", "1", "--context", "16"],
+    "gan": ["gan", "--data", "demo:shapes?n=300", "--size", "12", "--preset", "nano"],
+    "vae": ["vae", "--data", "demo:shapes?n=300", "--size", "12", "--preset", "nano"],
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_is_said_is_what_is_done_and_no_run_is_begun(name: str, shell: Shell, poems: Path) -> None:
+    before = sorted(shell.cwd.rglob("*"))
+    said = json.loads(shell.ok("train", *ASKED[name], "--steps", "3", "--dry-run", "--json"))
+    assert sorted(shell.cwd.rglob("*")) == before
+    made = json.loads(shell.ok("train", *ASKED[name], "--steps", "3", "--json"))
+    record = json.loads((shell.cwd / made["run"] / "run.json").read_text())
+    assert said["steps"] == made["steps"] == 3
+    assert said["plan"] | {"minutes": None} == record["plan"]
+    assert (said["data"], said["reasons"], said["device"]) == (record["data"], record["reasons"], record["device"])
+    assert said["seconds"] > 0 and said["memory"] > 50e6 and said["parameters"] > 0
+
+
+def test_the_time_that_is_said_is_the_budget(shell: Shell) -> None:
+    said = json.loads(shell.ok("train", "toy", "--minutes", "1", "--dry-run", "--json"))
+    assert 20 < said["seconds"] <= 60
+    assert said["steps"] > 100
+
+
+def test_a_person_sees_examples_of_the_data(shell: Shell, poems: Path) -> None:
+    lines = [line.split("\t") for line in shell.ok("train", *ASKED["transformer"], "--steps", "3", "--dry-run").splitlines()]
+    texts = {line.split("\t")[1] for line in poems.read_text().splitlines()}
+    examples = [value for name, value in lines if name == "example"]
+    assert len(examples) == 3 and texts.issuperset(examples)
+    assert "documents" in dict(map(tuple, lines))["train"]
+    pictures = shell.ok("train", *ASKED["gan"], "--steps", "3", "--dry-run")
+    assert pictures.count("example\t") == 3 and "(square)" in pictures
+
+
+def test_it_is_of_a_new_run_and_refuses_what_training_would(shell: Shell) -> None:
+    resumed = shell("train", "toy", "--resume", "--dry-run")
+    assert (resumed.returncode, resumed.stderr) == (2, "aigc: --dry-run is of a new run: leave out --resume\n")
+    missing = shell("train", "transformer", "--data", "none.txt", "--dry-run")
+    assert missing.returncode == 2 and "none.txt" in missing.stderr
+
+
+def test_the_text_of_a_pipe_is_read_and_left_nowhere(shell: Shell, tmp_path: Path) -> None:
+    texts = "".join(f"the fox went over hill number {number}\n" for number in range(60))
+    asked = ["transformer", "--data", "-", "--d-model", "32", "--n-layers", "1", "--context", "16", "--steps", "3"]
+    assert "the fox" in shell.ok("train", *asked, "--dry-run", input=texts, TMPDIR=str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("torchinductor")] == []  # is PyTorch's
+
+
+def test_what_steps_evaluations_and_checkpoints_take_together() -> None:
+    plan = TrainOptions(steps=100, eval_every=40, eval_items=10)
+    assert expected_seconds(plan, Costs(step=1.0, eval_item=0.1, look=2.0, save=3.0)) == 100 + 3 * (2 + 1 + 3)
