@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 TOY = Path(__file__).parent / "toy"
+FORK_SERVER = str(Path(__file__).parent / "forkserver.py")
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,11 @@ class Shell:
 
     cwd: Path
     env: Mapping[str, str]
+    command: Sequence[str]  # `aigc`, by a fork of a process that has imported it
 
     def __call__(self, *arguments: object, input: str | None = None, **environ: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*AIGC, *map(str, arguments)],
+            [*self.command, *map(str, arguments)],
             cwd=self.cwd,
             env={**self.env, **environ},
             input=input,
@@ -94,7 +99,27 @@ def make_shell(cwd: Path, toy_path: Path, cache: Path) -> Shell:
     env = {name: value for name, value in os.environ.items() if not name.startswith("AIGC_") and name != "NO_COLOR"}
     env |= {"PYTHONPATH": str(toy_path), "AIGC_CACHE_DIR": str(cache), "HF_HUB_OFFLINE": "1"}
     env |= {"OMP_NUM_THREADS": "1", "AIGC_THREADS": "1"}  # networks are small, and as many tests run as there are cores
-    return Shell(cwd, env)
+    return Shell(cwd, env, fork_server(env))
+
+
+_FORK_SERVERS: dict[str, tuple[subprocess.Popen[bytes], list[str]]] = {}
+
+
+def fork_server(env: Mapping[str, str]) -> list[str]:
+    """The command that has `aigc` run by a fork of one process, which is started for each set of installed backends."""
+    if sys.platform != "linux":  # where a process that has imported as much cannot be forked safely
+        return AIGC
+    site = env["PYTHONPATH"]
+    if site not in _FORK_SERVERS:
+        socket = Path(tempfile.mkdtemp()) / "aigc"
+        server = subprocess.Popen([sys.executable, FORK_SERVER, socket], env=env, stdin=subprocess.DEVNULL)
+        _FORK_SERVERS[site] = server, [sys.executable, "-I", "-S", FORK_SERVER, str(socket)]
+        atexit.register(server.kill)
+        deadline = time.monotonic() + 240
+        while not socket.exists():
+            assert server.poll() is None and time.monotonic() < deadline, "the server that forks does not start"
+            time.sleep(0.02)
+    return _FORK_SERVERS[site][1]
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ def tour(module_shell: Shell) -> Shell:
         (cwd / f"{name}.png").write_bytes((cwd / "photos" / f"0{int(name, 16) - 10}.png").read_bytes())
     bin = cwd / "bin"
     bin.mkdir()
-    (bin / "aigc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m aigc_cli.app "$@"\n')
+    (bin / "aigc").write_text(f'#!/bin/sh\nexec {shlex.join(module_shell.command)} "$@"\n')
     (bin / "aigc").chmod(0o755)
     return module_shell
 

@@ -1,0 +1,99 @@
+"""`aigc` in a fork of a process that has imported it already, so that a command of a test takes a tenth of a second to begin.
+
+    python forkserver.py SOCKET                what forks: it answers on SOCKET until its parent is gone
+    python -I -S forkserver.py SOCKET ARGS…    aigc ARGS…, with the streams, directory and environment of this process
+
+What could behave otherwise in a fork runs in a process of its own: with another environment than the server's, but for what is
+read when a command runs. Signals reach the process that they are sent to, which is not the fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+
+#: What may differ from the server's environment.
+FREE = ("AIGC_", "PATH", "PWD", "OLDPWD", "SHLVL", "_", "PYTEST_CURRENT_TEST")
+
+
+def serve(path: str) -> None:
+    from pathlib import Path
+
+    from aigc_cli import app
+    from aigc_cli.backends.registry import backends
+
+    for backend in backends().values():
+        backend.load()
+    parent = os.getppid()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork: it tells its exit status itself
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path + ".new")
+    listener.listen(8)
+    listener.settimeout(2)
+    Path(path + ".env").write_text(json.dumps(dict(os.environ)))
+    Path(path + ".new").rename(path)
+    while os.getppid() == parent:
+        try:
+            client, _ = listener.accept()
+        except TimeoutError:
+            continue
+        if os.fork() == 0:
+            listener.close()
+            client.setblocking(True)
+            command(app.main, client)
+        client.close()
+
+
+def command(main, client: socket.socket) -> None:
+    """Run one command and leave."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    size, streams, _, _ = socket.recv_fds(client, 8, 3)
+    request = b""
+    while len(request) < int.from_bytes(size, "big"):
+        request += client.recv(1 << 16)
+    arguments, cwd, environ = json.loads(request)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environ)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.argv = ["aigc", *arguments]
+    code: object = 0
+    try:
+        main()
+    except SystemExit as error:
+        code = error.code
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    client.sendall(bytes([code if isinstance(code, int) else 0]))
+    os._exit(0)
+
+
+def ask(path: str, arguments: list[str]) -> int:
+    with open(path + ".env") as file:  # noqa: PTH123 (pathlib would be most of the time that this takes)
+        theirs = json.load(file)
+    differing = {name for name in theirs.keys() | os.environ.keys() if theirs.get(name) != os.environ.get(name)}
+    if any(not name.startswith(FREE[0]) and name not in FREE for name in differing):
+        os.execv(sys.executable, [sys.executable, "-m", "aigc_cli.app", *arguments])
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(path)
+    request = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()  # noqa: PTH109
+    socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(request)
+    for stream in range(3):  # the fork's alone now: who reads them sees their end when it ends
+        os.close(stream)
+    status = server.recv(1)
+    return status[0] if status else 128 + signal.SIGKILL
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        serve(sys.argv[1])
+    else:
+        sys.exit(ask(sys.argv[1], sys.argv[2:]))
