@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import typer
 
@@ -71,12 +71,19 @@ def run(given: Mapping[str, Given]) -> None:
         write_text(path, page)
     else:
         with output(options.out, force=options.force) as file:
-            file.write(page.encode("utf-8"))
-            file.flush()
+            _write(file, page.encode("utf-8"))
     if options.json:
         typer.echo(json.dumps({"version": 1, "path": str(path), "run": str(target.path)}, ensure_ascii=False))
     elif options.out != "-":
         typer.echo(str(path))
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    """All of it: a standard output without a buffer (PYTHONUNBUFFERED) takes but a part at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    file.flush()
 
 
 def _gather(run: Run, options: ReportOptions, bus: Bus) -> Report:

@@ -159,7 +159,7 @@ def _chart(key: str, group: Sequence[tuple[str, Points, bool]], curves: Curves) 
         unit=", ".join(part for part in (meaning.unit, "logarithmic" if scale.log else "") if part),
         minor=meaning.minor,
         lines=lines,
-        x_ticks=[Tick(curves.x(at), text) for at, text in ticks(0, curves.end, 4)],
+        x_ticks=[Tick(curves.x(at), text) for at, text in ticks(0, curves.end, 5)],
         y_ticks=[Tick(scale.y(at), text) for at, text in scale.ticks()],
         best=curves.x(curves.best) if measured and curves.best is not None else None,
         cut=scale.cut,
@@ -206,7 +206,7 @@ class Scale:
 
     def ticks(self) -> list[tuple[float, str]]:
         if not self.log:
-            return ticks(self.low, self.high, 5)
+            return ticks(self.low, self.high, 6)
         powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
         return [(10.0**power, number(10.0**power)) for power in powers]
 
@@ -221,17 +221,19 @@ def _thinned(points: Points) -> Points:
 
 
 def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    """At most `most` + 1 round numbers from low to high, a step of 1, 2 or 5 times a power of ten apart, and their texts."""
+    """At most so many round numbers from low to high, a step of 1, 2 or 5 times a power of ten apart, and their texts."""
     if not high > low:
         return [(low, number(low))]
-    raw = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * (1 - 1e-9))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    power = 10.0 ** math.floor(math.log10((high - low) / (most + 1)))
+    steps = (power * factor for factor in (1, 2, 5, 10, 20, 50))
+    step = next(step for step in steps if len(_multiples(low, high, step)) <= most)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    if decimals > 5:
-        return [(i * step, f"{i * step:.1e}") for i in range(first, last + 1)]
-    return [(i * step, f"{i * step:,.{decimals}f}") for i in range(first, last + 1)]
+    shown = f",.{decimals}f" if decimals <= 5 else ".1e"
+    return [(i * step, _signed(f"{i * step:{shown}}")) for i in _multiples(low, high, step)]
+
+
+def _multiples(low: float, high: float, step: float) -> range:
+    return range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
 
 
 def number(value: Any) -> str:
@@ -239,5 +241,10 @@ def number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     if isinstance(value, int) or (abs(value) >= 1000 and abs(value) < 1e15):
-        return f"{value:,.0f}"
-    return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e")
+        return _signed(f"{value:,.0f}")
+    return _signed(f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e"))
+
+
+def _signed(text: str) -> str:
+    """With a minus sign that is as wide as a plus."""
+    return text.replace("-", "−")

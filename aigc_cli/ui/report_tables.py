@@ -132,7 +132,7 @@ def _value(measure: Mapping[str, Any]) -> str:
 
 def _interval(measure: Mapping[str, Any]) -> str:
     low, high = measure.get("low"), measure.get("high")
-    return "" if low is None or high is None else f"{number(low)} – {number(high)}"
+    return "" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def _how(measure: Mapping[str, Any]) -> str:
@@ -148,7 +148,7 @@ def _strip(measure: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) 
     """None where there is nothing to see beside the value."""
     value, low, high = (_number(measure.get(name)) for name in ("value", "low", "high"))
     beside = {key: at for key, other in others.items() if (at := _number(other.get("value"))) is not None}
-    if value is None or not (beside or low is not None):
+    if value is None or not beside:
         return None
     everything = [at for at in (value, low, high, *beside.values()) if at is not None]
     start, end = min(everything), max(everything)
