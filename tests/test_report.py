@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -251,7 +252,15 @@ def test_whatever_comes_from_a_run_is_escaped(tmp_path: Path, monkeypatch: pytes
     assert "\x1b" not in page.text and "\u202e" not in page.text
     assert page.said.count("<script>alert('x')</script>") > 15
     assert "<script>alert('s')</script>" in page.said
-    assert f"'{run.relative_to(tmp_path)}/run.json'".replace("alert('n')", "alert('\"'\"'n'\"'\"')") in page.said
+    (again,) = [line for line in page.inside("pre").splitlines() if "--config" in line]
+    words = shlex.split(again)
+    assert words[:2] == ["aigc", "train"] and words[3:] == [
+        "--config",
+        f"{run.relative_to(tmp_path)}/run.json",
+        "--run",
+        "script-alert-n-again",
+    ]
+    assert words[2] == EVIL.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b")
 
 
 def test_measures_and_notes_are_escaped_and_what_is_unknown_is_shown_by_its_name() -> None:

@@ -216,7 +216,8 @@ def _in_words(value: Any) -> str:
 
 def _commands(run: Run, backend: Backend | None) -> list[tuple[str, str]]:
     """What to type to go on, to use the model and to repeat the run: (what for, command)."""
-    name, reference = run.backend, run.reference
+    name = shlex.quote(run.backend)  # a stranger's run may say anything
+    reference = shlex.quote(run.name) if run.reference == run.name else run.reference
     found = []
     if run.status in ("interrupted", "failed"):
         found.append(("Go on with it:", f"aigc train {name} --run {reference} --resume"))

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from aigc_cli.ui.measures import in_words, meaning_of
-from aigc_cli.ui.text import printable
 
 Points: TypeAlias = list[tuple[float, float]]
 
@@ -21,7 +20,7 @@ MOST_POINTS = 300
 STEEP = 2.0
 #: The share of the steps that counts as the beginning.
 BEGINNING = 0.1
-#: What is measured on held-out data and falls to a smaller part than this is drawn logarithmically.
+#: What is measured on held-out data and changes by more than this factor is drawn logarithmically.
 ORDERS = 20.0
 _NOT_CURVES = {"event", "step", "skipped", "seconds", "best", "to", "lr_scale"}
 
@@ -171,7 +170,7 @@ def _label(name: str, held_out: bool, group: Sequence[tuple[str, Points, bool]])
     names = {other for other, _, _ in group}
     if len(names) == 1:
         return "held-out" if held_out else "training"
-    return printable(in_words(name), keep="")
+    return in_words(name)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ BESIDE_MEANINGS: Mapping[str, str] = {
 # Names are matched as a whole; {0} is what the first group matched, in words.
 _MEANINGS: tuple[tuple[str, Meaning], ...] = (
     # Likelihood of text
-    ("bits_per_char", Meaning("Bits per character", "What a character of unseen text costs; half of it, and the model is "
-        "twice as good a compressor. Lower is better.", "bits/char")),
+    ("bits_per_char", Meaning("Bits per character", "What a character of unseen text costs: the fewer bits, the "
+        "better the model foresaw it.", "bits/char")),
     ("bits_per_char_above_floor", Meaning("Bits per character above the floor", "How much more than the law of the data the "
         "model charges. Lower is better; 0 is perfect.", "bits/char")),
     ("bits_per_char_(.+)", Meaning("Bits per character of {0}", "What a character of this field costs, given those before "

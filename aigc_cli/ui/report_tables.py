@@ -9,7 +9,6 @@ from typing import Any
 from aigc_cli.ui.curves import number
 from aigc_cli.ui.measures import BESIDE_MEANINGS, in_words, meaning_of
 from aigc_cli.ui.tables import BESIDE
-from aigc_cli.ui.text import printable
 
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_EDGE = 132, 18, 6
 #: Items of a list and pairs of a mapping that are written out.
@@ -106,7 +105,8 @@ def told_of(value: Any) -> str:
         return _listed([f"{name} {text}" for name, text in parts if text])
     if isinstance(value, list | tuple):
         if all(isinstance(item, Mapping) for item in value):  # files, say: how many, and the first of them
-            return f"{len(value)}: {told_of(value[0])}" + (", …" if len(value) > 1 else "")
+            first = told_of(value[0].get("path", value[0]))
+            return f"{len(value):,}: {first}" + (", …" if len(value) > 1 else "")
         return _listed([told_of(item) for item in value])
     return number(value)
 
@@ -141,7 +141,7 @@ def _how(measure: Mapping[str, Any]) -> str:
         for name, value in measure.items()
         if name not in (*_NUMBERS, *BESIDE) and isinstance(value, str | int | float)
     )
-    return printable(", ".join(f"{in_words(name)} {text}" for name, text in parts if text), keep="")
+    return ", ".join(f"{in_words(name)} {text}" for name, text in parts if text)
 
 
 def _strip(measure: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> Strip | None:
