@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from aigc_cli import __version__
-from aigc_cli.commands import decode, encode, runs, sample, train
+from aigc_cli.commands import decode, encode, report, runs, sample, train
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands.flags import add_verb
 from aigc_cli.errors import AigcError, Interrupted, PipeClosed
@@ -41,6 +42,7 @@ def build() -> typer.Typer:
     add_verb(app, "encode", "Turn data into latent vectors and scores.", encode.run)
     add_verb(app, "decode", "Turn latent vectors back into data.", decode.run)
     runs.add(app)
+    report.add(app)
     return app
 
 
@@ -53,6 +55,7 @@ def _version(asked: bool) -> None:
 def main() -> None:
     """The script `aigc`. Never shows a traceback, except with --debug."""
     _open_missing_streams()
+    _buffer_output()
     try:
         code = build()(standalone_mode=False)
         sys.stdout.flush()
@@ -80,6 +83,14 @@ def _open_missing_streams() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: SIM115, PTH123
+
+
+def _buffer_output() -> None:
+    """Without a buffer (PYTHONUNBUFFERED, `python -u`) standard output takes a part of what is written at once, and says so to
+    nobody."""
+    if isinstance(sys.stdout.buffer, io.RawIOBase):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.detach()), encoding, errors, line_buffering=True)
 
 
 def _with_one_suggestion(message: str) -> str:

@@ -1,0 +1,187 @@
+"""A run as one page of HTML that needs nothing else: no network, no other file, and no script but its own.
+
+Whatever comes from data, names or settings is escaped by the template, and made printable before that.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from aigc_cli.ui.curves import HEIGHT, WIDTH, Curves, number
+from aigc_cli.ui.measures import meaning_of
+from aigc_cli.ui.report_tables import facts, legend, rows, splits
+from aigc_cli.ui.text import duration, printable
+
+PAGE = Path(__file__).parent / "page"
+#: How wide a picture is shown, at most, in CSS pixels; small ones are enlarged by a whole factor.
+SHOWN = 620
+Origin: TypeAlias = Literal["asked for", "decided", "default"]
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG for the page, and the size it is shown at."""
+
+    source: str
+    width: int
+    height: int
+    enlarged: bool
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the model made at a step: a picture or a text."""
+
+    step: int
+    picture: Picture | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, whether somebody asked for it, and what it does."""
+
+    flag: str
+    value: str
+    origin: Origin
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a run was measured to be, and on what."""
+
+    data: str
+    measures: Mapping[str, Mapping[str, Any]]
+    notes: Sequence[str] = ()
+    copies: Picture | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a page says of a run."""
+
+    name: str
+    status: str
+    summary: str
+    record: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    frames: Sequence[Frame]
+    measured: Measured | None
+    not_measured: str
+    """Why `measured` is None."""
+    settings: Sequence[Setting]
+    commands: Sequence[tuple[str, str]]
+    """What one may type next, and what for."""
+    written: str
+    frames_left_out: int = 0
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A frame, what stands under it, and where in the curves it is."""
+
+    frame: Frame
+    caption: str
+    x: float
+
+
+def png(content: bytes) -> Picture | None:
+    """A PNG file as it stands in the page; None for anything else."""
+    if not content.startswith(_PNG) or len(content) < 24:
+        return None
+    width, height = struct.unpack(">II", content[16:24])
+    if not width or not height:
+        return None
+    factor = max(1, SHOWN // width)
+    source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    return Picture(source, width * factor, height * factor, factor > 1)
+
+
+def render(report: Report) -> str:
+    """The page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # it takes a fifth of a second
+    from markupsafe import Markup
+
+    def finish(value: Any) -> Any:
+        return value if isinstance(value, Markup) else printable(str(value), keep="\n\t")
+
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        finalize=finish,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    style, script = (Markup((PAGE / name).read_text(encoding="utf-8")) for name in ("style.css", "film.js"))
+    data = _mapping(report.record.get("data"))
+    curves = Curves(report.metrics, next((name for name in _best(report.record) if name != "step"), None))
+    return environment.get_template("page.html").render(
+        report=report,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        head=_head(report),
+        film=_film(report, curves),
+        charts=curves.charts(),
+        chart_size=(WIDTH, HEIGHT),
+        happenings=curves.happenings(),
+        rows=rows(report.measured.measures) if report.measured else [],
+        legend=legend(report.measured.measures) if report.measured else [],
+        reasons=report.record.get("reasons") or [],
+        splits=splits(data.get("splits")),
+        data=facts({name: value for name, value in data.items() if name != "splits"}),
+        versions=facts(_mapping(report.record.get("versions"))),
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing may be fetched, and nothing run but the one script that stands in the page."""
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _head(report: Report) -> list[tuple[str, str, str]]:
+    """What the page begins with: name, value, and what there is to add."""
+    record, found = report.record, []
+    if isinstance(steps := record.get("steps"), int):
+        seconds = record.get("seconds")
+        found.append(("Steps", number(steps), f"in {duration(seconds)}" if isinstance(seconds, int | float) else ""))
+    for name, value in _best(record).items():
+        if name != "step" and isinstance(value, int | float):
+            found.append(
+                (meaning_of(name).title, number(value), f"while training, best at step {number(_best(record).get('step'))}")
+            )
+    data = _mapping(record.get("data"))
+    parts = _mapping(data.get("splits")).get("train")
+    counts = [f"{number(count)} {unit}" for unit, count in _mapping(parts).items()]
+    if data.get("location"):
+        found.append(("Learned from", Path(str(data["location"])).name or str(data["location"]), counts[0] if counts else ""))
+    if record.get("device"):
+        place, _, more = str(record["device"]).partition(" ")
+        found.append(("Trained on", place, more.strip("()")))
+    return found
+
+
+def _film(report: Report, curves: Curves) -> list[_Shown]:
+    return [_Shown(frame, curves.told_at(frame.step), curves.x(frame.step)) for frame in report.frames]
+
+
+def _best(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _mapping(record.get("best"))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
