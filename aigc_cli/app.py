@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from aigc_cli import __version__
-from aigc_cli.commands import decode, encode, runs, sample, train
+from aigc_cli.commands import decode, doctor, encode, runs, sample, train
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands.flags import add_verb
 from aigc_cli.errors import AigcError, Interrupted, PipeClosed
@@ -41,6 +41,7 @@ def build() -> typer.Typer:
     add_verb(app, "encode", "Turn data into latent vectors and scores.", encode.run)
     add_verb(app, "decode", "Turn latent vectors back into data.", decode.run)
     runs.add(app)
+    doctor.add(app)
     return app
 
 

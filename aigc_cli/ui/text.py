@@ -35,6 +35,17 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def size(n: int) -> str:
+    """999 B, 1.5 kB, 12 GB: two digits at least, in powers of a thousand."""
+    if n < 1000:
+        return f"{n} B"
+    value, units = float(n), iter(("kB", "MB", "GB", "TB", "PB"))
+    while True:
+        value, unit = value / 1000, next(units)
+        if value < 999.5 or unit == "PB":
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
+
+
 def sparkline(values: list[float], width: int) -> str:
     """The curve of `values` in `width` characters."""
     bars = "▁▂▃▄▅▆▇█"
