@@ -41,11 +41,10 @@ def in_terminal(
 
 class Screen:
     """As much of a terminal as `aigc` uses: rows, which go on in the next where a line is too long, and are wrapped anew when
-    the width changes; a cursor that goes up by rows; the erasing of the rest of a row and of all that follows. It never
-    scrolls."""
+    the width changes; a cursor that goes up by rows, as far as they are seen; the erasing of the rest of a row."""
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, width: int, height: int = 24) -> None:
+        self._width, self.height = width, height
         self.rows = [""]
         self.goes_on = [False]
         self.row, self.column = 0, 0
@@ -53,12 +52,10 @@ class Screen:
     def feed(self, text: str) -> None:
         for code, character in re.findall(r"\x1b\[([0-9;?]*[A-Za-z])|([^\x1b])", text):
             if code.endswith("A"):
-                self.row = max(0, self.row - int(code[:-1]))
-            elif code in ("K", "J"):
+                self.row = max(self.top, self.row - int(code[:-1]))
+            elif code == "K":
                 self.rows[self.row] = self.rows[self.row][: self.column]
                 self.goes_on[self.row] = False
-                if code == "J":
-                    del self.rows[self.row + 1 :], self.goes_on[self.row + 1 :]
             elif code:
                 assert code.endswith("m"), code
             elif character == "\r":
@@ -80,13 +77,19 @@ class Screen:
             self.goes_on.append(False)
 
     @property
+    def top(self) -> int:
+        """The first row that is seen."""
+        return max(0, len(self.rows) - self.height)
+
+    @property
     def width(self) -> int:
         return self._width
 
     @width.setter
     def width(self, width: int) -> None:
-        """The cursor must be on an empty last row, as it is between two drawings."""
-        assert self.row == len(self.rows) - 1 and not self.rows[self.row]
+        """The cursor must be where nothing follows, as it is between two drawings."""
+        assert not any(self.rows[self.row :])
+        del self.rows[self.row + 1 :], self.goes_on[self.row + 1 :]
         lines, self.rows, self.goes_on = self.lines, [], []
         for line in lines:
             parts = [line[at : at + width] for at in range(0, len(line), width)] or [""]
@@ -106,4 +109,6 @@ class Screen:
 
     @property
     def shown(self) -> list[str]:
-        return [row.rstrip() for row in self.rows]
+        """The rows that are seen, down to the cursor's, which nothing follows."""
+        assert not any(self.rows[self.row + 1 :])
+        return [row.rstrip() for row in self.rows[self.top : self.row + 1]]

@@ -11,7 +11,8 @@ from rich.segment import Segment, Segments
 
 Line: TypeAlias = list[Segment]
 
-TO_END_OF_LINE, TO_END_OF_SCREEN = "\x1b[K", "\x1b[J"
+ERASE = "\x1b[K"
+"""To the end of the line. Erasing to the end of the screen instead would put a copy into the history of some terminals."""
 
 
 class Frame:
@@ -27,14 +28,16 @@ class Frame:
 
     def draw(self, lines: Iterable[RenderableType] = (), above: Iterable[RenderableType] = ()) -> None:
         """Show these instead of what is there, as far as the terminal is high enough; what is `above` stays for good."""
-        staying, shown = self._rendered(above), self._rendered(lines)[: max(1, self.console.height - 1)]
-        width = self.console.width
-        up = sum(max(1, -(-cells // width)) for cells in self.drawn)
-        back = f"\x1b[{up}A\r" + (TO_END_OF_SCREEN if width != self.width else "") if up else ""
-        text = [back, *map(self._text, (*staying, *shown)), TO_END_OF_SCREEN if up else ""]
+        width, most = self.console.width, max(1, self.console.height - 1)
+        staying, shown = self._rendered(above), self._rendered(lines)[:most]
+        rows = min(most, sum(max(1, -(-cells // width)) for cells in self.drawn))  # what went off the screen is out of reach
+        text = _up(rows)
+        if width != self.width:
+            text += _erased(rows)
+        text += "".join(map(self._text, (*staying, *shown))) + _erased(rows - len(staying) - len(shown))
         self.drawn, self.width = [Segment.get_line_length(line) for line in shown], width
-        if "".join(text):
-            self.console.file.write("".join(text))
+        if text:
+            self.console.file.write(text)
             self.console.file.flush()
 
     def leave(self) -> None:
@@ -48,4 +51,13 @@ class Frame:
         with self.console.capture() as captured:
             self.console.print(Segments(line), end="")
         full = Segment.get_line_length(line) >= self.console.width  # where the cursor is still on the last cell
-        return captured.get() + ("" if full else TO_END_OF_LINE) + "\n"
+        return captured.get() + ("" if full else ERASE) + "\n"
+
+
+def _up(rows: int) -> str:
+    return f"\x1b[{rows}A\r" if rows > 0 else ""
+
+
+def _erased(rows: int) -> str:
+    """So many rows, beginning with the cursor's, where it is again in the end."""
+    return f"{ERASE}\n" * rows + _up(rows)

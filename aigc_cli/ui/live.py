@@ -78,7 +78,7 @@ class LiveView:
             case Started():
                 self.started, self.stage = event, None
             case Trained():
-                self.trained = event
+                self.trained, self.stage = event, None
                 self.losses.append(next(iter(event.losses.values()), 0.0))
             case Evaluated():
                 self.evaluated = event
