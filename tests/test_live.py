@@ -135,6 +135,14 @@ def test_another_size_leaves_no_garbage(screen: Screen, tmp_path: Path, columns:
             assert screen.shown in (expected.shown, frame)
 
 
+def test_measures_get_two_lines_and_stay_whole(screen: Screen) -> None:
+    bus = Bus(LiveView(Terminal(screen)))
+    bus.emit(Trained(1, 9, {f"measure_{i}": i for i in range(12)}, 0.001, 1.0, "pictures", 1.0, 8.0))
+    first = "  ".join(f"measure {i} {i}.0000" for i in range(4))
+    second = "  ".join(f"measure {i} {i}.0000" for i in range(4, 12))
+    assert screen.shown[1:3] == [first, second[:79] + "…"]
+
+
 def test_the_newest_pictures_are_seen_with_everything_else(screen: Screen, tmp_path: Path) -> None:
     pictures = [np.full((10, 10, 1), 3 * i, np.uint8) for i in range(64)]
     Image.fromarray(sheet(pictures, 8)[:, :, 0]).save(tmp_path / "step.png")

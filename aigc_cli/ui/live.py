@@ -22,7 +22,7 @@ from aigc_cli.ui.frame import Frame
 from aigc_cli.ui.terminal import SYSTEMS, Colours, colours, shows_pictures
 from aigc_cli.ui.text import duration, printable, sparkline
 
-SAMPLE_LINES = 8
+SAMPLE_LINES, MEASURE_LINES = 8, 2
 BAR, CURVE = 24, 60
 BELOW = 7
 """Lines that are left free for what is said at the end."""
@@ -123,9 +123,9 @@ class LiveView:
         if self.trained is not None:
             t = self.trained
             left = f"step {t.step:,}/{t.steps:,}   {t.rate:,.0f} {t.unit}/s   {duration(t.seconds_left)} left"
-            parts += [self._bar(left, t.step, t.steps), _one_line(_measures(t.losses))]
+            parts += [self._bar(left, t.step, t.steps), *self._measures(t.losses)]
             if self.evaluated is not None:
-                parts.append(_one_line("held-out  " + _measures(self.evaluated.measures)))
+                parts += self._measures(self.evaluated.measures, "held-out")
             parts.append(Text(sparkline(self.losses, min(CURVE, self.console.width)), style="green"))
         if self.previewed is not None and (
             sample := self._sample(self.previewed, self.console.height - len(parts) - 1 - BELOW)
@@ -150,6 +150,16 @@ class LiveView:
         line = Table.grid(padding=(0, 1))
         line.add_row(ProgressBar(total=total or None, completed=done, width=width, pulse=not total), Text(label, no_wrap=True))
         return line
+
+    def _measures(self, measures: Mapping[str, float], *before: str) -> list[Text]:
+        """Each whole, in as many lines as they get; the last ends in an ellipsis where they are too many."""
+        lines: list[str] = []
+        for part in (*before, *(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items())):
+            if lines and (len(lines) == MEASURE_LINES or cell_len(f"{lines[-1]}  {part}") <= self.console.width):
+                lines[-1] += f"  {part}"
+            else:
+                lines.append(part)
+        return [_one_line(line) for line in lines]
 
     def _sample(self, event: Previewed, lines: int) -> list[Text]:
         """What the model makes now, in at most so many lines."""
@@ -176,7 +186,3 @@ def _pictures(event: Previewed, lines: int, cells: int, colours: Colours) -> lis
 
 def _one_line(text: str, style: str = "") -> Text:
     return Text(text, style=style, overflow="ellipsis", no_wrap=True)
-
-
-def _measures(measures: Mapping[str, float]) -> str:
-    return "  ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items())
