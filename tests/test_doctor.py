@@ -97,6 +97,7 @@ def test_the_worst_comes_first_and_everything_is_said() -> None:
     assert "cuda:0            NVIDIA H100, 80 GB: 500,000 GFLOP/s in bf16" in lines
     assert "memory.available  20 GB of 32 GB" in lines
     assert "runs              runs: 3 runs, 5.0 GB, 100 GB free on its disk" in lines
+    assert "graphics          no card that this system knows of" in lines
     assert "extra.spacy       not installed (optional)" in lines
     assert lines[-2:] == [
         "✗ the runs folder runs cannot be written to; choose another place with\n  --runs-dir or AIGC_RUNS",
@@ -249,10 +250,11 @@ def test_a_pipe_gets_tabs_and_what_keeps_it_from_working_exits_1(shell: Shell) -
     assert float(found["cpu.gflops"]) > 0.1 and found["terminal.stdout"] == "false" and int(found["memory.total"]) > 0
 
 
-def test_a_terminal_gets_a_list(shell: Shell) -> None:
-    seen = in_terminal(shell, "doctor", "-q", size=(90, 40), AIGC_THREADS="", OMP_NUM_THREADS="")
-    assert "terminal          90 × 40, colours: 24-bit, unicode\n" in seen
+def test_a_terminal_gets_a_list_whatever_its_encoding(shell: Shell) -> None:
+    seen = in_terminal(shell, "doctor", "-q", size=(90, 40), PYTHONIOENCODING="ascii")
+    assert "terminal          90 ? 40, colours: 24-bit, no unicode\n" in seen
     assert " GFLOP/s in fp32\n" in seen
+    assert "! the encoding of standard output is ascii, not UTF-8; set PYTHONUTF8=1 or LANG=C.UTF-8\n" in seen
 
 
 def test_a_broken_torch_is_a_finding(shell: Shell) -> None:

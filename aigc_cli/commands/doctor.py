@@ -66,13 +66,13 @@ def run(given: Mapping[str, Given]) -> None:
         facts = gather(options)
     found = problems(facts)
     if options.json:
-        typer.echo(json.dumps(as_json(facts, found), ensure_ascii=False))
+        typer.echo(json.dumps(as_json(facts, found)))
     elif sys.stdout.isatty():
-        typer.echo("\n".join(readable(facts, found)))
+        _say("\n".join(readable(facts, found)))
     else:
         lines = [(name, _plain(value)) for name, value, _ in rows(facts)]
         lines += [("fatal" if problem.fatal else "problem", problem.text) for problem in found]
-        typer.echo("\n".join(f"{name}\t{printable(one_line(text), keep='')}" for name, text in lines))
+        _say("\n".join(f"{name}\t{printable(one_line(text), keep='')}" for name, text in lines))
     if any(problem.fatal for problem in found):
         raise typer.Exit(1)
 
@@ -129,6 +129,7 @@ def as_json(facts: Facts, found: list[Problem]) -> dict[str, Any]:
         "extras": facts.extras,
         "platform": facts.platform,
         "cpu": {"model": facts.cpu, "cores": facts.cores, "threads": facts.torch.threads},
+        "graphics_cards": facts.graphics_cards,
         "devices": [dataclasses.asdict(device) for device in facts.devices],
         "torch": {"cuda": facts.torch.cuda, "rocm": facts.torch.rocm, "compiles": facts.torch.compiles},
         "memory": dataclasses.asdict(facts.memory),
@@ -152,6 +153,7 @@ def rows(facts: Facts) -> Iterator[Row]:
     yield "processor", facts.cpu, facts.cpu
     yield "cores", facts.cores, f"{facts.cores} usable"
     yield "threads", facts.torch.threads, str(facts.torch.threads)
+    yield "graphics", ", ".join(facts.graphics_cards), ", ".join(facts.graphics_cards) or "no card that this system knows of"
     for device in facts.devices:
         held = f", {size(device.memory)}" if device.memory else ""
         speed = "does not compute" if device.gflops is None else f"{device.gflops:,g} GFLOP/s in {device.precision}"
@@ -187,8 +189,15 @@ def readable(facts: Facts, found: list[Problem]) -> list[str]:
     wrapper = textwrap.TextWrapper(
         facts.terminal.columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
-    said_of = (f"{'✗' if problem.fatal else '!'} {printable(problem.text, keep='')}" for problem in found)
+    worse = "✗" if facts.terminal.unicode else "X"
+    said_of = (f"{worse if problem.fatal else '!'} {printable(problem.text, keep='')}" for problem in found)
     return [*lines, "", *map(wrapper.fill, said_of)]
+
+
+def _say(text: str) -> None:
+    """On standard output, in whatever encoding: one that is wrong is a finding, not a failure."""
+    encoding = sys.stdout.encoding or "ascii"
+    typer.echo(text.encode(encoding, "replace").decode(encoding))
 
 
 def _plain(value: Any) -> str:

@@ -130,7 +130,9 @@ def graphics_cards(root: Path = ROOT) -> list[str]:
 
 
 def place(path: Path) -> Place:
-    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    whole = path.absolute()
+    # os.path's exists, unlike pathlib's, raises nothing where this user may not look.
+    existing = next(folder for folder in (whole, *whole.parents) if os.path.exists(folder))  # noqa: PTH110
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     return Place(str(path), writable, _size(path), shutil.disk_usage(existing).free)
 

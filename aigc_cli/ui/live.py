@@ -19,7 +19,7 @@ from rich.text import Text
 
 from aigc_cli.engine.events import Evaluated, Event, Finished, Note, Previewed, Printing, Stage, Started, Trained
 from aigc_cli.ui.frame import Frame
-from aigc_cli.ui.terminal import SYSTEMS, Colours, colours, shows_pictures
+from aigc_cli.ui.terminal import SYSTEMS, Colours, colours, shows_pictures, writes_unicode
 from aigc_cli.ui.text import duration, printable, sparkline
 
 SAMPLE_LINES, MEASURE_LINES = 8, 2
@@ -38,7 +38,7 @@ class LiveView:
     def __init__(self, stream: TextIO) -> None:
         self.colours = colours(os.environ)
         self.console = Console(file=stream, color_system=SYSTEMS[self.colours], highlight=False, markup=False, emoji=False)
-        self.pictures = shows_pictures(stream, os.environ)
+        self.unicode, self.pictures = writes_unicode(stream), shows_pictures(stream, os.environ)
         self.frame = Frame(self.console)
         self.stage: Stage | None = Stage("starting", 0)
         self.stage_since = self.frame_at = time.monotonic()
@@ -126,7 +126,8 @@ class LiveView:
             parts += [self._bar(left, t.step, t.steps), *self._measures(t.losses)]
             if self.evaluated is not None:
                 parts += self._measures(self.evaluated.measures, "held-out")
-            parts.append(Text(sparkline(self.losses, min(CURVE, self.console.width)), style="green"))
+            if self.unicode:
+                parts.append(Text(sparkline(self.losses, min(CURVE, self.console.width)), style="green"))
         if self.previewed is not None and (
             sample := self._sample(self.previewed, self.console.height - len(parts) - 1 - BELOW)
         ):
