@@ -70,6 +70,8 @@ def test_what_happens_before_the_first_step_has_a_bar(screen: Screen) -> None:
     bus.note("no --data given")
     bus.stage("reading", 12345, None)
     assert screen.shown == ["no --data given", "━" * 24 + " reading 12,345", ""]
+    bus.stage("tokenising", 0, 60)
+    assert screen.shown[1].endswith("━ tokenising")
     bus.stage("tokenising", 30, 60)
     assert screen.shown[1] == "━" * 12 + "╺" + "━" * 11 + " tokenising   50 %"
     view.stage_since -= 10

@@ -117,7 +117,9 @@ class LiveView:
     def _lines(self) -> list[RenderableType]:
         parts: list[RenderableType] = []
         if self.stage is not None:
-            parts.append(self._bar(self._label(self.stage), self.stage.done, self.stage.total))
+            # Some say what they have to do, and then nothing until it is done.
+            total = self.stage.total if self.stage.done else None
+            parts.append(self._bar(self._label(self.stage), self.stage.done, total))
         if self.started is not None:
             parts.append(_one_line(f"{self.started.run}: {self.started.model}", "bold"))
         if self.trained is not None:
@@ -136,10 +138,12 @@ class LiveView:
 
     def _label(self, stage: Stage) -> str:
         seconds = time.monotonic() - self.stage_since
+        if not stage.done:
+            return stage.name
         if not stage.total:
-            return f"{stage.name} {stage.done:,}" if stage.done else stage.name
+            return f"{stage.name} {stage.done:,}"
         label = f"{stage.name}   {100 * stage.done // stage.total} %"
-        if seconds < SECONDS_BEFORE_A_GUESS or not 0 < stage.done < stage.total:
+        if seconds < SECONDS_BEFORE_A_GUESS or stage.done >= stage.total:
             return label
         return f"{label}   {duration(seconds / stage.done * (stage.total - stage.done))} left"
 
