@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from aigc_cli import __version__
-from aigc_cli.commands import decode, encode, report, runs, sample, train
+from aigc_cli.commands import decode, doctor, encode, report, runs, sample, train
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands.flags import add_verb
-from aigc_cli.errors import AigcError, Interrupted, PipeClosed
+from aigc_cli.errors import AigcError, Interrupted, PipeClosed, first_line
 from aigc_cli.options import did_you_mean
 
 
@@ -43,6 +43,7 @@ def build() -> typer.Typer:
     add_verb(app, "decode", "Turn latent vectors back into data.", decode.run)
     runs.add(app)
     report.add(app)
+    doctor.add(app)
     return app
 
 
@@ -72,8 +73,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = _fail("interrupted", 130)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        code = _fail(f"{type(error).__name__}: {reason} (--debug shows the traceback)", 1, error)
+        code = _fail(f"{type(error).__name__}: {first_line(error)} (--debug shows the traceback)", 1, error)
     sys.exit(code if isinstance(code, int) else 0)
 
 

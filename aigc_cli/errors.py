@@ -32,3 +32,8 @@ class Interrupted(BaseException):
         super().__init__(message)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+def first_line(error: BaseException) -> str:
+    """Of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -103,6 +103,17 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def size_of(path: Path) -> int:
+    """The bytes of a folder's files; what goes away meanwhile is not counted."""
+    total = 0
+    for file in path.rglob("*"):
+        try:
+            total += 0 if file.is_symlink() or file.is_dir() else file.stat().st_size
+        except OSError:
+            continue
+    return total
+
+
 def sweep(folder: Path) -> None:
     """Delete what an interrupted write left aside in `folder`."""
     for leftover in folder.glob(".tmp-*"):

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import Shell
 
-from aigc_cli.engine.housekeeping import prune, remove, size_of
+from aigc_cli.engine.housekeeping import prune, remove
 from aigc_cli.engine.run import Run, age, create_run, list_runs
 from aigc_cli.errors import RequestError
-from aigc_cli.files import point_link
+from aigc_cli.files import point_link, size_of
 from aigc_cli.ui.text import bytes_of, span
 
 KB = 1000
@@ -141,13 +141,9 @@ def test_a_run_that_is_being_deleted_is_not_listed(tmp_path: Path) -> None:
     assert list_runs(tmp_path) == []
 
 
-def test_ages_and_sizes_are_said_shortly(tmp_path: Path) -> None:
+def test_ages_are_said_shortly(tmp_path: Path) -> None:
     assert [span(seconds) for seconds in (-1, 0, 119, 120, 7199, 7200, 172799, 172800)] == [
         "0 s", "0 s", "119 s", "2 min", "120 min", "2 h", "48 h", "2 d",
-    ]  # fmt: skip
-    sizes = (0, 999, 1000, 9949, 9950, 999_499, 999_500, 3_400_000_000, 2e12)
-    assert [bytes_of(size) for size in sizes] == [
-        "0 B", "999 B", "1.0 kB", "9.9 kB", "10 kB", "999 kB", "1.0 MB", "3.4 GB", "2.0 TB",
     ]  # fmt: skip
     assert 0 <= age(a_run(tmp_path, "verse")) < 60
 

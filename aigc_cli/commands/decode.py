@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.pictures import picture_writer, print_lines
+from aigc_cli.commands.output import announced
+from aigc_cli.commands.pictures import picture_writer, previewed, print_lines
 from aigc_cli.engine.run import find_run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
@@ -25,5 +27,6 @@ def run(name: str, given: Mapping[str, Given]) -> None:
 
     latents = read_latents(options.latents)
     write = picture_writer(options, Path("samples", f"{name}-{target.name}"), len(latents.names))
-    with progress(json_lines=options.json, quiet=options.quiet) as bus:
-        print_lines(write(backend.load().decode(target, options, latents, bus)), as_json=options.json)
+    with previewed(options) as passing, progress(json_lines=options.json, quiet=options.quiet) as bus:
+        samples = passing(backend.load().decode(target, options, latents, bus))
+        print_lines(announced(write(samples), bus, sys.stdout), as_json=options.json)

@@ -9,7 +9,7 @@ from typing import Any
 
 from aigc_cli.backends.base import EncodeOptions
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.output import output
+from aigc_cli.commands.output import announced, output
 from aigc_cli.commands.pictures import print_lines
 from aigc_cli.engine.run import find_run
 from aigc_cli.errors import RequestError
@@ -30,7 +30,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     with progress(json_lines=options.json, quiet=options.quiet) as bus, output(options.out, force=options.force) as stream:
         from aigc_cli.data.latents import write_latents
 
-        n = write_latents(stream, format, backend.load().encode(target, options, bus))
+        n = write_latents(stream, format, announced(backend.load().encode(target, options, bus), bus, stream))
     if options.out not in (None, "-"):
         print_lines([{"path": options.out, "n": n}], as_json=options.json)
 

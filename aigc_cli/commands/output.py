@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO, TypeVar
 
+from aigc_cli.engine.events import Bus, Printing
 from aigc_cli.files import check_file, written_aside
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -25,6 +28,15 @@ def output(out: str | None, *, force: bool) -> Iterator[BinaryIO]:
     check_file(path, force=force)
     with written_aside(path) as file:
         yield file
+
+
+def announced(results: Iterable[T], bus: Bus, stream: IO[Any]) -> Iterator[T]:
+    """The results, each after progress on the terminal that it will be printed to has stepped aside."""
+    terminal = stream.isatty()
+    for result in results:
+        if terminal:
+            bus.emit(Printing())
+        yield result
 
 
 def is_stream(path: Path) -> bool:

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,11 +19,14 @@ from aigc_cli.backends.base import PictureOutput, Sample
 from aigc_cli.commands.output import is_stream
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import check_file, written_aside
+from aigc_cli.ui.terminal import colours, shows_pictures
 
 Line: TypeAlias = Mapping[str, Any]
 """What is said of something written: its `path` and what is known of it."""
 Writer: TypeAlias = Callable[[Iterable[Sample]], Iterator[Line]]
 """Writes samples as they come; a line for each file that is done."""
+Passing: TypeAlias = Callable[[Iterable[Sample]], Iterable[Sample]]
+"""Hands samples on, unchanged."""
 
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
@@ -68,6 +72,28 @@ def print_lines(lines: Iterable[Line], *, as_json: bool) -> None:
         text = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") if as_json else os.fsencode(line["path"])
         sys.stdout.buffer.write(text + b"\n")
         sys.stdout.buffer.flush()
+
+
+@contextmanager
+def previewed(options: PictureOutput) -> Iterator[Passing]:
+    """Looks at the samples that come by, and shows the first of them on standard error when the block ends well, where a person
+    reads both streams on a terminal."""
+    seen = sys.stdout.isatty() and shows_pictures(sys.stderr, os.environ)
+    if options.quiet or options.json or not seen:
+        yield lambda samples: samples
+        return
+    from aigc_cli.ui.preview import FirstPictures
+
+    first = FirstPictures(sys.stderr, colours(os.environ))
+
+    def passing(samples: Iterable[Sample]) -> Iterator[Sample]:
+        for sample in samples:
+            first.add(_pixels(sample))
+            yield sample
+
+    yield passing
+    with suppress(OSError):  # the pictures are written; nobody is left to look
+        first.show()
 
 
 def _check_standard_output(options: PictureOutput) -> None:

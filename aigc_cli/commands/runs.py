@@ -13,10 +13,11 @@ from typing import Any
 import typer
 
 from aigc_cli.commands.flags import command
-from aigc_cli.engine.housekeeping import DONE, prune, remove, size_of
+from aigc_cli.engine.housekeeping import DONE, prune, remove
 from aigc_cli.engine.run import Run, age, find_run, list_runs, read_metrics
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.files import size_of
 from aigc_cli.options import Given, build, option
 from aigc_cli.ui.tables import table
 from aigc_cli.ui.text import bytes_of, one_line, printable, span, sparkline

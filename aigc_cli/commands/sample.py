@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from aigc_cli.backends.base import PictureSampleOptions, Sample, SampleOptions
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.output import output
-from aigc_cli.commands.pictures import picture_writer, print_lines
+from aigc_cli.commands.output import announced, output
+from aigc_cli.commands.pictures import picture_writer, previewed, print_lines
+from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import find_run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
@@ -29,27 +32,28 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     told = options.seed is not None
     if not told:
         options = dataclasses.replace(options, seed=secrets.randbits(32))
-    with progress(json_lines=options.json, quiet=options.quiet) as bus:
 
-        def draw(piece: Piece | None = None) -> Iterator[Sample]:
-            if not told:
-                bus.note(f"seed {options.seed}")
-            yield from backend.load().sample(target, options, bus, piece)
+    def draw(bus: Bus, piece: Piece | None = None) -> Iterator[Sample]:
+        if not told:
+            bus.note(f"seed {options.seed}")
+        yield from backend.load().sample(target, options, bus, piece)
 
-        if isinstance(options, PictureSampleOptions):
-            folder = Path("samples", f"{name}-{target.name}")
+    if isinstance(options, PictureSampleOptions):
+        folder = Path("samples", f"{name}-{target.name}")
+        with previewed(options) as passing, progress(json_lines=options.json, quiet=options.quiet) as bus:
             write = picture_writer(options, folder, options.expected())
-            print_lines(write(draw()), as_json=options.json)
-        else:
-            _write_texts(options, draw)
+            print_lines(announced(write(passing(draw(bus))), bus, sys.stdout), as_json=options.json)
+    else:
+        with progress(json_lines=options.json, quiet=options.quiet) as bus:
+            _write_texts(options, partial(draw, bus), bus)
 
 
-def _write_texts(options: SampleOptions, draw: Callable[[Piece | None], Iterator[Sample]]) -> None:
+def _write_texts(options: SampleOptions, draw: Callable[[Piece | None], Iterator[Sample]], bus: Bus) -> None:
     with output(options.out, force=options.force) as stream:
         terminal = stream.isatty()
         streaming = getattr(options, "stream", False) and not options.json
-        piece = _piece_writer(stream, terminal) if streaming else None
-        for sample in draw(piece):
+        piece = _piece_writer(stream, terminal, bus) if streaming else None
+        for sample in announced(draw(piece), bus, stream):
             if piece is not None:
                 _write(stream, "\n" if not terminal else "\n\n")
             else:
@@ -66,8 +70,12 @@ def _shown(sample: Sample, as_json: bool, terminal: bool) -> str:
     return printable(text, keep="\n\t") + ("\n\n" if "\n" in text else "\n")
 
 
-def _piece_writer(stream: BinaryIO, terminal: bool) -> Piece:
-    return lambda text: _write(stream, printable(text) if terminal else one_line(text))
+def _piece_writer(stream: BinaryIO, terminal: bool, bus: Bus) -> Piece:
+    def write(text: str) -> None:
+        for piece in announced([text], bus, stream):
+            _write(stream, printable(piece) if terminal else one_line(piece))
+
+    return write
 
 
 def _write(stream: BinaryIO, text: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.decoding import explained, open_bytes
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import RequestError, first_line
 
 COLUMNS = ("latent", "mean")
 """The columns that hold the vectors: the first of these that is there."""
@@ -168,7 +168,7 @@ def _parquet(content: bytes, where: str) -> tuple[Sequence[str], npt.NDArray[np.
         # In this thread alone: one of Arrow's that lets go of a Python object while the interpreter ends would abort it.
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (OSError, ValueError) as error:
-        raise RequestError(f"{where} is not a whole Parquet file: {_first_line(error)}") from error
+        raise RequestError(f"{where} is not a whole Parquet file: {first_line(error)}") from error
     column = next((name for name in COLUMNS if name in table.column_names), None)
     if column is None:
         raise _no_column(where, COLUMNS, table.column_names)
@@ -200,7 +200,7 @@ def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], npt.NDArray[np.fl
             vectors = loaded[column]
             names = loaded["name"].ravel().tolist() if "name" in loaded else None
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
-        raise RequestError(f"{where} is not a whole NumPy file of numbers: {_first_line(error)}") from error
+        raise RequestError(f"{where} is not a whole NumPy file of numbers: {first_line(error)}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise RequestError(f"{where}: the {column} is {vectors.dtype} of shape {vectors.shape}, not (n, d) numbers")
     return _names(names, len(vectors)), _float32(vectors)
@@ -215,7 +215,3 @@ def _no_column(where: str, wanted: Iterable[str], columns: Iterable[str]) -> Req
     known = [repr(name) for name in columns]
     listed = ", ".join(known[:12]) + (", …" if len(known) > 12 else "") or "none"
     return RequestError(f"{where}: there is no column {' or '.join(map(repr, wanted))}; the columns are {listed}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

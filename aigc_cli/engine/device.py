@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from aigc_cli.engine.machine import usable_cores
 from aigc_cli.errors import RequestError
 
 
@@ -46,18 +47,6 @@ def open_device(wanted: str) -> torch.device:
     keep_freed_memory()
     set_matmul(resolve_matmul("auto", device))
     return device
-
-
-def usable_cores() -> int:
-    """Cores this process may really use: its affinity, capped by its control group's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
-    return cores
 
 
 def set_threads(threads: int | None) -> int:

@@ -68,15 +68,23 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Previewed(Event):
+    """What the model makes now: a text, or a file of pictures, `grid` (rows, columns) of them on a sheet."""
+
     step: int
     text: str
     path: str
+    grid: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True)
 class Saved(Event):
     step: int
     path: str
+
+
+@dataclass(frozen=True)
+class Printing(Event):
+    """A result comes next on the terminal that progress is shown on."""
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
-from aigc_cli.files import remove_folder
+from aigc_cli.files import remove_folder, size_of
 
 #: The states in which nothing more will be trained.
 DONE = ("finished", "stopped")
 #: What of a checkpoint only going on with the training needs.
 OPTIMIZERS = "optimizers.safetensors"
-
-
-def size_of(path: Path) -> int:
-    """The bytes of a folder's files; what goes away meanwhile is not counted."""
-    total = 0
-    for file in path.rglob("*"):
-        try:
-            total += 0 if file.is_symlink() or file.is_dir() else file.stat().st_size
-        except OSError:
-            continue
-    return total
 
 
 def remove(run: Run) -> int:

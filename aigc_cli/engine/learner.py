@@ -68,11 +68,13 @@ class Concern:
 
 @dataclass(frozen=True)
 class Preview:
-    """What the model makes now: a file for `samples/` and, where it can be read as such, its text."""
+    """What the model makes now: a file for `samples/` and, where it can be read as such, its text. A sheet of pictures is a
+    `grid` of so many rows and columns."""
 
     suffix: str
     content: bytes
     text: str = ""
+    grid: tuple[int, int] = (1, 1)
 
 
 class Learner(ABC):

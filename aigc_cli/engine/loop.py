@@ -163,7 +163,7 @@ class Trainer:
         if preview is not None and self.run is not None:
             path = self.run.samples / f"step-{self.at.step:06d}{preview.suffix}"
             path.write_bytes(preview.content)
-            self.bus.emit(Previewed(self.at.step, preview.text, display_path(path)))
+            self.bus.emit(Previewed(self.at.step, preview.text, display_path(path), preview.grid))
 
     # The whole run
 

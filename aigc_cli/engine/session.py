@@ -23,7 +23,7 @@ from aigc_cli.engine.resume import resume
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
 from aigc_cli.engine.signals import Interrupts
 from aigc_cli.engine.trainable import Options, Trainable
-from aigc_cli.errors import AigcError, Interrupted, RequestError
+from aigc_cli.errors import AigcError, Interrupted, RequestError, first_line
 from aigc_cli.options import Given, build, recorded
 
 
@@ -122,10 +122,9 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
         raise
     except Exception as error:
         run.update(status="failed")
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise AigcError(
-            f"training failed at step {trainer.at.step}: {reason}; what was learned until the last checkpoint is kept, "
-            f"go on with: {again} (--debug shows the traceback)"
+            f"training failed at step {trainer.at.step}: {first_line(error)}; "
+            f"what was learned until the last checkpoint is kept, go on with: {again} (--debug shows the traceback)"
         ) from error
     best = {"step": trainer.at.best_step, learner.objective: trainer.at.best}
     run.update(status=status, steps=trainer.at.step, seconds=round(trainer.at.seconds, 2), best=best)

@@ -2,99 +2,192 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from threading import Event as Signal
+from threading import RLock, Thread
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aigc_cli.engine.events import Evaluated, Event, Finished, Note, Previewed, Stage, Started, Trained
+from aigc_cli.engine.events import Evaluated, Event, Finished, Note, Previewed, Printing, Stage, Started, Trained
+from aigc_cli.ui.frame import Frame
+from aigc_cli.ui.terminal import SYSTEMS, Colours, colours, shows_pictures, writes_unicode
 from aigc_cli.ui.text import duration, printable, sparkline
 
-SAMPLE_LINES = 8
+SAMPLE_LINES, MEASURE_LINES = 8, 2
+BAR, CURVE = 24, 60
+BELOW = 7
+"""Lines that are left free for what is said at the end."""
+SECONDS_BETWEEN_FRAMES, SECONDS_BETWEEN_MOVES = 0.1, 0.2
+SECONDS_BEFORE_A_GUESS = 2.0
+"""A stage that has gone on for so long says how long it will still take."""
 
 
 class LiveView:
-    """Redraws a few lines in place and leaves the last state behind when training ends."""
+    """Redraws a few lines in place and leaves the last state behind when training ends. Before the first step the bar moves by
+    itself, so that one sees that something goes on."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.console = Console(file=stream, highlight=False, markup=False, emoji=False)
-        self.live: Live | None = None
-        self.stage: Stage | None = None
+        self.colours = colours(os.environ)
+        self.console = Console(file=stream, color_system=SYSTEMS[self.colours], highlight=False, markup=False, emoji=False)
+        self.unicode, self.pictures = writes_unicode(stream), shows_pictures(stream, os.environ)
+        self.frame = Frame(self.console)
+        self.stage: Stage | None = Stage("starting", 0)
+        self.stage_since = self.frame_at = time.monotonic()
         self.started: Started | None = None
         self.trained: Trained | None = None
         self.evaluated: Evaluated | None = None
+        self.previewed: Previewed | None = None
         self.losses: list[float] = []
-        self.sample = ""
+        self.sample: tuple[object, list[Text]] = None, []
+        self.lock, self.closed = RLock(), Signal()
+        with suppress(OSError, ValueError):  # the terminal may be gone
+            self._show()
+        Thread(target=self._keep_moving, daemon=True).start()
 
     def __call__(self, event: Event) -> None:
+        with self.lock:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         match event:
             case Note():
                 style = "yellow" if event.level == "warning" else "dim"
-                self.console.print(Text(printable(event.text), style=style))
+                self._say(Text(printable(event.text), style=style))
+                return
+            case Printing():
+                self.stage = None
+                self.frame.draw()
+                return
+            case Finished():
+                self.close()
+                self._say(Text(f"{event.status} after {event.steps} steps, {duration(event.seconds)}: {event.run}"))
+                return
             case Stage():
+                if self.stage is None or event.name != self.stage.name:
+                    self.stage_since = time.monotonic()
                 self.stage = event
             case Started():
                 self.started, self.stage = event, None
             case Trained():
-                self.trained = event
+                self.trained, self.stage = event, None
                 self.losses.append(next(iter(event.losses.values()), 0.0))
             case Evaluated():
                 self.evaluated = event
-            case Previewed() if event.text:
-                self.sample = event.text
-            case Finished():
-                self.close()
-                self.console.print(Text(f"{event.status} after {event.steps} steps, {duration(event.seconds)}: {event.run}"))
-                return
-        if not isinstance(event, Note):
+            case Previewed():
+                self.previewed = event
+        often = isinstance(event, Stage | Trained)
+        if not self.closed.is_set() and not (often and time.monotonic() - self.frame_at < SECONDS_BETWEEN_FRAMES):
             self._show()
 
-    def _show(self) -> None:
-        if self.live is None:
-            self.live = Live(console=self.console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-            self.live.start()
-        self.live.update(self._render(), refresh=True)
-
     def close(self) -> None:
-        """Leave the last state on the screen and give the cursor back."""
-        if self.live is not None:
-            self.live.update(self._render(), refresh=True)
-            self.live.stop()
-            self.live = None
+        """Leave the last state of training on the screen; a stage's bar goes."""
+        with self.lock:
+            if not self.closed.is_set():
+                self.closed.set()
+                self.stage = None
+                self.frame.draw(self._lines())
+                self.frame.leave()
 
-    def _render(self) -> RenderableType:
+    def _say(self, text: Text) -> None:
+        """A line that stays."""
+        self.frame.draw(() if self.closed.is_set() else self._lines(), above=[text])
+
+    def _show(self) -> None:
+        self.frame.draw(self._lines())
+        self.frame_at = time.monotonic()
+
+    def _keep_moving(self) -> None:
+        with suppress(OSError, ValueError):
+            while not self.closed.wait(SECONDS_BETWEEN_MOVES):
+                with self.lock:
+                    if self.stage is not None and not self.closed.is_set():
+                        self._show()
+
+    # What it looks like
+
+    def _lines(self) -> list[RenderableType]:
         parts: list[RenderableType] = []
         if self.stage is not None:
-            parts.append(self._bar(self.stage.name, self.stage.done, self.stage.total or 0))
+            # Some say what they have to do, and then nothing until it is done.
+            total = self.stage.total if self.stage.done else None
+            parts.append(self._bar(self._label(self.stage), self.stage.done, total))
         if self.started is not None:
-            parts.append(
-                Text(
-                    f"{self.started.run}: {self.started.model}",
-                    style="bold",
-                    overflow="ellipsis",
-                    no_wrap=True,
-                )
-            )
+            parts.append(_one_line(f"{self.started.run}: {self.started.model}", "bold"))
         if self.trained is not None:
             t = self.trained
             left = f"step {t.step:,}/{t.steps:,}   {t.rate:,.0f} {t.unit}/s   {duration(t.seconds_left)} left"
-            parts += [self._bar(left, t.step, t.steps), self._numbers(t)]
-        if self.sample:
-            lines = printable(self.sample.strip()).splitlines()[:SAMPLE_LINES]
-            parts.append(Text("\n".join(["", *lines]), style="cyan", overflow="ellipsis", no_wrap=True))
-        return Group(*parts)
+            parts += [self._bar(left, t.step, t.steps), *self._measures(t.losses)]
+            if self.evaluated is not None:
+                parts += self._measures(self.evaluated.measures, "held-out")
+            if self.unicode:
+                parts.append(Text(sparkline(self.losses, min(CURVE, self.console.width)), style="green"))
+        if self.previewed is not None and (
+            sample := self._sample(self.previewed, self.console.height - len(parts) - 1 - BELOW)
+        ):
+            parts += [Text(), *sample]
+        return parts
 
-    def _bar(self, label: str, done: int, total: int) -> RenderableType:
-        table = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=total or None, completed=done, width=24, pulse=not total)
-        table.add_row(bar, Text(label, no_wrap=True))
-        return table
+    def _label(self, stage: Stage) -> str:
+        seconds = time.monotonic() - self.stage_since
+        if not stage.done:
+            return stage.name
+        if not stage.total:
+            return f"{stage.name} {stage.done:,}"
+        label = f"{stage.name}   {100 * stage.done // stage.total} %"
+        if seconds < SECONDS_BEFORE_A_GUESS or stage.done >= stage.total:
+            return label
+        return f"{label}   {duration(seconds / stage.done * (stage.total - stage.done))} left"
 
-    def _numbers(self, event: Trained) -> RenderableType:
-        numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.losses.items())
-        if self.evaluated is not None:
-            numbers += "   held-out " + "  ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in self.evaluated.measures.items())
-        return Group(Text(numbers, no_wrap=True, overflow="ellipsis"), Text(sparkline(self.losses, 60), style="green"))
+    def _bar(self, label: str, done: int, total: int | None) -> RenderableType:
+        """The label has its whole length, and the bar what is left of the line."""
+        width = min(BAR, self.console.width - cell_len(label) - 1)
+        if width < 1:
+            return _one_line(label)
+        line = Table.grid(padding=(0, 1))
+        line.add_row(ProgressBar(total=total or None, completed=done, width=width, pulse=not total), Text(label, no_wrap=True))
+        return line
+
+    def _measures(self, measures: Mapping[str, float], *before: str) -> list[Text]:
+        """Each whole, in as many lines as they get; the last ends in an ellipsis where they are too many."""
+        lines: list[str] = []
+        for part in (*before, *(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items())):
+            if lines and (len(lines) == MEASURE_LINES or cell_len(f"{lines[-1]}  {part}") <= self.console.width):
+                lines[-1] += f"  {part}"
+            else:
+                lines.append(part)
+        return [_one_line(line) for line in lines]
+
+    def _sample(self, event: Previewed, lines: int) -> list[Text]:
+        """What the model makes now, in at most so many lines."""
+        if lines < 1:
+            return []
+        if event.text:
+            return [_one_line(line, "cyan") for line in printable(event.text.strip()).splitlines()[: min(lines, SAMPLE_LINES)]]
+        lines, cells = min(lines, self.console.height // 2), self.console.width
+        if self.pictures and self.sample[0] != (event, lines, cells):
+            self.sample = (event, lines, cells), _pictures(event, lines, cells, self.colours)
+        return self.sample[1]
+
+
+def _pictures(event: Previewed, lines: int, cells: int, colours: Colours) -> list[Text]:
+    """The pictures of a preview, nothing where it is none that can be read."""
+    from aigc_cli.ui.preview import preview, read_pixels, split_sheet
+
+    try:
+        pixels = read_pixels(Path(event.path))
+    except (OSError, ValueError, SyntaxError):  # as pillow says that a file is damaged
+        return []
+    return preview(split_sheet(pixels, *event.grid), lines, cells, colours)
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, overflow="ellipsis", no_wrap=True)

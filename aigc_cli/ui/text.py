@@ -43,13 +43,15 @@ def span(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
-def bytes_of(size: float) -> str:
-    """512 B, 3.4 kB, 27 MB: powers of a thousand."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 9.95 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+def bytes_of(n: int) -> str:
+    """999 B, 1.5 kB, 12 GB: two digits at least, in powers of a thousand."""
+    if n < 1000:
+        return f"{n} B"
+    value, units = float(n), iter(("kB", "MB", "GB", "TB", "PB"))
+    while True:
+        value, unit = value / 1000, next(units)
+        if value < 999.5 or unit == "PB":
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
 
 
 def sparkline(values: list[float], width: int) -> str:

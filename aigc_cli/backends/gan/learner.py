@@ -199,7 +199,8 @@ class GANLearner(Learner):
         z = torch.randn(PREVIEWS, self.generator.config.latent, generator=torch.Generator().manual_seed(self.plan.seed))
         labels = torch.arange(PREVIEWS, device=self.device) % max(1, len(self.data.classes))
         pictures = pictures_of(self.generator(z.to(self.device), self.labels(labels)))
-        return Preview(".png", encode_picture(sheet(list(pictures), math.isqrt(PREVIEWS)), ".png"))
+        side = math.isqrt(PREVIEWS)
+        return Preview(".png", encode_picture(sheet(list(pictures), side), ".png"), grid=(side, side))
 
     def save_model(self, folder: Path) -> None:
         save_pretrained(self.generator, folder)

@@ -105,7 +105,8 @@ class VAELearner(Learner):
             labels = torch.arange(PREVIEWS, device=self.device) % len(self.data.classes)
         z = self.model.prior.inverse(u.to(self.device), labels)
         pictures = expected_pictures(self.model, z, labels)
-        return Preview(".png", encode_picture(sheet(pictures, math.isqrt(PREVIEWS)), ".png"))
+        side = math.isqrt(PREVIEWS)
+        return Preview(".png", encode_picture(sheet(pictures, side), ".png"), grid=(side, side))
 
     def save_model(self, folder: Path) -> None:
         save_pretrained(self.model, folder)

@@ -1,0 +1,164 @@
+"""What there is to compute with, and whether it will do: read from the system, without torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+from aigc_cli.files import size_of
+
+ROOT = Path("/")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """In bytes. `total` is what this process may have at most, `available` what it could get now (None where no system tells),
+    `limited` whether its control group allows it less than the machine has."""
+
+    total: int | None
+    available: int | None
+    limited: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, there or not yet: whether it can be made and written to, what it holds, and what is free on its disk."""
+
+    path: str
+    writable: bool
+    bytes: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """What PyTorch can compute on, and the operations a second measured on it in that precision, or why it can't after all."""
+
+    device: str
+    name: str
+    memory: int | None
+    precision: str
+    gflops: float | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Torch:
+    """PyTorch as it is installed: why it can't be imported ("" where it can), what its build is for, whether torch.compile
+    works (None where that was not tried), and the threads that it would compute with."""
+
+    error: str = ""
+    cuda: str | None = None
+    rocm: str | None = None
+    compiles: bool | None = None
+    threads: int = 0
+
+
+def usable_cores() -> int:
+    """Cores this process may really use: its affinity, capped by its control group's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return cores
+
+
+def memory(root: Path = ROOT) -> Memory:
+    """Of the machine as Linux tells it, and of the control group (version 1 or 2) that this process is in."""
+    machine = dict(re.findall(r"^(\w+): +(\d+) kB", _read(root / "proc/meminfo"), flags=re.M))
+    total, available = (int(machine[key]) << 10 if key in machine else None for key in ("MemTotal", "MemAvailable"))
+    if total is None and root == ROOT:
+        with suppress(ValueError, OSError):
+            total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limited = False
+    for limit, used in _group_limits(root):
+        if total is None or limit < total:
+            total, limited = limit, True
+        available = max(0, min(limit - used, available if available is not None else limit))
+    return Memory(total, available, limited)
+
+
+def _group_limits(root: Path) -> Iterator[tuple[int, int]]:
+    """(limit, what is in use and can't be dropped) of this process's control group and of each that it is in, where one is
+    set."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2
+            top, limit_name, used_name, cached_name = "", "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            top, limit_name, used_name = "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
+            cached_name = "total_inactive_file"
+        else:
+            continue
+        base = root / "sys/fs/cgroup" / top
+        inner = base / path.strip("/")
+        for group in (inner, *inner.parents):
+            limit, used = _read(group / limit_name).strip(), _read(group / used_name).strip()
+            if limit.isdecimal() and int(limit) < 1 << 62:  # version 1 writes "none" as a very large number
+                cached = re.search(rf"^{cached_name} (\d+)$", _read(group / "memory.stat"), flags=re.M)
+                yield int(limit), int(used or 0) - (int(cached[1]) if cached else 0)
+            if group == base:
+                break
+
+
+def cpu_model(root: Path = ROOT) -> str:
+    """The processor's name; its kind of instructions where the system doesn't tell."""
+    match = re.search(r"^model name\s*: *(.+)$", _read(root / "proc/cpuinfo"), flags=re.M)
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
+def graphics_cards(root: Path = ROOT) -> list[str]:
+    """Those that the system knows of, whether or not PyTorch can use them: NVIDIA's by name, and that AMD's driver is there."""
+    cards = []
+    for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
+        model = re.search(r"^Model:\s*(.+)$", _read(file), flags=re.M)
+        cards.append(model[1].strip() if model else "NVIDIA GPU")
+    if not cards and root == ROOT and shutil.which("nvidia-smi"):
+        with suppress(OSError, subprocess.SubprocessError):
+            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10)
+            cards = re.findall(r"^GPU \d+: (.+?) \(UUID", listed.stdout, flags=re.M)
+    return cards or (["AMD GPU"] if (root / "dev/kfd").exists() else [])
+
+
+def place(path: Path) -> Place:
+    whole = path.absolute()
+    # os.path's exists, unlike pathlib's, raises nothing where this user may not look.
+    existing = next(folder for folder in (whole, *whole.parents) if os.path.exists(folder))  # noqa: PTH110
+    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    return Place(str(path), writable, size_of(path), shutil.disk_usage(existing).free)
+
+
+def packages() -> tuple[dict[str, str | None], dict[str, str | None]]:
+    """Version by name of what this package needs, and of what its extras bring (those for its developers excepted); None for
+    what isn't there."""
+    needed: dict[str, str | None] = {}
+    optional: dict[str, str | None] = {}
+    for need in requires("aigc-cli") or ():
+        name = re.match(r"[\w.-]+", need)
+        extra = re.search(r"extra == ['\"]([\w-]+)", need)
+        if name is None or (extra and extra[1] == "dev"):
+            continue
+        try:
+            found = version(name[0])
+        except PackageNotFoundError:
+            found = None
+        (optional if extra else needed)[name[0]] = found
+    return needed, optional
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
