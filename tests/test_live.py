@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from threading import Semaphore
 
 import numpy as np
 import pytest
@@ -45,7 +46,9 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
+    """A terminal of 80 × 24, in which every event is drawn at once and nothing moves by itself."""
     monkeypatch.setattr(live, "SECONDS_BETWEEN_FRAMES", 0.0)
+    monkeypatch.setattr(live, "SECONDS_BETWEEN_MOVES", 3600.0)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("COLUMNS", "80")
@@ -74,11 +77,26 @@ def test_what_happens_before_the_first_step_has_a_bar(screen: Screen) -> None:
     assert screen.shown[1].endswith("━ tokenising")
     bus.stage("tokenising", 30, 60)
     assert screen.shown[1] == "━" * 12 + "╺" + "━" * 11 + " tokenising   50 %"
-    view.stage_since -= 10
-    bus.stage("tokenising", 40, 60)
-    assert screen.shown[1].endswith("tokenising   66 %   5 s left")
+    view.stage_since -= 59 * 5
+    bus.stage("tokenising", 59, 60)
+    assert screen.shown[1].endswith("tokenising   98 %   5 s left")
     view.close()
     assert screen.shown == ["no --data given", ""]
+
+
+def test_the_bar_moves_by_itself_until_there_are_steps(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> None:
+    monkeypatch.setattr(live, "SECONDS_BETWEEN_MOVES", 0.001)
+    drawn = Semaphore(0)
+    terminal = Terminal(screen)
+    monkeypatch.setattr(terminal, "flush", drawn.release)
+    view = LiveView(terminal)
+    for _ in range(5):
+        assert drawn.acquire(timeout=60)
+    view(Started("runs/transformer/a", 1000, 0))
+    while drawn.acquire(blocking=False):
+        pass
+    assert not drawn.acquire(timeout=0.1)
+    view.close()
 
 
 def test_training_shows_where_it_is_and_what_to_type_next(screen: Screen) -> None:

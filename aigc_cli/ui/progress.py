@@ -17,6 +17,7 @@ from aigc_cli.engine.events import (
     Finished,
     Note,
     Previewed,
+    Printing,
     Stage,
     Started,
     Subscriber,
@@ -62,6 +63,8 @@ def json_printer(stream: TextIO) -> Subscriber:
 
     def show(event: Event) -> None:
         nonlocal shown
+        if isinstance(event, Printing):
+            return
         if isinstance(event, Stage):
             if time.monotonic() - shown < 1:
                 return
