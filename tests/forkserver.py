@@ -21,13 +21,18 @@ FREE = ("AIGC_", "PATH", "PWD", "OLDPWD", "SHLVL", "_", "PYTEST_CURRENT_TEST")
 
 
 def serve(path: str) -> None:
+    import importlib
+    import pkgutil
     from pathlib import Path
 
-    from aigc_cli import app
-    from aigc_cli.backends.registry import backends
+    import aigc_cli
 
-    for backend in backends().values():
-        backend.load()
+    for module in pkgutil.walk_packages(aigc_cli.__path__, "aigc_cli."):
+        importlib.import_module(module.name)
+    # What is imported when it is first needed, and takes long.
+    for name in ("torch._dynamo", "llguidance", "pyarrow.parquet", "sacrebleu", "jinja2"):
+        importlib.import_module(name)
+    app = importlib.import_module("aigc_cli.app")
     parent = os.getppid()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork: it tells its exit status itself
     listener = socket.socket(socket.AF_UNIX)
@@ -62,6 +67,11 @@ def command(main, client: socket.socket) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    # Those of the server know whether its own can be rewound.
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, closefd=False, buffering=1 if number == 2 else -1)  # noqa: SIM115
+        for number, mode in enumerate(("r", "w", "w"))
+    )
     sys.argv = ["aigc", *arguments]
     code: object = 0
     try:
