@@ -21,6 +21,7 @@ FREE = ("AIGC_", "PATH", "PWD", "OLDPWD", "SHLVL", "_", "PYTEST_CURRENT_TEST")
 
 
 def serve(path: str) -> None:
+    environ = dict(os.environ)  # imports may change it
     import importlib
     import pkgutil
     from pathlib import Path
@@ -39,7 +40,7 @@ def serve(path: str) -> None:
     listener.bind(path + ".new")
     listener.listen(8)
     listener.settimeout(2)
-    Path(path + ".env").write_text(json.dumps(dict(os.environ)))
+    Path(path + ".env").write_text(json.dumps(environ))
     Path(path + ".new").rename(path)
     while os.getppid() == parent:
         try:
