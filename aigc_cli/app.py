@@ -91,6 +91,7 @@ def _buffer_output() -> None:
     if isinstance(sys.stdout.buffer, io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.detach()), encoding, errors, line_buffering=True)
+        sys.__stdout__ = sys.stdout  # type: ignore[misc]  # whose terminal is measured
 
 
 def _with_one_suggestion(message: str) -> str:

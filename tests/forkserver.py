@@ -16,8 +16,22 @@ import signal
 import socket
 import sys
 
-#: What may differ from the server's environment.
-FREE = ("AIGC_", "PATH", "PWD", "OLDPWD", "SHLVL", "_", "PYTEST_CURRENT_TEST")
+#: What is read when Python or a library starts, and must be as it is in the server. The rest is read when a command runs.
+FIXED = (
+    "PYTHON",
+    "OMP_",
+    "MKL_",
+    "LANG",
+    "LC_",
+    "HF_",
+    "TERM",
+    "COLORTERM",
+    "COLUMNS",
+    "LINES",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "TMPDIR",
+)
 
 
 def serve(path: str) -> None:
@@ -89,8 +103,7 @@ def command(main, client: socket.socket) -> None:
 def ask(path: str, arguments: list[str]) -> int:
     with open(path + ".env") as file:  # noqa: PTH123 (pathlib would be most of the time that this takes)
         theirs = json.load(file)
-    differing = {name for name in theirs.keys() | os.environ.keys() if theirs.get(name) != os.environ.get(name)}
-    if any(not name.startswith(FREE[0]) and name not in FREE for name in differing):
+    if any(name.startswith(FIXED) and theirs.get(name) != os.environ.get(name) for name in theirs.keys() | os.environ.keys()):
         os.execv(sys.executable, [sys.executable, "-m", "aigc_cli.app", *arguments])
     server = socket.socket(socket.AF_UNIX)
     server.connect(path)
