@@ -96,7 +96,8 @@ def module_shell(tmp_path_factory: pytest.TempPathFactory, toy_path: Path, share
 
 
 def make_shell(cwd: Path, toy_path: Path, cache: Path) -> Shell:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("AIGC_") and name != "NO_COLOR"}
+    own = ("NO_COLOR", "COLUMNS", "LINES")  # pytest sets some of them
+    env = {name: value for name, value in os.environ.items() if not name.startswith("AIGC_") and name not in own}
     env |= {"PYTHONPATH": str(toy_path), "AIGC_CACHE_DIR": str(cache), "HF_HUB_OFFLINE": "1"}
     env |= {"OMP_NUM_THREADS": "1", "AIGC_THREADS": "1"}  # networks are small, and as many tests run as there are cores
     return Shell(cwd, env, fork_server(env))
