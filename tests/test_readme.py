@@ -19,8 +19,8 @@ README = (ROOT / "README.md").read_text()
 
 def commands() -> list[str]:
     """The lines of the tour's blocks that call aigc."""
-    blocks = re.findall(r"^```\n(.*?)^```", README[README.index("## A tour") :], flags=re.M | re.S)
-    return [line for block in blocks for line in block.splitlines() if "aigc " in line]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README[README.index("## A tour") :], flags=re.M | re.S)
+    return [line for language, block in blocks if not language for line in block.splitlines() if "aigc " in line]
 
 
 @pytest.fixture(scope="module")
