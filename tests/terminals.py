@@ -15,9 +15,17 @@ from conftest import AIGC, Shell
 
 
 def in_terminal(
-    shell: Shell, *arguments: object, stdout: bool = True, stderr: bool = True, size: tuple[int, int] = (80, 24), **environ: str
+    shell: Shell,
+    *arguments: object,
+    stdout: bool = True,
+    stderr: bool = True,
+    size: tuple[int, int] = (80, 24),
+    answer: str | None = None,
+    status: int = 0,
+    **environ: str,
 ) -> str:
-    """What `aigc` writes to a terminal of so many cells and lines; a stream that is not there goes to a pipe."""
+    """What `aigc` writes to a terminal of so many cells and lines, and, where there is an `answer`, to somebody who types it; a
+    stream that is not there goes to a pipe."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     env = {**shell.env, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environ}
@@ -25,17 +33,19 @@ def in_terminal(
         [*AIGC, *map(str, arguments)],
         cwd=shell.cwd,
         env=env,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if answer is None else child,
         stdout=child if stdout else subprocess.DEVNULL,
         stderr=child if stderr else subprocess.DEVNULL,
     )
     os.close(child)
+    if answer is not None:
+        os.write(parent, answer.encode())
     seen = b""
     with suppress(OSError):  # how Linux says that nobody holds the other end any more
         while part := os.read(parent, 1 << 16):
             seen += part
     os.close(parent)
-    assert process.wait() == 0, seen.decode()
+    assert process.wait() == status, seen.decode()
     return seen.decode().replace("\r\n", "\n")
 
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from conftest import Shell
+from terminals import in_terminal
 
 from aigc_cli.engine.housekeeping import prune, remove
 from aigc_cli.engine.run import Run, age, create_run, list_runs
@@ -60,7 +56,7 @@ def test_the_table_has_a_row_a_run_in_a_pipe_in_json_and_on_a_terminal(shell: Sh
     }  # fmt: skip
     (listed,) = json.loads(shell.ok("runs", "--json"))["runs"]
     assert listed["bytes"] == size_of(run.path) > 9 * KB
-    shown = on_a_terminal(shell, ["runs"])
+    shown = in_terminal(shell, "runs")
     assert "poems.tsv" in shown and "/data" not in shown and "kB" in shown and " s " in shown
 
 
@@ -128,10 +124,10 @@ def test_a_run_that_is_being_trained_is_left_alone(tmp_path: Path, free: object)
     assert size_of(run.path) == before
 
 
-@pytest.mark.parametrize(("answer", "left"), [("y\n", False), ("n\n", True)])
-def test_on_a_terminal_it_asks(shell: Shell, answer: str, left: bool) -> None:
+@pytest.mark.parametrize(("answer", "left", "status"), [("y\n", False, 0), ("n\n", True, 1)])
+def test_on_a_terminal_it_asks(shell: Shell, answer: str, left: bool, status: int) -> None:
     run = a_run(shell.cwd / "runs", "verse")
-    assert "remove? [y/N]" in on_a_terminal(shell, ["runs", "rm", "verse"], answer)
+    assert "remove? [y/N]" in in_terminal(shell, "runs", "rm", "verse", answer=answer, status=status)
     assert run.path.exists() == left
 
 
@@ -146,30 +142,3 @@ def test_ages_are_said_shortly(tmp_path: Path) -> None:
         "0 s", "0 s", "119 s", "2 min", "120 min", "2 h", "48 h", "2 d",
     ]  # fmt: skip
     assert 0 <= age(a_run(tmp_path, "verse")) < 60
-
-
-def on_a_terminal(shell: Shell, arguments: list[str], answer: str = "") -> str:
-    """What `aigc` shows on a terminal, to somebody who types `answer`."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aigc_cli.app", *arguments],
-        cwd=shell.cwd,
-        env=shell.env,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    os.write(ours, answer.encode())
-    shown, deadline = b"", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            piece = os.read(ours, 4096)
-        except OSError:  # Linux tells the end of a terminal so
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(ours)
-    process.wait(60)
-    return shown.decode()

@@ -100,9 +100,7 @@ def gather(options: DoctorOptions) -> Facts:
         runs=place(runs_dir),
         n_runs=len(runs),
         killed={
-            str(run.path): f"aigc train {run.backend} --run {run.reference} --resume"
-            for run in runs
-            if run.record["status"] == "running" and run.status != "running"
+            str(run.path): run.resume_command for run in runs if run.record["status"] == "running" and run.status != "running"
         },
         cache=place(cache_dir()),
         encodings={"standard_output": sys.stdout.encoding or "ascii", "file_names": sys.getfilesystemencoding()},

@@ -21,7 +21,7 @@ from aigc_cli.backends.registry import backends
 from aigc_cli.commands.flags import command
 from aigc_cli.commands.output import is_stream, output
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run, find_run, read_metrics
+from aigc_cli.engine.run import RESUMABLE, Run, find_run, read_metrics
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import check_file, write_text
@@ -209,15 +209,14 @@ def _in_words(value: Any) -> str:
 def _commands(run: Run, backend: Backend | None) -> list[tuple[str, str]]:
     """What to type to go on, to use the model and to repeat the run: (what for, command)."""
     name = shlex.quote(run.backend)  # a stranger's run may say anything
-    reference = shlex.quote(run.name) if run.reference == run.name else run.reference
     found = []
-    if run.status in ("interrupted", "failed"):
-        found.append(("Go on with it:", f"aigc train {name} --run {reference} --resume"))
+    if run.status in RESUMABLE:
+        found.append(("Go on with it:", run.resume_command))
     verbs = backend.options if backend else {}
     if "sample" in verbs:
-        found.append(("Draw samples:", f"aigc sample {name} --run {reference} -n 16 --seed 0"))
+        found.append(("Draw samples:", f"aigc sample {name} --run {run.reference} -n 16 --seed 0"))
     if "eval" in verbs:
-        found.append(("Measure it:", f"aigc eval {name} --run {reference} --seed 0"))
+        found.append(("Measure it:", f"aigc eval {name} --run {run.reference} --seed 0"))
     again = re.sub(r"[^\w.+-]+", "-", run.name).strip("-.") or "run"
     config = shlex.quote(str(run.path / "run.json"))
     found.append(("Train it again, with the whole plan as it was:", f"aigc train {name} --config {config} --run {again}-again"))

@@ -13,12 +13,13 @@ from typing import Any
 import typer
 
 from aigc_cli.commands.flags import command
-from aigc_cli.engine.housekeeping import DONE, prune, remove
-from aigc_cli.engine.run import Run, age, find_run, list_runs, read_metrics
+from aigc_cli.engine.housekeeping import prune, remove
+from aigc_cli.engine.run import DONE, Run, age, find_run, list_runs, read_metrics
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import size_of
 from aigc_cli.options import Given, build, option
+from aigc_cli.ui.curves import Curves
 from aigc_cli.ui.tables import table
 from aigc_cli.ui.text import bytes_of, one_line, printable, span, sparkline
 
@@ -118,10 +119,10 @@ def show_run(given: Mapping[str, Given]) -> None:
 
 def curves(run: Run) -> dict[str, list[float]]:
     """The losses and the measure that chose the best checkpoint, along the steps."""
-    lines = read_metrics(run)
-    names = dict.fromkeys(key for line in lines if line.get("event") == "trained" for key in line if key.endswith("loss"))
-    names |= dict.fromkeys(name for name in run.record.get("best") or {} if name != "step")
-    return {name: values for name in names if (values := [line[name] for line in lines if name in line])}
+    found, best = Curves(read_metrics(run)), run.record.get("best") or {}
+    shown = {name: points for name, points in found.trained.items() if name.endswith("loss")}
+    shown |= {name: points for name, points in found.evaluated.items() if name in best}
+    return {name: [value for _, value in points] for name, points in shown.items()}
 
 
 def show_path(given: Mapping[str, Given]) -> None:

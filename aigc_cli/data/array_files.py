@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.decoding import explained, open_bytes
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import RequestError, first_line
 
 _CHUNK_BYTES = 1 << 24
 
@@ -94,7 +94,7 @@ def _whole(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
-        raise RequestError(f"{path} is not a whole file of arrays: {str(error).splitlines()[0]}") from error
+        raise RequestError(f"{path} is not a whole file of arrays: {first_line(error)}") from error
 
 
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from aigc_cli.engine.average import Average, applied
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
-from aigc_cli.errors import AigcError
+from aigc_cli.errors import AigcError, first_line
 from aigc_cli.files import new_folder, remove_folder
 
 
@@ -75,7 +75,7 @@ def load_checkpoint(folder: Path, learner: Learner, averages: Mapping[str, Avera
             _unflatten(optimizer, tensors.get(name, {}), numbers[name])
         return read_position(folder)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise AigcError(f"checkpoint {folder} cannot be read: {str(error).splitlines()[0]}") from error
+        raise AigcError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
 
 
 def _save(path: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.run import DONE, Run
 from aigc_cli.errors import RequestError
 from aigc_cli.files import remove_folder, size_of
 
-#: The states in which nothing more will be trained.
-DONE = ("finished", "stopped")
 #: What of a checkpoint only going on with the training needs.
 OPTIMIZERS = "optimizers.safetensors"
 

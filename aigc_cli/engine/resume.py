@@ -24,7 +24,7 @@ from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.initial import take_over
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.loop import Trainer
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.run import DONE, Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.trainable import Options, Prepared, Trainable
@@ -40,7 +40,7 @@ def resume(
         raise RequestError(f"run {display_path(run.path)} was killed before it had a plan; delete it and start a new one")
     plan = rebuild(options, run.record["plan"])
     longer = _check_contradictions(run, plan, given)
-    if longer is None and run.record["status"] in ("finished", "stopped"):
+    if longer is None and run.record["status"] in DONE:
         bus.note(f"run {display_path(run.path)} is {run.record['status']}; to train it longer give a larger --steps")
         return None
     if run.record.get("pruned"):

@@ -28,7 +28,8 @@ from aigc_cli.files import sweep, write_json
 from aigc_cli.options import did_you_mean
 
 FORMAT = 1
-RESUMABLE = ("interrupted", "failed")
+#: The states from which training goes on, and those in which nothing more will be trained.
+RESUMABLE, DONE = ("interrupted", "failed"), ("finished", "stopped")
 
 
 @dataclass
@@ -44,7 +45,12 @@ class Run:
     def reference(self) -> str:
         """What to write after --run to mean this one, from here."""
         own_place = self.path.parent.parent == Path("runs")
-        return self.name if own_place else shlex.quote(str(self.path))
+        return shlex.quote(self.name if own_place else str(self.path))
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with it."""
+        return f"aigc train {shlex.quote(self.backend)} --run {self.reference} --resume"
 
     @property
     def backend(self) -> str:
@@ -81,7 +87,7 @@ class Run:
         if not (self.model / "config.json").exists():
             raise RequestError(
                 f"run {self.path} has no model yet (its first checkpoint has not been written); "
-                f"go on with: aigc train {self.backend} --run {self.reference} --resume"
+                f"go on with: {self.resume_command}"
             )
         return self.model
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import re
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +16,7 @@ from aigc_cli.engine.device import describe
 from aigc_cli.engine.events import Bus, Finished, Started, display_path
 from aigc_cli.engine.initial import keep_initial
 from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.machine import packages
 from aigc_cli.engine.planning import plan_run
 from aigc_cli.engine.resume import resume
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
@@ -110,7 +109,7 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
     """Train to the end, and record how it ended."""
     plan, learner = trainer.plan, trainer.learner
     bus.emit(Started(display_path(run.path), plan.steps or 0, trainer.at.step, learner.describe()))
-    again = f"aigc train {run.backend} --run {run.reference} --resume"
+    again = run.resume_command
     try:
         status = trainer.train(interrupts)
     except Interrupted as error:
@@ -145,9 +144,7 @@ def _result(run: Run) -> Result:
     return Result(run.path, run.status, record["steps"], record["seconds"], record["best"])
 
 
-def _versions() -> dict[str, str]:
+def _versions() -> dict[str, str | None]:
     """Of everything that this package needs."""
-    packages = [
-        match[0] for need in requires("aigc-cli") or () if "extra ==" not in need and (match := re.match(r"[\w.-]+", need))
-    ]
-    return {"aigc": __version__, "python": platform.python_version(), **{name: version(name) for name in packages}}
+    needed, _ = packages()
+    return {"aigc": __version__, "python": platform.python_version(), **needed}
