@@ -58,7 +58,7 @@ def main() -> None:
     _open_missing_streams()
     _buffer_output()
     try:
-        code = build()(standalone_mode=False)
+        code = build()(prog_name="aigc", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
         code = _fail(_with_one_suggestion(error.format_message()), error.exit_code)

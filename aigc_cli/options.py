@@ -29,11 +29,14 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeAlias, TypeVar, Union
 
 from aigc_cli.errors import RequestError
 
 T = TypeVar("T")
+
+#: A run, a column of the data, or several with commas between them.
+Names: TypeAlias = Literal["run", "column", "columns"]
 
 MAIN, MORE, EXPERT = "What most people need", "More", "For those who know"
 
@@ -53,6 +56,7 @@ class Rule:
     short: str = ""
     recorded: bool = True
     argument: bool = False
+    names: Names | None = None
 
 
 def option(
@@ -69,14 +73,15 @@ def option(
     short: str = "",
     recorded: bool = True,
     argument: bool = False,
+    names: Names | None = None,
 ) -> Any:
     """A dataclass field that is a command-line option.
 
     `min`, `max` are inclusive bounds and `above` an exclusive lower one; `auto` says how a default of None is decided;
     `env` replaces the default variable AIGC_<FLAG>; `recorded=False` keeps the option out of run.json; `argument=True` makes
-    it a positional argument.
+    it a positional argument; `names` says what its value names, so that a shell can complete it.
     """
-    rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument)
+    rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument, names)
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 

@@ -113,8 +113,8 @@ def fork_server(env: Mapping[str, str]) -> list[str]:
     site = env["PYTHONPATH"]
     if site not in _FORK_SERVERS:
         socket = Path(tempfile.mkdtemp()) / "aigc"
-        server = subprocess.Popen([sys.executable, FORK_SERVER, socket], env=env, stdin=subprocess.DEVNULL)
-        _FORK_SERVERS[site] = server, [sys.executable, "-I", "-S", FORK_SERVER, str(socket)]
+        server = subprocess.Popen([sys.executable, FORK_SERVER, "serve", socket], env=env, stdin=subprocess.DEVNULL)
+        _FORK_SERVERS[site] = server, [sys.executable, "-I", "-S", FORK_SERVER, "ask", str(socket)]
         atexit.register(server.kill)
         deadline = time.monotonic() + 240
         while not socket.exists():

@@ -1,7 +1,7 @@
 """`aigc` in a fork of a process that has imported it already, so that a command of a test takes a tenth of a second to begin.
 
-    python forkserver.py SOCKET                what forks: it answers on SOCKET until its parent is gone
-    python -I -S forkserver.py SOCKET ARGS…    aigc ARGS…, with the streams, directory and environment of this process
+    python forkserver.py serve SOCKET                what forks: it answers on SOCKET until its parent is gone
+    python -I -S forkserver.py ask SOCKET ARGS…      aigc ARGS…, with the streams, directory and environment of this process
 
 What could behave otherwise in a fork runs in a process of its own: with another environment than the server's, but for what is
 read when a command runs. Signals reach the process that they are sent to, which is not the fork.
@@ -117,7 +117,8 @@ def ask(path: str, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        serve(sys.argv[1])
+    role, socket_path, *own = sys.argv[1:]
+    if role == "serve":
+        serve(socket_path)
     else:
-        sys.exit(ask(sys.argv[1], sys.argv[2:]))
+        sys.exit(ask(socket_path, own))

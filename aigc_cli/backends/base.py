@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class SampleOptions(CommandOptions):
     """What every `aigc sample BACKEND` has."""
 
-    run: str | None = option(None, metavar="RUN", auto="the newest")
+    run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to sample from: a name or a path."""
     n: int = option(1, min=1, short="-n")
     """How many samples."""
@@ -87,7 +87,7 @@ class PictureSampleOptions(PictureOutput, SampleOptions):
 class EncodeOptions(CommandOptions):
     """What every `aigc encode BACKEND` has."""
 
-    run: str | None = option(None, metavar="RUN", auto="the newest")
+    run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to encode with: a name or a path."""
     data: str | None = option(None, metavar="SRC", auto="none: it must be given")
     """What to encode: a file, a folder, '-' for standard input, hf:OWNER/NAME, or demo:NAME."""
@@ -109,7 +109,7 @@ class EncodeOptions(CommandOptions):
 class DecodeOptions(PictureOutput):
     """What every `aigc decode BACKEND` has."""
 
-    run: str | None = option(None, metavar="RUN", auto="the newest")
+    run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to decode with: a name or a path."""
     latents: str | None = option(None, metavar="FILE|-", short="--from", auto="none: it must be given")
     """What `aigc encode` wrote, or any table (.parquet, .npz, .npy, .tsv, .jsonl) of latent vectors; its column
@@ -126,7 +126,7 @@ class DecodeOptions(PictureOutput):
 class EvalOptions(CommandOptions):
     """What every `aigc eval BACKEND` has."""
 
-    run: str | None = option(None, metavar="RUN", auto="the newest")
+    run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to measure: a name or a path."""
     data: str | None = option(None, metavar="SRC", auto="the half of the held-out data that chose nothing")
     """Data to measure on."""

@@ -25,7 +25,7 @@ PICTURES = "Reading the pictures"
 class PictureInput(CommandOptions):
     """How a source of pictures is read."""
 
-    label: str | None = option(None, metavar="NAME", panel=PICTURES, auto="subfolders, or a column of classes")
+    label: str | None = option(None, metavar="NAME", names="column", panel=PICTURES, auto="subfolders, or a column of classes")
     """The column or array that holds the labels."""
     input_format: str | None = option(None, metavar="SUFFIX", panel=PICTURES, auto="told from its first bytes")
     """The format of standard input: png, jpg, parquet, npz, tar, …"""

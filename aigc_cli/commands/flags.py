@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_origin
 import typer
 
 from aigc_cli.backends.registry import backends
+from aigc_cli.commands.completion import Completer, completer
 from aigc_cli.engine.settings import OUTPUT
 from aigc_cli.errors import PipeClosed, RequestError
 from aigc_cli.options import EXPERT, MAIN, MORE, Given, OptionField, fields_of, gather
@@ -16,15 +17,20 @@ from aigc_cli.options import EXPERT, MAIN, MORE, Given, OptionField, fields_of, 
 Run = Callable[[Mapping[str, Given]], None]
 
 
-def command(options: type, run: Run, name: str, help: str) -> Callable[..., None]:
+def command(options: type, run: Run, name: str, help: str, backend: str | None = None) -> Callable[..., None]:
     """A function whose signature Typer reads as the flags of `options`. Every flag is None unless it was given, so that
-    environment, file and default can be told apart from it."""
+    environment, file and default can be told apart from it. Completion offers the runs of `backend`, or of all."""
 
     def call(**flags: Any) -> None:
         answer(run, gather(options, flags))
 
     parameters = [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(field))
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=_annotation(field, completer(options, field, backend)),
+        )
         for field in sorted(fields_of(options).values(), key=_panel_rank)
     ]
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -45,9 +51,9 @@ def _panel_rank(field: OptionField) -> int:
     return {MAIN: 0, MORE: 2, OUTPUT: 3, EXPERT: 4}.get(field.rule.panel, 1)
 
 
-def _annotation(field: OptionField) -> Any:
+def _annotation(field: OptionField, complete: Completer) -> Any:
     if field.rule.argument:
-        argument = typer.Argument(metavar=field.rule.metavar, help=field.help, show_default=False)
+        argument = typer.Argument(metavar=field.rule.metavar, help=field.help, show_default=False, autocompletion=complete)
         return Annotated[list[str] | None, argument] if field.repeated else Annotated[str | None, argument]
     names = [field.flag] if field.rule.short == "" else [field.flag, field.rule.short]
     if field.type is bool and (field.default is None or field.default is True):
@@ -65,6 +71,7 @@ def _annotation(field: OptionField) -> Any:
             metavar=_metavar(field),
             show_default=_default(field),
             rich_help_panel=field.rule.panel,
+            autocompletion=complete,
         ),
     ]
 
@@ -101,7 +108,7 @@ def add_verb(app: typer.Typer, verb: str, help: str, run: Callable[[str, Mapping
         if options is None:
             group.command(name, hidden=True, context_settings={"ignore_unknown_options": True})(_lacking(verb, name))
         else:
-            call = command(options, _bound(run, name), f"{verb}_{name}", f"{help} {backend.summary}")
+            call = command(options, _bound(run, name), f"{verb}_{name}", f"{help} {backend.summary}", name)
             group.command(name)(call)
     app.add_typer(group, name=verb)
 

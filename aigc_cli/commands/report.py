@@ -37,7 +37,7 @@ MOST_TEXT = 5000
 
 @dataclass(frozen=True)
 class ReportOptions(CommandOptions):
-    run: str | None = option(None, metavar="RUN", argument=True, recorded=False)
+    run: str | None = option(None, metavar="RUN", names="run", argument=True, recorded=False)
     """A run's name or path; without one, the newest run."""
     eval: bool = option(True)
     """Measure the run's model first, as `aigc eval` does by default."""

@@ -26,13 +26,13 @@ from aigc_cli.ui.text import bytes_of, one_line, printable, span, sparkline
 
 @dataclass(frozen=True)
 class OneRun(CommandOptions):
-    run: str | None = option(None, metavar="RUN", argument=True, recorded=False)
+    run: str | None = option(None, metavar="RUN", names="run", argument=True, recorded=False)
     """A run's name or path; without one, the newest run."""
 
 
 @dataclass(frozen=True)
 class SomeRuns(CommandOptions):
-    names: tuple[str, ...] = option((), metavar="RUN…", argument=True, recorded=False)
+    names: tuple[str, ...] = option((), metavar="RUN…", names="run", argument=True, recorded=False)
     """Names or paths of runs."""
     yes: bool = option(False, short="-y", recorded=False)
     """Without asking."""

@@ -34,7 +34,7 @@ class TrainOptions(CommandOptions):
     """What to learn from: a file, a folder, '-' for standard input, hf:OWNER/NAME, or demo:NAME."""
     val: str | None = option(None, metavar="SRC", auto="a held-out slice of the data")
     """Data to choose the best checkpoint by."""
-    run: str | None = option(None, metavar="NAME", recorded=False, auto="named after the data")
+    run: str | None = option(None, metavar="NAME", names="run", recorded=False, auto="named after the data")
     """The run's name."""
     minutes: float | None = option(None, above=0, metavar="M", unit="minutes", auto="at most 10")
     """Make the best model this machine can in M minutes. With --steps, M only chooses the model's size."""
@@ -44,7 +44,7 @@ class TrainOptions(CommandOptions):
     """Go on with a run that was interrupted, or train a finished one longer (with a larger --steps)."""
     dry_run: bool = option(False, recorded=False)
     """Say what would be done (data, model, size, memory, steps, time) and begin no run; prepared data stay in the cache."""
-    init_from: str | None = option(None, metavar="RUN", panel=MORE)
+    init_from: str | None = option(None, metavar="RUN", names="run", panel=MORE)
     """Start from another run's weights (fine-tuning)."""
     batch_size: int | None = option(None, min=1, panel=MORE, auto="from the model's size")
     """Examples in a step."""

@@ -21,7 +21,9 @@ Size = Literal["nano", "micro", "tiny", "mini", "small", "medium", "base"]
 class TextOptions(CommandOptions):
     """How a source is read as documents."""
 
-    column: str | None = option(None, metavar="NAME", panel=TEXT, auto="'text', or the only one that holds text")
+    column: str | None = option(
+        None, metavar="NAME", names="column", panel=TEXT, auto="'text', or the only one that holds text"
+    )
     """The column of a table that holds the documents."""
     lines: bool = option(False, panel=TEXT)
     """Each line of a text file is a document."""
@@ -33,11 +35,11 @@ class TextOptions(CommandOptions):
 
 @dataclass(frozen=True)
 class Train(TextOptions, TrainOptions):
-    fields: str | None = option(None, metavar="NAME,NAME,…", panel=TEXT, auto="one, of --column")
+    fields: str | None = option(None, metavar="NAME,NAME,…", names="columns", panel=TEXT, auto="one, of --column")
     """The columns of a table that make a document, in this order: each is written given those before it."""
-    source: str | None = option(None, metavar="NAME", panel=PAIRS, auto="the first part of each text")
+    source: str | None = option(None, metavar="NAME", names="column", panel=PAIRS, auto="the first part of each text")
     """The column of a table that holds what is to be answered."""
-    target: str | None = option(None, metavar="NAME", panel=PAIRS, auto="the rest of each text")
+    target: str | None = option(None, metavar="NAME", names="column", panel=PAIRS, auto="the rest of each text")
     """The column of a table that holds the answers."""
     source_ratio: float | None = option(None, above=0, max=0.99, panel=PAIRS, auto="0.5 without --source")
     """The share of a text's characters that is the source; the rest, which continues it, is the target."""

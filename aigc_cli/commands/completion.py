@@ -1,0 +1,68 @@
+"""What a shell offers for the value of an option: choices, runs, columns of the data. Where there is none it offers files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import typer
+
+from aigc_cli.engine.run import age, list_runs
+from aigc_cli.options import OptionField, build, gather
+from aigc_cli.ui.text import printable, span
+
+Offer: TypeAlias = tuple[str, str]
+"""A value, and what zsh and fish say beside it."""
+#: What a shell takes as it stands: names of columns and folders may be written by strangers.
+_PLAIN = re.compile(r"[\w.,+-]+\Z")
+Completer: TypeAlias = Callable[[typer.Context, str], list[Offer]]
+
+
+def completer(options: type, field: OptionField, backend: str | None) -> Completer:
+    """What Typer asks when a value of `field` is begun: it gets what the line already says, and the value's beginning."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[Offer]:
+        with suppress(Exception):  # a shell shows what goes wrong in the middle of the line
+            offers = _offers(field, options, context.params, backend, incomplete)
+            return [(value, printable(help)) for value, help in offers if value.startswith(incomplete) and _PLAIN.match(value)]
+        return []
+
+    return complete
+
+
+def _offers(
+    field: OptionField, options: type, flags: Mapping[str, Any], backend: str | None, incomplete: str
+) -> Iterable[Offer]:
+    """Every value that is known of."""
+    if not field.rule.names:
+        return ((word, "") for word in _words(field))
+    asked: Any = build(options, gather(options, flags))
+    if field.rule.names == "run":
+        return _runs(asked, backend, getattr(asked, field.name))
+    return _columns(asked, incomplete if field.rule.names == "columns" else "")
+
+
+def _words(field: OptionField) -> list[str]:
+    """The choices, or what the metavar has beside placeholders."""
+    if field.choices:
+        return [str(choice) for choice in field.choices]
+    return [word for word in field.rule.metavar.split("|") if word.islower()]
+
+
+def _runs(asked: Any, backend: str | None, named: Any) -> Iterable[Offer]:
+    for run in list_runs(Path(asked.runs_dir), backend):
+        if not (isinstance(named, tuple) and run.name in named):
+            yield run.name, f"{run.backend}, {run.status}, {span(age(run))} old"
+
+
+def _columns(asked: Any, begun: str) -> Iterable[Offer]:
+    """The columns of --data; after a comma, of a list that is `begun`, those that it does not have yet."""
+    from aigc_cli.data.columns import columns_of
+
+    *before, _ = begun.split(",")
+    for name in columns_of(asked.data):
+        if name not in before:
+            yield ",".join([*before, name]), ""
