@@ -8,9 +8,10 @@ import re
 import sys
 import traceback
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from aigc_cli import __version__
 from aigc_cli.commands import decode, doctor, encode, report, runs, sample, train
@@ -20,9 +21,18 @@ from aigc_cli.errors import AigcError, Interrupted, PipeClosed, first_line
 from aigc_cli.options import did_you_mean
 
 
+class InOrderOfUse(TyperGroup):
+    """Help lists the commands as one comes to need them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        order = ("train", "sample", "eval", "encode", "decode", "runs", "report", "doctor")
+        return sorted(super().list_commands(ctx), key=order.index)
+
+
 def build() -> typer.Typer:
     app = typer.Typer(
         name="aigc",
+        cls=InOrderOfUse,
         help="Train a generative model from scratch on your own data, sample from it and measure it: one command each.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,

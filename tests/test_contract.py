@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,10 @@ OBJECT = {
     "eval gan": (["eval", "gan", "--samples", "20"], {"version", "run", "data", "fd_random"}),
     "eval vae": (["eval", "vae", "--samples", "0", "--k", "2"], {"version", "run", "data", "nll"}),
     "runs": (["runs"], {"version", "runs"}),
-    "runs show": (["runs", "show", "gan-run"], {"path", "status", "plan", "asked"}),
+    "runs show": (["runs", "show", "gan-run"], {"version", "path", "status", "plan", "asked"}),
+    "runs path": (["runs", "path", "gan-run"], {"version", "path"}),
+    "report": (["report", "gan-run", "--no-eval"], {"version", "path", "run"}),
+    "doctor": (["doctor"], {"version", "devices", "problems"}),
 }
 LINES = {
     "sample transformer": (["sample", "transformer", "-n", "2", "--match", "[a-z]{9}"], {"text", "prompt", "seed", "index"}),
@@ -64,6 +68,32 @@ def test_json_is_documented_keys_and_progress_is_json_too(three: Shell, name: st
         assert json.loads(line).keys() >= TABLE[name][1]
     for line in done.stderr.splitlines():
         assert "event" in json.loads(line)
+
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+TERMS = re.findall(r"`([^`]+)`", README[README.index("## Formats") : README.index("## Backends")])
+#: What has names of its own: settings, versions of packages, classes and the like.
+OPEN = ("data", "plan", "asked", "measures", "best", "versions", "shares", "held_out", "factors", "extras", "encodings")
+
+
+def documented(key: str) -> bool:
+    """Whether the README has it; a name in capitals stands for any."""
+    return any(re.fullmatch(re.sub("[A-Z]+", ".+", term), key) for term in TERMS)
+
+
+def keys_of(value: object) -> set[str]:
+    """The keys of an object and of those inside."""
+    if isinstance(value, list):
+        return set().union(*map(keys_of, value))
+    if not isinstance(value, dict):
+        return set()
+    return set(value).union(*(keys_of(inner) for key, inner in value.items() if key not in OPEN))
+
+
+@every_command
+def test_every_key_is_in_the_readme(three: Shell, name: str) -> None:
+    lines = three.ok(*TABLE[name][0], "--json", "--quiet").splitlines()
+    assert {key for line in lines for key in keys_of(json.loads(line)) if not documented(key)} == set()
 
 
 @every_command

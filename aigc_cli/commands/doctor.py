@@ -39,8 +39,8 @@ from aigc_cli.ui.text import bytes_of, one_line, printable
 
 VARIABLES = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "CUDA_VISIBLE_DEVICES")
 HELP = (
-    "Say what there is here to train with, what is wrong with it, and how to mend it. Exit code 1 only where something would "
-    "keep aigc from working."
+    "Say what there is here to train with, what is wrong with it, and how to mend it.\n\n"
+    "Exit code 1 only where something would keep aigc from working."
 )
 
 Row: TypeAlias = tuple[str, Any, str]

@@ -107,7 +107,7 @@ def show_run(given: Mapping[str, Given]) -> None:
     options = build(OneRun, given)
     run = find_run(Path(options.runs_dir), None, options.run)
     if options.json:
-        typer.echo(json.dumps(run.record | {"path": str(run.path), "status": run.status}, ensure_ascii=False))
+        typer.echo(json.dumps({"version": 1} | run.record | {"path": str(run.path), "status": run.status}, ensure_ascii=False))
         return
     record, lines = run.record, [f"{key}\t{_cell(value)}" for key, value in summary(run).items()]
     lines += [f"reason\t{reason}" for reason in record.get("reasons", [])]
@@ -127,7 +127,8 @@ def curves(run: Run) -> dict[str, list[float]]:
 
 def show_path(given: Mapping[str, Given]) -> None:
     options = build(OneRun, given)
-    typer.echo(str(find_run(Path(options.runs_dir), None, options.run).path))
+    path = str(find_run(Path(options.runs_dir), None, options.run).path)
+    typer.echo(json.dumps({"version": 1, "path": path}, ensure_ascii=False) if options.json else path)
 
 
 def remove_runs(given: Mapping[str, Given]) -> None:

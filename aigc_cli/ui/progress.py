@@ -53,7 +53,7 @@ def next_steps(backend: str, run: str) -> list[str]:
     return [
         f"next: aigc sample {backend} --run {run} -n 4",
         f"      aigc eval {backend} --run {run}",
-        f"      aigc runs show {run}",
+        f"      aigc report {run}",
     ]
 
 
