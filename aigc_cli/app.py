@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from aigc_cli import __version__
+from aigc_cli.backends.registry import backends
 from aigc_cli.commands import decode, doctor, encode, report, runs, sample, train
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands.flags import add_verb
@@ -105,7 +106,11 @@ def _buffer_output() -> None:
 
 
 def _with_one_suggestion(message: str) -> str:
-    """A misspelt flag gets the likeliest of the flags that the parser thinks possible."""
+    """A misspelt flag gets the likeliest of the flags that the parser thinks possible; a backend where a command was wanted, an
+    example."""
+    unknown = re.match(r"No such command '(.+)'\.", message)
+    if unknown is not None and unknown[1] in backends():
+        return f"{unknown[1]!r} comes after what is to be done with it, as in: aigc train {unknown[1]}"
     match = re.fullmatch(r"No such option: (\S+) \(Possible options: (.+)\)", message)
     if match is None:
         return message

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # The picture at the top of the README: samples of all three generators on the built-in data, no setting touched.
 #
-#     examples/gallery.sh [GALLERY.svg]
+#     examples/gallery.sh [GALLERY.svg [MINUTES]]
 #
-# A minute of training each, and then one picture, put together of what `aigc sample` wrote and nothing else.
+# Five minutes of training each, and then one picture, put together of what `aigc sample` wrote and nothing else.
 set -euo pipefail
 gallery=${1:-gallery.svg}
+minutes=${2:-5}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 for backend in gan vae transformer; do
-  aigc train "$backend" --quiet --runs-dir "$folder/runs" > /dev/null
+  aigc train "$backend" --minutes "$minutes" --quiet --runs-dir "$folder/runs" > /dev/null
 done
 for backend in gan vae; do
   aigc sample "$backend" -n 36 --seed 1 --out "$folder/$backend.png" --quiet --runs-dir "$folder/runs" > /dev/null

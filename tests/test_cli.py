@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,29 @@ def test_what_answers_at_once_imports_nothing_heavy(shell: Shell, arguments: lis
     )
     done = subprocess.run([sys.executable, "-c", code], env=shell.env, cwd=shell.cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_backend_where_a_command_was_wanted_gets_an_example(shell: Shell) -> None:
+    done = shell("gan", "train")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "aigc: 'gan' comes after what is to be done with it, as in: aigc train gan\n"
+
+
+def test_the_newest_run_is_named_where_nobody_named_one(trained: Shell) -> None:
+    assert "run runs/transformer/verse\n" in trained("sample", "transformer", "--seed", "1", "--max-tokens", "3").stderr
+    named = trained("sample", "transformer", "--seed", "1", "--max-tokens", "3", "--run", "verse")
+    assert (named.returncode, named.stderr) == (0, "")
+
+
+def test_minutes_do_not_make_a_run_longer_and_the_line_says_what_does(trained: Shell) -> None:
+    done = trained("train", "transformer", "--run", "verse", "--resume", "--minutes", "2")
+    assert done.returncode == 2
+    assert "--minutes plans a new run" in done.stderr and "a larger --steps than 30" in done.stderr
+
+
+def test_help_lists_commands_as_one_comes_to_need_them(shell: Shell) -> None:
+    listed = re.findall(r"^│ (\w+) ", shell.ok("--help").partition("Commands")[2], flags=re.M)
+    assert listed == ["train", "sample", "eval", "encode", "decode", "runs", "report", "doctor"]
 
 
 def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None:
@@ -134,7 +158,7 @@ def test_samples_are_lines_in_a_pipe_and_exact_in_json(trained: Shell) -> None:
     ]
     assert [record["text"].replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r") for record in records] == lines
     assert {record["seed"] for record in records} == {1}
-    assert trained("sample", "transformer", "--max-tokens", "3").stderr.startswith("seed ")
+    assert "\nseed " in trained("sample", "transformer", "--max-tokens", "3").stderr
 
 
 def test_prompts_are_answered_in_order(trained: Shell) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from aigc_cli.backends.transformer.asked import what_is_asked
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.decoder import window_length
-from aigc_cli.backends.transformer.generate import FieldEnds, Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.loss import token_nats
 from aigc_cli.backends.transformer.measure import likelihood_measures, likelihood_units
 from aigc_cli.backends.transformer.model import Transformer
@@ -28,6 +28,7 @@ from aigc_cli.backends.transformer.opened import Opened
 from aigc_cli.backends.transformer.prepare import reading_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.sampling import next_tokens
+from aigc_cli.backends.transformer.writing import FieldEnds
 from aigc_cli.data.pieces import End
 from aigc_cli.data.sources import Part
 from aigc_cli.data.streams import Reading, stream

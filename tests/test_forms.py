@@ -15,9 +15,10 @@ from networks import random_transformer, small_config
 from aigc_cli.backends.transformer import forms
 from aigc_cli.backends.transformer.decoder import window_length
 from aigc_cli.backends.transformer.forms import Form
-from aigc_cli.backends.transformer.generate import FieldEnds, Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.sampling import next_tokens
+from aigc_cli.backends.transformer.writing import FieldEnds
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
 from aigc_cli.errors import RequestError
 

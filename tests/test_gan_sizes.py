@@ -186,6 +186,7 @@ LOOK = {
         ([REPORT] * 5 + [LOOK] * 3, []),
         ([LOOK, {**LOOK, "spread": 0.1}], ["collapse"]),
         ([{**LOOK, "spread": 0.1}, LOOK], []),
+        ([{**LOOK, "spread": 0.1}], []),
         ([{**LOOK, "margin_held_out": 0.1}] * 2, ["overfitting"]),
         ([LOOK, {**LOOK, "margin_held_out": 0.1}], []),
         ([{**REPORT, "generator_grad_norm": 0.0}] * 3 + [LOOK], ["frozen"]),

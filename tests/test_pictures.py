@@ -390,7 +390,7 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
     path = _npy(tmp_path / "a.npy", GREY[:100])
 
     def change(stage: str, done: int, total: int | None) -> None:
-        if (stage, done) == ("decoding", 64):
+        if (stage, done) == ("reading pictures", 64):
             _npy(path, GREY[100:200])
 
     with pytest.raises(AigcError) as caught:
@@ -404,7 +404,9 @@ def test_progress_is_reported_in_pictures(tmp_path: Path) -> None:
     path = _npy(tmp_path / "a.npy", GREY[:200])
     prepare_pictures(PictureRequest(str(path)), progress=lambda *report: seen.append(report))
     assert seen[0] == ("looking at a sample", 0, None)
-    assert [report for report in seen if report[0] == "decoding"] == [("decoding", done, 200) for done in (64, 128, 192, 200)]
+    assert [report for report in seen if report[0] == "reading pictures"] == [
+        ("reading pictures", done, 200) for done in (64, 128, 192, 200)
+    ]
 
 
 # Standard input and single pictures

@@ -40,9 +40,10 @@ def tour(module_shell: Shell) -> Shell:
     (cwd / "titles.jsonl").write_text('{"title": "1"}\n{"title": "2", "author": "old"}\n')
     (cwd / "book.txt").write_text("The king sat down. The queen stood up, and nobody said a word.\n" * 200)
     draw = np.random.default_rng(0)
-    (cwd / "photos").mkdir()
-    for i in range(40):
-        Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(cwd / "photos" / f"{i:02}.png")
+    for folder in ("photos", "animals/cat", "animals/dog"):
+        (cwd / folder).mkdir(parents=True)
+        for i in range(40):
+            Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(cwd / folder / f"{i:02}.png")
     for name in ("a", "b"):
         (cwd / f"{name}.png").write_bytes((cwd / "photos" / f"0{int(name, 16) - 10}.png").read_bytes())
     bin = cwd / "bin"
@@ -64,6 +65,12 @@ def run(tour: Shell, line: str) -> None:
 def test_the_readme_has_a_tour() -> None:
     assert len(commands()) >= 12
     assert "FIGURES" not in README
+
+
+def test_what_the_readme_shows_and_links_to_is_there() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in target]
+    assert "examples/gallery.svg" in targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
 @pytest.mark.slow

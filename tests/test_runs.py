@@ -10,7 +10,7 @@ from conftest import Shell
 from terminals import in_terminal
 
 from aigc_cli.engine.housekeeping import prune, remove
-from aigc_cli.engine.run import Run, age, create_run, list_runs
+from aigc_cli.engine.run import Run, age, create_run, free_name, list_runs
 from aigc_cli.errors import RequestError
 from aigc_cli.files import point_link, size_of
 from aigc_cli.ui.text import bytes_of, span
@@ -60,13 +60,33 @@ def test_the_table_has_a_row_a_run_in_a_pipe_in_json_and_on_a_terminal(shell: Sh
     assert "poems.tsv" in shown and "/data" not in shown and "kB" in shown and " s " in shown
 
 
+def test_a_run_that_was_interrupted_says_how_far_it_came(shell: Shell) -> None:
+    run = a_run(shell.cwd / "runs", "verse", "interrupted")
+    del run.record["steps"]
+    run.update()
+    (listed,) = json.loads(shell.ok("runs", "--json"))["runs"]
+    assert listed["steps"] == 30  # by its newest checkpoint
+
+
+def test_a_run_is_named_so_that_one_may_type_it(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shell.cwd)
+    verse = a_run(Path("runs"), "verse")
+    assert verse.reference == "verse"
+    other = a_run(Path("runs"), "verse", backend="gan")
+    assert (verse.reference, other.reference) == ("runs/transformer/verse", "runs/gan/verse")
+    assert free_name(Path("runs"), "verse") == "verse-1"
+    a_run(Path("runs"), "verse-1", backend="gan")
+    assert free_name(Path("runs"), "verse") == "verse-2"
+    assert shell("runs", "show", verse.reference).returncode == 0
+
+
 def test_a_run_is_shown_with_its_reasons_its_curves_and_its_newest_sample(shell: Shell) -> None:
     a_run(shell.cwd / "runs", "verse")
     shown = dict(line.split("\t") for line in shell.ok("runs", "show", "verse").splitlines())
     assert shown["reason"] == "tokenizer: small"
     assert (shown["loss"], shown["bits_per_char"]) == ("3 █▁ 2", "4 █▁ 3.5")
     assert shown["sample"] == "runs/transformer/verse/samples/step-000020.txt"
-    assert shown["lr"] == "0.01"
+    assert shown["plan.lr"] == "0.01" and shown["steps"] == "30"
 
 
 def test_a_pruned_run_keeps_the_best_weights_and_says_that_it_cannot_go_on(shell: Shell) -> None:

@@ -23,7 +23,7 @@ from aigc_cli.backends.transformer.asked import what_is_asked
 from aigc_cli.backends.transformer.beam import BeamOptions, Hypothesis, beam_search
 from aigc_cli.backends.transformer.config import Sample, Train
 from aigc_cli.backends.transformer.evaluate import answer_nats
-from aigc_cli.backends.transformer.generate import MOST_TOKENS, FieldEnds, Job, SamplingOptions, batches, generate
+from aigc_cli.backends.transformer.generate import MOST_TOKENS, Job, SamplingOptions, batches, generate
 from aigc_cli.backends.transformer.language_model import LanguageModel
 from aigc_cli.backends.transformer.loss import IGNORED
 from aigc_cli.backends.transformer.pairs import BLOCK, PairBatches, Pairs, collate_pairs
@@ -38,6 +38,7 @@ from aigc_cli.backends.transformer.seq2seq import (
     save_pretrained,
 )
 from aigc_cli.backends.transformer.sizes import decide_pairs, seq2seq_config
+from aigc_cli.backends.transformer.writing import FieldEnds
 from aigc_cli.data.pieces import End, halves
 from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextRequest, TokenArrays, documents, encode_documents, prepare_text

@@ -38,6 +38,8 @@ MAX_TRAINING, MAX_TRAINING_BYTES = 50_000, 1 << 29
 AT_ONCE = 500
 #: Pairs of a sample and a training picture on the sheet of --copies, and how many stand in a row.
 PAIRS, PAIRS_IN_A_ROW = 32, 4
+#: Samples with which the kernel distance overlooks much.
+FEW = 1000
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def quality(
     if sheet is not None:
         _write_sheet(sheet, np.concatenate(kept), pixels, found)
     measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.share}
-    notes = _notes(n, len(pixels), len(train), options, extractor)
+    notes = _notes(n, len(pixels), len(train), options, extractor) + _verdict(measures[f"kd_{extractor.name}"], extractor.name)
     return {name: measure.beside(**extractor.about) for name, measure in measures.items()}, notes
 
 
@@ -196,6 +198,17 @@ def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, ex
     if looked_at < in_training:
         notes.append(f"copies were looked for among {looked_at:,} of the {in_training:,} training pictures, drawn at random")
     return notes
+
+
+def _verdict(distance: Measure, features: str) -> list[str]:
+    """What is to be thought of a kernel distance that reaches its floor."""
+    floor = distance.extra["floor"]
+    if distance.low is None or floor.high is None or distance.low > floor.high:
+        return []
+    note = f"{distance.n:,} samples can't be told from real pictures by kd_{features}"
+    if distance.n < FEW:
+        note += ", which overlooks much in so few: look at them, or name more pictures with --data"
+    return [note]
 
 
 def _sheet_path(name: str, *, force: bool) -> Path:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.registry import backends
-from aigc_cli.engine.run import Run, find_run
+from aigc_cli.commands.which import opened_run, told_run
+from aigc_cli.engine.run import Run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.tables import BESIDE, measures_table
@@ -24,12 +24,14 @@ COLUMNS = ("value", "low", "high", "n")
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["eval"], given)
-    target = find_run(Path(options.runs_dir), name, options.run)
-    target.require_model()
+    target = opened_run(options, name)
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
+        told_run(options, target, bus)
         evaluation = backend.load().evaluate(target, options, bus)
         for note in evaluation.notes:
             bus.note(note)
+        if sys.stdout.isatty():
+            bus.note(f"what each measure means stands on the page that this writes: aigc report {target.reference}")
     typer.echo(_shown(evaluation, target, options.json))
 
 

@@ -94,7 +94,7 @@ def summary(run: Run) -> dict[str, Any]:
         "name": run.name,
         "backend": run.backend,
         "status": run.status,
-        "steps": record.get("steps"),
+        "steps": run.steps,
         "best": measure,
         "data": record["data"].get("location"),
         "created": record["created"],
@@ -111,7 +111,7 @@ def show_run(given: Mapping[str, Given]) -> None:
         return
     record, lines = run.record, [f"{key}\t{_cell(value)}" for key, value in summary(run).items()]
     lines += [f"reason\t{reason}" for reason in record.get("reasons", [])]
-    lines += [f"{key}\t{_cell(value)}" for key, value in record["plan"].items() if value is not None]
+    lines += [f"plan.{key}\t{_cell(value)}" for key, value in record.get("plan", {}).items() if value is not None]
     lines += [f"{name}\t{values[0]:.4g} {sparkline(values, 40)} {values[-1]:.4g}" for name, values in curves(run).items()]
     lines += [f"sample\t{path}" for path in sorted(run.samples.glob("step-*"))[-1:]]
     typer.echo("\n".join(printable(line, keep="\t") for line in lines))

@@ -15,8 +15,8 @@ from aigc_cli.backends.base import PictureSampleOptions, Sample, SampleOptions
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.output import announced, output
 from aigc_cli.commands.pictures import picture_writer, previewed, print_lines
+from aigc_cli.commands.which import opened_run, told_run
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import find_run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.text import one_line, printable
@@ -27,13 +27,13 @@ Piece: TypeAlias = Callable[[str], None]
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["sample"], given)
-    target = find_run(Path(options.runs_dir), name, options.run)
-    target.require_model()
+    target = opened_run(options, name)
     told = options.seed is not None
     if not told:
         options = dataclasses.replace(options, seed=secrets.randbits(32))
 
     def draw(bus: Bus, piece: Piece | None = None) -> Iterator[Sample]:
+        told_run(options, target, bus)
         if not told:
             bus.note(f"seed {options.seed}")
         yield from backend.load().sample(target, options, bus, piece)

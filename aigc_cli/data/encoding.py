@@ -56,8 +56,8 @@ def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
 def openings(arrays: TokenArrays, tokenizer: Tokenizer, n: int) -> list[str]:
     """How the first n documents begin: a line or two of each."""
     starts = arrays.offsets[: n + 1].tolist()
-    parts = (arrays.ids(start, min(end, start + OPENING)) for start, end in pairwise(starts))
-    return [tokenizer.decode_bytes(ids).decode("utf-8", "replace") for ids in parts]
+    parts = ((arrays.ids(start, min(end, start + OPENING)), end - start > OPENING) for start, end in pairwise(starts))
+    return [tokenizer.decode_bytes(ids).decode("utf-8", "ignore") + ("…" if goes_on else "") for ids, goes_on in parts]
 
 
 def encode_to(

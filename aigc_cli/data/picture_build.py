@@ -56,8 +56,8 @@ def build_entry(key: str, part: Part, records: Sequence[FileRecord], wanted: Wan
                 else:
                     collector.add(raw, decoded, [raw.factors[column] for column in columns])
                 if collector.seen % _REPORT == 0:
-                    progress("decoding", collector.seen, total)
-        progress("decoding", collector.seen, total)
+                    progress("reading pictures", collector.seen, total)
+        progress("reading pictures", collector.seen, total)
         if collector.seen == 0:
             raise _no_pictures(part)
         _stop_if_too_many(part, collector, collector.seen)

@@ -41,7 +41,7 @@ def resume(
     plan = rebuild(options, run.record["plan"])
     longer = _check_contradictions(run, plan, given)
     if longer is None and run.record["status"] in DONE:
-        bus.note(f"run {display_path(run.path)} is {run.record['status']}; to train it longer give a larger --steps")
+        bus.note(f"run {display_path(run.path)} is {run.record['status']}; {_longer(run)}")
         return None
     if run.record.get("pruned"):
         raise RequestError(
@@ -84,12 +84,20 @@ def _check_contradictions(run: Run, plan: TrainOptions, given: Mapping[str, Give
             longer = item.value
         elif name in ("data", "val") and absolute(item.value) == ours:
             continue
+        elif name == "minutes" and item.value != run.record["asked"].get(name):
+            raise RequestError(f"{item.where} plans a new run, and run {display_path(run.path)} has its plan; {_longer(run)}")
         elif item.value not in (ours, run.record["asked"].get(name), "auto"):
             raise RequestError(
                 f"{item.where} {item.value!r} contradicts run {display_path(run.path)}, which has {ours!r}; "
                 "leave it out, or start a new run"
             )
     return longer
+
+
+def _longer(run: Run) -> str:
+    """How to train it for more steps than were planned."""
+    took = f", which took {run.record['seconds']:.0f} s" if "seconds" in run.record else ""
+    return f"to train it longer give a larger --steps than {run.record['plan']['steps']}{took}"
 
 
 def take_up(options: Options) -> tuple[torch.device, Options]:

@@ -11,6 +11,7 @@ runs/transformer/poems-1/
 from __future__ import annotations
 
 import fcntl
+import glob
 import json
 import os
 import re
@@ -44,8 +45,9 @@ class Run:
     @property
     def reference(self) -> str:
         """What to write after --run to mean this one, from here."""
-        own_place = self.path.parent.parent == Path("runs")
-        return shlex.quote(self.name if own_place else str(self.path))
+        runs_dir = self.path.parent.parent
+        plain = runs_dir == Path("runs") and len(list(runs_dir.glob(f"*/{glob.escape(self.name)}/run.json"))) < 2
+        return shlex.quote(self.name if plain else str(self.path))
 
     @property
     def resume_command(self) -> str:
@@ -62,6 +64,14 @@ class Run:
         while nobody holds its lock was killed: interrupted."""
         status = str(self.record["status"])
         return "interrupted" if status == "running" and not self.locked() else status
+
+    @property
+    def steps(self) -> int | None:
+        """As far as it has come, or as its newest checkpoint; None before the first."""
+        if self.record.get("steps") is not None:
+            return int(self.record["steps"])
+        saved = [int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*[0-9]")]
+        return max(saved, default=None)
 
     @property
     def model(self) -> Path:
@@ -125,10 +135,10 @@ def check_name(name: str) -> str:
     return name
 
 
-def free_name(runs_dir: Path, backend: str, stem: str) -> str:
-    """`stem-1`, `stem-2`, …: the first that no run has."""
+def free_name(runs_dir: Path, stem: str) -> str:
+    """`stem-1`, `stem-2`, …: the first that no run has, of whatever backend."""
     stem = re.sub(r"[^\w.+-]+", "-", stem).strip("-.")[:64] or "run"
-    taken = {path.name for path in (runs_dir / backend).glob(f"{stem}-*")}
+    taken = {path.name for path in runs_dir.glob(f"*/{stem}-*")}
     return next(name for number in range(1, len(taken) + 2) if (name := f"{stem}-{number}") not in taken)
 
 

@@ -90,7 +90,7 @@ def _start(
 def _create(runs_dir: Path, backend: str, asked: str | None, stem: str, record: dict[str, Any]) -> Run:
     """The run that was named, or one with the first free name, whoever else is creating runs at this moment."""
     while True:
-        name = asked or free_name(runs_dir, backend, stem)
+        name = asked or free_name(runs_dir, stem)
         try:
             return create_run(runs_dir, backend, name, record)
         except RequestError:
@@ -113,7 +113,7 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
     try:
         status = trainer.train(interrupts)
     except Interrupted as error:
-        run.update(status="interrupted")
+        run.update(status="interrupted", **_progress(trainer))
         line = f"interrupted at step {trainer.at.step} of {plan.steps}; a checkpoint was written; go on with: {again}"
         raise Interrupted(line, error.signal_number) from None
     except AigcError:
@@ -125,8 +125,7 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
             f"training failed at step {trainer.at.step}: {first_line(error)}; "
             f"what was learned until the last checkpoint is kept, go on with: {again} (--debug shows the traceback)"
         ) from error
-    best = {"step": trainer.at.best_step, learner.objective: trainer.at.best}
-    run.update(status=status, steps=trainer.at.step, seconds=round(trainer.at.seconds, 2), best=best)
+    run.update(status=status, **_progress(trainer))
     if status == "stopped":
         bus.note(
             f"stopped at step {trainer.at.step} of {plan.steps}: no better on held-out data for {plan.patience} evaluations; "
@@ -137,6 +136,13 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
     result = _result(run)
     bus.emit(Finished(display_path(run.path), status, result.steps, result.seconds, result.measures))
     return result
+
+
+def _progress(trainer: Trainer) -> dict[str, Any]:
+    """How far it has come, for the record."""
+    at = trainer.at
+    best = {"best": {"step": at.best_step, trainer.learner.objective: at.best}} if at.best_step else {}
+    return {"steps": at.step, "seconds": round(at.seconds, 2), **best}
 
 
 def _result(run: Run) -> Result:

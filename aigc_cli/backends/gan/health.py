@@ -41,7 +41,7 @@ def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, Concern]:
     if not looks:
         return found
     last = looks[-1]
-    if float(last["spread"]) < COLLAPSED:
+    if len(looks) > 1 and float(last["spread"]) < COLLAPSED:  # the first look is of a generator that has hardly begun
         found["collapse"] = Concern(
             f"samples have {float(last['spread']):.0%} of the pictures' variance: the generator draws a few things only; "
             "a higher --gamma would help",
@@ -76,5 +76,5 @@ def outlook(history: Sequence[Line]) -> list[str]:
             f"{float(last['kd_random']):.3g} now); that checkpoint is the one kept"
         ]
     if float(last["kd_random"]) < float(before["kd_random"]) - error:
-        return ["samples were still coming nearer to held-out pictures: more --minutes would help"]
+        return ["samples were still coming nearer to held-out pictures: a new run with more --minutes would help"]
     return []

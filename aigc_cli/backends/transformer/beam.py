@@ -10,8 +10,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.transformer.generate import LOOKAHEAD, FieldEnds, Job, batches, begun, exclude
+from aigc_cli.backends.transformer.generate import LOOKAHEAD, Job, batches, begun
 from aigc_cli.backends.transformer.language_model import LanguageModel
+from aigc_cli.backends.transformer.writing import BETWEEN, Characters, FieldEnds, Rules
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,15 @@ def beam_search(
     batch_size: int,
     device: torch.device,
     never: Sequence[int] = (),
+    characters: Characters | None = None,
 ) -> Iterator[list[Hypothesis]]:
     """For each job in order its `draws` best texts, the best first; fewer where there are no more.
 
-    About `batch_size` beginnings are pursued at once, those of several jobs together. The tokens `never` are not taken. With
-    `fields`, every text has as many, less those that its prompt ends.
+    About `batch_size` beginnings are pursued at once, those of several jobs together. The tokens `never` are not taken,
+    and with `characters` none that would break one. With `fields`, every text has as many, less those that its prompt ends.
     Raises `AigcError` when the model's logits are not finite.
     """
+    rules = Rules(eot_id, fields, never, characters)
     limit = model.longest if options.max_tokens is None else options.max_tokens
     at_once = max(1, batch_size // options.beams)
     waiting = iter(jobs)
@@ -62,7 +65,7 @@ def beam_search(
         for part in batches([len(window[place].prompt_ids) for place in order], at_once):
             places = order[part]
             searches = [_Search.of(window[place], options, model.begins_id, fields) for place in places]
-            _search(model, searches, options, limit, eot_id, fields, never, device)
+            _search(model, searches, options, limit, rules, device)
             for place, search in zip(places, searches, strict=True):
                 found[place] = search.best()
         yield from found
@@ -77,6 +80,7 @@ class _Search:
     beams: int
     alpha: float
     to_come: list[int]  # fields after the present one, of each beginning
+    states: list[int] = field(default_factory=lambda: [BETWEEN])  # where in a character each is
     live: list[tuple[float, list[int]]] = field(default_factory=lambda: [(0.0, [])])  # log p and tokens, the likeliest first
     finished: list[Hypothesis] = field(default_factory=list)
 
@@ -110,9 +114,7 @@ def _search(
     searches: list[_Search],
     options: BeamOptions,
     limit: int,
-    eot_id: int,
-    fields: FieldEnds | None,
-    never: Sequence[int],
+    rules: Rules,
     device: torch.device,
 ) -> None:
     """Goes on with all searches at once, a token a step, until each is done."""
@@ -125,10 +127,11 @@ def _search(
                     search.finish(ids, log_p, ended=False)
             return
         scores = reader.logits.log_softmax(dim=-1)
-        exclude(scores, never, fields, eot_id, [left for search in going for left in search.to_come])
+        to_come = [left for search in going for left in search.to_come]
+        rules.exclude(scores, to_come, [state for search in going for state in search.states])
         # Of each beginning as many continuations as could be the best of all, one more for the end.
         values, tokens = scores.topk(min(options.beams + 1, scores.shape[1]), dim=1)
-        rows, ids = _advance(going, values, tokens, eot_id, fields)
+        rows, ids = _advance(going, values, tokens, rules)
         going = [search for search in going if search.live]
         if not going:
             return
@@ -136,9 +139,7 @@ def _search(
         reader.step(torch.tensor(ids, device=device))
 
 
-def _advance(
-    searches: list[_Search], values: Tensor, tokens: Tensor, eot_id: int, fields: FieldEnds | None
-) -> tuple[list[int], list[int]]:
+def _advance(searches: list[_Search], values: Tensor, tokens: Tensor, rules: Rules) -> tuple[list[int], list[int]]:
     """Takes each search a token further, given the likeliest tokens (rows, k) after each of its beginnings; a search that is
     done has none left. Returns, of the beginnings that are pursued now, the rows that they continue and their new tokens."""
     rows, last = [], []
@@ -152,20 +153,21 @@ def _advance(
             if by_row[first + place][rank] > -math.inf
         ]
         candidates.sort(key=lambda candidate: -candidate[0])
-        live, to_come = list[tuple[float, list[int]]](), []
+        live, to_come, states = list[tuple[float, list[int]]](), [], []
         pursued = []
         for log_p, place, token in candidates:
             if len(live) == search.beams:
                 break
             ids = search.live[place][1]
-            if token == eot_id:
+            if token == rules.eot_id:
                 search.finish(ids, log_p, ended=True)
                 continue
             live.append((log_p, [*ids, token]))
-            to_come.append(search.to_come[place] - (fields is not None and token == fields.id))
+            to_come.append(search.to_come[place] - (rules.fields is not None and token == rules.fields.id))
+            states.append(rules.after(search.states[place], token))
             pursued.append((first + place, token))
         first += len(search.live)
-        search.live, search.to_come = live, to_come
+        search.live, search.to_come, search.states = live, to_come, states
         if search.done():
             search.live = []
             continue

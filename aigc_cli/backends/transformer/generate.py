@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from aigc_cli.backends.transformer.language_model import LanguageModel, Reader
 from aigc_cli.backends.transformer.sampling import SamplingOptions, next_tokens
+from aigc_cli.backends.transformer.writing import BETWEEN, Characters, FieldEnds, Rules
 from aigc_cli.errors import AigcError
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ BLOCK = 64  # uniforms of a sample that are drawn at once
 CROWDING = 0.75  # the share of unfinished rows at which finished ones are dropped, which copies the cache
 
 Finish = Literal["end", "length", "stop"]
-
-
-@dataclass(frozen=True)
-class FieldEnds:
-    """Texts of `count` fields: token `id` ends each but the last, which ends with the document."""
-
-    id: int
-    count: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +78,7 @@ def generate(
     device: torch.device,
     fields: FieldEnds | None = None,
     never: Sequence[int] = (),
+    characters: Characters | None = None,
     form: Form | None = None,
     on_bytes: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Generated]:
@@ -94,13 +87,14 @@ def generate(
     Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
     Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
     `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
-    The tokens `never` are not drawn. With `fields`, every text has as many, less those that its prompt ends; stop strings are
-    looked for in the last. With `form`, what is written of the last (of a text without fields, all of it) matches, unless it is
-    cut at `max_tokens`.
+    The tokens `never` are not drawn, and with `characters` none that would break one; at `max_tokens` one may be cut. With
+    `fields`, every text has as many, less those that its prompt ends; stop strings are looked for in the last. With `form`,
+    what is written of the last (of a text without fields, all of it) matches, unless it is cut at `max_tokens`.
     `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
 
     The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
     """
+    rules = Rules(eot_id, fields, never, characters)
     ahead = batch_size * LOOKAHEAD if batch_size > 1 else 1
     limit = model.longest if options.max_tokens is None else options.max_tokens
     stops = tuple(stop.encode() for stop in options.stop)
@@ -119,11 +113,12 @@ def generate(
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
         for part in batches([len(sample.prompt) for sample in by_length], batch_size) if limit else ():
             batch = by_length[part]
-            for sample, token in _draw(model, batch, options, seed, limit, device, fields, never, form, eot_id):
+            for sample, token in _draw(model, batch, options, seed, limit, device, rules, form):
                 if token == eot_id:
                     sample.finish = "end"
                 else:
                     sample.take(token, piece_of(token), ends_field=fields is not None and token == fields.id)
+                    sample.state = rules.after(sample.state, token)
                     if sample.finish is None and len(sample.ids) == limit:
                         sample.finish = "length"
                 if on_bytes is not None and (piece := sample.certain()):
@@ -152,16 +147,6 @@ def begun(model: LanguageModel, prompts: Sequence[Sequence[int]], room: int) -> 
     return reader
 
 
-def exclude(scores: Tensor, never: Sequence[int], fields: FieldEnds | None, eot_id: int, to_come: Sequence[int]) -> None:
-    """Makes impossible, in place, the tokens that no text has in scores (B, V), and the ends that come too early or too late:
-    each field ends as it must, a document only after the last. `to_come` are the fields after the present one of each row."""
-    if never:
-        scores[:, never] = -math.inf
-    if fields is not None:
-        wrong = torch.tensor([eot_id if left else fields.id for left in to_come], device=scores.device)
-        scores.scatter_(1, wrong[:, None], -math.inf)
-
-
 @dataclass
 class _Sample:
     """The text of one sample as it grows."""
@@ -170,6 +155,7 @@ class _Sample:
     prompt: tuple[int, ...]
     stops: tuple[bytes, ...]
     to_come: int  # fields after the present one
+    state: int = BETWEEN  # where in a character
     ids: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # how many bytes there are after each token
     content: bytearray = field(default_factory=bytearray)
@@ -242,10 +228,8 @@ def _draw(
     seed: int,
     limit: int,
     device: torch.device,
-    fields: FieldEnds | None,
-    never: Sequence[int],
+    rules: Rules,
     form: Form | None,
-    eot_id: int,
 ) -> Iterator[tuple[_Sample, int]]:
     """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
     prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
@@ -269,7 +253,7 @@ def _draw(
             drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
-        exclude(reader.logits, never, fields, eot_id, [row.to_come for row in rows])
+        rules.exclude(reader.logits, [row.to_come for row in rows], [row.state for row in rows])
         if form is not None:
             form.restrict(reader.logits, [row.matching() for row in rows])
         ids = next_tokens(reader.logits, options, seen, uniform)

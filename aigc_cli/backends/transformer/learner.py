@@ -81,7 +81,7 @@ class LanguageLearner(Learner):
         opened = Opened(model, self.data.tokenizer, self.start, self.device)
         options = SamplingOptions(max_tokens=PREVIEW_TOKENS)
         samples = opened.generate(jobs, options=options, seed=self.plan.seed, batch_size=PREVIEWS)
-        return [sample.content.decode("utf-8", "replace") for sample in samples]
+        return [sample.content.decode("utf-8", "ignore") for sample in samples]
 
     def save_model(self, folder: Path) -> None:
         self.save_network(folder)
@@ -164,4 +164,4 @@ def advice(history: Sequence[Mapping[str, Any]], steps_per_epoch: float) -> list
         return [f"the text was seen {epochs:.0f} times: more text would help more than more time"]
     if last > best or last > held_out[-2][1] * 0.999:
         return [f"held-out cost has levelled off at {best:.3f} bits per character: a larger --preset or more text would help"]
-    return [f"the text was seen {epochs:.1f} times and the held-out cost was still falling: more --minutes would help"]
+    return [f"the text was seen {epochs:.1f} times and the held-out cost still fell: a new run with more --minutes would help"]

@@ -71,6 +71,11 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
             per_char = 1 + arrays.n_docs * (len(units.fields) - 1) / int(arrays.chars.sum())
             beside = {name: measure.map(lambda bits: bits * per_char, measure.unit) for name, measure in beside.items()}
         measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
+        if measures["bits_per_char"].value > beside["baseline"].value:
+            notes.append(
+                "an n-gram model of the same text foresees it better than this one, which has hardly begun to learn: "
+                "train a new run with more --minutes"
+            )
     if data is not None and options.n:
         bus.stage("sampling", 0, None)
         samples = draw(opened, options.n, seed, options.batch_size)
@@ -250,4 +255,4 @@ def draw(opened: Opened, n: int, seed: int, batch_size: int) -> list[str]:
     """`n` samples as `aigc sample` makes them without a prompt."""
     jobs = [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)]
     samples = opened.generate(jobs, options=SamplingOptions(), seed=seed, batch_size=batch_size)
-    return [sample.content.decode("utf-8", "replace") for sample in samples]
+    return [sample.content.decode("utf-8", "ignore") for sample in samples]

@@ -13,6 +13,7 @@ from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptio
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
+from aigc_cli.backends.transformer.writing import characters_of
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.device import open_device
 from aigc_cli.engine.events import Bus
@@ -54,6 +55,7 @@ class Opened:
             device=self.device,
             fields=self.start.ends(self.tokenizer),
             never=self.tokenizer.unwritten,
+            characters=characters_of(self.tokenizer),
             form=form,
             on_bytes=on_bytes,
         )

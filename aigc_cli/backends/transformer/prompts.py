@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aigc_cli.backends.transformer.generate import FieldEnds
+from aigc_cli.backends.transformer.writing import FieldEnds
 from aigc_cli.data.text import TextDataset
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.errors import RequestError

@@ -14,6 +14,7 @@ from aigc_cli.backends.transformer.config import Sample
 from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
 from aigc_cli.backends.transformer.opened import Opened, open_run
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
+from aigc_cli.backends.transformer.writing import characters_of
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -76,7 +77,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         number = made.index // options.n
         asked.pop(number - 1, None)
         leading, prompt = asked[number]
-        written = [part.decode("utf-8", "replace") for part in made.fields]
+        written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last may be cut in a character
         reached = len(leading) + len(written) >= len(names)
         text = written[-1] if reached else ""
         unreached += not reached
@@ -139,6 +140,7 @@ def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator
         batch_size=options.batch_size,
         device=opened.device,
         never=tokenizer.unwritten,
+        characters=characters_of(tokenizer),
     )
     for number, texts in enumerate(searched):
         for turn, text in enumerate(texts):
@@ -177,7 +179,7 @@ class _Streamed:
 
     def take(self, index: int, content: bytes) -> None:
         if index not in self.decoders:
-            self.decoders[index] = codecs.getincrementaldecoder("utf-8")("replace")
+            self.decoders[index] = codecs.getincrementaldecoder("utf-8")("ignore")
             self.piece(self.before(index))
         self.piece(self.decoders[index].decode(content))
 

@@ -43,5 +43,5 @@ def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> li
         ]
     before = float(held_out[-2]["negative_elbo"])
     if value < before - 0.001 * abs(before):
-        return ["the held-out cost was still falling: more --minutes would help"]
+        return ["the held-out cost was still falling: a new run with more --minutes would help"]
     return []
