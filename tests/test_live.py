@@ -110,7 +110,7 @@ def test_training_shows_where_it_is_and_what_to_type_next(screen: Screen) -> Non
     state = screen.shown
     assert state[0] == "runs/transformer/a: 4 layers"
     assert state[1].endswith("step 250/1,000   1,234 tokens/s   1:15 left")
-    assert state[2:4] == ["loss 0.0040", "held-out  bits per char 2.5000"]
+    assert state[2:4] == ["loss 0.004", "held-out  bits per char 2.5"]
     assert len(state[4]) == live.CURVE and state[4].startswith("█") and state[4].endswith("▁")
     assert state[5:] == ["", "One line", "and another", ""]
     bus.emit(Finished("runs/transformer/a", "finished", 1000, 100.0))
@@ -157,9 +157,9 @@ def test_another_size_leaves_no_garbage(screen: Screen, tmp_path: Path, columns:
 
 def test_measures_get_two_lines_and_stay_whole(screen: Screen) -> None:
     bus = Bus(LiveView(Terminal(screen)))
-    bus.emit(Trained(1, 9, {f"measure_{i}": i for i in range(12)}, 0.001, 1.0, "pictures", 1.0, 8.0))
-    first = "  ".join(f"measure {i} {i}.0000" for i in range(4))
-    second = "  ".join(f"measure {i} {i}.0000" for i in range(4, 12))
+    bus.emit(Trained(1, 9, {f"measure_{i}": i for i in range(14)}, 0.001, 1.0, "pictures", 1.0, 8.0))
+    first = "  ".join(f"measure {i} {i}" for i in range(6))
+    second = "  ".join(f"measure {i} {i}" for i in range(6, 14))
     assert screen.shown[1:3] == [first, second[:79] + "…"]
 
 

@@ -19,8 +19,9 @@ from rich.text import Text
 
 from aigc_cli.engine.events import Evaluated, Event, Finished, Note, Previewed, Printing, Stage, Started, Trained
 from aigc_cli.ui.frame import Frame
+from aigc_cli.ui.measures import in_words, meaning_of
 from aigc_cli.ui.terminal import SYSTEMS, Colours, colours, shows_pictures, writes_unicode
-from aigc_cli.ui.text import duration, printable, sparkline
+from aigc_cli.ui.text import duration, number, printable, sparkline
 
 SAMPLE_LINES, MEASURE_LINES = 8, 2
 BAR, CURVE = 24, 60
@@ -159,7 +160,8 @@ class LiveView:
     def _measures(self, measures: Mapping[str, float], *before: str) -> list[Text]:
         """Each whole, in as many lines as they get; the last ends in an ellipsis where they are too many."""
         lines: list[str] = []
-        for part in (*before, *(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measures.items())):
+        told = [f"{in_words(name)} {number(value)}" for name, value in measures.items() if not meaning_of(name).minor]
+        for part in (*before, *told):
             if lines and (len(lines) == MEASURE_LINES or cell_len(f"{lines[-1]}  {part}") <= self.console.width):
                 lines[-1] += f"  {part}"
             else:

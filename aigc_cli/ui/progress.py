@@ -23,7 +23,8 @@ from aigc_cli.engine.events import (
     Subscriber,
     Trained,
 )
-from aigc_cli.ui.text import duration, printable
+from aigc_cli.ui.measures import in_words, meaning_of
+from aigc_cli.ui.text import duration, number, printable
 
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -131,4 +132,4 @@ def describe_training(event: Trained) -> str:
 
 
 def describe_measures(measures: Mapping[str, float]) -> str:
-    return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in measures.items())
+    return "  ".join(f"{in_words(name)} {number(value)}" for name, value in measures.items() if not meaning_of(name).minor)

@@ -26,6 +26,11 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def number(value: float) -> str:
+    """12,733, 6.814, 0.003142, 2e-09."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
 def duration(seconds: float) -> str:
     """42 s, 3:05, 1:02:03."""
     if seconds < 60:

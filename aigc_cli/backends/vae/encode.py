@@ -40,19 +40,20 @@ class Table:
 
 @torch.inference_mode()
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
-    """A row a picture: `mean`, `log_var`, `score`, the bound on −log p(x) in nats from --k draws, `bits_per_dim` where pixels
-    are discrete, and `percentile`: how many of 100 held-out pictures score lower."""
+    """A row a picture: `score`, the bound on −log p(x) in nats from --k draws, `bits_per_dim` where pixels are discrete,
+    `percentile`, how many of 100 held-out pictures score lower, `mean` and `log_var`."""
     opened = Opened.of(run, options.device)
     assert options.data is not None
     arrays = read_like(opened, options.data, options, bus)
     reference = _reference(run, opened, options, bus)
     for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
         score = -bounds.log_likelihood.double().cpu().numpy()
-        columns = {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy(), "score": score}
+        columns = {"score": score}
         if opened.model.likelihood.discrete:
             columns["bits_per_dim"] = score / opened.dimensions / math.log(2)
         if reference is not None:
             columns["percentile"] = percentile(score, reference)
+        columns |= {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy()}  # which are wide
         yield Encoded([arrays.names[i] for i in index.tolist()], columns)
 
 
