@@ -69,7 +69,8 @@ _MEANINGS: tuple[tuple[str, Meaning], ...] = (
         "the spread of their features. Lower is better.")),
     ("kd_error", Meaning("Error of the kernel distance", "By how much the kernel distance may be off by chance.", minor=True)),
     ("kd_(.+)", Meaning("Kernel distance, {0} features", "How far samples as a whole lie from real pictures, without the "
-        "Fréchet distance's bias for few of them. Lower is better; about 0 is as good as real, as far as these features tell.")),
+        "Fréchet distance's bias for few of them. Lower is better; about 0 is as good as real as far as these features "
+        "tell.")),
     ("precision", Meaning("Precision", "The share of samples that look like real pictures. Higher is better.")),
     ("recall", Meaning("Recall", "The share of real pictures that look like samples: low where kinds are missing. Higher is "
         "better.")),

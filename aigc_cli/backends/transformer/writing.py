@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -91,16 +91,20 @@ class Rules:
     never: Sequence[int]
     characters: Characters | None
 
+    @cached_property
+    def excluded(self) -> Tensor:
+        """The tokens that come nowhere between characters."""
+        return torch.tensor([*self.never, *(self.characters.broken if self.characters else ())], dtype=torch.long)
+
     def exclude(self, scores: Tensor, to_come: Sequence[int], states: Sequence[int]) -> None:
         """Makes impossible, in place, the tokens that no text has in scores (B, V), and the ends that come too early or too
         late: each field ends as it must, a document only after the last. `to_come` are the fields after the present one of
         each row, `states` where in a character each is."""
-        excluded, inside = list(self.never), [row for row, state in enumerate(states) if state != BETWEEN]
-        if self.characters is not None:
+        inside = [row for row, state in enumerate(states) if state != BETWEEN]
+        if self.characters is not None and inside:
             going_on = scores[inside] + self.characters.inside[[states[row] for row in inside]].to(scores)
-            excluded += self.characters.broken
-        if excluded:
-            scores[:, excluded] = -math.inf
+        if len(self.excluded):
+            scores.index_fill_(1, self.excluded.to(scores.device), -math.inf)
         if self.fields is not None:
             wrong = torch.tensor([self.eot_id if left else self.fields.id for left in to_come], device=scores.device)
             scores.scatter_(1, wrong[:, None], -math.inf)
