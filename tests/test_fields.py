@@ -364,7 +364,7 @@ def test_a_run_without_fields_says_so(poet: Shell) -> None:
     plain = ("train", "transformer", "--data", "poems.tsv", "--steps", "2", "--run", "plain")
     poet.ok(*plain)
     done = poet("sample", "transformer", "--run", "plain", "--given", "title=x", "-q")
-    says = "aigc: --given: this run's texts have no fields; train one with --fields NAME,NAME,…"
+    says = "aigc: --given: this run's texts have no fields; name another with --run, or train one with --fields NAME,NAME,…"
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, says)
     done = poet(*plain[:-1], "more", "--fields", "title,text", "--init-from", "plain")
     says = "aigc: the run of --init-from was trained without fields or answers, and has no token that ends a field"

@@ -216,7 +216,8 @@ def test_what_was_drawn_is_shown_below_the_paths(halves: Shell) -> None:
     seen = in_terminal(halves, "sample", "halves", "-n", "2", "--seed", "3")
     screen = Screen(80)
     screen.feed(seen)
-    assert screen.shown == [*(f"samples/halves-one/seed-3-{i:06d}.png" for i in range(2)), *["▀▀▀▀▀▀  ▀▀▀▀▀▀"] * 2, ""]
+    paths = [f"samples/halves-one/seed-3-{i:06d}.png" for i in range(2)]
+    assert screen.shown == ["run runs/halves/one", *paths, *["▀▀▀▀▀▀  ▀▀▀▀▀▀"] * 2, ""]
     with Image.open(halves.cwd / "samples/halves-one/seed-3-000001.png") as image:
         left = image.getpixel((0, 0))
     assert seen.count(f"\x1b[38;2;{left};{left};{left};48;2;{left};{left};{left}m▀▀▀\x1b[0m") == 2

@@ -11,7 +11,7 @@ import typer
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.which import opened_run, told_run
+from aigc_cli.commands.which import Telling, opened_run
 from aigc_cli.engine.run import Run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
@@ -26,10 +26,8 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     options: Any = build(backend.options["eval"], given)
     target = opened_run(options, name)
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
-        told_run(options, target, bus)
         evaluation = backend.load().evaluate(target, options, bus)
-        for note in evaluation.notes:
-            bus.note(note)
+        Telling(options, target, bus, *evaluation.notes)()
         if sys.stdout.isatty():
             bus.note(f"what each measure means stands on the page that this writes: aigc report {target.reference}")
     typer.echo(_shown(evaluation, target, options.json))

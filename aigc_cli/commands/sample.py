@@ -15,7 +15,7 @@ from aigc_cli.backends.base import PictureSampleOptions, Sample, SampleOptions
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.output import announced, output
 from aigc_cli.commands.pictures import picture_writer, previewed, print_lines
-from aigc_cli.commands.which import opened_run, told_run
+from aigc_cli.commands.which import Telling, opened_run
 from aigc_cli.engine.events import Bus
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
@@ -28,15 +28,20 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["sample"], given)
     target = opened_run(options, name)
-    told = options.seed is not None
-    if not told:
+    notes = []
+    if options.seed is None:
         options = dataclasses.replace(options, seed=secrets.randbits(32))
+        notes = [f"seed {options.seed}"]
 
     def draw(bus: Bus, piece: Piece | None = None) -> Iterator[Sample]:
-        told_run(options, target, bus)
-        if not told:
-            bus.note(f"seed {options.seed}")
-        yield from backend.load().sample(target, options, bus, piece)
+        telling = Telling(options, target, bus, *notes)
+
+        def told(text: str) -> None:
+            assert piece is not None
+            telling()
+            piece(text)
+
+        return telling.before(backend.load().sample(target, options, bus, None if piece is None else told))
 
     if isinstance(options, PictureSampleOptions):
         folder = Path("samples", f"{name}-{target.name}")

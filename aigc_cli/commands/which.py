@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.run import Run, find_run
+
+T = TypeVar("T")
 
 
 def opened_run(options: Any, backend: str) -> Run:
@@ -16,7 +19,19 @@ def opened_run(options: Any, backend: str) -> Run:
     return run
 
 
-def told_run(options: Any, run: Run, bus: Bus) -> None:
-    """Says which run it is where nobody named one."""
-    if options.run is None:
-        bus.note(f"run {display_path(run.path)}")
+class Telling:
+    """Says which run a result is of, where nobody named one, and what else is to be told: once, and before the first of the
+    result, so that a request that was wrong is told alone."""
+
+    def __init__(self, options: Any, run: Run, bus: Bus, *notes: str) -> None:
+        self.bus = bus
+        self.notes = [*([] if options.run is not None else [f"run {display_path(run.path)}"]), *notes]
+
+    def __call__(self) -> None:
+        while self.notes:
+            self.bus.note(self.notes.pop(0))
+
+    def before(self, results: Iterable[T]) -> Iterator[T]:
+        for result in results:
+            self()
+            yield result

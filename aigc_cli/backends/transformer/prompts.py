@@ -34,7 +34,9 @@ class Start:
     def leading(self, given: Mapping[str, str], where: str) -> list[str]:
         """The texts of leading fields, in order. Raises RequestError for others, and where nothing is left to write."""
         if not self.fields:
-            raise RequestError(f"{where}: this run's texts have no fields; train one with --fields NAME,NAME,…")
+            raise RequestError(
+                f"{where}: this run's texts have no fields; name another with --run, or train one with --fields NAME,NAME,…"
+            )
         made_of = f"the fields are {', '.join(self.fields)}, in this order"
         for name in given:
             if name not in self.fields:
