@@ -26,8 +26,8 @@ class InOrderOfUse(TyperGroup):
     """Help lists the commands as one comes to need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        order = ("train", "sample", "eval", "encode", "decode", "runs", "report", "doctor")
-        return sorted(super().list_commands(ctx), key=order.index)
+        order = ["train", "sample", "eval", "encode", "decode", "runs", "report", "doctor"]
+        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
 
 
 def build() -> typer.Typer:

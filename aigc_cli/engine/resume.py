@@ -61,7 +61,10 @@ def resume(
         plan = dataclasses.replace(plan, steps=longer)
         earlier = [*run.record.get("earlier_plans", []), run.record["plan"]]
         run.update(plan=recorded(plan), status="running", earlier_plans=earlier, continued_from=usable[-1] if usable else 0)
-        bus.note(f"going on from step {run.record['continued_from']}, before the cool-down, to step {longer}")
+        bus.note(
+            f"going on from step {run.record['continued_from']}, before the cool-down, to step {longer}; the model that the "
+            f"run has now gives way to the first that is evaluated (a new run with --init-from {run.reference} keeps it)"
+        )
     # A checkpoint of an earlier, shorter plan is past its cool-down, but for the one that this plan goes on from.
     own = [s for s in steps if positions[s]["plan_steps"] == plan.steps or s == run.record.get("continued_from")]
     device, plan = take_up(plan)
