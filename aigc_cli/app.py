@@ -7,7 +7,9 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +32,8 @@ class InOrderOfUse(TyperGroup):
         return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
 
 
-def build() -> typer.Typer:
+def build(arguments: Sequence[str] = ()) -> typer.Typer:
+    """The command line, or as much of it as such arguments need: the rest would double the time that it takes to begin."""
     app = typer.Typer(
         name="aigc",
         cls=InOrderOfUse,
@@ -47,14 +50,20 @@ def build() -> typer.Typer:
         ] = False,
     ) -> None: ...
 
-    add_verb(app, "train", "Train a model on your data.", train.run)
-    add_verb(app, "sample", "Draw samples from a trained model.", sample.run)
-    add_verb(app, "eval", "Measure a trained model on data it has not seen.", eval_command.run)
-    add_verb(app, "encode", "Turn data into latent vectors and scores.", encode.run)
-    add_verb(app, "decode", "Turn latent vectors back into data.", decode.run)
-    runs.add(app)
-    report.add(app)
-    doctor.add(app)
+    verb, backend = [*arguments[:2], None, None][:2]
+    parts = {
+        "train": partial(add_verb, app, "train", "Train a model on your data.", train.run, backend),
+        "sample": partial(add_verb, app, "sample", "Draw samples from a trained model.", sample.run, backend),
+        "eval": partial(add_verb, app, "eval", "Measure a trained model on data it has not seen.", eval_command.run, backend),
+        "encode": partial(add_verb, app, "encode", "Turn data into latent vectors and scores.", encode.run, backend),
+        "decode": partial(add_verb, app, "decode", "Turn latent vectors back into data.", decode.run, backend),
+        "runs": partial(runs.add, app),
+        "report": partial(report.add, app),
+        "doctor": partial(doctor.add, app),
+    }
+    for name, add in parts.items():
+        if verb == name or verb not in parts:
+            add()
     return app
 
 
@@ -69,7 +78,7 @@ def main() -> None:
     _open_missing_streams()
     _buffer_output()
     try:
-        code = build()(prog_name="aigc", standalone_mode=False)
+        code = build(sys.argv[1:])(prog_name="aigc", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
         code = _fail(_with_one_suggestion(error.format_message()), error.exit_code)

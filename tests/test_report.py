@@ -21,7 +21,7 @@ from conftest import AIGC, Shell
 from PIL import Image
 
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.report import MOST_FRAMES
+from aigc_cli.commands.page import MOST_FRAMES
 from aigc_cli.engine.run import open_run
 from aigc_cli.ui.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curves, ticks
 from aigc_cli.ui.measures import meaning_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, get_origin
 
@@ -24,12 +25,13 @@ def command(options: type, run: Run, name: str, help: str, backend: str | None =
     def call(**flags: Any) -> None:
         answer(run, gather(options, flags))
 
+    completing = "_AIGC_COMPLETE" in os.environ  # which takes long to prepare
     parameters = [
         inspect.Parameter(
             field.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=_annotation(field, completer(options, field, backend)),
+            annotation=_annotation(field, completer(options, field, backend) if completing else None),
         )
         for field in sorted(fields_of(options).values(), key=_panel_rank)
     ]
@@ -51,7 +53,7 @@ def _panel_rank(field: OptionField) -> int:
     return {MAIN: 0, MORE: 2, OUTPUT: 3, EXPERT: 4}.get(field.rule.panel, 1)
 
 
-def _annotation(field: OptionField, complete: Completer) -> Any:
+def _annotation(field: OptionField, complete: Completer | None) -> Any:
     if field.rule.argument:
         argument = typer.Argument(metavar=field.rule.metavar, help=field.help, show_default=False, autocompletion=complete)
         return Annotated[list[str] | None, argument] if field.repeated else Annotated[str | None, argument]
@@ -100,10 +102,15 @@ def _default(field: OptionField) -> str | bool:
     return False if field.default is False else str(field.default)
 
 
-def add_verb(app: typer.Typer, verb: str, help: str, run: Callable[[str, Mapping[str, Given]], None]) -> None:
-    """`aigc VERB BACKEND`, one subcommand for every backend; one that lacks the verb says so."""
+def add_verb(
+    app: typer.Typer, verb: str, help: str, run: Callable[[str, Mapping[str, Given]], None], only: str | None = None
+) -> None:
+    """`aigc VERB BACKEND`, one subcommand for every backend, or for the `only` one that is asked for; one that lacks the verb
+    says so."""
     group = typer.Typer(help=help, no_args_is_help=True)
     for name, backend in backends().items():
+        if only in backends() and name != only:
+            continue
         options = backend.options.get(verb)
         if options is None:
             group.command(name, hidden=True, context_settings={"ignore_unknown_options": True})(_lacking(verb, name))

@@ -1,0 +1,173 @@
+"""What the page of a run says, gathered from the run and from what `aigc eval` finds."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aigc_cli import __version__
+from aigc_cli.backends.base import Backend, Evaluation
+from aigc_cli.backends.registry import backends
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
+from aigc_cli.errors import AigcError
+from aigc_cli.options import fields_of
+from aigc_cli.ui.report import Frame, Measured, Origin, Picture, Report, Setting, png
+
+if TYPE_CHECKING:
+    from aigc_cli.commands.report import ReportOptions
+
+#: Previews in the page, at most, in number and in bytes.
+MOST_FRAMES, MOST_BYTES = 40, 6 << 20
+#: Characters of a preview that is text, at most.
+MOST_TEXT = 5000
+
+
+def gather(run: Run, options: ReportOptions, bus: Bus) -> Report:
+    """Everything that the page says of the run."""
+    backend = backends().get(run.backend)
+    measured, reason = _measured(run, backend, options, bus) if options.eval else (None, "--no-eval was given.")
+    frames, left_out = _frames(run)
+    return Report(
+        name=run.name,
+        status=run.status,
+        summary=backend.summary if backend else "",
+        record=run.record,
+        metrics=read_metrics(run),
+        frames=frames,
+        frames_left_out=left_out,
+        measured=measured,
+        not_measured=reason,
+        settings=_settings(run, backend),
+        commands=_commands(run, backend),
+        written=f"Written by aigc {__version__} on {time.strftime('%d %B %Y')} of a run of {run.record['created'][:10]}.",
+    )
+
+
+def _measured(run: Run, backend: Backend | None, options: ReportOptions, bus: Bus) -> tuple[Measured | None, str]:
+    """What `aigc eval` finds with its default settings; or None, and why it can't be found."""
+    kind = backend.options.get("eval") if backend else None
+    if backend is None or kind is None:
+        return None, f"the {run.backend} backend {'is not installed' if backend is None else 'measures nothing'}."
+    if options.device != "auto":
+        from aigc_cli.engine.device import resolve_device
+
+        resolve_device(options.device)  # one that isn't there is a wrong request, and no property of the run
+    fields = fields_of(kind)
+    with tempfile.TemporaryDirectory() as folder:
+        sheet = Path(folder) / "copies.png"
+        wanted: dict[str, Any] = {
+            "run": str(run.path),
+            "runs_dir": options.runs_dir,
+            "seed": options.seed,
+            "device": options.device,
+            "copies": str(sheet),
+        }
+        try:
+            run.require_model()
+            asked = kind(**{name: value for name, value in wanted.items() if name in fields})
+            evaluation = backend.load().evaluate(run, asked, bus)
+        except Exception as error:  # whatever is wrong with the data or the model, the rest of the page is right
+            return None, _why_not(error, options, bus)
+        return _found(evaluation, png(sheet.read_bytes()) if sheet.is_file() else None), ""
+
+
+def _why_not(error: Exception, options: ReportOptions, bus: Bus) -> str:
+    if options.debug:
+        traceback.print_exception(error)
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, AigcError):
+        reason = f"{type(error).__name__}: {reason}"
+    bus.note(f"not measured: {reason}", "warning")
+    return reason
+
+
+def _found(evaluation: Evaluation, copies: Picture | None) -> Measured:
+    return Measured(evaluation.data, evaluation.measures, evaluation.notes, copies)
+
+
+def _frames(run: Run) -> tuple[list[Frame], int]:
+    """The run's previews in order, or evenly chosen ones where they are many or large, and how many there are beside these.
+    Links are left alone: a stranger's run shows its own files only."""
+    found = {
+        int(match[1]): path
+        for path in run.samples.glob("step-*")
+        if (match := re.fullmatch(r"step-(\d+)\.(png|txt)", path.name)) and path.is_file() and not path.is_symlink()
+    }
+    steps = sorted(step for step, path in found.items() if 0 < path.stat().st_size <= MOST_BYTES)
+    if not steps:
+        return [], 0
+    largest = max(found[step].stat().st_size for step in steps)
+    chosen = _evenly(steps, max(1, min(MOST_FRAMES, MOST_BYTES // largest)))
+    frames = (_frame(step, found[step]) for step in chosen)
+    shown = [frame for frame in frames if frame is not None]
+    return shown, len(steps) - len(shown)
+
+
+def _frame(step: int, path: Path) -> Frame | None:
+    content = path.read_bytes()
+    if path.suffix == ".txt":
+        text = content.decode("utf-8", "replace")
+        return Frame(step, text=text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + " …")
+    picture = png(content)
+    return None if picture is None else Frame(step, picture)
+
+
+def _evenly(steps: list[int], most: int) -> list[int]:
+    """At most so many of them, the last among them and, where there are two, the first."""
+    if len(steps) <= most:
+        return steps
+    last = len(steps) - 1
+    return [steps[last - round(i * last / max(1, most - 1))] for i in reversed(range(most))]
+
+
+def _settings(run: Run, backend: Backend | None) -> list[Setting]:
+    """Every setting that has a value: those that somebody asked for, those that the program decided, and the defaults."""
+    asked, plan = ({**(run.record.get(key) or {})} for key in ("asked", "plan"))
+    fields = fields_of(backend.options["train"]) if backend else {}
+    found = []
+    for name in dict.fromkeys([*plan, *asked]):
+        want, have = asked.get(name), plan.get(name)
+        if want is None and have is None:
+            continue
+        field = fields.get(name)
+        origin = _origin(want, have, field.default if field else None)
+        value = have if have is not None else want
+        found.append(Setting("--" + name.replace("_", "-"), _in_words(value), origin, field.help if field else ""))
+    return found
+
+
+def _origin(asked: Any, planned: Any, default: Any) -> Origin:
+    if asked is None or (asked == default and planned not in (None, asked)):
+        return "decided"
+    return "default" if asked == default else "asked for"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_in_words, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _commands(run: Run, backend: Backend | None) -> list[tuple[str, str]]:
+    """What to type to go on, to use the model and to repeat the run: (what for, command)."""
+    name = shlex.quote(run.backend)  # a stranger's run may say anything
+    found = []
+    if run.status in RESUMABLE:
+        found.append(("Go on with it:", run.resume_command))
+    verbs = backend.options if backend else {}
+    if "sample" in verbs:
+        found.append(("Draw samples:", f"aigc sample {name} --run {run.reference} -n 16 --seed 0"))
+    if "eval" in verbs:
+        found.append(("Measure it:", f"aigc eval {name} --run {run.reference} --seed 0"))
+    again = re.sub(r"[^\w.+-]+", "-", run.name).strip("-.") or "run"
+    config = shlex.quote(str(run.path / "run.json"))
+    found.append(("Train it again, with the whole plan as it was:", f"aigc train {name} --config {config} --run {again}-again"))
+    return found
