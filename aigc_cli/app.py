@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -23,13 +22,23 @@ from aigc_cli.commands.flags import add_verb
 from aigc_cli.errors import AigcError, Interrupted, PipeClosed, first_line
 from aigc_cli.options import did_you_mean
 
+VERBS = {
+    "train": ("Train a model on your data.", train.run),
+    "sample": ("Draw samples from a trained model.", sample.run),
+    "eval": ("Measure a trained model on data it has not seen.", eval_command.run),
+    "encode": ("Turn data into latent vectors and scores.", encode.run),
+    "decode": ("Turn latent vectors back into data.", decode.run),
+}
+#: What is no backend's.
+OTHERS = {"runs": runs.add, "report": report.add, "doctor": doctor.add}
+COMMANDS = (*VERBS, *OTHERS)
+
 
 class InOrderOfUse(TyperGroup):
     """Help lists the commands as one comes to need them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        order = ["train", "sample", "eval", "encode", "decode", "runs", "report", "doctor"]
-        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
+        return sorted(super().list_commands(ctx), key=COMMANDS.index)
 
 
 def build(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -50,20 +59,12 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
         ] = False,
     ) -> None: ...
 
-    verb, backend = [*arguments[:2], None, None][:2]
-    parts = {
-        "train": partial(add_verb, app, "train", "Train a model on your data.", train.run, backend),
-        "sample": partial(add_verb, app, "sample", "Draw samples from a trained model.", sample.run, backend),
-        "eval": partial(add_verb, app, "eval", "Measure a trained model on data it has not seen.", eval_command.run, backend),
-        "encode": partial(add_verb, app, "encode", "Turn data into latent vectors and scores.", encode.run, backend),
-        "decode": partial(add_verb, app, "decode", "Turn latent vectors back into data.", decode.run, backend),
-        "runs": partial(runs.add, app),
-        "report": partial(report.add, app),
-        "doctor": partial(doctor.add, app),
-    }
-    for name, add in parts.items():
-        if verb == name or verb not in parts:
-            add()
+    asked, backend = [*arguments[:2], None, None][:2]
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        if name in VERBS:
+            add_verb(app, name, *VERBS[name], only=backend)
+        else:
+            OTHERS[name](app)
     return app
 
 

@@ -28,10 +28,6 @@ def checkpoint_path(run: Run, step: int) -> Path:
     return run.checkpoints / f"step-{step:06d}"
 
 
-def checkpoint_steps(run: Run) -> list[int]:
-    return sorted(int(path.name.removeprefix("step-")) for path in run.checkpoints.glob("step-*"))
-
-
 def save_checkpoint(folder: Path, learner: Learner, averages: Mapping[str, Average], position: Mapping[str, Any]) -> None:
     """Write `folder`: the model with the averaged weights, where there are some, and the state with the networks' own.
     `position` says where the run stands (JSON)."""

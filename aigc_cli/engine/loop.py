@@ -21,7 +21,6 @@ import torch
 from aigc_cli.engine.average import Average, applied
 from aigc_cli.engine.checkpoint import (
     checkpoint_path,
-    checkpoint_steps,
     load_checkpoint,
     read_position,
     save_checkpoint,
@@ -218,7 +217,7 @@ class Trainer:
                 f"the loss is not finite at step {step} even at a learning rate {1 / scale:g} times smaller; "
                 f"try a smaller --lr; the last good checkpoint is kept in {display_path(self.run.path)}"
             )
-        good = [s for s in checkpoint_steps(self.run) if read_position(checkpoint_path(self.run, s))["planned"]]
+        good = [s for s in self.run.checkpoint_steps if read_position(checkpoint_path(self.run, s))["planned"]]
         if good:
             self.resume(good[-1])
         else:
@@ -248,7 +247,7 @@ class Trainer:
     def _prune(self, best: int) -> None:
         """Keep the newest, the newest that may be rolled back to, the best, and the one before the cool-down."""
         assert self.run is not None and self.plan.steps is not None and self.plan.cooldown is not None
-        steps = checkpoint_steps(self.run)
+        steps = self.run.checkpoint_steps
         planned = [s for s in steps if read_position(checkpoint_path(self.run, s))["planned"]]
         keep = {self.at.step, best, *planned[-1:], cooldown_start(self.plan.steps, self.plan.cooldown)}
         for step in steps:

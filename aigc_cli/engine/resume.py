@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from aigc_cli.engine.checkpoint import checkpoint_path, checkpoint_steps, read_position
+from aigc_cli.engine.checkpoint import checkpoint_path, read_position
 from aigc_cli.engine.device import (
     keep_freed_memory,
     resolve_device,
@@ -53,7 +53,7 @@ def resume(
             f"{changed[0]}, so run {display_path(run.path)} can't go on; start a new one, "
             f"with --init-from {run.reference} to keep what was learned"
         )
-    steps = checkpoint_steps(run)
+    steps = run.checkpoint_steps
     positions = {step: read_position(checkpoint_path(run, step)) for step in steps}
     if longer is not None:
         first = cooldown_start(plan.steps or 0, plan.cooldown or 0.0)

@@ -70,8 +70,12 @@ class Run:
         """As far as it has come, or as its newest checkpoint; None before the first."""
         if self.record.get("steps") is not None:
             return int(self.record["steps"])
-        saved = [int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*[0-9]")]
-        return max(saved, default=None)
+        return max(self.checkpoint_steps, default=None)
+
+    @property
+    def checkpoint_steps(self) -> list[int]:
+        """The steps of the checkpoints that are kept, in order."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*"))
 
     @property
     def model(self) -> Path:

@@ -94,7 +94,7 @@ def agreement(opened: Opened, pairs: Pairs, data: TextDataset | None, options: E
     bus.stage("answering", 0, len(jobs))
     greedy = SamplingOptions(temperature=0)
     written = opened.generate(jobs, options=greedy, seed=options.seed, batch_size=options.batch_size)
-    answers = [sample.content.decode("utf-8", "ignore") for sample in written]
+    answers = [sample.text for sample in written]
     others = {"copy": sources}
     if data is not None:
         bus.stage("looking for the nearest sources", 0, None)

@@ -64,6 +64,11 @@ class Generated:
     log_p: float | None = None
     score: float | None = None
 
+    @property
+    def text(self) -> str:
+        """`content` without a character that the limit of tokens cut."""
+        return self.content.decode("utf-8", "ignore")
+
 
 @torch.inference_mode()
 def generate(

@@ -81,7 +81,7 @@ class LanguageLearner(Learner):
         opened = Opened(model, self.data.tokenizer, self.start, self.device)
         options = SamplingOptions(max_tokens=PREVIEW_TOKENS)
         samples = opened.generate(jobs, options=options, seed=self.plan.seed, batch_size=PREVIEWS)
-        return [sample.content.decode("utf-8", "ignore") for sample in samples]
+        return [sample.text for sample in samples]
 
     def save_model(self, folder: Path) -> None:
         self.save_network(folder)

@@ -255,4 +255,4 @@ def draw(opened: Opened, n: int, seed: int, batch_size: int) -> list[str]:
     """`n` samples as `aigc sample` makes them without a prompt."""
     jobs = [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)]
     samples = opened.generate(jobs, options=SamplingOptions(), seed=seed, batch_size=batch_size)
-    return [sample.content.decode("utf-8", "ignore") for sample in samples]
+    return [sample.text for sample in samples]
