@@ -20,6 +20,7 @@ from aigc_cli.backends.transformer.sampling import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    next_allowed_tokens,
     next_tokens,
     penalise_repetition,
 )
@@ -323,11 +324,26 @@ def test_temperature_sharpens_before_the_cuts() -> None:
     assert next_tokens(LOGITS, options, None, torch.tensor([0.999])).tolist() == [1]
 
 
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(temperature=0), SamplingOptions(top_k=2, min_p=0.1)])
+def test_what_is_not_allowed_is_as_if_it_were_not_there(options: SamplingOptions) -> None:
+    logits = torch.tensor([[0.0, 3.0, 1.0, 2.0, 2.5], [0.0, -200.0, 1.0, -201.0, 0.0]])  # the second allows next to nothing
+    allowed = torch.tensor([[0.0, 1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0, 0.0]])
+    for rows in ([0], [0, 1]):
+        for u in torch.linspace(0, 1 - 2**-24, 40):
+            uniforms = u.repeat(len(rows)) if options.temperature else None
+            ids, kept = next_allowed_tokens(logits[rows], allowed[rows], options, None, uniforms)
+            few = next_tokens(logits[rows][:, [1, 3]], options, None, uniforms)
+            assert ids.tolist() == [1 + 2 * id for id in few.tolist()]
+            assert kept == pytest.approx(
+                [(math.e**3 + math.e**2) / (1 + math.e + math.e**2 + math.e**2.5 + math.e**3), 0][: len(rows)], abs=1e-4
+            )
+
+
 def test_inverse_cdf_at_its_steps() -> None:
     uniforms = torch.tensor([0.0, 0.499, 0.5, 0.74, 0.75, 0.9374, 0.9376, 1 - 2**-24])
-    drawn = inverse_cdf(LOGITS.expand(8, 5), uniforms)
+    drawn = inverse_cdf(LOGITS.expand(8, 5).softmax(-1), uniforms)
     assert drawn.tolist() == [0, 0, 1, 1, 2, 3, 4, 4]
     # A token that was cut is never drawn, at either end.
     logits = LOGITS.expand(8, 5).clone()
     logits[:, [0, 4]] = -math.inf
-    assert set(inverse_cdf(logits, uniforms).tolist()) == {1, 2, 3}
+    assert set(inverse_cdf(logits.softmax(-1), uniforms).tolist()) == {1, 2, 3}

@@ -3,8 +3,9 @@
     python tests/benchmarks/forms.py --run RUN [--samples 1000] [--repeats 3]
 
 RUN is a run of Chinese verse (`aigc train transformer --data poems.tsv`). Each pattern's samples are drawn in batches of 64, and so are
-as many free ones that are cut where theirs end on average; tokens are counted as drawn, ends of texts not. The ratio is that of
-tokens per second in the same repeat, free sampling first; the median over repeats, with the lowest and the highest.
+as many free ones; tokens are counted as drawn, ends of texts not. The ratio is that of tokens per second in the same repeat, free
+sampling first; the median over repeats, with the lowest and the highest. Free samples are cut where those of the form end on average
+(`of free`), all of a batch at once; and each where that of the form ended (`alike`), so that batches thin out as theirs do.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
+from aigc_cli.backends.transformer import generate
 from aigc_cli.backends.transformer.forms import Form
 from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
 from aigc_cli.backends.transformer.opened import Opened, open_run
@@ -38,6 +42,24 @@ def drawn(opened: Opened, n: int, form: Form | None, max_tokens: int) -> tuple[l
     return list(samples), time.perf_counter() - began
 
 
+def drawn_alike(opened: Opened, lengths: Sequence[int]) -> tuple[list[Generated], float]:
+    """Free samples of these numbers of tokens, and the seconds they took."""
+
+    class Sample(generate._Sample):
+        def take(self, token: int, piece: bytes, *, ends_field: bool = False) -> None:
+            super().take(token, piece, ends_field=ends_field)
+            if len(self.ids) == lengths[self.index]:
+                self.finish = "length"
+
+    with mock.patch.object(generate, "_Sample", Sample):
+        return drawn(opened, len(lengths), None, max(lengths))
+
+
+def speed(made: Sequence[Generated], seconds: float) -> float:
+    """Tokens a second."""
+    return sum(len(one.ids) for one in made) / seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True)
@@ -46,22 +68,25 @@ def main() -> None:
     arguments = parser.parse_args()
 
     opened = open_run(find(arguments.run), "cpu")
-    print(f"{'pattern':20} {'match':>12} {'tokens':>7} {'removed':>8} {'tokens/s':>9} {'of free':>8}  lowest and highest")
+    print(
+        f"{'pattern':20} {'match':>12} {'tokens':>7} {'removed':>8} {'tokens/s':>9} {'of free':>8}  lowest and highest  {'alike':>5}  lowest and highest"
+    )
     for name, pattern in PATTERNS.items():
         form = Form(pattern, opened.tokenizer)
         made, _ = drawn(opened, arguments.samples, form, 500)  # the first time is not counted
         matching = sum(bool(re.fullmatch(pattern, one.content.decode())) for one in made)
         tokens = sum(len(one.ids) for one in made)
-        ratios, speeds = [], []
+        speeds, ratios, alike = [], [], []
         for _ in range(arguments.repeats):
-            free, seconds = drawn(opened, arguments.samples, None, max(1, round(tokens / len(made))))
-            free_speed = sum(len(one.ids) for one in free) / seconds
-            formed, seconds = drawn(opened, arguments.samples, form, 500)
-            speeds.append(sum(len(one.ids) for one in formed) / seconds)
-            ratios.append(speeds[-1] / free_speed)
+            free = speed(*drawn(opened, arguments.samples, None, max(1, round(tokens / len(made)))))
+            like = speed(*drawn_alike(opened, [len(one.ids) for one in made]))
+            speeds.append(speed(*drawn(opened, arguments.samples, form, 500)))
+            ratios.append(speeds[-1] / free)
+            alike.append(speeds[-1] / like)
         removed = np.mean([one.removed for one in made])
         figures = f"{tokens / len(made):7.1f} {removed:8.3f} {np.median(speeds):9,.0f} {np.median(ratios):8.2f}"
-        print(f"{name:20} {matching:5,} of {len(made):,} {figures}  {min(ratios):.2f} to {max(ratios):.2f}", flush=True)
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}        {np.median(alike):5.2f}  {min(alike):.2f} to {max(alike):.2f}"
+        print(f"{name:20} {matching:5,} of {len(made):,} {figures}  {spread}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,9 +24,8 @@ from aigc_cli.errors import RequestError
 MAX_STATES = 50_000
 #: A class of characters in an expression.
 CLASS = re.compile(r"\\[pP]\{\w+\}|\\[dDwWsS]|\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|\.")
-#: The eight bits (256, 8) of every byte, from the least, and their logarithms.
+#: The eight bits (256, 8) of every byte, from the least.
 BITS = (torch.arange(256)[:, None] >> torch.arange(8) & 1).float()
-LOG_BITS = BITS.log()
 
 
 class Form:
@@ -37,7 +36,8 @@ class Form:
         self.pattern = pattern
         self.n_tokens = tokenizer.vocab_size
         self.idle: list[LLMatcher] = []
-        self._executor = LLExecutor(num_threads=torch.get_num_threads())
+        # Those of a step just done wait, at work, for the next one: of two threads on two cores one would wait for them.
+        self._executor = LLExecutor(num_threads=max(1, torch.get_num_threads() // 2))
         if (len(pattern) - len(pattern.rstrip("\\"))) % 2:
             raise self._refused("a backslash at its end stands for nothing")
         limits = LLParserLimits(max_lexer_states=MAX_STATES, verbose_errors=False)
@@ -52,24 +52,15 @@ class Form:
         """A text of which nothing is written. Automata that are done are used again, with the states that they know."""
         return Match(self, self.idle.pop() if self.idle else self._matcher.deep_copy())
 
-    def restrict(self, logits: Tensor, matches: Sequence[Match | None]) -> None:
-        """Makes impossible, in place, what no match can follow from in each row of logits (B, V); a row without one stays."""
-        matching = [(row, match) for row, match in enumerate(matches) if match is not None]
-        if not matching:
-            return
+    def allowed(self, matches: Sequence[Match | None]) -> Tensor:
+        """The tokens (B, V) that may come next, 1 or 0: those that can lead to a match; all of them in a row without one."""
+        matchers = [(match.matcher, row) for row, match in enumerate(matches) if match is not None]
         bits = allocate_token_bitmask(len(matches), self.n_tokens)  # all ones
-        fill_next_token_bitmask_par(self._executor, [(match.matcher, row) for row, match in matching], bits)
-        # Looked up by bytes, and added: to select by a mask of bools takes several times as long on a CPU.
-        of_bytes = torch.from_numpy(bits).view(torch.uint8).int()
-        allowed, log_allowed = (
-            F.embedding(of_bytes, table).flatten(1)[:, : self.n_tokens].to(logits.device) for table in (BITS, LOG_BITS)
-        )
-        kept = torch.linalg.vecdot(logits.softmax(dim=-1), allowed).tolist()
-        logits += log_allowed
-        for row, match in matching:
-            self.check(match.matcher)
-            match.n_tokens += 1
-            match.total_removed += max(0.0, 1 - kept[row])
+        fill_next_token_bitmask_par(self._executor, matchers, bits)
+        for matcher, _ in matchers:
+            self.check(matcher)
+        # Looked up by bytes, and multiplied by: to select by a mask of bools takes several times as long on a CPU.
+        return F.embedding(torch.from_numpy(bits).view(torch.uint8).int(), BITS).flatten(1)[:, : self.n_tokens]
 
     def check(self, matcher: LLMatcher) -> None:
         """Raises RequestError where the automaton could not go on."""
@@ -89,6 +80,11 @@ class Match:
     matcher: LLMatcher
     n_tokens: int = 0
     total_removed: float = 0.0
+
+    def kept(self, share: float) -> None:
+        """Notes the probability of the tokens that may come next."""
+        self.n_tokens += 1
+        self.total_removed += max(0.0, 1 - share)
 
     def take(self, token: int) -> bool:
         """Goes on by a token; whether nothing can follow it."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.transformer.language_model import LanguageModel, Reader
-from aigc_cli.backends.transformer.sampling import SamplingOptions, next_tokens
+from aigc_cli.backends.transformer.sampling import SamplingOptions, next_allowed_tokens, next_tokens
 from aigc_cli.backends.transformer.writing import BETWEEN, Characters, FieldEnds, Rules
 from aigc_cli.errors import AigcError
 
@@ -259,9 +259,15 @@ def _draw(
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
         rules.exclude(reader.logits, [row.to_come for row in rows], [row.state for row in rows])
-        if form is not None:
-            form.restrict(reader.logits, [row.matching() for row in rows])
-        ids = next_tokens(reader.logits, options, seen, uniform)
+        matches = [row.matching() for row in rows]
+        if form is not None and any(matches):
+            allowed = form.allowed(matches).to(device)
+            ids, kept = next_allowed_tokens(reader.logits, allowed, options, seen, uniform)
+            for match, share in zip(matches, kept, strict=True):
+                if match is not None:
+                    match.kept(share)
+        else:
+            ids = next_tokens(reader.logits, options, seen, uniform)
         for row, token in zip(rows, ids.tolist(), strict=True):
             if row.finish is None:
                 yield row, token

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+#: Probabilities that together are less are near the least of float32, and not drawn by.
+LEAST_WEIGHT = 1e-30
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -24,6 +27,11 @@ class SamplingOptions:
     min_p: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+
+    @property
+    def as_they_are(self) -> bool:
+        """Whether tokens are drawn by the model's own probabilities."""
+        return self.repetition_penalty == self.temperature == 1 and self.top_k is self.top_p is self.min_p is None
 
 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
@@ -57,13 +65,14 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(logits < logits.amax(dim=-1, keepdim=True) + math.log(p), -math.inf)
 
 
-def inverse_cdf(logits: Tensor, uniforms: Tensor) -> Tensor:
+def inverse_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
     """Draws one token a row: the first one, in the order of ids, whose cumulative probability exceeds u.
 
-    logits (B, V); uniforms (B,) float32 in [0, 1). Returns ids (B,). Tokens of probability 0 are never drawn.
+    weights (B, V), probabilities or what is proportional to them; uniforms (B,) float32 in [0, 1). Returns ids (B,). Tokens of
+    weight 0 are never drawn.
     """
-    cdf = logits.softmax(dim=-1).cumsum(dim=-1)
-    # The last entry is 1 up to rounding; u times that entry is always below it, so an id is always found.
+    cdf = weights.cumsum(dim=-1)
+    # u times the last entry is always below it, so an id is always found.
     return torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True).squeeze(-1)
 
 
@@ -84,4 +93,16 @@ def next_tokens(logits: Tensor, options: SamplingOptions, seen: Tensor | None, u
         logits = keep_top_p(logits, options.top_p)
     if options.min_p is not None:
         logits = keep_min_p(logits, options.min_p)
-    return inverse_cdf(logits, uniforms)
+    return inverse_cdf(logits.softmax(dim=-1), uniforms)
+
+
+def next_allowed_tokens(
+    logits: Tensor, allowed: Tensor, options: SamplingOptions, seen: Tensor | None, uniforms: Tensor | None
+) -> tuple[Tensor, list[float]]:
+    """Like `next_tokens`, among those that `allowed` (B, V) has 1 and not 0 for; and the probability that these have together
+    in each row, before any rule."""
+    weights = logits.softmax(dim=-1) * allowed
+    kept = weights.sum(dim=-1).tolist()
+    if options.as_they_are and uniforms is not None and min(kept) > LEAST_WEIGHT:  # the same tokens, in half the time
+        return inverse_cdf(weights, uniforms), kept
+    return next_tokens(logits + allowed.log(), options, seen, uniforms), kept
