@@ -64,11 +64,11 @@ def serve(path: str) -> None:
         if os.fork() == 0:
             listener.close()
             client.setblocking(True)
-            command(app.main, client)
+            command(app.run, client)
         client.close()
 
 
-def command(main, client: socket.socket) -> None:
+def command(run, client: socket.socket) -> None:
     """Run one command and leave."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     size, streams, _, _ = socket.recv_fds(client, 8, 3)
@@ -88,15 +88,11 @@ def command(main, client: socket.socket) -> None:
         for number, mode in enumerate(("r", "w", "w"))
     )
     sys.argv = ["aigc", *arguments]
-    code: object = 0
-    try:
-        main()
-    except SystemExit as error:
-        code = error.code
+    code = run()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    client.sendall(bytes([code if isinstance(code, int) else 0]))
+    client.sendall(bytes([code]))
     os._exit(0)
 
 

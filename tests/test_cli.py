@@ -25,15 +25,35 @@ def trained(module_shell: Shell) -> Shell:
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "transformer", "--help"], ["runs"], ["--version"]])
 def test_what_answers_at_once_imports_nothing_heavy(shell: Shell, arguments: list[str]) -> None:
     code = (
-        "import sys; from aigc_cli.app import main\n"
+        "import sys; from aigc_cli.app import run\n"
         f"sys.argv = ['aigc', *{arguments!r}]\n"
-        "try: main()\n"
-        "except SystemExit as end: assert end.code == 0\n"
+        "assert run() == 0\n"
         "heavy = {'torch', 'numpy', 'datasets', 'tokenizers', 'transformers', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], env=shell.env, cwd=shell.cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("arguments", "status", "said"), [(["--version"], 0, "aigc "), (["runs", "show", "gone"], 2, "")])
+def test_a_process_that_ends_without_being_taken_apart_loses_nothing(
+    shell: Shell, arguments: list[str], status: int, said: str
+) -> None:
+    code = (
+        "import atexit, sys, threading, time; from aigc_cli import app\n"
+        f"sys.argv = ['aigc', *{arguments!r}]\n"
+        "work = lambda: (time.sleep(0.3), print('the thread is done'))\n"
+        "run = app.run\n"
+        "def with_others():\n"
+        "    atexit.register(print, 'others are done', end='')\n"
+        "    threading.Thread(target=work).start()\n"
+        "    return run()\n"
+        "app.run = with_others\n"
+        "app.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=shell.env, cwd=shell.cwd, capture_output=True, text=True)
+    assert done.returncode == status
+    assert done.stdout.startswith(said) and done.stdout.endswith("the thread is done\nothers are done")
 
 
 def test_a_backend_where_a_command_was_wanted_gets_an_example(shell: Shell) -> None:
