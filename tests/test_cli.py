@@ -42,7 +42,7 @@ def test_a_process_that_ends_without_being_taken_apart_loses_nothing(
     code = (
         "import atexit, sys, threading, time; from aigc_cli import app\n"
         f"sys.argv = ['aigc', *{arguments!r}]\n"
-        "work = lambda: (time.sleep(0.3), print('the thread is done'))\n"
+        "work = lambda: (threading.main_thread().join(), time.sleep(0.3), print('the thread is done'))\n"
         "run = app.run\n"
         "def with_others():\n"
         "    atexit.register(print, 'others are done', end='')\n"
@@ -337,6 +337,37 @@ def test_a_run_trained_longer_and_killed_at_once_goes_on_from_before_the_cool_do
     done = shell("train", "toy", "--run", "a", "--resume")
     assert "steps 20 to 80" in done.stderr
     assert done.returncode == 0
+
+
+def test_a_longer_training_never_ends_with_a_worse_model(shell: Shell) -> None:
+    run = shell.cwd / "runs/toy/a"
+    shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
+    position = run / "checkpoints/step-000040/state/position.json"
+    position.write_text(json.dumps({**json.loads(position.read_text()), "best_step": 40, "best": 0.0}))  # not to be surpassed
+    model = (run / "model/model.safetensors").read_bytes()
+    for steps in ("80", "120"):
+        done = shell("train", "toy", "--run", "a", "--resume", "--steps", steps, "--json")
+        assert "no step of the longer training was better on held-out data than step 40 of the one before" in done.stderr
+        result = json.loads(done.stdout)
+        assert (result["steps"], result["measures"]) == (int(steps), {"step": 40, "distance": 0.0})
+        assert (run / "model/model.safetensors").read_bytes() == model
+    shell.ok("runs", "prune", "a", "--yes")
+    assert [path.name for path in run.glob("checkpoints/*")] == ["earlier"]
+    assert (run / "model/model.safetensors").read_bytes() == model
+    shell.ok("train", "toy", "--steps", "3", "--init-from", "a", "--run", "c", "-q")
+
+
+def test_a_longer_training_leaves_its_model_where_that_is_better(shell: Shell) -> None:
+    run = shell.cwd / "runs/toy/a"
+    shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
+    position = run / "checkpoints/step-000040/state/position.json"
+    position.write_text(json.dumps({**json.loads(position.read_text()), "best_step": 40, "best": 99.0}))
+    done = shell("train", "toy", "--run", "a", "--resume", "--steps", "80")
+    assert "the model that the run has now stays until one is better" in done.stderr
+    assert "of the one before" not in done.stderr
+    best = json.loads((run / "run.json").read_text())["best"]
+    assert (run / "model").readlink() == Path(f"checkpoints/step-{best['step']:06d}/model")
+    assert 0 < best["distance"] < 99 and not (run / "checkpoints/earlier").exists()
 
 
 def test_closed_standard_streams_are_no_accident(shell: Shell) -> None:

@@ -372,7 +372,7 @@ def test_the_command_line_answers_without_the_template_engine() -> None:
 def test_curves_go_through_the_values(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    found = {chart.name: chart for chart in Curves(lines, "distance").charts()}
+    found = {chart.name: chart for chart in Curves(lines, {"step": 40, "distance": 0.25}).charts()}
     assert list(found) == ["loss", "distance", "lr", "numbers_per_second"]
     assert [line.label for line in found["loss"].lines] == ["critic loss", "generator loss"]
     xs = [[float(point.split(",")[0]) for point in line.points.split()] for line in found["loss"].lines]
@@ -391,6 +391,8 @@ def test_curves_go_through_the_values(tmp_path: Path) -> None:
         "step 40: 0.25",
     ]
     assert found["distance"].best == WIDTH - RIGHT and found["loss"].best is None
+    before = {"step": 40, "distance": 0.1}  # of a training before this one, which was better
+    assert all(chart.best is None for chart in Curves(lines, before).charts())
 
 
 def test_curves_forget_what_the_run_went_back_behind() -> None:

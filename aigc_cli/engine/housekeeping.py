@@ -33,8 +33,8 @@ def prune(run: Run) -> int:
         before = size_of(run.checkpoints)
         run.update(pruned=True)
         best = run.require_model().resolve().parent
-        for folder in run.checkpoints.glob("step-*"):
-            if folder.resolve() != best:
+        for folder in (*run.checkpoints.glob("step-*"), run.earlier):
+            if folder.exists() and folder.resolve() != best:
                 remove_folder(folder)
         (best / "state" / OPTIMIZERS).unlink(missing_ok=True)
         return before - size_of(run.checkpoints)

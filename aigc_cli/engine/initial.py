@@ -29,12 +29,17 @@ def keep_initial(run: Run, origin: Path) -> Path:
     """Copy into the run what it begins with."""
     kept = (run.path / "init").absolute()
     with new_folder(kept) as aside:
-        shutil.copytree(origin / "model", aside / "model")
-        (aside / "state").mkdir()
-        for name in WEIGHTS:
-            if (origin / "state" / name).exists():
-                shutil.copy(origin / "state" / name, aside / "state" / name)
+        copy_weights(origin, aside)
     return kept
+
+
+def copy_weights(origin: Path, folder: Path) -> None:
+    """Of a checkpoint, what is needed to sample, to measure and to begin another run."""
+    shutil.copytree(origin / "model", folder / "model")
+    (folder / "state").mkdir()
+    for name in WEIGHTS:
+        if (origin / "state" / name).exists():
+            shutil.copy(origin / "state" / name, folder / "state" / name)
 
 
 def take_over(learner: Learner, origin: Path) -> str:

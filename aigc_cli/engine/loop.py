@@ -26,6 +26,7 @@ from aigc_cli.engine.checkpoint import (
     save_checkpoint,
 )
 from aigc_cli.engine.device import autocast, batches, not_deterministic, resolve_precision, seed_everything
+from aigc_cli.engine.earlier import Earlier
 from aigc_cli.engine.events import Bus, Evaluated, Previewed, Saved, Trained, display_path
 from aigc_cli.engine.learner import Batch, Concern, Learner
 from aigc_cli.engine.position import Position
@@ -58,6 +59,7 @@ class Trainer:
     ) -> None:
         self.build, self.plan, self.device, self.bus = build, plan, device, bus
         self.run = run
+        self.earlier: Earlier | None = None  # the run's model, until one is better
         self.precision = resolve_precision(plan.precision, device)
         self.learner = build()
         self.turns = Turns(self.learner, device, self.precision, bus)
@@ -240,7 +242,11 @@ class Trainer:
         save_checkpoint(folder, self.learner, self.averages, asdict(self.at))
         self._saved_at = time.perf_counter()
         best = self.at.step if self.at.best_step is None else self.at.best_step
-        point_link(self.run.model, f"checkpoints/{checkpoint_path(self.run, best).name}/model")
+        if self.earlier is None or (self.at.best is not None and self.at.best < self.earlier.value):
+            point_link(self.run.model, f"checkpoints/{checkpoint_path(self.run, best).name}/model")
+            if self.earlier is not None:
+                remove_folder(self.run.earlier)
+                self.earlier = None
         self._prune(best)
         self.bus.emit(Saved(self.at.step, display_path(folder)))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from aigc_cli.engine import earlier
 from aigc_cli.engine.checkpoint import checkpoint_path, read_position
 from aigc_cli.engine.device import (
     keep_freed_memory,
@@ -59,11 +60,12 @@ def resume(
         first = cooldown_start(plan.steps or 0, plan.cooldown or 0.0)
         usable = [s for s in steps if s <= first and positions[s]["planned"]]
         plan = dataclasses.replace(plan, steps=longer)
-        earlier = [*run.record.get("earlier_plans", []), run.record["plan"]]
-        run.update(plan=recorded(plan), status="running", earlier_plans=earlier, continued_from=usable[-1] if usable else 0)
+        earlier.set_aside(run)
+        plans = [*run.record.get("earlier_plans", []), run.record["plan"]]
+        run.update(plan=recorded(plan), status="running", earlier_plans=plans, continued_from=usable[-1] if usable else 0)
         bus.note(
             f"going on from step {run.record['continued_from']}, before the cool-down, to step {longer}; the model that the "
-            f"run has now gives way to the first that is evaluated (a new run with --init-from {run.reference} keeps it)"
+            "run has now stays until one is better on held-out data"
         )
     # A checkpoint of an earlier, shorter plan is past its cool-down, but for the one that this plan goes on from.
     own = [s for s in steps if positions[s]["plan_steps"] == plan.steps or s == run.record.get("continued_from")]
@@ -72,6 +74,7 @@ def resume(
     trainer = Trainer(builder(backend, plan, data, device), plan, device, bus, run)
     if own:
         trainer.resume(own[-1])
+    trainer.earlier = earlier.find(run)
     run.update(status="running")
     return trainer
 

@@ -3,7 +3,7 @@
 runs/transformer/poems-1/
   run.json       asked, plan, versions, data, status
   metrics.jsonl  a line per report
-  checkpoints/   step-000400/{model,state}
+  checkpoints/   step-000400/{model,state}; earlier/ of the training before, while none of a longer one is better
   model          -> the best checkpoint's model/
   samples/       previews made while training
 """
@@ -75,7 +75,8 @@ class Run:
     @property
     def checkpoint_steps(self) -> list[int]:
         """The steps of the checkpoints that are kept, in order."""
-        return sorted(int(path.name.removeprefix("step-")) for path in self.checkpoints.glob("step-*"))
+        names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
+        return sorted(int(name) for name in names if name.isdecimal())
 
     @property
     def model(self) -> Path:
@@ -84,6 +85,11 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def earlier(self) -> Path:
+        """Where the model from before a longer training is, while it is the best."""
+        return self.checkpoints / "earlier"
 
     @property
     def metrics(self) -> Path:

@@ -131,6 +131,11 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
             f"stopped at step {trainer.at.step} of {plan.steps}: no better on held-out data for {plan.patience} evaluations; "
             "an explicit --minutes or --steps is used in full"
         )
+    if trainer.earlier is not None:
+        bus.note(
+            f"no step of the longer training was better on held-out data than step {trainer.earlier.step} of the one before, "
+            "whose model stays the run's"
+        )
     for line in learner.advice(read_metrics(run)):
         bus.note(line)
     result = _result(run)
@@ -140,9 +145,10 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
 
 def _progress(trainer: Trainer) -> dict[str, Any]:
     """How far it has come, for the record."""
-    at = trainer.at
-    best = {"best": {"step": at.best_step, trainer.learner.objective: at.best}} if at.best_step else {}
-    return {"steps": at.step, "seconds": round(at.seconds, 2), **best}
+    at, objective, earlier = trainer.at, trainer.learner.objective, trainer.earlier
+    best = (at.best_step, at.best) if earlier is None else (earlier.step, earlier.value)
+    measured = {"best": dict(zip(("step", objective), best, strict=True))} if best[0] else {}
+    return {"steps": at.step, "seconds": round(at.seconds, 2), **measured}
 
 
 def _result(run: Run) -> Result:

@@ -63,8 +63,10 @@ class Curves:
     """What metrics.jsonl's lines say, as curves along the steps. What was trained after a step that the run went back to is
     forgotten, as the run forgot it."""
 
-    def __init__(self, metrics: Iterable[Mapping[str, Any]], objective: str | None = None) -> None:
-        self.objective = objective
+    def __init__(self, metrics: Iterable[Mapping[str, Any]], kept: Mapping[str, Any] | None = None) -> None:
+        """`kept` is what the run records of the weights that it kept: their step, and what they were chosen by. They may be of
+        a training before this one, which no line tells of."""
+        self.objective = next((name for name in kept or () if name != "step"), None)
         self.lines = [line for line in metrics if isinstance(line, Mapping) and _finite(line.get("step"))]
         found: dict[str, dict[str, dict[float, float]]] = {"trained": {}, "evaluated": {}}
         self.best: float | None = None
@@ -74,7 +76,7 @@ class Curves:
                 _forget(found, line["to"])
             if event not in found:
                 continue
-            if line.get("best") is True:
+            if line.get("best") is True and (not kept or kept.items() <= line.items()):
                 self.best = step
             for name, value in line.items():
                 if name not in _NOT_CURVES and _finite(value):

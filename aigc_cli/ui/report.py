@@ -124,7 +124,7 @@ def render(report: Report) -> str:
     )
     style, script = (Markup((PAGE / name).read_text(encoding="utf-8")) for name in ("style.css", "film.js"))
     data = _mapping(report.record.get("data"))
-    curves = Curves(report.metrics, next((name for name in _best(report.record) if name != "step"), None))
+    curves = Curves(report.metrics, _best(report.record))
     return environment.get_template("page.html").render(
         report=report,
         style=style,
