@@ -28,7 +28,7 @@ from aigc_cli.backends.transformer.opened import Opened
 from aigc_cli.backends.transformer.prepare import reading_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.sampling import next_tokens
-from aigc_cli.backends.transformer.writing import FieldEnds
+from aigc_cli.backends.transformer.writing import FieldEnds, Rules
 from aigc_cli.data.pieces import End
 from aigc_cli.data.sources import Part
 from aigc_cli.data.streams import Reading, stream
@@ -193,7 +193,7 @@ def letters(ids: list[int]) -> bytes:
 def sample(
     model: Transformer, jobs: list[Job], options: SamplingOptions, batch_size: int = 4, **more: object
 ) -> list[Generated]:
-    options_of_all = {"eot_id": EOT, "seed": 0, "decode_bytes": letters, "device": CPU, "fields": ENDS}
+    options_of_all = {"rules": Rules(EOT, ENDS), "seed": 0, "decode_bytes": letters, "device": CPU}
     return list(generate(model, jobs, options=options, batch_size=batch_size, **options_of_all, **more))  # type: ignore[arg-type]
 
 

@@ -19,7 +19,7 @@ from aigc_cli.backends.transformer.forms import Form
 from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.sampling import next_tokens
-from aigc_cli.backends.transformer.writing import FieldEnds
+from aigc_cli.backends.transformer.writing import FieldEnds, Rules
 from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
 from aigc_cli.errors import RequestError
 
@@ -58,12 +58,11 @@ def sample(
             model,
             jobs,
             options=options or SamplingOptions(max_tokens=400),
-            eot_id=tokenizer.eot_id,
+            rules=Rules(tokenizer.eot_id, fields),
             seed=0,
             decode_bytes=tokenizer.decode_bytes,
             batch_size=batch_size,
             device=CPU,
-            fields=fields,
             form=form,
         )
     )

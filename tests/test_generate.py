@@ -24,6 +24,7 @@ from aigc_cli.backends.transformer.sampling import (
     next_tokens,
     penalise_repetition,
 )
+from aigc_cli.backends.transformer.writing import Rules
 from aigc_cli.errors import AigcError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +56,7 @@ def sample(
             model,
             jobs,
             options=options,
-            eot_id=eot_id,
+            rules=Rules(eot_id),
             seed=seed,
             decode_bytes=letters,
             batch_size=batch_size,
@@ -196,7 +197,7 @@ def test_jobs_are_read_as_they_are_needed(model: Transformer) -> None:
             model,
             endless(),
             options=options,
-            eot_id=EOT,
+            rules=Rules(EOT),
             seed=0,
             decode_bytes=letters,
             batch_size=batch_size,
@@ -231,7 +232,7 @@ def forced(text: bytes, *stops: str, pieces: dict[int, bytes]) -> tuple[Generate
         successor,
         [Job(5, [])],
         options=SamplingOptions(temperature=0, stop=stops),
-        eot_id=EOT,
+        rules=Rules(EOT),
         seed=0,
         decode_bytes=lambda ids: b"".join(pieces[i] for i in ids),
         batch_size=1,

@@ -38,7 +38,7 @@ from aigc_cli.backends.transformer.seq2seq import (
     save_pretrained,
 )
 from aigc_cli.backends.transformer.sizes import decide_pairs, seq2seq_config
-from aigc_cli.backends.transformer.writing import FieldEnds
+from aigc_cli.backends.transformer.writing import FieldEnds, Rules
 from aigc_cli.data.pieces import End, halves
 from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextRequest, TokenArrays, documents, encode_documents, prepare_text
@@ -246,7 +246,7 @@ JOBS = [Job(0, [1, 2, 3, EOS], 3), Job(3, [EOS], 2), Job(5, [7, 7, 7, 7, 7, EOS]
 
 
 def written(model: LanguageModel, options: SamplingOptions, batch_size: int, **more: Any) -> list[list[int]]:
-    given = {"eot_id": EOS, "seed": 0, "decode_bytes": bytes, "device": CPU, "fields": FieldEnds(FIELD, 1)}
+    given = {"rules": Rules(EOS, FieldEnds(FIELD, 1)), "seed": 0, "decode_bytes": bytes, "device": CPU}
     return [made.ids for made in generate(model, JOBS, options=options, batch_size=batch_size, **given, **more)]
 
 
@@ -292,7 +292,7 @@ def test_a_source_is_read_once_for_all_of_its_answers(model: EncoderDecoder, mon
 
 
 def searched(model: LanguageModel, jobs: list[Job], batch_size: int = 64, **options: Any) -> list[list[Hypothesis]]:
-    given = {"eot_id": EOS, "fields": FieldEnds(FIELD, 1), "batch_size": batch_size, "device": CPU}
+    given = {"rules": Rules(EOS, FieldEnds(FIELD, 1)), "batch_size": batch_size, "device": CPU}
     return list(beam_search(model, jobs, options=BeamOptions(**options), **given))  # type: ignore[arg-type]
 
 
@@ -342,7 +342,7 @@ class Loop:
 def test_a_search_ends_with_a_text_that_ends(beams: int) -> None:
     loop = Loop()
     options = BeamOptions(beams)
-    (found,) = beam_search(loop, [Job(0, [0])], options=options, eot_id=2, fields=None, batch_size=8, device=CPU)
+    (found,) = beam_search(loop, [Job(0, [0])], options=options, rules=Rules(2), batch_size=8, device=CPU)
     assert (found[0].ids, found[0].ended) == ([], True)
     assert loop.steps <= 50
 
@@ -376,11 +376,9 @@ def test_a_wider_beam_finds_no_less_likely_text_and_batches_change_nothing(model
 def test_a_beam_writes_the_fields_that_a_prompt_leaves() -> None:
     texts = random_transformer(small_config(vocab_size=V, context=16, eot_id=EOS), spread=0.3)
     jobs = [Job(0, [EOS, 1, FIELD, 2]), Job(1, [EOS])]
-    given: dict[str, Any] = {"eot_id": EOS, "batch_size": 8, "device": CPU}
-    options = BeamOptions(4, max_tokens=60)
-    for found, borders in zip(
-        beam_search(texts, jobs, options=options, fields=FieldEnds(FIELD, 3), **given), (1, 2), strict=True
-    ):
+    rules, options = Rules(EOS, FieldEnds(FIELD, 3)), BeamOptions(4, max_tokens=60)
+    every = beam_search(texts, jobs, options=options, rules=rules, batch_size=8, device=CPU)
+    for found, borders in zip(every, (1, 2), strict=True):
         assert found[0].ids.count(FIELD) == borders or not found[0].ended
 
 

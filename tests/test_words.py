@@ -23,6 +23,7 @@ from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.opened import Opened
 from aigc_cli.backends.transformer.packing import Corpus, TrainingBatches, block_diagonal
 from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.backends.transformer.writing import Rules
 from aigc_cli.data import pieces
 from aigc_cli.data.special_tokens import SPECIAL
 from aigc_cli.data.spelling import Spelling
@@ -399,7 +400,7 @@ def test_no_special_token_is_ever_written() -> None:
     def drawn(never: Sequence[int]) -> set[int]:
         options = SamplingOptions(max_tokens=40)
         made = generate(
-            one.model, [Job(0, prompt, 20)], options=options, eot_id=tokenizer.eot_id, seed=0, never=never,
+            one.model, [Job(0, prompt, 20)], options=options, rules=Rules(tokenizer.eot_id, never=never), seed=0,
             decode_bytes=tokenizer.decode_bytes, batch_size=20, device=CPU,
         )  # fmt: skip
         return {token for sample in made for token in sample.ids}

@@ -56,12 +56,11 @@ def test_a_model_that_knows_nothing_writes_whole_characters(temperature: float) 
             model,
             [Job(0, [], SAMPLES)],
             options=SamplingOptions(temperature=temperature, max_tokens=30),
-            eot_id=EOT,
+            rules=Rules(EOT, characters=Characters(PIECES)),
             seed=0,
             decode_bytes=lambda ids: b"".join(PIECES[token] for token in ids),
             batch_size=16,
             device=torch.device("cpu"),
-            characters=Characters(PIECES),
         )
     )
     for sample in made:
@@ -80,11 +79,9 @@ def test_a_beam_finds_whole_characters() -> None:
         model,
         [Job(0, [], 8)],
         options=BeamOptions(8, 1.0, 12),
-        eot_id=EOT,
-        fields=None,
+        rules=Rules(EOT, characters=Characters(PIECES)),
         batch_size=8,
         device=torch.device("cpu"),
-        characters=Characters(PIECES),
     )
     assert texts
     for text in texts:

@@ -22,6 +22,7 @@ import torch
 
 from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.model import ModelConfig, Transformer, load_pretrained, save_pretrained
+from aigc_cli.backends.transformer.writing import Rules
 
 NEVER = -1
 
@@ -52,7 +53,7 @@ def ours(model: Transformer, n_texts: int, n_tokens: int) -> None:
         model,
         [Job(0, [1], draws=n_texts)],
         options=SamplingOptions(max_tokens=n_tokens),
-        eot_id=NEVER,
+        rules=Rules(NEVER),
         seed=0,
         decode_bytes=bytes,
         batch_size=n_texts,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from aigc_cli.backends.transformer.generate import LOOKAHEAD, Job, batches, begun
 from aigc_cli.backends.transformer.language_model import LanguageModel
-from aigc_cli.backends.transformer.writing import BETWEEN, Characters, FieldEnds, Rules
+from aigc_cli.backends.transformer.writing import BETWEEN, Rules
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,15 @@ def beam_search(
     jobs: Iterable[Job],
     *,
     options: BeamOptions,
-    eot_id: int,
-    fields: FieldEnds | None,
+    rules: Rules,
     batch_size: int,
     device: torch.device,
-    never: Sequence[int] = (),
-    characters: Characters | None = None,
 ) -> Iterator[list[Hypothesis]]:
     """For each job in order its `draws` best texts, the best first; fewer where there are no more.
 
-    About `batch_size` beginnings are pursued at once, those of several jobs together. The tokens `never` are not taken,
-    and with `characters` none that would break one. With `fields`, every text has as many, less those that its prompt ends.
-    Raises `AigcError` when the model's logits are not finite.
+    About `batch_size` beginnings are pursued at once, those of several jobs together. Only tokens that the `rules` allow are
+    taken. Raises `AigcError` when the model's logits are not finite.
     """
-    rules = Rules(eot_id, fields, never, characters)
     limit = model.longest if options.max_tokens is None else options.max_tokens
     at_once = max(1, batch_size // options.beams)
     waiting = iter(jobs)
@@ -64,7 +59,7 @@ def beam_search(
         found: list[list[Hypothesis]] = [[] for _ in window]
         for part in batches([len(window[place].prompt_ids) for place in order], at_once):
             places = order[part]
-            searches = [_Search.of(window[place], options, model.begins_id, fields) for place in places]
+            searches = [_Search.of(window[place], options, model.begins_id, rules) for place in places]
             _search(model, searches, options, limit, rules, device)
             for place, search in zip(places, searches, strict=True):
                 found[place] = search.best()
@@ -85,10 +80,9 @@ class _Search:
     finished: list[Hypothesis] = field(default_factory=list)
 
     @classmethod
-    def of(cls, job: Job, options: BeamOptions, begins_id: int, fields: FieldEnds | None) -> _Search:
+    def of(cls, job: Job, options: BeamOptions, begins_id: int, rules: Rules) -> _Search:
         prompt = tuple(job.prompt_ids) or (begins_id,)
-        to_come = fields.count - 1 - prompt.count(fields.id) if fields else 0
-        return cls(prompt, job.draws, options.beams, options.length_penalty, [to_come])
+        return cls(prompt, job.draws, options.beams, options.length_penalty, [rules.to_come(prompt)])
 
     def finish(self, ids: list[int], log_p: float, *, ended: bool) -> None:
         self.finished.append(Hypothesis(ids, log_p, log_p / max(1, len(ids) + ended) ** self.alpha, ended))

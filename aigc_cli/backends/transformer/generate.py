@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aigc_cli.backends.transformer.language_model import LanguageModel, Reader
 from aigc_cli.backends.transformer.sampling import SamplingOptions, next_allowed_tokens, next_tokens
-from aigc_cli.backends.transformer.writing import BETWEEN, Characters, FieldEnds, Rules
+from aigc_cli.backends.transformer.writing import BETWEEN, FieldEnds, Rules
 from aigc_cli.errors import AigcError
 
 if TYPE_CHECKING:
@@ -76,14 +76,11 @@ def generate(
     jobs: Iterable[Job],
     *,
     options: SamplingOptions,
-    eot_id: int,
+    rules: Rules,
     seed: int,
     decode_bytes: Callable[[list[int]], bytes],
     batch_size: int,
     device: torch.device,
-    fields: FieldEnds | None = None,
-    never: Sequence[int] = (),
-    characters: Characters | None = None,
     form: Form | None = None,
     on_bytes: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Generated]:
@@ -92,14 +89,13 @@ def generate(
     Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
     Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
     `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
-    The tokens `never` are not drawn, and with `characters` none that would break one; at `max_tokens` one may be cut. With
-    `fields`, every text has as many, less those that its prompt ends; stop strings are looked for in the last. With `form`,
-    what is written of the last (of a text without fields, all of it) matches, unless it is cut at `max_tokens`.
+    Only tokens that the `rules` allow are drawn; at `max_tokens` a character may be cut. Of texts with fields, stop strings are
+    looked for in the last. With `form`, what is written of the last (of a text without fields, all of it) matches, unless it is
+    cut at `max_tokens`.
     `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
 
     The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
     """
-    rules = Rules(eot_id, fields, never, characters)
     ahead = batch_size * LOOKAHEAD if batch_size > 1 else 1
     limit = model.longest if options.max_tokens is None else options.max_tokens
     stops = tuple(stop.encode() for stop in options.stop)
@@ -108,7 +104,7 @@ def generate(
             index,
             tuple(job.prompt_ids) or (model.begins_id,),
             stops,
-            fields.count - 1 - job.prompt_ids.count(fields.id) if fields else 0,
+            rules.to_come(job.prompt_ids),
         )
         for job in jobs
         for index in range(job.index, job.index + job.draws)
@@ -119,10 +115,10 @@ def generate(
         for part in batches([len(sample.prompt) for sample in by_length], batch_size) if limit else ():
             batch = by_length[part]
             for sample, token in _draw(model, batch, options, seed, limit, device, rules, form):
-                if token == eot_id:
+                if token == rules.eot_id:
                     sample.finish = "end"
                 else:
-                    sample.take(token, piece_of(token), ends_field=fields is not None and token == fields.id)
+                    sample.take(token, piece_of(token), ends_field=rules.ends_field(token))
                     sample.state = rules.after(sample.state, token)
                     if sample.finish is None and len(sample.ids) == limit:
                         sample.finish = "length"

@@ -13,7 +13,7 @@ from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptio
 from aigc_cli.backends.transformer.model import Transformer
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
-from aigc_cli.backends.transformer.writing import characters_of
+from aigc_cli.backends.transformer.writing import Rules, characters_of
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.device import open_device
 from aigc_cli.engine.events import Bus
@@ -33,6 +33,12 @@ class Opened:
     start: Start
     device: torch.device
 
+    @property
+    def rules(self) -> Rules:
+        """What its texts may be made of."""
+        tokenizer = self.tokenizer
+        return Rules(tokenizer.eot_id, self.start.ends(tokenizer), tokenizer.unwritten, characters_of(tokenizer))
+
     def generate(
         self,
         jobs: Iterable[Job],
@@ -48,14 +54,11 @@ class Opened:
             self.model,
             jobs,
             options=options,
-            eot_id=self.tokenizer.eot_id,
+            rules=self.rules,
             seed=seed,
             decode_bytes=self.tokenizer.decode_bytes,
             batch_size=batch_size,
             device=self.device,
-            fields=self.start.ends(self.tokenizer),
-            never=self.tokenizer.unwritten,
-            characters=characters_of(self.tokenizer),
             form=form,
             on_bytes=on_bytes,
         )

@@ -14,7 +14,6 @@ from aigc_cli.backends.transformer.config import Sample
 from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
 from aigc_cli.backends.transformer.opened import Opened, open_run
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
-from aigc_cli.backends.transformer.writing import characters_of
 from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -129,22 +128,19 @@ def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator
     from aigc_cli.backends.transformer.beam import BeamOptions, beam_search
 
     assert options.beam is not None
-    tokenizer, fields = opened.tokenizer, opened.start.ends(opened.tokenizer)
+    tokenizer, rules = opened.tokenizer, opened.rules
     penalty = 1.0 if options.length_penalty is None else options.length_penalty
     searched = beam_search(
         opened.model,
         jobs,
         options=BeamOptions(options.beam, penalty, options.max_tokens),
-        eot_id=tokenizer.eot_id,
-        fields=fields,
+        rules=rules,
         batch_size=options.batch_size,
         device=opened.device,
-        never=tokenizer.unwritten,
-        characters=characters_of(tokenizer),
     )
     for number, texts in enumerate(searched):
         for turn, text in enumerate(texts):
-            borders = [place for place, token in enumerate(text.ids) if fields is not None and token == fields.id]
+            borders = [place for place, token in enumerate(text.ids) if rules.ends_field(token)]
             begins, ends = [0, *(place + 1 for place in borders)], [*borders, len(text.ids)]
             parts = [tokenizer.decode_bytes(text.ids[begin:end]) for begin, end in zip(begins, ends, strict=True)]
             yield Generated(

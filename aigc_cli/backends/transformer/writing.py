@@ -84,12 +84,17 @@ class FieldEnds:
 
 @dataclass(frozen=True)
 class Rules:
-    """What may come next. The tokens `never` are not written, and with `characters` none that would break one."""
+    """What may come next. The tokens `never` are not written, and with `characters` none that would break one. With
+    `fields`, every text has as many, less those that its prompt ends."""
 
     eot_id: int
-    fields: FieldEnds | None
-    never: Sequence[int]
-    characters: Characters | None
+    fields: FieldEnds | None = None
+    never: Sequence[int] = ()
+    characters: Characters | None = None
+
+    def to_come(self, prompt: Sequence[int]) -> int:
+        """How many fields come after the one that goes on from a prompt."""
+        return self.fields.count - 1 - prompt.count(self.fields.id) if self.fields else 0
 
     @cached_property
     def excluded(self) -> Tensor:
@@ -110,6 +115,10 @@ class Rules:
             scores.scatter_(1, wrong[:, None], -math.inf)
         if self.characters is not None and inside:
             scores[inside] = going_on
+
+    def ends_field(self, token: int) -> bool:
+        """Whether it ends a field that is not the last."""
+        return self.fields is not None and token == self.fields.id
 
     def after(self, state: int, token: int) -> int:
         """Where in a character a text is after one more token."""
