@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -28,14 +28,32 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -
 
 
 def measures_table(measures: Mapping[str, Mapping[str, Any]], title: str) -> str:
-    """Each measure with its interval, sample size and whatever stands beside it (floor, human, baseline)."""
+    """Each measure with its interval, sample size and whatever stands beside it (floor, human, baseline). Of one that is taken at
+    many lengths (`novelty_1` to `novelty_12`), the lengths that are powers of two, and the last line says so."""
     rows = []
+    left_out = set(_between(measures))
     for name, measure in measures.items():
+        if name in left_out:
+            continue
         low, high = measure.get("low"), measure.get("high")
         interval = f"{low:.4g} – {high:.4g}" if low is not None and high is not None else ""
         beside = [f"{key} {_number(measure[key])}" for key in BESIDE if key in measure]
         rows.append([name, _number(measure["value"]), interval, f"{measure.get('n') or ''}", ", ".join(beside)])
-    return table(["measure", "value", "95 % interval", "n", ""], rows, title)
+    drawn = table(["measure", "value", "95 % interval", "n", ""], rows, title)
+    return f"{drawn}\n({len(left_out)} more at lengths between: --json, or a pipe, has all)" if left_out else drawn
+
+
+def _between(names: Iterable[str]) -> Iterator[str]:
+    """Of names that differ in a number alone, more than four of them, those whose number is no power of two."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        stem, _, number = name.rpartition("_")
+        if number.isdecimal():
+            families.setdefault(stem, []).append(name)
+    for family in families.values():
+        for name in family if len(family) > 4 else ():
+            if int(name.rpartition("_")[2]).bit_count() != 1:
+                yield name
 
 
 def _number(value: Any) -> str:
