@@ -339,6 +339,20 @@ def test_a_run_trained_longer_and_killed_at_once_goes_on_from_before_the_cool_do
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("cooldown", "begin", "where"),
+    [("0.5", 20, "before the cool-down"), ("1", 40, "at the learning rate that 80 steps have there")],
+)
+def test_a_longer_training_goes_on_from_what_was_learned(shell: Shell, cooldown: str, begin: int, where: str) -> None:
+    shell.ok("train", "toy", "--steps", "40", "--cooldown", cooldown, "--log-every", "1", "--run", "a", "-q")
+    done = shell("train", "toy", "--run", "a", "--resume", "--steps", "80")
+    assert f"going on from step {begin}, {where}, to step 80" in done.stderr
+    lines = [json.loads(line) for line in (shell.cwd / "runs/toy/a/metrics.jsonl").read_text().splitlines()]
+    trained = [(line["step"], line["lr"]) for line in lines if line["event"] == "trained"]
+    assert [step for step, _ in trained] == [*range(1, 81)]
+    assert dict(trained)[begin + 1] > dict(trained)[80]
+
+
 def test_a_longer_training_never_ends_with_a_worse_model(shell: Shell) -> None:
     run = shell.cwd / "runs/toy/a"
     shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")

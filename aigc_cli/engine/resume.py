@@ -54,26 +54,18 @@ def resume(
             f"{changed[0]}, so run {display_path(run.path)} can't go on; start a new one, "
             f"with --init-from {run.reference} to keep what was learned"
         )
-    steps = run.checkpoint_steps
-    positions = {step: read_position(checkpoint_path(run, step)) for step in steps}
-    if longer is not None:
-        first = cooldown_start(plan.steps or 0, plan.cooldown or 0.0)
-        usable = [s for s in steps if s <= first and positions[s]["planned"]]
-        plan = dataclasses.replace(plan, steps=longer)
-        earlier.set_aside(run)
-        plans = [*run.record.get("earlier_plans", []), run.record["plan"]]
-        run.update(plan=recorded(plan), status="running", earlier_plans=plans, continued_from=usable[-1] if usable else 0)
-        bus.note(
-            f"going on from step {run.record['continued_from']}, before the cool-down, to step {longer}; the model that the "
-            "run has now stays until one is better on held-out data"
-        )
+    positions = {step: read_position(checkpoint_path(run, step)) for step in run.checkpoint_steps}
     # A checkpoint of an earlier, shorter plan is past its cool-down, but for the one that this plan goes on from.
-    own = [s for s in steps if positions[s]["plan_steps"] == plan.steps or s == run.record.get("continued_from")]
+    own = [s for s in positions if positions[s]["plan_steps"] == plan.steps or s == run.record.get("continued_from")]
+    if longer is not None:
+        own, plan = _plan_longer(run, plan, own, longer, bus)
     device, plan = take_up(plan)
     data = backend.prepare(plan, bus)
     trainer = Trainer(builder(backend, plan, data, device), plan, device, bus, run)
     if own:
         trainer.resume(own[-1])
+        if trainer.at.plan_steps != plan.steps:  # the first steps of this plan are no less progress for the end of another
+            trainer.at.mark, trainer.at.stale = None, 0
     trainer.earlier = earlier.find(run)
     run.update(status="running")
     return trainer
@@ -98,6 +90,23 @@ def _check_contradictions(run: Run, plan: TrainOptions, given: Mapping[str, Give
                 "leave it out, or start a new run"
             )
     return longer
+
+
+def _plan_longer(run: Run, plan: Options, steps: list[int], longer: int, bus: Bus) -> tuple[list[int], Options]:
+    """Where to go on from, one of the checkpoints at `steps` or nowhere, and the plan of as many steps. Both are recorded."""
+    first = cooldown_start(plan.steps or 0, plan.cooldown or 0.0)
+    # Where the whole run is a cool-down, only the beginning is before it.
+    begin = max([step for step in steps if step <= first] or steps, default=0)
+    where = "before the cool-down" if begin <= first else f"at the learning rate that {longer} steps have there"
+    earlier.set_aside(run)
+    plans = [*run.record.get("earlier_plans", []), run.record["plan"]]
+    plan = dataclasses.replace(plan, steps=longer, patience=run.record["asked"].get("patience"))
+    run.update(plan=recorded(plan), status="running", earlier_plans=plans, continued_from=begin)
+    bus.note(
+        f"going on from step {begin}, {where}, to step {longer}; the model that the run has now stays until one is better on "
+        "held-out data"
+    )
+    return [step for step in steps if step == begin], plan
 
 
 def _longer(run: Run) -> str:

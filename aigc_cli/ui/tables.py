@@ -28,8 +28,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -
 
 
 def measures_table(measures: Mapping[str, Mapping[str, Any]], title: str) -> str:
-    """Each measure with its interval, sample size and whatever stands beside it (floor, human, baseline). Of one that is taken at
-    many lengths (`novelty_1` to `novelty_12`), the lengths that are powers of two, and the last line says so."""
+    """Each measure with its interval, sample size and whatever stands beside it (floor, human, baseline). Of one that is taken
+    at many lengths (`novelty_1` to `novelty_12`), the lengths that are powers of two, and the last line says so."""
     rows = []
     left_out = set(_between(measures))
     for name, measure in measures.items():
