@@ -91,7 +91,7 @@ def run() -> int:
         code = build(sys.argv[1:])(prog_name="aigc", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        code = _fail(_with_one_suggestion(error.format_message()), error.exit_code)
+        code = _fail(_in_our_words(error.format_message()), error.exit_code)
     except typer.Abort:
         code = _fail("interrupted", 130)
     except (PipeClosed, BrokenPipeError):
@@ -104,6 +104,9 @@ def run() -> int:
         code = _fail("interrupted", 130)
     except SystemExit as error:  # what completes a line for the shell leaves by itself
         code = error.code
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        code = _fail(f"{error.strerror or first_line(error)}{place} (--debug shows the traceback)", 1, error)
     except Exception as error:
         code = _fail(f"{type(error).__name__}: {first_line(error)} (--debug shows the traceback)", 1, error)
     return code if isinstance(code, int) else 0
@@ -134,12 +137,15 @@ def _buffer_output() -> None:
         sys.__stdout__ = sys.stdout  # type: ignore[misc]  # whose terminal is measured
 
 
-def _with_one_suggestion(message: str) -> str:
-    """A misspelt flag gets the likeliest of the flags that the parser thinks possible; a backend where a command was wanted, an
-    example."""
+def _in_our_words(message: str) -> str:
+    """What the parser says: a misspelt flag gets the likeliest of the flags that it thinks possible; a backend where a command
+    was wanted, an example."""
     unknown = re.match(r"No such command '(.+)'\.", message)
     if unknown is not None and unknown[1] in backends():
         return f"{unknown[1]!r} comes after what is to be done with it, as in: aigc train {unknown[1]}"
+    number = re.match(r"Invalid value for '(\S+)(?: / [^']+)?': Input should be a valid (integer|number)", message)
+    if number is not None:
+        return f"{number[1]} takes {'a whole number' if number[2] == 'integer' else 'a number'}"
     match = re.fullmatch(r"No such option: (\S+) \(Possible options: (.+)\)", message)
     if match is None:
         return message

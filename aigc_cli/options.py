@@ -78,7 +78,7 @@ def option(
     """A dataclass field that is a command-line option.
 
     `min`, `max` are inclusive bounds and `above` an exclusive lower one; `auto` says how a default of None is decided;
-    `env` replaces the default variable AIGC_<FLAG>; `recorded=False` keeps the option out of run.json; `argument=True` makes
+    `env` is a shorter variable beside AIGC_<FLAG>; `recorded=False` keeps the option out of run.json; `argument=True` makes
     it a positional argument; `names` says what its value names, so that a shell can complete it.
     """
     rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument, names)
@@ -101,7 +101,12 @@ class OptionField:
 
     @property
     def env(self) -> str:
-        return self.rule.env or "AIGC_" + self.name.upper()
+        return self.rule.env or self.variable
+
+    @property
+    def variable(self) -> str:
+        """The variable that every option has, whatever shorter one it has beside it."""
+        return "AIGC_" + self.name.upper()
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -233,8 +238,9 @@ def gather(options: type, flags: Mapping[str, Any], environ: Mapping[str, str] =
             where = f"key {key!r} in {config}"
             given[key] = Given(fields[key].check(value, where), where)
     for name, field in fields.items():
-        if environ.get(field.env, "") != "":
-            given[name] = Given(field.check(environ[field.env], field.env), field.env)
+        for variable in dict.fromkeys((field.variable, field.env)):
+            if environ.get(variable, "") != "":
+                given[name] = Given(field.check(environ[variable], variable), variable)
         if flags.get(name) not in (None, (), []):
             given[name] = Given(field.check(flags[name], field.flag), field.flag)
     return given
@@ -286,5 +292,7 @@ def absolute(source: str | None) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    """The likeliest of what is known, as the end of a sentence; nothing where none is like it."""
+    names = {name.lstrip("-"): name for name in known}  # two dashes in common are no likeness
+    close = difflib.get_close_matches(word.lstrip("-"), list(names), n=1, cutoff=0.6)
+    return f"; did you mean {names[close[0]]!r}?" if close else ""

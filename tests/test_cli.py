@@ -92,6 +92,9 @@ def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None
         (["trian", "transformer"], "No such command 'trian'. Did you mean 'train'?"),
         (["train", "transfromer"], "No such command 'transfromer'. Did you mean 'transformer'?"),
         (["train", "transformer", "--setps", "3"], "No such option: --setps; did you mean '--steps'?"),
+        (["sample", "transformer", "--label", "3"], "No such option: --label"),
+        (["train", "transformer", "--steps", "abc"], "--steps takes a whole number"),
+        (["train", "transformer", "--lr", "x"], "--lr takes a number"),
         (["train", "transformer", "--steps", "0"], "--steps must be at least 1, not 0"),
         (["train", "transformer", "--tokenizer", "chr"], "--tokenizer must be one of auto, char, bpe, byte, word or spacy:PIPELINE, not 'chr'; did you mean 'char'?"),
         (["train", "transformer", "--run", "a/b"], "--run 'a/b' is not a name: use letters, digits, '.', '_', '+' and '-'"),
@@ -155,7 +158,7 @@ def test_train_prints_the_run_and_json_prints_one_object(shell: Shell, poems: Pa
 
 def test_flags_come_from_the_environment_and_toml_too(shell: Shell, poems: Path) -> None:
     (shell.cwd / "settings.toml").write_text(f"data = '{poems}'\nsteps = 50\nd-model = 32\nn_layers = 1\ncontext = 32\n")
-    out = shell.ok("train", "transformer", "--config", "settings.toml", "--json", AIGC_STEPS="3", AIGC_RUNS="elsewhere")
+    out = shell.ok("train", "transformer", "--config", "settings.toml", "--json", AIGC_STEPS="3", AIGC_RUNS_DIR="elsewhere")
     assert json.loads(out)["steps"] == 3
     assert json.loads(out)["run"] == "elsewhere/transformer/poems-1"
 
@@ -301,7 +304,7 @@ def test_runs_are_listed_shown_and_found(trained: Shell) -> None:
     wrong = trained("runs", "show", "vers")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "aigc: no run 'vers' in runs; did you mean 'verse'?; 'aigc runs' lists them\n",
+        "aigc: no run 'vers' in runs; 'aigc runs' lists them; did you mean 'verse'?\n",
     )
 
 
@@ -351,6 +354,21 @@ def test_a_longer_training_goes_on_from_what_was_learned(shell: Shell, cooldown:
     trained = [(line["step"], line["lr"]) for line in lines if line["event"] == "trained"]
     assert [step for step, _ in trained] == [*range(1, 81)]
     assert dict(trained)[begin + 1] > dict(trained)[80]
+
+
+def test_a_training_that_cannot_write_says_what_is_kept(trained: Shell) -> None:
+    """Files of at most 40 kB, which no checkpoint is."""
+    command = [sys.executable, "-m", "aigc_cli.app", "train", "transformer", "--steps", "8", *TINY, "--run", "cramped"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 40; exec "$@"', "sh", *command],
+        cwd=trained.cwd,
+        env=trained.env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("aigc: ")]
+    assert "training failed at step" in line and "there was no checkpoint yet, and nothing is kept" in line
 
 
 def test_a_longer_training_never_ends_with_a_worse_model(shell: Shell) -> None:

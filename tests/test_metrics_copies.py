@@ -149,9 +149,9 @@ def test_a_text_longer_than_the_training_text() -> None:
 
 
 def test_lines_by_hand() -> None:
-    assert lines(VERSE) == {"山水疊層層", "吾兄涉又登", "挂帆春背鴈", "尋磬夜逢僧"}
-    assert lines("KING:\n  Now is the winter of our discontent \r\nAy, sir.") == {"Now is the winter of our discontent"}
-    assert lines("山水疊層") == set()  # twelve bytes
+    assert lines(VERSE) == ["山水疊層層", "吾兄涉又登", "挂帆春背鴈", "尋磬夜逢僧"]
+    assert lines("KING:\n  Now is the winter of our discontent \r\nAy, sir.") == ["Now is the winter of our discontent"]
+    assert lines("山水疊層") == []  # twelve bytes
 
 
 def test_copied_lines_by_hand() -> None:
@@ -165,6 +165,13 @@ def test_copied_lines_by_hand() -> None:
         "",
     ]
     assert copied_lines(texts, training).tolist() == [True, False, True, False, False, False]
+
+
+def test_a_line_that_recurs_all_the_time_is_nobodys() -> None:
+    for times, copied in ((9, True), (10, False)):
+        training = TrainingText(["KING RICHARD III:\nNay.\n" * times, "KING RICHARD II:\nAy.\n"])
+        assert copied_lines(["KING RICHARD III:\nWell."], training).tolist() == [copied]
+        assert copied_lines(["KING RICHARD II:\nWell."], training).tolist() == [True]
 
 
 def test_training_text_is_thinned_and_says_so() -> None:

@@ -22,7 +22,7 @@ from PIL import Image
 
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.page import MOST_FRAMES
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.run import Run, open_run
 from aigc_cli.ui.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curves, ticks
 from aigc_cli.ui.measures import meaning_of
 
@@ -183,7 +183,7 @@ def test_the_facts_of_a_run_are_on_its_page(tmp_path: Path, monkeypatch: pytest.
     for fact in (
         "finished", "in 1:15", "0.25 while training, best at step 40", "12,345 numbers", "x86_64, 1 threads",
         "hidden: 16, since numbers are small", "--hidden 16 The width of the two networks.", "--steps 40", "torch 2.12",
-        "Not measured: --no-eval was given.", "aigc sample toy --run a -n 16 --seed 0", "aigc eval toy --run a --seed 0",
+        "Not measured: --no-eval was given.", "aigc sample toy --run a -n 4 --seed 0", "aigc eval toy --run a --seed 0",
         "Step 40 distance 0.25, the best, which was kept",
     ):  # fmt: skip
         assert fact in page.said
@@ -237,7 +237,7 @@ def test_a_run_that_has_little_has_a_page_too(tmp_path: Path, monkeypatch: pytes
 def test_whatever_comes_from_a_run_is_escaped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "<script>alert('n')<"
     run = make_run(
-        tmp_path, name, backend=EVIL, status="finished", reasons=[EVIL, {EVIL: EVIL}], device=EVIL, best={"step": EVIL, EVIL: 1.0},
+        tmp_path, name, backend=EVIL, status="finished", first_sample=f"-n 4; {EVIL}", reasons=[EVIL, {EVIL: EVIL}], device=EVIL, best={"step": EVIL, EVIL: 1.0},
         asked={EVIL: EVIL}, plan={EVIL: [EVIL, 1]}, versions={EVIL: EVIL},
         data={"location": EVIL, EVIL: {EVIL: EVIL}, "files": [{EVIL: EVIL}], "splits": {EVIL: {EVIL: EVIL}, "train": {EVIL: 1}}},
     )  # fmt: skip
@@ -261,6 +261,12 @@ def test_whatever_comes_from_a_run_is_escaped(tmp_path: Path, monkeypatch: pytes
         "script-alert-n-again",
     ]
     assert words[2] == EVIL.replace("\u202e", "\\u202e").replace("\x1b", "\\x1b")
+    assert "aigc sample" not in page.inside("pre")  # of no backend that is known
+
+
+def test_what_a_stranger_s_run_would_have_typed_is_quoted(tmp_path: Path) -> None:
+    for said, typed in (("-n 4; rm -rf ~", "-n '4;' rm -rf '~'"), ("'$(reboot)", "-n 4"), (["-n"], "'[-n]'")):
+        assert Run(tmp_path, {"first_sample": said}).first_sample == typed
 
 
 def test_measures_and_notes_are_escaped_and_what_is_unknown_is_shown_by_its_name() -> None:

@@ -98,6 +98,8 @@ def test_a_pruned_run_keeps_the_best_weights_and_says_that_it_cannot_go_on(shell
     assert {path.name for path in run.model.iterdir()} == {"model.safetensors", "config.json"}
     assert {path.name for path in (run.checkpoints / "step-000020" / "state").iterdir()} == {"networks.safetensors"}
     assert shell.ok("runs", "prune", "--yes", "-q") == ""  # once is enough
+    alone = shell("train", "transformer", "--run", "verse", "--resume")
+    assert alone.returncode == 0 and "it was pruned" in alone.stderr and "--init-from verse" in alone.stderr
     wrong = shell("train", "transformer", "--run", "verse", "--resume", "--steps", "60")
     assert wrong.returncode == 2 and "was pruned" in wrong.stderr and "--init-from verse" in wrong.stderr
 
@@ -125,7 +127,7 @@ def test_removed_runs_are_gone_and_the_others_are_not(shell: Shell) -> None:
     [
         (["rm"], "aigc: name the runs to remove; 'aigc runs' lists them\n"),
         (["rm", "verse"], "aigc: nobody can be asked without a terminal: add --yes\n"),
-        (["rm", "verse", "vers", "--yes"], "aigc: no run 'vers' in runs; did you mean 'verse'?; 'aigc runs' lists them\n"),
+        (["rm", "verse", "vers", "--yes"], "aigc: no run 'vers' in runs; 'aigc runs' lists them; did you mean 'verse'?\n"),
     ],
 )
 def test_nothing_is_removed_where_the_request_is_wrong(shell: Shell, arguments: list[str], line: str) -> None:

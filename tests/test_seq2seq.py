@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,9 +44,11 @@ from aigc_cli.data.pieces import End, halves
 from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextRequest, TokenArrays, documents, encode_documents, prepare_text
 from aigc_cli.data.words import fit_word
+from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.answers import answer_measures
 from aigc_cli.metrics.nearest import NearestText
+from aigc_cli.ui.progress import next_steps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -540,6 +543,12 @@ def test_a_beam_gives_its_best_texts_with_their_scores(shell: Shell) -> None:
     ranks = [(text["finish"] != "end", -text["score"]) for text in (first, second)]
     assert ranks == sorted(ranks) and first["text"] != second["text"]
     assert (first["index"], second["index"], first["prompt"]) == (0, 1, "red")
+
+
+def test_what_is_to_be_typed_next_answers_a_source(shell: Shell) -> None:
+    (step, *_) = next_steps("transformer", "pairs", open_run(shell.cwd / "runs/transformer/pairs").first_sample)
+    assert step.startswith("next: aigc sample transformer --run pairs --prompt ")
+    assert len(lines_of(shell.ok(*shlex.split(step)[2:], "--max-tokens", "9", "-q"))) == 4
 
 
 @pytest.mark.parametrize(

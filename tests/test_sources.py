@@ -160,7 +160,7 @@ PARQUET = _table("parquet", CELLS)
 CONVERT = "is not UTF-8; convert the file to UTF-8"
 BROKEN = " is broken and cannot be decompressed: "
 SHORT_GZIP = f"{BROKEN}Compressed file ended before the end-of-stream marker was reached"
-CHOOSE = ": choose one with --column, or several with --fields; the columns of text are"
+CHOOSE = ": choose one with --column, several with --fields, or what to answer and the answer with --source and --target; the columns of text are"
 
 PARTIAL = " is not a whole parquet file: "
 
@@ -264,6 +264,11 @@ def test_a_file_or_folder_without_data(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         _open(tmp_path)
     assert str(caught.value) == f"there is no data in the folder {tmp_path}: no file of the types {types}"
+    for name in ("a.jpg", "b.JPG", "c.txt.bak"):
+        (tmp_path / name).write_text("x")
+    for wrong in (tmp_path, tmp_path / "b.JPG"):
+        with pytest.raises(RequestError, match=r"\(pictures: 'aigc train gan' or 'vae' learns from them\)[:;]"):
+            _open(wrong)
 
 
 def _touch(folder: Path, *names: str) -> None:

@@ -71,6 +71,10 @@ def test_encode_then_decode_is_reconstruct(trained: Shell) -> None:
     with np.load(trained.cwd / "decoded.npz") as arrays:
         assert np.array_equal(arrays["pictures"], direct)
     assert direct.shape == (7, 14, 20, 4)
+    few = trained("sample", "vae", "--run", "shapes", "--reconstruct", "demo:shapes?n=7&seed=5", "-n", 3, "--out", "few.npz")
+    assert "the first 3 of 7 pictures; -n 7 takes all of them" in few.stderr
+    with np.load(trained.cwd / "few.npz") as arrays:
+        assert np.array_equal(arrays["pictures"], direct[:3])
 
 
 def test_encode_gives_a_row_a_picture_with_its_score(trained: Shell) -> None:

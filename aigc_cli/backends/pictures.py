@@ -11,7 +11,7 @@ from aigc_cli.backends.base import EvalOptions
 from aigc_cli.data.picture_format import Fit, Mode
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import CommandOptions, TrainOptions
-from aigc_cli.engine.trainable import EXAMPLES, Prepared
+from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, option
 
@@ -91,7 +91,7 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
         stem="stdin" if spooled is not None else stem(options.data, "pictures"),
         cached=data.cached,
         keep=spooled,
-        examples=[data.described(number) for number in range(min(EXAMPLES, len(data.train)))],
+        examples=[data.described(number) for number in spread_out(len(data.train), EXAMPLES)],
     )
 
 

@@ -164,7 +164,7 @@ def _commands(run: Run, backend: Backend | None) -> list[tuple[str, str]]:
         found.append(("Go on with it:", run.resume_command))
     verbs = backend.options if backend else {}
     if "sample" in verbs:
-        found.append(("Draw samples:", f"aigc sample {name} --run {run.reference} -n 16 --seed 0"))
+        found.append(("Draw samples:", f"aigc sample {name} --run {run.reference} {run.first_sample} --seed 0"))
     if "eval" in verbs:
         found.append(("Measure it:", f"aigc eval {name} --run {run.reference} --seed 0"))
     again = re.sub(r"[^\w.+-]+", "-", run.name).strip("-.") or "run"

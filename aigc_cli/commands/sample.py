@@ -23,6 +23,9 @@ from aigc_cli.ui.text import one_line, printable
 
 Piece: TypeAlias = Callable[[str], None]
 
+RULE = "─" * 8 + "\n"
+"""Below a sample of several lines, on a terminal, where one could not tell its end."""
+
 
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
@@ -60,7 +63,7 @@ def _write_texts(options: SampleOptions, draw: Callable[[Piece | None], Iterator
         piece = _piece_writer(stream, terminal, bus) if streaming else None
         for sample in announced(draw(piece), bus, stream):
             if piece is not None:
-                _write(stream, "\n" if not terminal else "\n\n")
+                _write(stream, "\n" + (RULE if terminal else ""))
             else:
                 _write(stream, _shown(sample, options.json, terminal))
 
@@ -72,7 +75,7 @@ def _shown(sample: Sample, as_json: bool, terminal: bool) -> str:
     text = sample.text or ""
     if not terminal:
         return one_line(text) + "\n"
-    return printable(text, keep="\n\t") + ("\n\n" if "\n" in text else "\n")
+    return printable(text, keep="\n\t") + "\n" + (RULE if "\n" in text else "")
 
 
 def _piece_writer(stream: BinaryIO, terminal: bool, bus: Bus) -> Piece:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,8 @@ def run(name: str, given: Mapping[str, Given]) -> None:
 
         result = train(backend.load(), backend.options["train"], given, backend.demo, bus)
         if not options.json:
-            for line in next_steps(name, open_run(result.run).reference):
+            run = open_run(result.run)
+            for line in next_steps(name, run.reference, run.first_sample):
                 bus.note(line)
     typer.echo(json.dumps(result.to_json()) if options.json else str(result.run))
 
@@ -46,7 +48,9 @@ def _rehearse(backend: Backend, options: Any) -> None:
     if options.json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:
-        typer.echo("\n".join(printable(line, keep="\t") for line in _lines(found)))
+        told = () if sys.stdout.isatty() and not options.quiet else found.reasons  # else they stand above already
+        lines = [*_lines(found), *(f"reason\t{reason}" for reason in told)]
+        typer.echo("\n".join(printable(line, keep="\t") for line in lines))
 
 
 def _lines(found: Rehearsal) -> list[str]:
@@ -63,5 +67,4 @@ def _lines(found: Rehearsal) -> list[str]:
         f"memory\t{bytes_of(found.memory)}",
         f"steps\t{found.steps:,}",
         f"time\t{duration(found.seconds)}",
-        *(f"reason\t{reason}" for reason in found.reasons),
     ]

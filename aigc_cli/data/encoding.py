@@ -53,10 +53,10 @@ def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
         yield b"".join(map(tokenizer.decode_bytes, parts)).decode()
 
 
-def openings(arrays: TokenArrays, tokenizer: Tokenizer, n: int) -> list[str]:
-    """How the first n documents begin: a line or two of each."""
-    starts = arrays.offsets[: n + 1].tolist()
-    parts = ((arrays.ids(start, min(end, start + OPENING)), end - start > OPENING) for start, end in pairwise(starts))
+def openings(arrays: TokenArrays, tokenizer: Tokenizer, documents: Iterable[int]) -> list[str]:
+    """How these documents begin: a line or two of each."""
+    ends = [arrays.offsets[number : number + 2].tolist() for number in documents]
+    parts = ((arrays.ids(start, min(end, start + OPENING)), end - start > OPENING) for start, end in ends)
     return [tokenizer.decode_bytes(ids).decode("utf-8", "ignore") + ("…" if goes_on else "") for ids, goes_on in parts]
 
 

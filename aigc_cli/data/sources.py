@@ -14,7 +14,8 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -102,8 +103,23 @@ def open_source(src: str, *, suffixes: Collection[str], demos: Collection[str]) 
         raise RequestError(f"no such file or folder: {src!r}")
     if suffix_of(path, suffixes) is None:
         known = " ".join(sorted(suffixes))
-        raise RequestError(f"{path} is of a type that is not read here; the types are {known}, also .gz or .zst")
+        raise RequestError(
+            f"{path} is of a type that is not read here{_for_others([path])}; the types are {known}, also .gz or .zst"
+        )
     return Source(str(path), {"all": Part(str(path), "files", (path,))})
+
+
+#: What is not for one generator may be for another.
+_OTHERS = {
+    **dict.fromkeys((".txt", ".md", ".csv", ".tsv"), "text: 'aigc train transformer' learns from it"),
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif"), "pictures: 'aigc train gan' or 'vae' learns from them"),
+}
+
+
+def _for_others(paths: Iterable[Path]) -> str:
+    """What most of the files are, where that is known."""
+    found = Counter(_OTHERS[suffix] for path in paths if (suffix := path.suffix.lower()) in _OTHERS)
+    return f" ({found.most_common(1)[0][0]})" if found else ""
 
 
 def suffix_of(path: Path, suffixes: Collection[str]) -> str | None:
@@ -127,7 +143,8 @@ def _open_folder(folder: Path, suffixes: Collection[str]) -> Source:
             entries[entry.name] = wanted
     if not entries:
         known = " ".join(sorted(suffixes))
-        raise RequestError(f"there is no data in the folder {folder}: no file of the types {known}")
+        others = _for_others(map(Path, ignored))
+        raise RequestError(f"there is no data in the folder {folder}{others}: no file of the types {known}")
     notes = []
     if ignored:
         shown = ", ".join(ignored[:3]) + (", …" if len(ignored) > 3 else "")

@@ -235,7 +235,8 @@ def _choose(wanted: Columns, of_text: Sequence[str], columns: Sequence[str], whe
     if not of_text:
         raise RequestError(f"{where}: no column holds text; the columns are {_listed(columns)}")
     raise RequestError(
-        f"{where}: choose one with --column, or several with --fields; the columns of text are {_listed(of_text)}"
+        f"{where}: choose one with --column, several with --fields, or what to answer and the answer with --source and "
+        f"--target; the columns of text are {_listed(of_text)}"
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from aigc_cli.engine.checkpoint import save_checkpoint
 from aigc_cli.engine.device import synchronize, to_device
 from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.schedule import default_warmup
 from aigc_cli.engine.settings import TrainOptions
 
 #: Shares of the budget: measuring steps at most this (as often again on a machine that is busy with something else), looking at
@@ -88,7 +89,7 @@ def decide_reports(plan: TrainOptions, steps: int, evaluations: int, eval_items:
     return dataclasses.replace(
         plan,
         steps=steps,
-        warmup=plan.warmup if plan.warmup is not None else min(steps // 50, 200),
+        warmup=plan.warmup if plan.warmup is not None else default_warmup(steps),
         cooldown=plan.cooldown if plan.cooldown is not None else 0.5,
         eval_every=plan.eval_every or max(1, -(-steps // evaluations)),
         eval_items=plan.eval_items or eval_items,

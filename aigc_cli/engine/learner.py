@@ -148,6 +148,10 @@ class Learner(ABC):
         total = sum(p.numel() for network in self.networks.values() for p in network.parameters())
         return f"{total / 1e6:.2f} M parameters"
 
+    def first_sample(self) -> str:
+        """What a person adds to `aigc sample BACKEND --run RUN` for a first look, as a shell reads it."""
+        return "-n 4"
+
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         """What would make the model better, judged from metrics.jsonl's lines; said when training ends."""
         return []

@@ -45,8 +45,8 @@ def plan_run(backend: Trainable[Options], asked: Options, demo: str, bus: Bus, s
         asked, data=absolute(asked.data) or demo, val=absolute(asked.val), minutes=minutes, run=None, resume=False
     )
     if asked.data is None:
-        length = "for one minute" if open_ended else "as asked"
-        bus.note(f"no --data given: learning from the built-in {demo}, {length}")
+        length = ", for one minute" if open_ended else ""
+        bus.note(f"no --data given: learning from the built-in {demo}{length}")
     if open_ended:
         options = dataclasses.replace(options, patience=asked.patience or STALE)
     if asked.init_from is not None:

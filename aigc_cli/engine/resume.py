@@ -111,6 +111,8 @@ def _plan_longer(run: Run, plan: Options, steps: list[int], longer: int, bus: Bu
 
 def _longer(run: Run) -> str:
     """How to train it for more steps than were planned."""
+    if run.record.get("pruned"):
+        return f"it was pruned, and has nothing to go on from: a new run begins with its weights by --init-from {run.reference}"
     took = f", which took {run.record['seconds']:.0f} s" if "seconds" in run.record else ""
     return f"to train it longer give a larger --steps than {run.record['plan']['steps']}{took}"
 

@@ -55,6 +55,14 @@ class Run:
         return f"aigc train {shlex.quote(self.backend)} --run {self.reference} --resume"
 
     @property
+    def first_sample(self) -> str:
+        """What to add to `aigc sample` for a first look, quoted for a shell whatever a stranger's record says."""
+        try:
+            return shlex.join(shlex.split(str(self.record["first_sample"])))
+        except (KeyError, ValueError):
+            return "-n 4"
+
+    @property
     def backend(self) -> str:
         return str(self.record["backend"])
 
@@ -212,7 +220,7 @@ def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumab
         if not matches:
             known = [run.name for run in list_runs(runs_dir, backend)]
             raise RequestError(
-                f"no run {wanted!r} in {runs_dir / (backend or '')}{did_you_mean(wanted, known)}; 'aigc runs' lists them"
+                f"no run {wanted!r} in {runs_dir / (backend or '')}; 'aigc runs' lists them{did_you_mean(wanted, known)}"
             )
         if len(matches) > 1:
             places = ", ".join(str(match) for match in sorted(matches))

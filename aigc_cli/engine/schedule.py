@@ -12,6 +12,11 @@ def warmup_stable_decay(step: int, steps: int, warmup: int, cooldown: float) -> 
     return min(1.0, rising, falling)
 
 
+def default_warmup(steps: int) -> int:
+    """A fiftieth of the steps, 10 to 200; a quarter of very few."""
+    return min(max(10, steps // 50), 200, steps // 4)
+
+
 def cooldown_start(steps: int, cooldown: float) -> int:
     """The first step of the cool-down; the state before it is what a longer run goes on from."""
     return steps - round(steps * cooldown)

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import shutil
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -120,10 +120,17 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
         run.update(status="failed")
         raise
     except Exception as error:
-        run.update(status="failed")
+        full = "No space left" in str(error)
+        with suppress(OSError):  # then it stays "running" without a lock, which means interrupted
+            run.update(status="failed")
+        kept = (
+            f"what was learned until the checkpoint of step {run.checkpoint_steps[-1]} is kept, go on with: {again}"
+            if run.checkpoint_steps
+            else "there was no checkpoint yet, and nothing is kept"
+        )
+        room = f"make room in {display_path(run.path)}, or choose another --runs-dir; " if full else ""
         raise AigcError(
-            f"training failed at step {trainer.at.step}: {first_line(error)}; "
-            f"what was learned until the last checkpoint is kept, go on with: {again} (--debug shows the traceback)"
+            f"training failed at step {trainer.at.step}: {first_line(error)}; {room}{kept} (--debug shows the traceback)"
         ) from error
     run.update(status=status, **_progress(trainer))
     if status == "stopped":
@@ -148,7 +155,7 @@ def _progress(trainer: Trainer) -> dict[str, Any]:
     at, objective, earlier = trainer.at, trainer.learner.objective, trainer.earlier
     best = (at.best_step, at.best) if earlier is None else (earlier.step, earlier.value)
     measured = {"best": dict(zip(("step", objective), best, strict=True))} if best[0] else {}
-    return {"steps": at.step, "seconds": round(at.seconds, 2), **measured}
+    return {"steps": at.step, "seconds": round(at.seconds, 2), "first_sample": trainer.learner.first_sample(), **measured}
 
 
 def _result(run: Run) -> Result:

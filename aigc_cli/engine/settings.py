@@ -66,7 +66,7 @@ class TrainOptions(CommandOptions):
     """Deterministic kernels on a GPU, where a run is otherwise not repeated bit for bit (slower)."""
     micro_batch_size: int | None = option(None, min=1, panel=EXPERT, auto="as much as fits in memory")
     """Examples computed at once; gradients are accumulated over a batch."""
-    warmup: int | None = option(None, min=0, panel=EXPERT, unit="steps", auto="a fiftieth of the steps")
+    warmup: int | None = option(None, min=0, panel=EXPERT, unit="steps", auto="a fiftieth of the steps, 10 to 200")
     """Steps over which the learning rate rises."""
     cooldown: float | None = option(None, min=0, max=1, panel=EXPERT, auto="the backend's")
     """The last share of the steps, over which the learning rate falls to 0."""

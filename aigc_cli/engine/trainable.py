@@ -22,6 +22,11 @@ Options = TypeVar("Options", bound=TrainOptions)
 EXAMPLES = 3
 
 
+def spread_out(total: int, n: int) -> range:
+    """At most n numbers below `total`, as far from one another as they can be."""
+    return range(0, total, max(1, -(-total // n)))
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the plan may count on."""

@@ -7,6 +7,7 @@ human text of the same lengths; every function here takes either.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,7 @@ from aigc_cli.metrics.symbols import SEPARATOR, code_points, number_words, thin,
 
 MAX_TRAIN_CHARS = 64_000_000
 MIN_LINE_BYTES = 15
+MOST_RECURRING = 9
 MAX_N = 12
 _OTHER = 0xFFFFFFFF  # a word that no text has, and the end of a document
 
@@ -36,21 +38,26 @@ class TrainingText:
         self.chars_available = sum(map(len, documents))
 
 
-def lines(text: str) -> set[str]:
+def lines(text: str) -> list[str]:
     """The lines of at least `MIN_LINE_BYTES` bytes of UTF-8, without the white space around them.
 
     Line breaks and the full-width marks ，。！？； end a line. Fifteen bytes are five Han characters or
     fifteen Latin letters; shorter lines recur by chance in anybody's text.
     """
     stripped = (line.strip() for line in _LINE_END.split(text))
-    return {line for line in stripped if len(line.encode()) >= MIN_LINE_BYTES}
+    return [line for line in stripped if len(line.encode()) >= MIN_LINE_BYTES]
 
 
 def copied_lines(texts: Sequence[str], training: TrainingText) -> NDArray[np.bool_]:
-    """Whether each text has a line that is also, exactly, a line of the training text. Shape (texts,)."""
-    own = [lines(text) for text in texts]
+    """Whether each text has a line that is also, exactly, a line of the training text. Shape (texts,).
+
+    A line that the training text has more than `MOST_RECURRING` times is a formula, such as the name of who speaks in a play,
+    and not counted.
+    """
+    own = [set(lines(text)) for text in texts]
     wanted = set().union(*own)
-    copied = {line for document in training.documents for line in lines(document) & wanted}
+    found = Counter(line for document in training.documents for line in lines(document) if line in wanted)
+    copied = {line for line, times in found.items() if times <= MOST_RECURRING}
     return np.array([not copied.isdisjoint(mine) for mine in own], dtype=bool)
 
 

@@ -52,7 +52,8 @@ _MEANINGS: tuple[tuple[str, Meaning], ...] = (
     # Samples of text
     (r"distinct_\d+", Meaning("Distinct {n}-grams", "How varied the samples are: of all sequences of so many words, the share "
         "that are different ones. As near to the human figure as can be.")),
-    ("copied_lines", Meaning("Copied lines", "The share of samples with a whole line of the training text. Lower is newer.")),
+    ("copied_lines", Meaning("Copied lines", "The share of samples with a whole line of the training text, but "
+        "for lines that recur in it all the time. Lower is newer.")),
     ("longest_copy", Meaning("Longest copy", "The longest stretch of a sample, for half of them at most, that the training "
         "text has word for word. Much above the human figure, the model recites.", "chars")),
     ("longest_copy_max", Meaning("Longest copy of all", "The same for the sample that copies most.", "chars")),

@@ -49,10 +49,10 @@ def progress(*, json_lines: bool, quiet: bool) -> Iterator[Bus]:
         yield Bus(PlainLines(sys.stderr))
 
 
-def next_steps(backend: str, run: str) -> list[str]:
-    """What one would type after training."""
+def next_steps(backend: str, run: str, sample: str) -> list[str]:
+    """What one would type after training; `sample` are the words that a first sample takes."""
     return [
-        f"next: aigc sample {backend} --run {run} -n 4",
+        f"next: aigc sample {backend} --run {run} {sample}",
         f"      aigc eval {backend} --run {run}",
         f"      aigc report {run}",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from aigc_cli.data.text import TextDataset
 from aigc_cli.engine.learner import Batch, Loss, Preview
 
 EVALUATED_AT_ONCE = 64
+SHOWN = 40  # characters of a source, in what one might type
 
 
 class PairLearner(LanguageLearner):
@@ -60,6 +62,11 @@ class PairLearner(LanguageLearner):
         sources = [self.held_out.source_text(i, tokenizer) for i in chosen]
         pairs = [f"{source}\n{answer}" for source, answer in zip(sources, self.written(self.model, jobs), strict=True)]
         return Preview(".txt", ("\n\n".join(pairs) + "\n").encode(), pairs[0])
+
+    def first_sample(self) -> str:
+        """An answer to the source that was answered while training."""
+        source = self.held_out.source_text(int(self.order[0]), self.data.tokenizer) if len(self.order) else ""
+        return f"--prompt {shlex.quote(' '.join(source[:SHOWN].split()))} -n 4"
 
     def save_network(self, folder: Path) -> None:
         save_pretrained(self.model, folder)

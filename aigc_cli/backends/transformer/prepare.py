@@ -13,7 +13,7 @@ from aigc_cli.data.sources import speaking_of_stdin, stem
 from aigc_cli.data.streams import Reading
 from aigc_cli.data.text import TextRequest, prepare_text, take_stdin
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.trainable import EXAMPLES, Prepared
+from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
 from aigc_cli.errors import RequestError
 
 
@@ -57,7 +57,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         stem="stdin" if spooled is not None else stem(options.data, "text"),
         cached=data.cached,
         keep=spooled,
-        examples=openings(data.train, data.tokenizer, EXAMPLES),
+        examples=openings(data.train, data.tokenizer, spread_out(len(data.train.offsets) - 1, EXAMPLES)),
     )
 
 

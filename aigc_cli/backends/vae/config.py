@@ -56,7 +56,7 @@ class Sample(PictureSampleOptions):
     interpolate: tuple[str, str] | None = option(None, metavar="A B")
     """The way from one picture to another, in --n steps."""
     reconstruct: str | None = option(None, metavar="SRC")
-    """Pictures of this source, through the encoder and back."""
+    """The first --n pictures of this source, through the encoder and back."""
     traverse: bool = option(False)
     """A row of pictures for each of the 40 most informative latents, which changes while the others stay; --n in a row."""
     batch_size: int = option(64, min=1, panel=EXPERT)

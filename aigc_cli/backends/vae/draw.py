@@ -88,7 +88,10 @@ def _interpolated(opened: Opened, options: Sample, ends: tuple[str, str], bus: B
 def _reconstructed(opened: Opened, options: Sample, source: str, bus: Bus) -> Iterator[Drawn]:
     """Each picture's most likely latent, decoded: what `encode` and then `decode` give."""
     arrays = read_pictures(source, opened.format, progress=bus.stage)
-    for index, posterior, _ in posteriors(opened, arrays, options.batch_size):
+    first = np.arange(min(options.n, len(arrays)))
+    if len(first) < len(arrays):
+        bus.note(f"the first {len(first):,} of {len(arrays):,} pictures; -n {len(arrays)} takes all of them")
+    for index, posterior, _ in posteriors(opened, arrays, options.batch_size, first):
         pictures = opened.pictures(posterior.mean, opened.labelled(len(index), options.label))
         for i, pixels in zip(index.tolist(), pictures, strict=True):
             yield Drawn({"seed": options.seed, "index": i, "name": arrays.names[i]}, pixels=pixels)
