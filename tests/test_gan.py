@@ -92,7 +92,7 @@ def test_samples_into_a_tar_and_onto_a_sheet(trained: Shell) -> None:
     with tarfile.open(trained.cwd / "many.tar") as archive:
         assert len(archive.getmembers()) == 130
     trained.ok("sample", "gan", "--run", "shapes", "--interpolate", 1, 2, "-n", 4, "--out", "way.png", "-q")
-    assert Image.open(trained.cwd / "way.png").size == (4 * 22 - 2, 14)
+    assert Image.open(trained.cwd / "way.png").size == (4 * (4 * 20 + 2) - 2, 4 * 14)  # four times as large
 
 
 def test_previews_are_of_the_same_latents_and_metrics_tell_how_it_goes(trained: Shell) -> None:

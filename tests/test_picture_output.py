@@ -15,6 +15,7 @@ import pytest
 from conftest import AIGC, TOY, Shell, install, make_shell
 from PIL import Image
 
+from aigc_cli.data.picture_output import enlargement
 from aigc_cli.engine.run import create_run
 
 SHAPE = (4, 6, 3)
@@ -129,19 +130,29 @@ def test_transparency_is_not_dropped_silently(halves: Shell) -> None:
 def test_a_sheet_is_nearly_square(halves: Shell) -> None:
     assert halves.ok("sample", "halves", "--n", "5", "--seed", "3", "--out", "sheet.png") == "sheet.png\n"
     sheet = opened(halves.cwd / "sheet.png")
-    assert sheet.shape == (2 * 4 + 2, 3 * 6 + 2 * 2, 3)
+    height, width = 16 * 4, 16 * 6  # pictures of 4 by 6 pixels are enlarged, each pixel to a square of 16
+    assert sheet.shape == (2 * height + 2, 3 * width + 2 * 2, 3)
     for index in range(5):
-        top, left = index // 3 * 6, index % 3 * 8
-        np.testing.assert_array_equal(sheet[top : top + 4, left : left + 6], drawn(3, index))
-    assert (sheet[4:6] == 255).all() and (sheet[:, 6:8] == 255).all() and (sheet[6:, 16:] == 255).all()
+        top, left = index // 3 * (height + 2), index % 3 * (width + 2)
+        found = sheet[top : top + height, left : left + width]
+        np.testing.assert_array_equal(found, np.kron(drawn(3, index), np.ones((16, 16, 1), np.uint8)))
+    assert (sheet[height : height + 2] == 255).all() and (sheet[:, width : width + 2] == 255).all()
+    assert (sheet[height:, 2 * (width + 2) :] == 255).all()
     line = json.loads(halves.ok("sample", "halves", "--n", "4", "--seed", "3", "--out", "s.webp", "--json"))
-    assert line == {"path": "s.webp", "seed": 3, "n": 4, "columns": 2}
-    assert opened(halves.cwd / "s.webp").shape == (10, 14, 3)
+    assert line == {"path": "s.webp", "seed": 3, "n": 4, "columns": 2, "scale": 16}
+    assert opened(halves.cwd / "s.webp").shape == (2 * height + 2, 2 * width + 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "times"), [(1, 1, 96), (28, 28, 3), (48, 20, 2), (49, 20, 1), (64, 64, 1), (500, 400, 1)]
+)
+def test_large_pictures_stay_as_they_are_on_a_sheet(height: int, width: int, times: int) -> None:
+    assert enlargement(height, width) == times
 
 
 def test_a_sheet_has_as_many_columns_as_the_backend_says(halves: Shell) -> None:
     halves.ok("sample", "halves", "--n", "5", "--seed", "3", "--row", "--out", "row.png")
-    assert opened(halves.cwd / "row.png").shape == (4, 5 * 6 + 4 * 2, 3)
+    assert opened(halves.cwd / "row.png").shape == (16 * 4, 5 * 16 * 6 + 4 * 2, 3)
 
 
 def test_a_sheet_too_large_for_its_format_is_refused_at_the_first_picture(halves: Shell) -> None:
@@ -286,7 +297,7 @@ def test_latents_in_a_pipe(halves: Shell, pictures: np.ndarray) -> None:
     assert record["mean"] == [float(cell) for cell in rows[4][1:3]]
     for written in (table, lines):
         halves.ok("decode", "halves", "--from", "-", "--out", "sheet.png", "--force", input=written)
-        np.testing.assert_array_equal(opened(halves.cwd / "sheet.png")[:4, :6], pictures[0])
+        np.testing.assert_array_equal(opened(halves.cwd / "sheet.png")[: 16 * 4 : 16, : 16 * 6 : 16], pictures[0])
     binary = f"{' '.join(AIGC)} encode halves --data pictures.npy --format {{}} | {' '.join(AIGC)} decode halves --from - --out {{}}.npz"
     for format in ("npz", "parquet"):
         command = binary.format(format, format)

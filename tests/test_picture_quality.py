@@ -116,8 +116,9 @@ def test_the_sheet_shows_the_nearest_samples_beside_their_training_pictures(tmp_
     path = tmp_path / "nearest.png"
     measured(samples, copies=str(path))
     drawn = np.asarray(Image.open(path))
-    assert drawn.shape == (8 * 18 - 2, 8 * 18 - 2)
-    first = [drawn[:16, left : left + 16] for left in range(0, 8 * 18, 18)]
+    side = 6 * 16  # enlarged
+    assert drawn.shape == (8 * (side + 2) - 2, 8 * (side + 2) - 2)
+    first = [drawn[:side:6, left : left + side : 6] for left in range(0, 8 * (side + 2), side + 2)]
     exact = {TRAIN.take([i]).tobytes() for i in (40, 41, 42)}
     assert {picture.tobytes() for picture in first[:6]} == exact
     for sample, original in (first[0:2], first[2:4], first[4:6]):

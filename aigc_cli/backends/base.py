@@ -52,7 +52,8 @@ class PictureOutput(CommandOptions, ABC):
     """What every command has whose result is pictures."""
 
     out: str | None = option(None, metavar="DIR|FILE|-", panel=OUTPUT, auto="the folder samples/BACKEND-RUN")
-    """A folder of pictures, one sheet (sheet.png), an array (.npz), or a tar (.tar, '-' for standard output)."""
+    """A folder of pictures, one sheet (sheet.png, which enlarges small ones), an array (.npz), or a tar (.tar, '-' for standard
+    output)."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite files that exist."""
     format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")

@@ -221,8 +221,9 @@ def _sheet_path(name: str, *, force: bool) -> Path:
 
 def _write_sheet(path: Path, samples: Pixels, training: Pixels, found: Copies) -> None:
     """Each of the worst samples, and to its right the training picture that it is nearest to; the nearest first."""
-    from aigc_cli.data.picture_output import encode_picture, sheet
+    from aigc_cli.data.picture_output import encode_picture, enlarged, enlargement, sheet
 
-    pairs = [picture for i in found.worst(PAIRS) for picture in (samples[i], training[found.nearest[i]])]
+    scale = enlargement(*samples.shape[1:3])
+    pairs = [enlarged(picture, scale) for i in found.worst(PAIRS) for picture in (samples[i], training[found.nearest[i]])]
     with written_aside(path) as file:
         file.write(encode_picture(sheet(pairs, 2 * PAIRS_IN_A_ROW), ".png"))

@@ -31,6 +31,8 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 GAP = 2
 """Pixels between the pictures of a sheet."""
+LEGIBLE = 96
+"""Pixels of a picture's longer side, up to which a sheet for a person to look at enlarges it."""
 WRITTEN = tuple(_FORMATS)
 """The suffixes of what is written."""
 
@@ -57,6 +59,16 @@ def check_size(height: int, width: int, suffix: str) -> None:
         raise RequestError(
             f"a picture of {width:,}×{height:,} is too large for {suffix}, which ends at {longest:,} a side; take .png"
         )
+
+
+def enlargement(height: int, width: int) -> int:
+    """How many times as large a picture of this size is on a sheet for a person: whole times, so that pixels stay squares."""
+    return max(1, LEGIBLE // max(height, width))
+
+
+def enlarged(pixels: Pixels, times: int) -> Pixels:
+    """Every pixel as a square of so many."""
+    return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def sheet_size(n: int, columns: int, height: int, width: int) -> tuple[int, int]:
