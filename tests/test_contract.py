@@ -123,7 +123,7 @@ def test_an_unknown_flag_is_one_line_and_exit_2(three: Shell, name: str) -> None
 def test_a_run_that_is_not_there_is_one_line_and_exit_2(three: Shell, name: str) -> None:
     backend = name.partition(" ")[2]
     done = three(*TABLE[name][0], "--run", f"{backend}-rum")
-    expected = f"aigc: no run '{backend}-rum' in runs/{backend}; did you mean '{backend}-run'?; 'aigc runs' lists them\n"
+    expected = f"aigc: no run '{backend}-rum' in runs/{backend}; 'aigc runs' lists them; did you mean '{backend}-run'?\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 
