@@ -74,7 +74,7 @@ def finish(learner: type[Learner], run: Run, plan: TrainOptions = PLAN, *subscri
 def test_a_step_is_the_gradient_step_of_the_batch() -> None:
     trainer = Trainer(Regression, PLAN, CPU, Bus())
     batch = trainer.learner.batch(0)
-    trainer.step(batch, 5)  # past the warm-up: the full learning rate
+    trainer.step(batch, 15)  # past the warm-up: the full learning rate
     expected = 0.1 * 2 * (batch["y"] * batch["x"]).mean(0, keepdim=True)
     torch.testing.assert_close(trainer.learner.networks["model"].weight.data, expected)
 

@@ -45,7 +45,7 @@ def test_a_person_sees_examples_of_the_data(shell: Shell, poems: Path) -> None:
     assert len(examples) == 3 and texts.issuperset(examples)
     assert "documents" in dict(map(tuple, lines))["train"]
     pictures = shell.ok("train", *ASKED["gan"], "--steps", "3", "--dry-run")
-    assert pictures.count("example\t") == 3 and "(square)" in pictures
+    assert pictures.count("example\t") == 3 and "row 0 (triangle)" in pictures
 
 
 def test_it_is_of_a_new_run_and_refuses_what_training_would(shell: Shell) -> None:

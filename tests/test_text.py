@@ -358,7 +358,7 @@ def test_progress_is_told_in_bytes_of_text(tmp_path: Path) -> None:
     seen: list[tuple[str, int, int | None]] = []
     request = TextRequest(str(tmp_path / "a.txt"), tokenizer="byte")
     prepare_text(request, progress=lambda *args: seen.append(args))
-    reading = [done for stage, done, _ in seen if stage == "reading"]
+    reading = [done for stage, done, _ in seen if stage == "bytes read"]
     tokenising = [done for stage, done, total in seen if stage == "tokenising" and total == 3_200_000]
     assert reading == sorted(reading)
     assert len(reading) >= 2
@@ -406,7 +406,10 @@ def test_a_folder_of_which_one_file_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         _prepare(tmp_path / "d")
     columns = "the columns of text are 'poem', 'title'"
-    assert str(caught.value) == f"{tmp_path / 'd' / 'b.tsv'}: choose one with --column, or several with --fields; {columns}"
+    assert str(caught.value) == (
+        f"{tmp_path / 'd' / 'b.tsv'}: choose one with --column, several with --fields, or what to answer "
+        f"and the answer with --source and --target; {columns}"
+    )
     assert not _cached_files()
 
 

@@ -146,7 +146,7 @@ def test_eval_of_samples_by_a_classifier_with_a_sheet_of_the_nearest(trained: Sh
     assert result["class_shares"]["n"] == result["fd_labels"]["n"] == 80
     assert result["fd_labels"]["accuracy"]["value"] > 0.9
     assert set(result["class_shares"]["shares"]) == {"dark", "light"}
-    assert Image.open(trained.cwd / "near.png").size == (8 * 14 - 2, 8 * 14 - 2)
+    assert Image.open(trained.cwd / "near.png").size == (8 * (8 * 12 + 2) - 2,) * 2  # eight times as large
     refused = trained(*asked, "--copies", "near.png")
     assert refused.returncode == 2 and "--force" in refused.stderr
 

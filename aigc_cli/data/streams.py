@@ -100,7 +100,7 @@ def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
             state, n_chars, blank = hashlib.blake2b(digest_size=8), 0, True
         done += len(data)
         if done - reported >= _REPORT_BYTES:
-            progress("reading", reported := done, None)
+            progress("bytes read", reported := done, None)
     return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done)
 
 

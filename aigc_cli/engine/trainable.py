@@ -22,9 +22,10 @@ Options = TypeVar("Options", bound=TrainOptions)
 EXAMPLES = 3
 
 
-def spread_out(total: int, n: int) -> range:
-    """At most n numbers below `total`, as far from one another as they can be."""
-    return range(0, total, max(1, -(-total // n)))
+def spread_out(total: int, n: int) -> list[int]:
+    """n numbers below `total`, or all where they are fewer, as far from one another as they can be."""
+    n = min(n, total)
+    return [i * total // n for i in range(n)]
 
 
 @dataclass(frozen=True)
