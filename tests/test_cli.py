@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import AIGC, Shell
 
+SAMPLE = ("sample", "transformer", "--run", "verse", "--seed", "1", "-q")
 TINY = ["--d-model", "32", "--n-layers", "1", "--context", "32", "--batch-size", "4", "--eval-items", "8"]
 
 
@@ -306,6 +307,19 @@ def test_runs_are_listed_shown_and_found(trained: Shell) -> None:
         2,
         "aigc: no run 'vers' in runs; 'aigc runs' lists them; did you mean 'verse'?\n",
     )
+
+
+def test_only_what_the_training_text_has_is_written_unless_a_form_asks_for_more(trained: Shell) -> None:
+    """After 30 steps a model would still draw any of 256 bytes."""
+    run = trained.cwd / "runs/transformer/verse"
+    unseen = json.loads((run / "model/aigc.json").read_text())["start"]["unseen"]
+    assert len(unseen) > 100
+    written = [
+        json.loads(line)["text"] for line in trained.ok(*SAMPLE, "-n", "40", "--max-tokens", "30", "--json").splitlines()
+    ]
+    assert all(character.isascii() and (character.isprintable() or character == "\n") for character in "".join(written))
+    assert trained.ok(*SAMPLE, "--match", "[山水]{3}", "-n", "1").strip("山水\n") == ""
+    assert all(text.isascii() for text in trained.ok(*SAMPLE, "--beam", "4", "-n", "4", "--max-tokens", "9").splitlines())
 
 
 def test_control_characters_of_data_never_reach_a_terminal(shell: Shell) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from aigc_cli.backends.transformer.config import Train
@@ -24,6 +26,7 @@ from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.backends.transformer.sizes import model_config
 from aigc_cli.data.text import TextDataset
+from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.optim import MuonAdamW
 from aigc_cli.engine.settings import TrainOptions
@@ -35,6 +38,15 @@ PREVIEWS, PREVIEW_TOKENS = 2, 200
 USEFUL_EPOCHS = 60
 
 
+def unseen_tokens(tokens: NDArray[np.integer], tokenizer: Tokenizer) -> list[int]:
+    """Those of the vocabulary, special ones apart, that are not among `tokens`."""
+    seen = np.zeros(tokenizer.vocab_size, np.bool_)
+    for begin in range(0, len(tokens), 1 << 20):
+        seen[tokens[begin : begin + (1 << 20)]] = True
+    special = {tokenizer.eot_id, tokenizer.sos_id, tokenizer.field_id, *tokenizer.unwritten}
+    return [token for token in np.flatnonzero(~seen).tolist() if token not in special]
+
+
 class LanguageLearner(Learner):
     """A network that predicts tokens, of whatever architecture."""
 
@@ -44,7 +56,10 @@ class LanguageLearner(Learner):
     steps_per_epoch: float  # in which everything is seen once
 
     def __init__(self, plan: Train, data: TextDataset, network: nn.Module, start: Start, device: torch.device) -> None:
-        self.plan, self.data, self.start, self.device = plan, data, start, device
+        self.plan, self.data, self.device = plan, data, device
+        # What a model begun from another's weights has seen is not known here.
+        unseen = () if plan.init_from is not None else tuple(unseen_tokens(data.train.tokens, data.tokenizer))
+        self.start = replace(start, unseen=unseen)
         self.networks = {"model": network.to(device)}
         self.optimizers = {"model": self._optimizer(network)}
 

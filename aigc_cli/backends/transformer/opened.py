@@ -33,11 +33,11 @@ class Opened:
     start: Start
     device: torch.device
 
-    @property
-    def rules(self) -> Rules:
-        """What its texts may be made of."""
+    def rules(self, form: Form | None = None) -> Rules:
+        """What its texts may be made of: tokens that training had, unless a form may ask for others."""
         tokenizer = self.tokenizer
-        return Rules(tokenizer.eot_id, self.start.ends(tokenizer), tokenizer.unwritten, characters_of(tokenizer))
+        never = {*tokenizer.unwritten, *(self.start.unseen if form is None else ())}
+        return Rules(tokenizer.eot_id, self.start.ends(tokenizer), sorted(never), characters_of(tokenizer))
 
     def generate(
         self,
@@ -54,7 +54,7 @@ class Opened:
             self.model,
             jobs,
             options=options,
-            rules=self.rules,
+            rules=self.rules(form),
             seed=seed,
             decode_bytes=self.tokenizer.decode_bytes,
             batch_size=batch_size,

@@ -24,6 +24,7 @@ class Start:
     fields: tuple[str, ...] = ()  # the names of a document's fields, in order; none where it is one text
     answers: bool = False  # texts are answers: targets to sources
     source_share: float | None = None  # the share of a text that is its source, where texts are cut in two
+    unseen: tuple[int, ...] = ()  # tokens that no training text has, of which a model knows next to nothing
 
     @classmethod
     def of(cls, data: TextDataset, context: int, fields: tuple[str, ...] = ()) -> Start:
@@ -80,6 +81,6 @@ class Start:
     def load(cls, folder: Path) -> Start:
         try:
             start = json.loads((folder / "aigc.json").read_text())["start"]
-            return cls(**{**start, "fields": tuple(start.get("fields", ()))})
+            return cls(**{**start, **{name: tuple(start.get(name, ())) for name in ("fields", "unseen")}})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RequestError(f"{folder / 'aigc.json'} cannot be read: {error}") from None

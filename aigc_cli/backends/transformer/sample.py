@@ -128,7 +128,7 @@ def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator
     from aigc_cli.backends.transformer.beam import BeamOptions, beam_search
 
     assert options.beam is not None
-    tokenizer, rules = opened.tokenizer, opened.rules
+    tokenizer, rules = opened.tokenizer, opened.rules()
     penalty = 1.0 if options.length_penalty is None else options.length_penalty
     searched = beam_search(
         opened.model,
