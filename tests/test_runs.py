@@ -89,6 +89,15 @@ def test_a_run_is_shown_with_its_reasons_its_curves_and_its_newest_sample(shell:
     assert shown["plan.lr"] == "0.01" and shown["steps"] == "30"
 
 
+@pytest.mark.parametrize(("width", "data"), [(80, False), (120, True)])
+def test_a_run_is_a_line_of_the_table_however_narrow_the_terminal_is(shell: Shell, width: int, data: bool) -> None:
+    for name in ("a-name-of-some-length", "b"):
+        a_run(shell.cwd / "runs", name)
+    lines = in_terminal(shell, "runs", size=(width, 24)).splitlines()
+    assert [line.split()[0] for line in lines] == ["name", "b", "a-name-of-some-length"]
+    assert [("data" in lines[0].split()), *("poems.tsv" in line for line in lines[1:])] == [data] * 3
+
+
 def test_a_pruned_run_keeps_the_best_weights_and_says_that_it_cannot_go_on(shell: Shell) -> None:
     run = a_run(shell.cwd / "runs", "verse")
     freed = 3 * KB * 2 + 2 * 2 + KB  # two checkpoints, and the optimisers of the third

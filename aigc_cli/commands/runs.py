@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ def show_list(given: Mapping[str, Given]) -> None:
         for run, row in zip(found, rows, strict=True):
             row |= {"data": Path(row["data"] or "").name, "age": span(age(run)), "size": bytes_of(row["bytes"])}
         head = ["name", "backend", "status", "steps", "best", "data", "age", "size"]
+        widths = {column: 2 + max(len(_cell(row[column])) for row in [*rows, {column: column}]) for column in head}
+        for column in ("data", "size", "age"):  # what can be done without, where a row would take two lines
+            if sum(widths[column] for column in head) - 2 > shutil.get_terminal_size().columns:
+                head.remove(column)
         typer.echo(table(head, [[_cell(row[column]) for column in head] for row in rows]))
     else:
         head = ["name", "backend", "status", "steps", "best", "data", "created", "bytes"]
