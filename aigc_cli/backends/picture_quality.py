@@ -6,7 +6,7 @@ Free of torch and numpy at import, for the sake of the options.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -113,7 +113,7 @@ def quality(
     if sheet is not None:
         _write_sheet(sheet, np.concatenate(kept), pixels, found)
     measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.share}
-    notes = _notes(n, len(pixels), len(train), options, extractor) + _verdict(measures[f"kd_{extractor.name}"], extractor.name)
+    notes = _notes(n, len(pixels), len(train), options, extractor) + _verdict(measures, extractor.name)
     return {name: measure.beside(**extractor.about) for name, measure in measures.items()}, notes
 
 
@@ -200,9 +200,15 @@ def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, ex
     return notes
 
 
-def _verdict(distance: Measure, features: str) -> list[str]:
-    """What is to be thought of a kernel distance that reaches its floor."""
-    floor = distance.extra["floor"]
+def _verdict(measures: Mapping[str, Measure], features: str) -> list[str]:
+    """What is to be thought of samples that cover little, and of a kernel distance that reaches its floor."""
+    distance, coverage = measures[f"kd_{features}"], measures["coverage"]
+    floor, covered = distance.extra["floor"], coverage.extra["floor"].value
+    if coverage.high is not None and coverage.high < covered / 2:
+        return [
+            f"few real pictures have a sample that is like them (coverage {coverage.value:.2f}, where real pictures in the "
+            f"samples' place have {covered:.2f}): the model is far from done, and more --minutes are worth trying"
+        ]
     if distance.low is None or floor.high is None or distance.low > floor.high:
         return []
     note = f"{distance.n:,} samples can't be told from real pictures by kd_{features}"
