@@ -141,6 +141,8 @@ def test_a_sheet_is_nearly_square(halves: Shell) -> None:
     line = json.loads(halves.ok("sample", "halves", "--n", "4", "--seed", "3", "--out", "s.webp", "--json"))
     assert line == {"path": "s.webp", "seed": 3, "n": 4, "columns": 2, "scale": 16}
     assert opened(halves.cwd / "s.webp").shape == (2 * height + 2, 2 * width + 2, 3)
+    halves.ok("sample", "halves", "--n", "1", "--seed", "3", "--out", "one.png")
+    np.testing.assert_array_equal(opened(halves.cwd / "one.png"), drawn(3, 0))  # no sheet
 
 
 @pytest.mark.parametrize(

@@ -138,10 +138,11 @@ def _to_sheet(
 
     first, samples = _first(samples)
     height, width, _ = _pixels(first).shape
-    scale = enlargement(height, width)
+    scale = 1 if expected == 1 else enlargement(height, width)
     if expected is not None:
         check_size(*sheet_size(expected, options.columns(expected), scale * height, scale * width), suffix)
     drawn = list(samples)
+    scale = scale if len(drawn) > 1 else 1  # one is a picture, and no sheet
     columns = options.columns(len(drawn))
     content = encode_picture(sheet([enlarged(_pixels(sample), scale) for sample in drawn], columns), suffix)
     with written_aside(path) as file:
