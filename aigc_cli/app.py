@@ -146,6 +146,8 @@ def _in_our_words(message: str) -> str:
     number = re.match(r"Invalid value for '(\S+)(?: / [^']+)?': Input should be a valid (integer|number)", message)
     if number is not None:
         return f"{number[1]} takes {'a whole number' if number[2] == 'integer' else 'a number'}"
+    if re.match(r"No such option: --run\b(?!-)", message):
+        return "No such option: --run; here a run is named without it, as in: aigc report NAME"
     match = re.fullmatch(r"No such option: (\S+) \(Possible options: (.+)\)", message)
     if match is None:
         return message

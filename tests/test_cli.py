@@ -94,6 +94,9 @@ def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None
         (["train", "transfromer"], "No such command 'transfromer'. Did you mean 'transformer'?"),
         (["train", "transformer", "--setps", "3"], "No such option: --setps; did you mean '--steps'?"),
         (["sample", "transformer", "--label", "3"], "No such option: --label"),
+        (["report", "--run", "x"], "No such option: --run; here a run is named without it, as in: aigc report NAME"),
+        (["runs", "show", "--run", "x"], "No such option: --run; here a run is named without it, as in: aigc report NAME"),
+        (["report", "--runs", "x"], "No such option: --runs; did you mean '--runs-dir'?"),
         (["train", "transformer", "--steps", "abc"], "--steps takes a whole number"),
         (["train", "transformer", "--lr", "x"], "--lr takes a number"),
         (["train", "transformer", "--steps", "0"], "--steps must be at least 1, not 0"),
@@ -365,6 +368,7 @@ def test_a_longer_training_goes_on_from_what_was_learned(shell: Shell, cooldown:
     done = shell("train", "toy", "--run", "a", "--resume", "--steps", "80")
     assert f"going on from step {begin}, {where}, to step 80" in done.stderr
     lines = [json.loads(line) for line in (shell.cwd / "runs/toy/a/metrics.jsonl").read_text().splitlines()]
+    assert [line for line in lines if line["event"] == "continued"] == [{"event": "continued", "step": begin, "steps": 80}]
     trained = [(line["step"], line["lr"]) for line in lines if line["event"] == "trained"]
     assert [step for step, _ in trained] == [*range(1, 81)]
     assert dict(trained)[begin + 1] > dict(trained)[80]

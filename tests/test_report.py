@@ -404,9 +404,13 @@ def test_curves_go_through_the_values(tmp_path: Path) -> None:
 def test_curves_forget_what_the_run_went_back_behind() -> None:
     lines = [{"event": "trained", "step": step, "loss": 1.0} for step in (10, 20, 30)]
     lines += [{"event": "rolled_back", "step": 33, "to": 15, "lr_scale": 0.5}, {"event": "trained", "step": 25, "loss": 2.0}]
+    lines += [{"event": "continued", "step": 25, "steps": 2000}]
     curves = Curves(lines)
     assert curves.trained["loss"] == [(10, 1.0), (25, 2.0)]
-    assert curves.happenings() == [("33", "the loss was not finite: went back to step 15 at half the learning rate")]
+    assert curves.happenings() == [
+        ("33", "the loss was not finite: went back to step 15 at half the learning rate"),
+        ("25", "was trained longer from here, to step 2,000"),
+    ]
 
 
 def test_a_steep_beginning_runs_off_the_scale_and_many_points_are_thinned() -> None:

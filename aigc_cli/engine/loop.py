@@ -171,9 +171,12 @@ class Trainer:
     def train(self, interrupts: Interrupts) -> str:
         """From the current position to the end; "finished", or "stopped" when it no longer improved."""
         assert self.run is not None and self.plan.steps is not None
+        longer = self.at.step > 0 and self.at.plan_steps != self.plan.steps
         self.at.plan_steps = self.plan.steps
         with self.run.metrics.open("a", encoding="utf-8") as self._metrics:
             self._cut_metrics()
+            if longer:
+                self._log({"event": "continued", "step": self.at.step, "steps": self.plan.steps})
             self._clock = time.perf_counter() - self.at.seconds
             self._saved_at = time.perf_counter()
             self._reported = (time.perf_counter(), 0)

@@ -121,6 +121,8 @@ class Curves:
                     text = (
                         f"went on with the weights of step {number(line.get('to'))}, the best so far, at half the learning rate"
                     )
+                case "continued":
+                    text = f"was trained longer from here, to step {number(line.get('steps'))}"
                 case "rolled_back":
                     text = f"the loss was not finite: went back to step {number(line.get('to'))} at half the learning rate"
                 case _:
