@@ -77,6 +77,10 @@ class Preview:
     grid: tuple[int, int] = (1, 1)
 
 
+#: What helps a model that was still becoming better.
+MORE_TRAINING = "a new run with more --minutes would help, or this one with --resume and more --steps"
+
+
 class Learner(ABC):
     """Networks in training, and all that the engine asks of them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aigc_cli.engine.learner import Concern
+from aigc_cli.engine.learner import MORE_TRAINING, Concern
 
 #: Samples with less than this share of the pictures' variance have collapsed.
 COLLAPSED = 0.4
@@ -76,5 +76,5 @@ def outlook(history: Sequence[Line]) -> list[str]:
             f"{float(last['kd_random']):.3g} now); that checkpoint is the one kept"
         ]
     if float(last["kd_random"]) < float(before["kd_random"]) - error:
-        return ["samples were still coming nearer to held-out pictures: a new run with more --minutes would help"]
+        return [f"samples were still coming nearer to held-out pictures: {MORE_TRAINING}"]
     return []

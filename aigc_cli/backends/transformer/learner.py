@@ -27,7 +27,7 @@ from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.backends.transformer.sizes import model_config
 from aigc_cli.data.text import TextDataset
 from aigc_cli.data.tokenizers import Tokenizer
-from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
+from aigc_cli.engine.learner import MORE_TRAINING, Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.optim import MuonAdamW
 from aigc_cli.engine.settings import TrainOptions
 
@@ -179,4 +179,4 @@ def advice(history: Sequence[Mapping[str, Any]], steps_per_epoch: float) -> list
         return [f"the text was seen {epochs:.0f} times: more text would help more than more time"]
     if last > best or last > held_out[-2][1] * 0.999:
         return [f"held-out cost has levelled off at {best:.3f} bits per character: a larger --preset or more text would help"]
-    return [f"the text was seen {epochs:.1f} times and the held-out cost still fell: a new run with more --minutes would help"]
+    return [f"the text was seen {epochs:.1f} times and the held-out cost still fell: {MORE_TRAINING}"]

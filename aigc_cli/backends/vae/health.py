@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aigc_cli.backends.vae.model import VAEConfig
+from aigc_cli.engine.learner import MORE_TRAINING
 
 #: Under this many nats in the latents, nothing of a picture is in them.
 COLLAPSED = 0.5
@@ -43,5 +44,5 @@ def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> li
         ]
     before = float(held_out[-2]["negative_elbo"])
     if value < before - 0.001 * abs(before):
-        return ["the held-out cost was still falling: a new run with more --minutes would help"]
+        return [f"the held-out cost was still falling: {MORE_TRAINING}"]
     return []
