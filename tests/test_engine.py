@@ -21,9 +21,10 @@ from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
 from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, Trainer
 from aigc_cli.engine.optim import MuonAdamW, orthogonalise
 from aigc_cli.engine.run import Run, create_run
-from aigc_cli.engine.schedule import cooldown_start, warmup_stable_decay
+from aigc_cli.engine.schedule import cooldown_start, default_warmup, warmup_stable_decay
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts
+from aigc_cli.engine.trainable import spread_out
 from aigc_cli.errors import AigcError
 
 CPU = torch.device("cpu")
@@ -248,6 +249,16 @@ def test_losing_standard_error_does_not_stop_the_events() -> None:
     bus.note("one")
     bus.note("two")
     assert len(heard) == 2
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (5, 1), (40, 10), (500, 10), (1000, 20), (10_000, 200), (10**6, 200)])
+def test_the_warm_up_is_a_fiftieth_of_the_steps_within_bounds(steps: int, warmup: int) -> None:
+    assert default_warmup(steps) == warmup
+
+
+@pytest.mark.parametrize(("total", "numbers"), [(0, []), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2]), (100, [0, 33, 66])])
+def test_numbers_are_spread_out(total: int, numbers: list[int]) -> None:
+    assert spread_out(total, 3) == numbers
 
 
 def test_the_schedule_rises_stays_and_falls_to_nothing() -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from aigc_cli.engine.checkpoint import checkpoint_path, read_position
 from aigc_cli.engine.initial import copy_weights
 from aigc_cli.engine.run import Run
-from aigc_cli.files import new_folder, point_link, remove_folder, write_json
+from aigc_cli.files import new_folder, remove_folder, write_json
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def set_aside(run: Run) -> None:
     with new_folder(run.earlier) as aside:
         copy_weights(checkpoint_path(run, step), aside)
         write_json(aside / "best.json", asdict(Earlier(step, value)))
-    point_link(run.model, f"{run.checkpoints.name}/{run.earlier.name}/model")
+    run.choose(run.earlier)
 
 
 def find(run: Run) -> Earlier | None:

@@ -36,7 +36,7 @@ from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts
 from aigc_cli.engine.step import Turns
 from aigc_cli.errors import AigcError, Interrupted
-from aigc_cli.files import point_link, remove_folder
+from aigc_cli.files import remove_folder
 
 #: Steps in a row that may be skipped for a value that is not finite before the run goes back to its last good checkpoint.
 SKIPS_BEFORE_ROLLBACK = 3
@@ -246,7 +246,7 @@ class Trainer:
         self._saved_at = time.perf_counter()
         best = self.at.step if self.at.best_step is None else self.at.best_step
         if self.earlier is None or (self.at.best is not None and self.at.best < self.earlier.value):
-            point_link(self.run.model, f"checkpoints/{checkpoint_path(self.run, best).name}/model")
+            self.run.choose(checkpoint_path(self.run, best))
             if self.earlier is not None:
                 remove_folder(self.run.earlier)
                 self.earlier = None

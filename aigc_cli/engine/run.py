@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import sweep, write_json
+from aigc_cli.files import point_link, sweep, write_json
 from aigc_cli.options import did_you_mean
 
 FORMAT = 1
@@ -106,6 +106,10 @@ class Run:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    def choose(self, checkpoint: Path) -> None:
+        """Have `model` be that of one of the checkpoints."""
+        point_link(self.model, f"{self.checkpoints.name}/{checkpoint.name}/model")
 
     def update(self, **changes: Any) -> None:
         self.record |= changes
