@@ -227,9 +227,8 @@ def _sheet_path(name: str, *, force: bool) -> Path:
 
 def _write_sheet(path: Path, samples: Pixels, training: Pixels, found: Copies) -> None:
     """Each of the worst samples, and to its right the training picture that it is nearest to; the nearest first."""
-    from aigc_cli.data.picture_output import encode_picture, enlarged, enlargement, sheet
+    from aigc_cli.data.picture_output import encode_picture, enlargement, sheet
 
-    scale = enlargement(*samples.shape[1:3])
-    pairs = [enlarged(picture, scale) for i in found.worst(PAIRS) for picture in (samples[i], training[found.nearest[i]])]
+    pairs = [picture for i in found.worst(PAIRS) for picture in (samples[i], training[found.nearest[i]])]
     with written_aside(path) as file:
-        file.write(encode_picture(sheet(pairs, 2 * PAIRS_IN_A_ROW), ".png"))
+        file.write(encode_picture(sheet(pairs, 2 * PAIRS_IN_A_ROW, enlargement(*samples.shape[1:3])), ".png"))

@@ -134,17 +134,18 @@ def _to_folder(options: PictureOutput, suffix: str, folder: Path, samples: Itera
 def _to_sheet(
     options: PictureOutput, suffix: str, path: Path, expected: int | None, samples: Iterable[Sample]
 ) -> Iterator[Line]:
-    from aigc_cli.data.picture_output import check_size, encode_picture, enlarged, enlargement, sheet, sheet_size
+    from aigc_cli.data.picture_output import check_size, encode_picture, enlargement, sheet, sheet_size
 
     first, samples = _first(samples)
     height, width, _ = _pixels(first).shape
-    scale = 1 if expected == 1 else enlargement(height, width)
+    scale = enlargement(height, width)
     if expected is not None:
         check_size(*sheet_size(expected, options.columns(expected), scale * height, scale * width), suffix)
     drawn = list(samples)
-    scale = scale if len(drawn) > 1 else 1  # one is a picture, and no sheet
+    if len(drawn) == 1:  # a picture, and no sheet
+        scale = 1
     columns = options.columns(len(drawn))
-    content = encode_picture(sheet([enlarged(_pixels(sample), scale) for sample in drawn], columns), suffix)
+    content = encode_picture(sheet([_pixels(sample) for sample in drawn], columns, scale), suffix)
     with written_aside(path) as file:
         file.write(content)
     yield _summary(path, [sample.record for sample in drawn], columns=columns, scale=scale)

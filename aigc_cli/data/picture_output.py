@@ -66,24 +66,19 @@ def enlargement(height: int, width: int) -> int:
     return max(1, LEGIBLE // max(height, width))
 
 
-def enlarged(pixels: Pixels, times: int) -> Pixels:
-    """Every pixel as a square of so many."""
-    return pixels.repeat(times, axis=0).repeat(times, axis=1)
-
-
 def sheet_size(n: int, columns: int, height: int, width: int) -> tuple[int, int]:
     """(height, width) of a sheet of n pictures of one size."""
     return math.ceil(n / columns) * (height + GAP) - GAP, min(n, columns) * (width + GAP) - GAP
 
 
-def sheet(pictures: Sequence[Pixels], columns: int) -> Pixels:
+def sheet(pictures: Sequence[Pixels], columns: int, scale: int = 1) -> Pixels:
     """Pictures of one size, row by row, `columns` in a row, with a gap between them that is white, or transparent where
-    they can be."""
-    height, width, channels = pictures[0].shape
+    they can be; `scale` times as large, a square for every pixel."""
+    height, width, channels = scale * pictures[0].shape[0], scale * pictures[0].shape[1], pictures[0].shape[2]
     drawn = np.full((*sheet_size(len(pictures), columns, height, width), channels), 0 if channels == 4 else 255, np.uint8)
     for number, picture in enumerate(pictures):
         top, left = number // columns * (height + GAP), number % columns * (width + GAP)
-        drawn[top : top + height, left : left + width] = picture
+        drawn[top : top + height, left : left + width] = picture.repeat(scale, axis=0).repeat(scale, axis=1)
     return drawn
 
 

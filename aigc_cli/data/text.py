@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,6 +61,16 @@ class TextDataset:
     info: dict[str, JSON]  # for run.json
     cached: bool  # nothing had to be prepared
     explicit_val: bool  # `select` and `report` are both the whole of a --val or of a folder's val split
+
+    @cached_property
+    def unseen(self) -> tuple[int, ...]:
+        """The tokens of the vocabulary, special ones apart, that no training text has."""
+        tokens, tokenizer = self.train.tokens, self.tokenizer
+        seen = np.zeros(tokenizer.vocab_size, np.bool_)
+        for begin in range(0, len(tokens), 1 << 20):
+            seen[tokens[begin : begin + (1 << 20)]] = True
+        special = {tokenizer.eot_id, tokenizer.sos_id, tokenizer.field_id, *tokenizer.unwritten}
+        return tuple(token for token in np.flatnonzero(~seen).tolist() if token not in special)
 
 
 def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:

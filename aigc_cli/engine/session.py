@@ -120,15 +120,12 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
         run.update(status="failed")
         raise
     except Exception as error:
-        full = "No space left" in str(error)
         with suppress(OSError):  # then it stays "running" without a lock, which means interrupted
             run.update(status="failed")
-        kept = (
-            f"what was learned until the checkpoint of step {run.checkpoint_steps[-1]} is kept, go on with: {again}"
-            if run.checkpoint_steps
-            else "there was no checkpoint yet, and nothing is kept"
-        )
-        room = f"make room in {display_path(run.path)}, or choose another --runs-dir; " if full else ""
+        kept = "there was no checkpoint yet, and nothing is kept"
+        if steps := run.checkpoint_steps:
+            kept = f"what was learned until the checkpoint of step {steps[-1]} is kept, go on with: {again}"
+        room = f"make room in {display_path(run.path)}, or choose another --runs-dir; " if "No space left" in str(error) else ""
         raise AigcError(
             f"training failed at step {trainer.at.step}: {first_line(error)}; {room}{kept} (--debug shows the traceback)"
         ) from error
@@ -153,9 +150,9 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
 def _progress(trainer: Trainer) -> dict[str, Any]:
     """How far it has come, for the record."""
     at, objective, earlier = trainer.at, trainer.learner.objective, trainer.earlier
-    best = (at.best_step, at.best) if earlier is None else (earlier.step, earlier.value)
-    measured = {"best": dict(zip(("step", objective), best, strict=True))} if best[0] else {}
-    return {"steps": at.step, "seconds": round(at.seconds, 2), "first_sample": trainer.learner.first_sample(), **measured}
+    step, value = (at.best_step, at.best) if earlier is None else (earlier.step, earlier.value)
+    best = {"best": {"step": step, objective: value}} if step else {}
+    return {"steps": at.step, "seconds": round(at.seconds, 2), "first_sample": trainer.learner.first_sample(), **best}
 
 
 def _result(run: Run) -> Result:

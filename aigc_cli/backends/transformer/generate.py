@@ -255,7 +255,7 @@ def _draw(
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
         rules.exclude(reader.logits, [row.to_come for row in rows], [row.state for row in rows])
-        matches = [row.matching() for row in rows]
+        matches = [] if form is None else [row.matching() for row in rows]
         if form is not None and any(matches):
             allowed = form.allowed(matches).to(device)
             ids, kept = next_allowed_tokens(reader.logits, allowed, options, seen, uniform)

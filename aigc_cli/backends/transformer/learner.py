@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from aigc_cli.backends.transformer.config import Train
@@ -26,7 +25,6 @@ from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
 from aigc_cli.backends.transformer.sizes import model_config
 from aigc_cli.data.text import TextDataset
-from aigc_cli.data.tokenizers import Tokenizer
 from aigc_cli.engine.learner import MORE_TRAINING, Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.optim import MuonAdamW
 from aigc_cli.engine.settings import TrainOptions
@@ -36,15 +34,6 @@ ADAMW_SHARE = 0.2
 PREVIEWS, PREVIEW_TOKENS = 2, 200
 #: Passes over the text after which a model that is regularised for as many hardly gains.
 USEFUL_EPOCHS = 60
-
-
-def unseen_tokens(tokens: NDArray[np.integer], tokenizer: Tokenizer) -> list[int]:
-    """Those of the vocabulary, special ones apart, that are not among `tokens`."""
-    seen = np.zeros(tokenizer.vocab_size, np.bool_)
-    for begin in range(0, len(tokens), 1 << 20):
-        seen[tokens[begin : begin + (1 << 20)]] = True
-    special = {tokenizer.eot_id, tokenizer.sos_id, tokenizer.field_id, *tokenizer.unwritten}
-    return [token for token in np.flatnonzero(~seen).tolist() if token not in special]
 
 
 class LanguageLearner(Learner):
@@ -58,8 +47,7 @@ class LanguageLearner(Learner):
     def __init__(self, plan: Train, data: TextDataset, network: nn.Module, start: Start, device: torch.device) -> None:
         self.plan, self.data, self.device = plan, data, device
         # What a model begun from another's weights has seen is not known here.
-        unseen = () if plan.init_from is not None else tuple(unseen_tokens(data.train.tokens, data.tokenizer))
-        self.start = replace(start, unseen=unseen)
+        self.start = start if plan.init_from is not None else replace(start, unseen=data.unseen)
         self.networks = {"model": network.to(device)}
         self.optimizers = {"model": self._optimizer(network)}
 
