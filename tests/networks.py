@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from aigc_cli.backends.gan.model import GANConfig
-from aigc_cli.backends.transformer.model import ModelConfig, Transformer
+from aigc_cli.backends.transformer.decoder_only.model import ModelConfig, Transformer
 from aigc_cli.backends.vae.model import VAEConfig
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from aigc_cli.data.demo import DEMOS, Verse
+from aigc_cli.data.text.verse import DEMOS, Verse
 
 VERSE = DEMOS["verse"]
 

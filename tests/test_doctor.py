@@ -14,8 +14,8 @@ from terminals import in_terminal
 
 from aigc_cli.commands.checks import Facts, Terminal, problems
 from aigc_cli.commands.doctor import readable, rows
-from aigc_cli.engine.machine import Device, Memory, Place, Torch, cpu_model, graphics_cards, memory, packages, place
 from aigc_cli.engine.run import create_run
+from aigc_cli.machine import Device, Memory, Place, Torch, cpu_model, graphics_cards, memory, packages, place
 from aigc_cli.ui.text import bytes_of
 
 GB = 10**9

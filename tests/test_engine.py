@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from aigc_cli.engine.average import Average
-from aigc_cli.engine.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
 from aigc_cli.engine.device import derive_seed
+from aigc_cli.engine.ema import Average
 from aigc_cli.engine.events import Bus, Event, Note
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
 from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, Trainer
 from aigc_cli.engine.optim import MuonAdamW, orthogonalise
+from aigc_cli.engine.planning.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
 from aigc_cli.engine.run import Run, create_run
 from aigc_cli.engine.schedule import cooldown_start, default_warmup, warmup_stable_decay
 from aigc_cli.engine.settings import TrainOptions

@@ -17,23 +17,23 @@ from conftest import Shell, make_shell
 from networks import random_transformer, small_config
 from torch import Tensor
 
-from aigc_cli.backends.transformer.asked import what_is_asked
 from aigc_cli.backends.transformer.config import Train
-from aigc_cli.backends.transformer.decoder import window_length
-from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoder_only.eval import likelihood_measures, likelihood_units
+from aigc_cli.backends.transformer.decoder_only.incremental import window_length
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoding.sampling import next_tokens
+from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, Rules
+from aigc_cli.backends.transformer.inputs import what_is_asked
+from aigc_cli.backends.transformer.loaded import Opened
 from aigc_cli.backends.transformer.loss import token_nats
-from aigc_cli.backends.transformer.measure import likelihood_measures, likelihood_units
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.opened import Opened
 from aigc_cli.backends.transformer.prepare import reading_of
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.sampling import next_tokens
-from aigc_cli.backends.transformer.writing import FieldEnds, Rules
-from aigc_cli.data.pieces import End
 from aigc_cli.data.sources import Part
-from aigc_cli.data.streams import Reading, stream
-from aigc_cli.data.text import TextDataset, TextRequest, documents, encode_documents, prepare_text
-from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
+from aigc_cli.data.text.dataset import TextDataset, TextRequest, documents, encode_documents, prepare_text
+from aigc_cli.data.text.documents import Reading, stream
+from aigc_cli.data.text.pieces import End
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char
 from aigc_cli.errors import RequestError
 from aigc_cli.ui.text import one_line
 

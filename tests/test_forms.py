@@ -13,14 +13,14 @@ import torch
 from conftest import Shell, make_shell
 from networks import random_transformer, small_config
 
-from aigc_cli.backends.transformer import forms
-from aigc_cli.backends.transformer.decoder import window_length
-from aigc_cli.backends.transformer.forms import Form
-from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.sampling import next_tokens
-from aigc_cli.backends.transformer.writing import FieldEnds, Rules
-from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char
+from aigc_cli.backends.transformer.decoder_only.incremental import window_length
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoding import regex_constraint as forms
+from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoding.regex_constraint import Form
+from aigc_cli.backends.transformer.decoding.sampling import next_tokens
+from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, Rules
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char
 from aigc_cli.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

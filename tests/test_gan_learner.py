@@ -12,13 +12,13 @@ from test_gan_sizes import dataset
 
 from aigc_cli.backends.gan.config import Train
 from aigc_cli.backends.gan.learner import LEAST_DRAWN, GANLearner
-from aigc_cli.backends.gan.opened import pictures_of, seen
-from aigc_cli.backends.gan.sizes import decide
-from aigc_cli.data.pictures import PictureDataset
-from aigc_cli.engine.budget import plan_for_steps
+from aigc_cli.backends.gan.loaded import pictures_of, seen
+from aigc_cli.backends.gan.presets import decide
+from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.engine.device import seed_everything
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.planning.budget import plan_for_steps
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_cli.backends.gan.config import Sample, Train, parse_seeds
-from aigc_cli.backends.gan.draw import between
-from aigc_cli.backends.gan.health import concerns, outlook
+from aigc_cli.backends.gan.diagnostics import concerns, outlook
 from aigc_cli.backends.gan.model import GANConfig
+from aigc_cli.backends.gan.presets import PRESETS, SMALLEST, decide, fixed_strength, model_config
+from aigc_cli.backends.gan.sample import between
 from aigc_cli.backends.gan.schedules import BETA2, LAST_LR, betas, gamma_factor, lr_factor
-from aigc_cli.backends.gan.sizes import PRESETS, SMALLEST, decide, fixed_strength, model_config
-from aigc_cli.backends.picture_networks import levels_for
+from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import preset_for
-from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat
+from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.errors import RequestError
 

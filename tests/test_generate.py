@@ -12,10 +12,10 @@ import torch
 from networks import random_transformer, small_config
 from torch import Tensor
 
-from aigc_cli.backends.transformer.decoder import Decoder, window_length
-from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.sampling import (
+from aigc_cli.backends.transformer.decoder_only.incremental import Decoder, window_length
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoding.sampling import (
     inverse_cdf,
     keep_min_p,
     keep_top_k,
@@ -24,7 +24,7 @@ from aigc_cli.backends.transformer.sampling import (
     next_tokens,
     penalise_repetition,
 )
-from aigc_cli.backends.transformer.writing import Rules
+from aigc_cli.backends.transformer.decoding.token_rules import Rules
 from aigc_cli.errors import AigcError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 from terminals import Screen
 
-from aigc_cli.data.picture_output import sheet
+from aigc_cli.data.pictures.output import sheet
 from aigc_cli.engine.events import (
     Bus,
     Evaluated,

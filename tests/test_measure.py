@@ -10,9 +10,7 @@ import pytest
 import torch
 from networks import random_transformer, small_config
 
-from aigc_cli.backends.transformer.evaluate import prediction_nats, scored_places, scored_range
-from aigc_cli.backends.transformer.loss import token_nats
-from aigc_cli.backends.transformer.measure import (
+from aigc_cli.backends.transformer.decoder_only.eval import (
     FEW_DOCUMENTS,
     Units,
     above_the_law,
@@ -22,12 +20,14 @@ from aigc_cli.backends.transformer.measure import (
     likelihood_units,
     readable,
 )
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.opened import Opened
-from aigc_cli.backends.transformer.packing import Corpus, evaluation_pieces
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
+from aigc_cli.backends.transformer.likelihood import prediction_nats, scored_places, scored_range
+from aigc_cli.backends.transformer.loaded import Opened
+from aigc_cli.backends.transformer.loss import token_nats
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.data.text import TokenArrays
-from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char, normalise
+from aigc_cli.data.text.dataset import TokenArrays
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, normalise
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

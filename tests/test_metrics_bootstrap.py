@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.bootstrap import Measure, mean, median, ratio_of_sums
-from aigc_cli.metrics.likelihood import bits_per_byte, bits_per_char, perplexity
+from aigc_cli.metrics.statistics.bootstrap import Measure, mean, median, ratio_of_sums
+from aigc_cli.metrics.text.likelihood import bits_per_byte, bits_per_char, perplexity
 
 
 def test_interval_of_a_mean_is_the_normal_one_on_a_large_sample() -> None:

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.metrics.bootstrap import Measure
-from aigc_cli.metrics.copies import TrainingText, copied_lines, lines, longest_copies, novel_ngrams
-from aigc_cli.metrics.diversity import distinct_n
-from aigc_cli.metrics.symbols import words
-from aigc_cli.metrics.text import human_like, sample_measures
+from aigc_cli.metrics.statistics.bootstrap import Measure
+from aigc_cli.metrics.text.copies import TrainingText, copied_lines, lines, longest_copies, novel_ngrams
+from aigc_cli.metrics.text.diversity import distinct_n
+from aigc_cli.metrics.text.samples import human_like, sample_measures
+from aigc_cli.metrics.text.symbols import words
 
 strings = st.text("ab 山", max_size=30)
 some_strings = st.lists(strings, max_size=6)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.bootstrap import Measure
-from aigc_cli.metrics.features import EXTRACTORS, LabelFeatures, make_extractor
-from aigc_cli.metrics.frechet import frechet
+from aigc_cli.metrics.pictures.features import EXTRACTORS, LabelFeatures, make_extractor
+from aigc_cli.metrics.pictures.frechet import frechet
+from aigc_cli.metrics.statistics.bootstrap import Measure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

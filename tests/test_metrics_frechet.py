@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.metrics.frechet import frechet, frechet_distance
+from aigc_cli.metrics.pictures.frechet import frechet, frechet_distance
 
 
 def test_gaussians_with_commuting_covariances() -> None:

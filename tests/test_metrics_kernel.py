@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.metrics.kernel_distance import kd, kernel_distance
+from aigc_cli.metrics.pictures.kernel_distance import kd, kernel_distance
 
 
 def by_pairs(x: np.ndarray, y: np.ndarray) -> float:

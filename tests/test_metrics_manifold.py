@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.metrics.class_shares import class_shares
-from aigc_cli.metrics.manifold import Manifold, manifold
-from aigc_cli.metrics.picture_copies import copies, nearest_neighbours
-from aigc_cli.metrics.share import share
+from aigc_cli.metrics.pictures.class_shares import class_shares
+from aigc_cli.metrics.pictures.copies import copies, nearest_neighbours
+from aigc_cli.metrics.pictures.manifold import Manifold, manifold
+from aigc_cli.metrics.statistics.proportion import share
 
 
 def on_a_line(*places: float) -> np.ndarray:

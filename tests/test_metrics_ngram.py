@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.compression import xz_baseline
-from aigc_cli.metrics.ngram import ALPHABET, KneserNey, ngram_baseline
-from aigc_cli.metrics.symbols import thin
+from aigc_cli.metrics.text.compression import xz_baseline
+from aigc_cli.metrics.text.ngram import ALPHABET, KneserNey, ngram_baseline
+from aigc_cli.metrics.text.symbols import thin
 
 BEGIN, END = "<s>", "</s>"
 documents_of = st.lists(st.text("abc山", max_size=12), max_size=8)

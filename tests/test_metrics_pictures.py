@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.metrics.bootstrap import Measure, mean
-from aigc_cli.metrics.latent import active_units, information_per_latent, mig, rate_per_latent
-from aigc_cli.metrics.mmd import mmd2
-from aigc_cli.metrics.percentile import percentile
-from aigc_cli.metrics.reconstruction import psnr, ssim
+from aigc_cli.metrics.latents.latents import active_units, information_per_latent, mig, rate_per_latent
+from aigc_cli.metrics.latents.mmd import mmd2
+from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
+from aigc_cli.metrics.statistics.bootstrap import Measure, mean
+from aigc_cli.metrics.statistics.percentile import percentile
 
 C1, C2 = 0.01**2, 0.03**2
 Floats = NDArray[np.float64]

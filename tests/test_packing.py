@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from networks import random_transformer, small_config
 from torch import Tensor
 
-from aigc_cli.backends.transformer import packing
-from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.packing import (
+from aigc_cli.backends.transformer.decoder_only import packing
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoder_only.packing import (
     Corpus,
     Pieces,
     TrainingBatches,
@@ -26,6 +25,7 @@ from aigc_cli.backends.transformer.packing import (
     pack,
     training_pieces,
 )
+from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,7 @@ import pytest
 from networks import SMALL_GAN, SMALL_VAE
 
 from aigc_cli.backends.gan import model as gan
-from aigc_cli.backends.picture_networks import PictureNetworkConfig
+from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.backends.vae import model as vae
 from aigc_cli.errors import RequestError
 

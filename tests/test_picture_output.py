@@ -15,7 +15,7 @@ import pytest
 from conftest import AIGC, TOY, Shell, install, make_shell
 from PIL import Image
 
-from aigc_cli.data.picture_output import enlargement
+from aigc_cli.data.pictures.output import enlargement
 from aigc_cli.engine.run import create_run
 
 SHAPE = (4, 6, 3)

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from test_metrics_features import blurred, discs
 
-from aigc_cli.backends import picture_quality
 from aigc_cli.backends.base import Sample
-from aigc_cli.backends.picture_quality import QualityOptions, quality, stacked
-from aigc_cli.data.pictures import PictureArrays
+from aigc_cli.backends.pictures import quality as picture_quality
+from aigc_cli.backends.pictures.quality import QualityOptions, quality, stacked
+from aigc_cli.data.pictures.dataset import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.bootstrap import Measure
+from aigc_cli.metrics.statistics.bootstrap import Measure
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NAMES = {"fd_random", "kd_random", "precision", "recall", "density", "coverage", "copies"}

@@ -19,10 +19,10 @@ import zstandard
 from PIL import Image
 
 from aigc_cli.data import archives
-from aigc_cli.data.picture_decode import NotDecodable, decode
-from aigc_cli.data.picture_format import Look, PictureFormat, Wanted, choose_format, choose_size
-from aigc_cli.data.picture_raw import RawPicture
-from aigc_cli.data.picture_sources import SUFFIXES, open_pictures, open_readers, sniff
+from aigc_cli.data.pictures.decode import NotDecodable, decode
+from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format, choose_size
+from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.data.pictures.source import SUFFIXES, open_pictures, open_readers, sniff
 from aigc_cli.data.sources import Part
 from aigc_cli.errors import RequestError
 
@@ -400,7 +400,7 @@ def test_grey_and_two_valued_arrays(tmp_path: Path) -> None:
 
 
 def test_long_arrays_come_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aigc_cli.data.array_files._CHUNK_BYTES", 130)
+    monkeypatch.setattr("aigc_cli.data.arrays._CHUNK_BYTES", 130)
     np.save(tmp_path / "a.npy", PIXELS)
     for step in (1, 3, 4):
         raws = _read(tmp_path / "a.npy", step=step)

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from aigc_cli.data import picture_build
 from aigc_cli.data.cache import cache_dir
-from aigc_cli.data.picture_sources import SUFFIXES
-from aigc_cli.data.pictures import (
+from aigc_cli.data.pictures import build as picture_build
+from aigc_cli.data.pictures.dataset import (
     PictureArrays,
     PictureDataset,
     PictureFormat,
@@ -30,6 +29,7 @@ from aigc_cli.data.pictures import (
     read_pictures,
     take_stdin,
 )
+from aigc_cli.data.pictures.source import SUFFIXES
 from aigc_cli.errors import AigcError, RequestError
 
 GREY = np.random.default_rng(0).integers(0, 256, (300, 6, 8, 1), np.uint8)
@@ -319,7 +319,7 @@ def test_a_second_start_decodes_nothing(tmp_path: Path) -> None:
     before = {file: file.stat().st_mtime_ns for file in _cached_files()}
     script = (
         "import sys\n"
-        "from aigc_cli.data.pictures import PictureRequest, prepare_pictures\n"
+        "from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures\n"
         f"dataset = prepare_pictures(PictureRequest({str(folder)!r}), progress=print)\n"
         "assert dataset.cached\n"
         "assert not {'PIL', 'pyarrow', 'datasets', 'torch', 'tokenizers'} & sys.modules.keys()\n"

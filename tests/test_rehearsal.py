@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Shell
 
-from aigc_cli.engine.budget import Costs, expected_seconds
+from aigc_cli.engine.planning.budget import Costs, expected_seconds
 from aigc_cli.engine.settings import TrainOptions
 
 ASKED = {

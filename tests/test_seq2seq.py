@@ -20,34 +20,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import disturbed, random_transformer, small_config
 
-from aigc_cli.backends.transformer.asked import what_is_asked
-from aigc_cli.backends.transformer.beam import BeamOptions, Hypothesis, beam_search
 from aigc_cli.backends.transformer.config import Sample, Train
-from aigc_cli.backends.transformer.evaluate import answer_nats
-from aigc_cli.backends.transformer.generate import MOST_TOKENS, Job, SamplingOptions, batches, generate
-from aigc_cli.backends.transformer.language_model import LanguageModel
-from aigc_cli.backends.transformer.loss import IGNORED
-from aigc_cli.backends.transformer.pairs import BLOCK, PairBatches, Pairs, collate_pairs
-from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.sample import check_choices
-from aigc_cli.backends.transformer.sampling import next_tokens
-from aigc_cli.backends.transformer.seq2seq import (
+from aigc_cli.backends.transformer.decoding.beam import BeamOptions, Hypothesis, beam_search
+from aigc_cli.backends.transformer.decoding.generate import MOST_TOKENS, Job, SamplingOptions, batches, generate
+from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
+from aigc_cli.backends.transformer.decoding.sampling import next_tokens
+from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, Rules
+from aigc_cli.backends.transformer.encoder_decoder.model import (
     EncoderDecoder,
     PositionalEncoding,
     Seq2SeqConfig,
     load_pretrained,
     save_pretrained,
 )
-from aigc_cli.backends.transformer.sizes import decide_pairs, seq2seq_config
-from aigc_cli.backends.transformer.writing import FieldEnds, Rules
-from aigc_cli.data.pieces import End, halves
-from aigc_cli.data.streams import Reading
-from aigc_cli.data.text import TextRequest, TokenArrays, documents, encode_documents, prepare_text
-from aigc_cli.data.words import fit_word
+from aigc_cli.backends.transformer.encoder_decoder.pairs import BLOCK, PairBatches, Pairs, collate_pairs
+from aigc_cli.backends.transformer.inputs import what_is_asked
+from aigc_cli.backends.transformer.likelihood import answer_nats
+from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.backends.transformer.presets import decide_pairs, seq2seq_config
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.backends.transformer.sample import check_choices
+from aigc_cli.data.text.dataset import TextRequest, TokenArrays, documents, encode_documents, prepare_text
+from aigc_cli.data.text.documents import Reading
+from aigc_cli.data.text.pieces import End, halves
+from aigc_cli.data.text.tokenizers.words import fit_word
 from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.answers import answer_measures
-from aigc_cli.metrics.nearest import NearestText
+from aigc_cli.metrics.text.answers import answer_measures
+from aigc_cli.metrics.text.nearest import NearestText
 from aigc_cli.ui.progress import next_steps
 
 pytestmark = pytest.mark.usefixtures("one_thread")

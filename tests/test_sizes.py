@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.transformer.config import Size, Train
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.learner import advice
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.sizes import (
+from aigc_cli.backends.transformer.presets import (
     NOMINAL_FLOPS,
     PRESETS,
     Preset,
@@ -28,9 +27,10 @@ from aigc_cli.backends.transformer.sizes import (
     tokenizer_budget,
     vocab_limit,
 )
-from aigc_cli.data.text import TextDataset, TokenArrays
-from aigc_cli.data.tokenizer_choice import affordable_vocab
-from aigc_cli.data.tokenizers import byte
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.data.text.dataset import TextDataset, TokenArrays
+from aigc_cli.data.text.tokenizers.choice import affordable_vocab
+from aigc_cli.data.text.tokenizers.tokenizer import byte
 from aigc_cli.errors import RequestError
 
 BUDGETS = st.floats(1e9, 1e21)

@@ -17,10 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from aigc_cli.data import formats, held_out, hub, pieces, sources
-from aigc_cli.data.formats import SUFFIXES, read_documents, sniff
+from aigc_cli.data import hub, sources
+from aigc_cli.data import splits as held_out
 from aigc_cli.data.sources import open_source
-from aigc_cli.data.streams import PLAIN, Reading, stream
+from aigc_cli.data.text import formats, pieces
+from aigc_cli.data.text.documents import PLAIN, Reading, stream
+from aigc_cli.data.text.formats import SUFFIXES, read_documents, sniff
 from aigc_cli.errors import RequestError
 
 

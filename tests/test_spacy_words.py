@@ -14,11 +14,11 @@ from conftest import Shell, make_shell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_cli.data import spacy_words
-from aigc_cli.data.spacy_words import SpacyWords, is_spacy
-from aigc_cli.data.special_tokens import SPECIAL
-from aigc_cli.data.tokenizers import Tokenizer
-from aigc_cli.data.words import fit_word
+from aigc_cli.data.text.tokenizers import spacy_words
+from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
+from aigc_cli.data.text.tokenizers.special_tokens import SPECIAL
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.data.text.tokenizers.words import fit_word
 from aigc_cli.errors import RequestError
 
 pytest.importorskip("spacy")

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aigc_cli.data import pieces, text_build
 from aigc_cli.data.cache import cache_dir
-from aigc_cli.data.streams import Reading
-from aigc_cli.data.text import (
+from aigc_cli.data.text import build as text_build
+from aigc_cli.data.text import pieces
+from aigc_cli.data.text.dataset import (
     TextDataset,
     TextRequest,
     check_unchanged,
@@ -29,7 +29,8 @@ from aigc_cli.data.text import (
     take_stdin,
     true_nats,
 )
-from aigc_cli.data.tokenizers import normalise
+from aigc_cli.data.text.documents import Reading
+from aigc_cli.data.text.tokenizers.tokenizer import normalise
 from aigc_cli.errors import AigcError, RequestError
 
 
@@ -340,7 +341,7 @@ def test_two_processes_at_once_both_end_with_the_data(tmp_path: Path) -> None:
     path = _lines(tmp_path / "a.tsv", POEMS)
     script = (
         "import sys\n"
-        "from aigc_cli.data.text import *\n"
+        "from aigc_cli.data.text.dataset import *\n"
         "d = prepare_text(TextRequest(sys.argv[1]), progress=lambda *_: None)\n"
         "print(len(d.train.tokens))\n"
     )

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aigc_cli.data import pieces
-from aigc_cli.data.tokenizer_choice import (
+from aigc_cli.data.text import pieces
+from aigc_cli.data.text.tokenizers.choice import (
     affordable_vocab,
     choose_tokenizer,
     cjk_share,
     estimate_bits_per_char,
 )
-from aigc_cli.data.tokenizers import END_OF_TEXT, Tokenizer, byte, fit_bpe, fit_char, normalise
+from aigc_cli.data.text.tokenizers.tokenizer import END_OF_TEXT, Tokenizer, byte, fit_bpe, fit_char, normalise
 
 CORPUS = [
     "The river runs, the river's wide; we'll cross it twice.\n\n  Über 1234 Brücken",
@@ -66,7 +66,7 @@ def test_normalise_is_nfc(text: str) -> None:
 
 
 def test_characters_passed_over_by_normalise_are_in_nfc_and_join_nothing() -> None:
-    from aigc_cli.data.tokenizers import _MAY_CHANGE, _NFC
+    from aigc_cli.data.text.tokenizers.tokenizer import _MAY_CHANGE, _NFC
 
     inert = [chr(code) for code in range(sys.maxunicode) if not 0xD800 <= code < 0xE000]
     inert = [char for char in inert if not _MAY_CHANGE.search(char)]

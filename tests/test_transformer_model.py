@@ -14,11 +14,11 @@ from networks import random_transformer, small_config
 from torch import Tensor
 
 from aigc_cli.backends.transformer import loss as loss_module
-from aigc_cli.backends.transformer import operations
-from aigc_cli.backends.transformer.cache import KVCache
+from aigc_cli.backends.transformer.decoder_only import operations
+from aigc_cli.backends.transformer.decoder_only.cache import KVCache
+from aigc_cli.backends.transformer.decoder_only.model import Transformer, load_pretrained, save_pretrained
+from aigc_cli.backends.transformer.decoder_only.operations import attention, attention_reference, rms_norm, rotate
 from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy, token_nats
-from aigc_cli.backends.transformer.model import Transformer, load_pretrained, save_pretrained
-from aigc_cli.backends.transformer.operations import attention, attention_reference, rms_norm, rotate
 from aigc_cli.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

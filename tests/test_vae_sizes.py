@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigc_cli.backends.picture_networks import levels_for
-from aigc_cli.backends.pictures import parse_size
+from aigc_cli.backends.pictures.networks import levels_for
+from aigc_cli.backends.pictures.options import parse_size
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAEConfig
-from aigc_cli.backends.vae.sizes import LATENT_MAP, PRESETS, SMALLEST, decide, model_config
-from aigc_cli.data.pictures import PictureArrays, PictureDataset, PictureFormat
+from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, decide, model_config
+from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.errors import RequestError
 
 

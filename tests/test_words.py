@@ -16,22 +16,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import random_transformer, small_config
 
-from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoder_only.eval import likelihood_measures, likelihood_units
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoder_only.packing import Corpus, TrainingBatches, block_diagonal
+from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoding.token_rules import Rules
+from aigc_cli.backends.transformer.loaded import Opened
 from aigc_cli.backends.transformer.loss import cross_entropy
-from aigc_cli.backends.transformer.measure import likelihood_measures, likelihood_units
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.opened import Opened
-from aigc_cli.backends.transformer.packing import Corpus, TrainingBatches, block_diagonal
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.writing import Rules
-from aigc_cli.data import pieces
-from aigc_cli.data.special_tokens import SPECIAL
-from aigc_cli.data.spelling import Spelling
-from aigc_cli.data.streams import Reading
-from aigc_cli.data.text import TextDataset, TextRequest, TokenArrays, documents, encode_documents, prepare_text
-from aigc_cli.data.tokenizers import Tokenizer, byte, fit_bpe, fit_char, normalise
-from aigc_cli.data.word_pieces import unicode_pieces
-from aigc_cli.data.words import fit_word
+from aigc_cli.data.text import pieces
+from aigc_cli.data.text.dataset import TextDataset, TextRequest, TokenArrays, documents, encode_documents, prepare_text
+from aigc_cli.data.text.documents import Reading
+from aigc_cli.data.text.tokenizers.special_tokens import SPECIAL
+from aigc_cli.data.text.tokenizers.spelling import Spelling
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, normalise
+from aigc_cli.data.text.tokenizers.word_pieces import unicode_pieces
+from aigc_cli.data.text.tokenizers.words import fit_word
 from aigc_cli.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

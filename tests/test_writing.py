@@ -8,9 +8,9 @@ import pytest
 import torch
 from networks import random_transformer, small_config
 
-from aigc_cli.backends.transformer.beam import BeamOptions, beam_search
-from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.writing import BETWEEN, WRONG, Characters, Rules, after
+from aigc_cli.backends.transformer.decoding.beam import BeamOptions, beam_search
+from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, WRONG, Characters, Rules, after
 
 EOT = 256
 #: Every byte, the end of a document, a character, the second half of one with the first of another, and a letter with a beginning.

@@ -26,7 +26,7 @@ from aigc_cli.options import MORE, option
 if TYPE_CHECKING:
     from aigc_cli.data.latents import Encoded
     from aigc_cli.data.latents_input import Latents
-    from aigc_cli.data.picture_output import Pixels
+    from aigc_cli.data.pictures.output import Pixels
 
 
 @dataclass(frozen=True)

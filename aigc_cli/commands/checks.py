@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from aigc_cli.engine.machine import Device, Memory, Place, Torch
+from aigc_cli.machine import Device, Memory, Place, Torch
 from aigc_cli.ui.terminal import Colours
 
 GB = 10**9

@@ -10,7 +10,7 @@ from typing import Any
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.output import announced
 from aigc_cli.commands.pictures import picture_writer, previewed, print_lines
-from aigc_cli.commands.which import Telling, opened_run
+from aigc_cli.commands.run_choice import Telling, opened_run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress

@@ -19,7 +19,10 @@ import typer
 from aigc_cli import __version__
 from aigc_cli.commands.checks import Facts, Problem, Terminal, problems
 from aigc_cli.commands.flags import command
-from aigc_cli.engine.machine import (
+from aigc_cli.engine.run import list_runs
+from aigc_cli.engine.settings import CommandOptions
+from aigc_cli.errors import first_line
+from aigc_cli.machine import (
     Device,
     Torch,
     cpu_model,
@@ -29,9 +32,6 @@ from aigc_cli.engine.machine import (
     place,
     usable_cores,
 )
-from aigc_cli.engine.run import list_runs
-from aigc_cli.engine.settings import CommandOptions
-from aigc_cli.errors import first_line
 from aigc_cli.options import MORE, Given, build, option
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.terminal import colours, writes_unicode
@@ -113,7 +113,7 @@ def gather(options: DoctorOptions) -> Facts:
 def _torch(options: DoctorOptions) -> tuple[Torch, list[Device]]:
     """PyTorch, and what it computes on. One that is broken is a finding, not a failure."""
     try:
-        from aigc_cli.engine.survey import survey
+        from aigc_cli.engine.planning.hardware import survey
     except Exception as error:  # whatever an installation may raise
         return Torch(first_line(error)), []
     return survey(options.threads, compile=options.compile)

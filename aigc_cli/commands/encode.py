@@ -11,7 +11,7 @@ from aigc_cli.backends.base import EncodeOptions
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.output import announced, output
 from aigc_cli.commands.pictures import print_lines
-from aigc_cli.commands.which import Telling, opened_run
+from aigc_cli.commands.run_choice import Telling, opened_run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress

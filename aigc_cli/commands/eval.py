@@ -11,7 +11,7 @@ import typer
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.which import Telling, opened_run
+from aigc_cli.commands.run_choice import Telling, opened_run
 from aigc_cli.engine.run import Run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress

@@ -34,7 +34,7 @@ _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 def picture_writer(options: PictureOutput, folder: Path, expected: int | None) -> Writer:
     """What `--out` asks for; `folder` is the place when it asks for nothing, `expected` the number of pictures where it is
     known. RequestError when it can't be written or is there already."""
-    from aigc_cli.data.picture_output import WRITTEN
+    from aigc_cli.data.pictures.output import WRITTEN
 
     out = options.out
     suffix = _SUFFIXES[options.format or "png"]
@@ -134,7 +134,7 @@ def _to_folder(options: PictureOutput, suffix: str, folder: Path, samples: Itera
 def _to_sheet(
     options: PictureOutput, suffix: str, path: Path, expected: int | None, samples: Iterable[Sample]
 ) -> Iterator[Line]:
-    from aigc_cli.data.picture_output import check_size, encode_picture, enlargement, sheet, sheet_size
+    from aigc_cli.data.pictures.output import check_size, encode_picture, enlargement, sheet, sheet_size
 
     first, samples = _first(samples)
     height, width, _ = _pixels(first).shape
@@ -152,7 +152,7 @@ def _to_sheet(
 
 
 def _to_array(path: Path, samples: Iterable[Sample]) -> Iterator[Line]:
-    from aigc_cli.data.picture_output import picture_array
+    from aigc_cli.data.pictures.output import picture_array
 
     first, samples = _first(samples)
     keys = [key for key, value in first.record.items() if isinstance(value, int | float | str)]
@@ -193,7 +193,7 @@ def _write_tar(options: PictureOutput, suffix: str, stream: BinaryIO, samples: I
 
 def _encoded(options: PictureOutput, suffix: str, samples: Iterable[Sample]) -> Iterator[tuple[str, Sample, bytes]]:
     """Each sample with its file's name and content."""
-    from aigc_cli.data.picture_output import encode_picture
+    from aigc_cli.data.pictures.output import encode_picture
 
     for position, sample in enumerate(samples):
         yield options.stem(position) + suffix, sample, encode_picture(_pixels(sample), suffix)

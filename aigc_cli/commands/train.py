@@ -18,7 +18,7 @@ from aigc_cli.ui.progress import next_steps, progress
 from aigc_cli.ui.text import bytes_of, duration, one_line, printable
 
 if TYPE_CHECKING:
-    from aigc_cli.engine.rehearsal import Rehearsal
+    from aigc_cli.engine.planning.dry_run import Rehearsal
 
 
 def run(name: str, given: Mapping[str, Given]) -> None:
@@ -28,7 +28,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
         _rehearse(backend, options)
         return
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
-        from aigc_cli.engine.session import train
+        from aigc_cli.engine.train import train
 
         result = train(backend.load(), backend.options["train"], given, backend.demo, bus)
         if not options.json:
@@ -42,7 +42,7 @@ def _rehearse(backend: Backend, options: Any) -> None:
     if options.resume:
         raise RequestError("--dry-run is of a new run: leave out --resume")
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
-        from aigc_cli.engine.rehearsal import rehearse
+        from aigc_cli.engine.planning.dry_run import rehearse
 
         found = rehearse(backend.load(), options, backend.demo, bus)
     if options.json:

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NoReturn, Self, TypeAlias, cast
 
-from aigc_cli.data.decoding import explained, open_bytes
+from aigc_cli.data.compression import explained, open_bytes
 from aigc_cli.errors import RequestError
 
 MAX_MEMBERS = 2_000_000

@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from aigc_cli.data.decoding import chunks, lines, open_bytes, without_end
+from aigc_cli.data.compression import chunks, lines, open_bytes, without_end
 from aigc_cli.data.sources import open_source, suffix_of
 from aigc_cli.data.tables import TABLES
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.decoding import explained, open_bytes
+from aigc_cli.data.compression import explained, open_bytes
 from aigc_cli.errors import RequestError, first_line
 
 COLUMNS = ("latent", "mean")

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from aigc_cli.data.decoding import chunks, lines, open_bytes, without_end
+from aigc_cli.data.compression import chunks, lines, open_bytes, without_end
 from aigc_cli.data.hub import quiet_datasets
-from aigc_cli.data.pieces import Row
 from aigc_cli.data.sources import COMPRESSIONS
+from aigc_cli.data.text.pieces import Row
 from aigc_cli.errors import RequestError
 
 Columns: TypeAlias = tuple[str, ...]

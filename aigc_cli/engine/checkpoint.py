@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from aigc_cli.engine.average import Average, applied
+from aigc_cli.engine.ema import Average, applied
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import AigcError, first_line

@@ -18,8 +18,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from aigc_cli.engine.machine import usable_cores
 from aigc_cli.errors import RequestError
+from aigc_cli.machine import usable_cores
 
 
 def resolve_device(wanted: str) -> torch.device:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from aigc_cli.engine.checkpoint import checkpoint_path, read_position
-from aigc_cli.engine.initial import copy_weights
+from aigc_cli.engine.init_from import copy_weights
 from aigc_cli.engine.run import Run
 from aigc_cli.files import new_folder, remove_folder, write_json
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from aigc_cli.engine.average import Average, applied
 from aigc_cli.engine.checkpoint import (
     checkpoint_path,
     load_checkpoint,
@@ -27,13 +26,14 @@ from aigc_cli.engine.checkpoint import (
 )
 from aigc_cli.engine.device import autocast, batches, not_deterministic, resolve_precision, seed_everything
 from aigc_cli.engine.earlier import Earlier
+from aigc_cli.engine.ema import Average, applied
 from aigc_cli.engine.events import Bus, Evaluated, Previewed, Saved, Trained, display_path
 from aigc_cli.engine.learner import Batch, Concern, Learner
-from aigc_cli.engine.position import Position
 from aigc_cli.engine.run import Run, read_metrics
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts
+from aigc_cli.engine.state import Position
 from aigc_cli.engine.step import Turns
 from aigc_cli.errors import AigcError, Interrupted
 from aigc_cli.files import remove_folder

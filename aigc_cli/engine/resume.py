@@ -22,7 +22,7 @@ from aigc_cli.engine.device import (
     set_threads,
 )
 from aigc_cli.engine.events import Bus, display_path
-from aigc_cli.engine.initial import take_over
+from aigc_cli.engine.init_from import take_over
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.loop import Trainer
 from aigc_cli.engine.run import DONE, Run

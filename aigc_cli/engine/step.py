@@ -11,8 +11,8 @@ from torch import Tensor
 from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Phase, split
-from aigc_cli.engine.position import Position
 from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.state import Position
 
 #: Norms that a gradient is compared with.
 NORMS = 64

@@ -22,9 +22,9 @@ import torch
 from common import aigc
 from torch import Tensor
 
-from aigc_cli.backends.picture_batches import to_unit
+from aigc_cli.backends.pictures.batches import to_unit
 from aigc_cli.backends.vae.model import load_pretrained
-from aigc_cli.data.pictures import PictureFormat, read_pictures
+from aigc_cli.data.pictures.dataset import PictureFormat, read_pictures
 
 BITS = 3 * 32 * 32 * math.log(2)
 

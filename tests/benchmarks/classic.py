@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from common import aigc
 
-from aigc_cli.backends.transformer.evaluate import characters, prediction_nats
-from aigc_cli.backends.transformer.model import Transformer
-from aigc_cli.backends.transformer.opened import open_run
-from aigc_cli.backends.transformer.packing import Corpus, evaluation_pieces
-from aigc_cli.data.text import encode_documents
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
+from aigc_cli.backends.transformer.likelihood import characters, prediction_nats
+from aigc_cli.backends.transformer.loaded import open_run
+from aigc_cli.data.text.dataset import encode_documents
 from aigc_cli.engine.run import open_run as find
-from aigc_cli.metrics.bootstrap import Measure, ratio_of_sums
+from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 
 
 def second_halves(run: Path, poems: Path) -> Measure:

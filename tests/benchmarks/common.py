@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from aigc_cli.backends.transformer.packing import Corpus, evaluation_pieces
+from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
 
 #: What nanoGPT's README gives for a CPU, but for the number of iterations.
 NANOGPT_CPU = [

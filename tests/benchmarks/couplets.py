@@ -33,9 +33,9 @@ from common import aigc
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from aigc_cli.metrics.answers import answer_measures
-from aigc_cli.metrics.bootstrap import Measure, ratio_of_sums
-from aigc_cli.metrics.share import share
+from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
+from aigc_cli.metrics.statistics.proportion import share
+from aigc_cli.metrics.text.answers import answer_measures
 
 Pair = tuple[str, str]
 PAD, SOS, EOS = range(3)

@@ -27,8 +27,8 @@ from common import aigc
 from pictures import FIGURES, Data, Pixels, drawn, load, measured, show, write_sheet
 from torch import Tensor, nn
 
-from aigc_cli.backends.picture_batches import to_bytes, to_unit
-from aigc_cli.metrics.bootstrap import Measure
+from aigc_cli.backends.pictures.batches import to_bytes, to_unit
+from aigc_cli.metrics.statistics.bootstrap import Measure
 
 NZ, SIZE, BATCH = 100, 64, 64
 FEATURES = ("labels", "random")

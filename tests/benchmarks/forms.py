@@ -19,10 +19,10 @@ from unittest import mock
 
 import numpy as np
 
-from aigc_cli.backends.transformer import generate
-from aigc_cli.backends.transformer.forms import Form
-from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
-from aigc_cli.backends.transformer.opened import Opened, open_run
+from aigc_cli.backends.transformer.decoding import generate
+from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions
+from aigc_cli.backends.transformer.decoding.regex_constraint import Form
+from aigc_cli.backends.transformer.loaded import Opened, open_run
 from aigc_cli.engine.run import open_run as find
 
 PATTERNS = {

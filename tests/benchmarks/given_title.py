@@ -19,12 +19,12 @@ import numpy as np
 from common import aigc
 from numpy.typing import NDArray
 
-from aigc_cli.backends.transformer.measure import likelihood_units
-from aigc_cli.backends.transformer.opened import Opened, open_run
-from aigc_cli.data.streams import Reading
-from aigc_cli.data.text import encode_documents
+from aigc_cli.backends.transformer.decoder_only.eval import likelihood_units
+from aigc_cli.backends.transformer.loaded import Opened, open_run
+from aigc_cli.data.text.dataset import encode_documents
+from aigc_cli.data.text.documents import Reading
 from aigc_cli.engine.run import open_run as find
-from aigc_cli.metrics.bootstrap import Measure, ratio_of_sums
+from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 
 FIELDS = ("title", "text")
 

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from pictures import FIGURES, Pixels, load, measured, show
 
-from aigc_cli.backends.picture_batches import to_bytes, to_unit
-from aigc_cli.data.pictures import PictureArrays
+from aigc_cli.backends.pictures.batches import to_bytes, to_unit
+from aigc_cli.data.pictures.dataset import PictureArrays
 
 Index = NDArray[np.int64]
 

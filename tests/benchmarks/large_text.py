@@ -61,7 +61,7 @@ def start(path: Path, cache: Path, runs: Path) -> tuple[float, float]:
 
 
 def encoding_seconds(path: Path, cache: Path) -> float:
-    from aigc_cli.data.tokenizers import Tokenizer
+    from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(next(cache.rglob("tokenizer")))
     with path.open(encoding="ascii") as file:

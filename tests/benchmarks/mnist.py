@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from common import aigc
 from torch import Tensor
 
-from aigc_cli.backends.picture_batches import to_unit
+from aigc_cli.backends.pictures.batches import to_unit
+from aigc_cli.backends.vae.loaded import binarised
 from aigc_cli.backends.vae.model import load_pretrained
-from aigc_cli.backends.vae.opened import binarised
-from aigc_cli.data.pictures import PictureFormat, read_pictures
+from aigc_cli.data.pictures.dataset import PictureFormat, read_pictures
 
 KINDS = ("VAE", "IWAE")
 NETWORKS = ("MLP", "ConvNet")

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aigc_cli.backends.picture_quality import QualityOptions, quality, stacked
+from aigc_cli.backends.pictures.quality import QualityOptions, quality, stacked
 from aigc_cli.backends.registry import backends
-from aigc_cli.data.picture_output import encode_picture, sheet
-from aigc_cli.data.picture_sources import open_pictures
-from aigc_cli.data.pictures import PictureArrays, PictureFormat, PictureRequest, prepare_pictures, read_pictures
+from aigc_cli.data.pictures.dataset import PictureArrays, PictureFormat, PictureRequest, prepare_pictures, read_pictures
+from aigc_cli.data.pictures.output import encode_picture, sheet
+from aigc_cli.data.pictures.source import open_pictures
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import open_run
-from aigc_cli.metrics.bootstrap import Measure
+from aigc_cli.metrics.statistics.bootstrap import Measure
 
 Pixels = NDArray[np.uint8]
 """(n, height, width, channels)"""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.picture_runs import keyed
+from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.flow import StandardNormal
 from aigc_cli.backends.vae.loss import LatentVariableModel

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from aigc_cli.backends.transformer.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.model import ModelConfig, Transformer, load_pretrained, save_pretrained
-from aigc_cli.backends.transformer.writing import Rules
+from aigc_cli.backends.transformer.decoder_only.model import ModelConfig, Transformer, load_pretrained, save_pretrained
+from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions, generate
+from aigc_cli.backends.transformer.decoding.token_rules import Rules
 
 NEVER = -1
 

@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import aigc_cli.app
-from aigc_cli.backends.transformer import pair_learner, sizes
-from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
+from aigc_cli.backends.transformer import presets as sizes
+from aigc_cli.backends.transformer.encoder_decoder import learner as pair_learner
+from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
 
 
 def post_norm() -> None:

@@ -20,8 +20,8 @@ from common import aigc
 from pictures import FIGURES, drawn, load, measured, show, write_sheet
 
 from aigc_cli.engine.run import open_run, read_metrics
-from aigc_cli.metrics.features import RandomFeatures
-from aigc_cli.metrics.picture_copies import copies
+from aigc_cli.metrics.pictures.copies import copies
+from aigc_cli.metrics.pictures.features import RandomFeatures
 
 
 def last_look(run: Path) -> str:

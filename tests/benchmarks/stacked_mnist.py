@@ -22,9 +22,9 @@ from common import aigc
 from numpy.typing import NDArray
 from pictures import Pixels, drawn, load, write_sheet
 
-from aigc_cli.data.pictures import PictureArrays
-from aigc_cli.metrics.features import LabelFeatures
-from aigc_cli.metrics.jackknife import GROUPS, bounds, groups, standard_error
+from aigc_cli.data.pictures.dataset import PictureArrays
+from aigc_cli.metrics.pictures.features import LabelFeatures
+from aigc_cli.metrics.statistics.jackknife import GROUPS, bounds, groups, standard_error
 
 MODES = 1000
 

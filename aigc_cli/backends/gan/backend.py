@@ -9,11 +9,11 @@ import torch
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.gan.config import Eval, Sample, Train
-from aigc_cli.backends.gan.draw import sample_pictures
+from aigc_cli.backends.gan.eval import evaluation
 from aigc_cli.backends.gan.learner import GANLearner
-from aigc_cli.backends.gan.measure import evaluation
-from aigc_cli.backends.gan.sizes import decide
-from aigc_cli.backends.picture_runs import PictureTraining
+from aigc_cli.backends.gan.presets import decide
+from aigc_cli.backends.gan.sample import sample_pictures
+from aigc_cli.backends.pictures.loaded import PictureTraining
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run

@@ -16,19 +16,19 @@ from torch import Tensor, nn
 
 from aigc_cli.backends.gan.augment import Augmentation
 from aigc_cli.backends.gan.config import Train
-from aigc_cli.backends.gan.health import concerns, outlook
+from aigc_cli.backends.gan.diagnostics import concerns, outlook
+from aigc_cli.backends.gan.loaded import pictures_of, seen
+from aigc_cli.backends.gan.loss import OBJECTIVES, gradient_penalty
 from aigc_cli.backends.gan.model import Discriminator, Generator, save_pretrained
-from aigc_cli.backends.gan.objectives import OBJECTIVES, gradient_penalty
-from aigc_cli.backends.gan.opened import pictures_of, seen
+from aigc_cli.backends.gan.presets import fixed_strength, model_config
 from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
-from aigc_cli.backends.gan.sizes import fixed_strength, model_config
-from aigc_cli.backends.picture_batches import PictureBatches, labels_of
-from aigc_cli.data.picture_output import encode_picture, sheet
-from aigc_cli.data.pictures import PictureArrays, PictureDataset
+from aigc_cli.backends.pictures.batches import PictureBatches, labels_of
+from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
+from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase, Preview
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.metrics.features import make_extractor
-from aigc_cli.metrics.kernel_distance import kernel_distance
+from aigc_cli.metrics.pictures.features import make_extractor
+from aigc_cli.metrics.pictures.kernel_distance import kernel_distance
 
 Index = NDArray[np.int64]
 

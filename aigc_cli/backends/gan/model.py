@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_cli.backends.layers import Bottleneck, LabelEmbedding
-from aigc_cli.backends.picture_networks import PictureNetworkConfig
+from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.engine.network import load_network, save_network
 
 #: Of the leaky ReLU. Its second derivative is 0 almost everywhere, which makes gradient penalties cheap.

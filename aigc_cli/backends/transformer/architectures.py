@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from aigc_cli.backends.base import Evaluation
-from aigc_cli.backends.transformer.answers import answers_evaluation
 from aigc_cli.backends.transformer.config import Eval, Train
+from aigc_cli.backends.transformer.decoder_only.eval import evaluation
+from aigc_cli.backends.transformer.encoder_decoder.eval import answers_evaluation
+from aigc_cli.backends.transformer.encoder_decoder.learner import PairLearner
+from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs
 from aigc_cli.backends.transformer.learner import LanguageLearner, TransformerLearner
-from aigc_cli.backends.transformer.measure import evaluation
-from aigc_cli.backends.transformer.pair_learner import PairLearner
-from aigc_cli.backends.transformer.pairs import Pairs
-from aigc_cli.backends.transformer.sizes import decide, decide_pairs
-from aigc_cli.data.text import TextDataset
+from aigc_cli.backends.transformer.presets import decide, decide_pairs
+from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine

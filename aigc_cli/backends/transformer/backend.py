@@ -13,7 +13,7 @@ from aigc_cli.backends.transformer.architectures import ARCHITECTURES, of_run
 from aigc_cli.backends.transformer.config import Eval, Sample, Train
 from aigc_cli.backends.transformer.prepare import prepare
 from aigc_cli.backends.transformer.sample import sample_texts
-from aigc_cli.data.text import check_unchanged
+from aigc_cli.data.text.dataset import check_unchanged
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run

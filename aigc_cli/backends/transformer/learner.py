@@ -14,17 +14,23 @@ import torch
 from torch import nn
 
 from aigc_cli.backends.transformer.config import Train
-from aigc_cli.backends.transformer.evaluate import prediction_nats
-from aigc_cli.backends.transformer.generate import Job, SamplingOptions
+from aigc_cli.backends.transformer.decoder_only.model import Transformer, save_pretrained
+from aigc_cli.backends.transformer.decoder_only.packing import (
+    Corpus,
+    Pieces,
+    TrainingBatches,
+    block_diagonal,
+    evaluation_pieces,
+)
+from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
+from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.likelihood import prediction_nats
+from aigc_cli.backends.transformer.loaded import Opened
 from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
-from aigc_cli.backends.transformer.model import Transformer, save_pretrained
-from aigc_cli.backends.transformer.opened import Opened
-from aigc_cli.backends.transformer.packing import Corpus, Pieces, TrainingBatches, block_diagonal, evaluation_pieces
 from aigc_cli.backends.transformer.prepare import fields_of
+from aigc_cli.backends.transformer.presets import model_config
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
-from aigc_cli.backends.transformer.sizes import model_config
-from aigc_cli.data.text import TextDataset
+from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.learner import MORE_TRAINING, Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.optim import MuonAdamW
 from aigc_cli.engine.settings import TrainOptions

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aigc_cli.backends.transformer.model import Transformer
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
 
 IGNORED = -100
 CHUNK = 2**22  # logits that are alive at once (16 MiB): few enough to stay near the processor

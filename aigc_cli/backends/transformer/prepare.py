@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 from aigc_cli.backends.transformer.config import TextOptions, Train
-from aigc_cli.backends.transformer.sizes import chars_affordable, tokenizer_budget, vocab_limit
-from aigc_cli.data.encoding import openings
-from aigc_cli.data.formats import Layout
+from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_budget, vocab_limit
 from aigc_cli.data.sources import speaking_of_stdin, stem
-from aigc_cli.data.streams import Reading
-from aigc_cli.data.text import TextRequest, prepare_text, take_stdin
+from aigc_cli.data.text.dataset import TextRequest, prepare_text, take_stdin
+from aigc_cli.data.text.documents import Reading
+from aigc_cli.data.text.formats import Layout
+from aigc_cli.data.text.tokens import openings
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
 from aigc_cli.errors import RequestError

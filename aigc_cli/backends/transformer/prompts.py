@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aigc_cli.backends.transformer.writing import FieldEnds
-from aigc_cli.data.text import TextDataset
-from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds
+from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean
 

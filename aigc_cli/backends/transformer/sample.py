@@ -9,19 +9,19 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from aigc_cli.backends.base import Sample as Drawn
-from aigc_cli.backends.transformer.asked import Asked, what_is_asked
 from aigc_cli.backends.transformer.config import Sample
-from aigc_cli.backends.transformer.generate import Generated, Job, SamplingOptions
-from aigc_cli.backends.transformer.opened import Opened, open_run
-from aigc_cli.backends.transformer.seq2seq import EncoderDecoder
-from aigc_cli.data.tokenizers import Tokenizer
+from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions
+from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.inputs import Asked, what_is_asked
+from aigc_cli.backends.transformer.loaded import Opened, open_run
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import fields_of
 
 if TYPE_CHECKING:
-    from aigc_cli.backends.transformer.forms import Form
+    from aigc_cli.backends.transformer.decoding.regex_constraint import Form
 
 
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
@@ -125,7 +125,7 @@ def check_choices(options: Sample) -> None:
 
 def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator[Generated]:
     """What --beam finds, as samples are."""
-    from aigc_cli.backends.transformer.beam import BeamOptions, beam_search
+    from aigc_cli.backends.transformer.decoding.beam import BeamOptions, beam_search
 
     assert options.beam is not None
     tokenizer, rules = opened.tokenizer, opened.rules()
@@ -161,7 +161,7 @@ def _form(options: Sample, tokenizer: Tokenizer) -> Form | None:
         raise RequestError("--match and --stop exclude one another: a text that is cut no longer matches")
     if tokenizer.unk_id is not None:
         raise RequestError("--match: a run trained with --unk cannot write just any text; train one without")
-    from aigc_cli.backends.transformer.forms import Form
+    from aigc_cli.backends.transformer.decoding.regex_constraint import Form
 
     return Form(options.match, tokenizer)
 

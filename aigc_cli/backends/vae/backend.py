@@ -8,13 +8,13 @@ import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
-from aigc_cli.backends.picture_runs import PictureTraining
+from aigc_cli.backends.pictures.loaded import PictureTraining
 from aigc_cli.backends.vae.config import Decode, Encode, Eval, Sample, Train
-from aigc_cli.backends.vae.draw import decode_latents, sample_pictures
 from aigc_cli.backends.vae.encode import encode_pictures
+from aigc_cli.backends.vae.eval import evaluation
 from aigc_cli.backends.vae.learner import VAELearner
-from aigc_cli.backends.vae.measure import evaluation
-from aigc_cli.backends.vae.sizes import decide
+from aigc_cli.backends.vae.presets import decide
+from aigc_cli.backends.vae.sample import decode_latents, sample_pictures
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.engine.events import Bus

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, PictureSampleOptions
-from aigc_cli.backends.picture_quality import QualityOptions
-from aigc_cli.backends.pictures import PICTURES, PictureEvalOptions, PictureInput, PictureTrainOptions
+from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureInput, PictureTrainOptions
+from aigc_cli.backends.pictures.quality import QualityOptions
 from aigc_cli.options import EXPERT, MORE, option
 
 MODEL = "Model"

@@ -11,18 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aigc_cli.backends.picture_batches import labels_of
-from aigc_cli.backends.picture_runs import dataset_of, keyed, read_like
+from aigc_cli.backends.pictures.batches import labels_of
+from aigc_cli.backends.pictures.loaded import dataset_of, keyed, read_like
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
 from aigc_cli.backends.vae.config import Encode, Train
+from aigc_cli.backends.vae.loaded import Opened
 from aigc_cli.backends.vae.model import Posterior
-from aigc_cli.backends.vae.opened import Opened
 from aigc_cli.data.latents import Encoded
-from aigc_cli.data.pictures import PictureArrays
+from aigc_cli.data.pictures.dataset import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.percentile import percentile
+from aigc_cli.metrics.statistics.percentile import percentile
 
 #: Held-out pictures that a score is ranked among.
 REFERENCES = 500

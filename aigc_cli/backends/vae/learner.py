@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.picture_batches import PictureBatches, labels_of, to_unit
+from aigc_cli.backends.pictures.batches import PictureBatches, labels_of, to_unit
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.config import Train
-from aigc_cli.backends.vae.health import advice
+from aigc_cli.backends.vae.diagnostics import advice
+from aigc_cli.backends.vae.loaded import expected_pictures
 from aigc_cli.backends.vae.loss import negative_elbo
 from aigc_cli.backends.vae.model import VAE, save_pretrained
-from aigc_cli.backends.vae.opened import expected_pictures
-from aigc_cli.backends.vae.sizes import model_config
-from aigc_cli.data.picture_output import encode_picture, sheet
-from aigc_cli.data.pictures import PictureArrays, PictureDataset
+from aigc_cli.backends.vae.presets import model_config
+from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
+from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.metrics.latent import ACTIVE
+from aigc_cli.metrics.latents.latents import ACTIVE
 
 #: The batch of an evaluation, and the pictures of a preview.
 EVAL_BATCH, PREVIEWS = 256, 64

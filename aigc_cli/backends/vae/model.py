@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_cli.backends.layers import Bottleneck, LabelEmbedding
-from aigc_cli.backends.picture_networks import PictureNetworkConfig
+from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.backends.vae.flow import Prior, RealNVP, StandardNormal, log_normal
 from aigc_cli.backends.vae.likelihood import Bernoulli, Gaussian, Likelihood, LikelihoodName, MixtureOfLogistics
 from aigc_cli.engine.network import load_network, save_network

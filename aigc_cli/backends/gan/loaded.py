@@ -1,0 +1,59 @@
+"""A run's generator, opened to sample from or to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from aigc_cli.backends.gan.config import Train
+from aigc_cli.backends.gan.model import Discriminator, Generator, load_pretrained
+from aigc_cli.backends.pictures.batches import to_bytes, to_unit
+from aigc_cli.backends.pictures.loaded import OpenedPictures, open_parts
+from aigc_cli.data.pictures.output import Pixels
+from aigc_cli.engine.run import Run
+
+
+@dataclass(frozen=True)
+class Opened(OpenedPictures):
+    """A run's generator, ready to be asked."""
+
+    plan: Train
+    generator: Generator
+
+    @classmethod
+    def of(cls, run: Run, device: str) -> Opened:
+        return cls(*open_parts(run, device, Train, load_pretrained))
+
+    @torch.inference_mode()
+    def pictures(self, z: Tensor, numbers: Sequence[int]) -> list[Pixels]:
+        """The picture of each latent (n, latent) and class number, which is -1 for none."""
+        labels = torch.tensor(numbers, device=self.device) if self.plan.conditional else None
+        return list(pictures_of(self.generator(z.to(self.device), labels)))
+
+
+def open_discriminator(folder: Path, generator: Generator) -> Discriminator | None:
+    """The opponent of the generator that is in a checkpoint's folder `model`; None where it isn't kept beside it."""
+    try:
+        weights = load_file(folder.resolve().parent / "state" / "networks.safetensors")
+    except (OSError, SafetensorError):
+        return None
+    discriminator = Discriminator(generator.config)
+    prefix = "discriminator/"
+    discriminator.load_state_dict({key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)})
+    return discriminator.eval()
+
+
+def seen(pixels: Tensor) -> Tensor:
+    """Bytes (n, height, width, channels) as the networks see them: (n, channels, height, width) in [-1, 1]."""
+    return to_unit(pixels) * 2 - 1
+
+
+def pictures_of(x: Tensor) -> Pixels:
+    """What a generator made, (n, channels, height, width) in about [-1, 1], as bytes (n, height, width, channels)."""
+    return to_bytes((x + 1) / 2)

@@ -1,0 +1,83 @@
+"""`aigc sample gan`: pictures from seeds, and the way between two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.base import Sample as Drawn
+from aigc_cli.backends.gan.config import Sample
+from aigc_cli.backends.gan.loaded import Opened
+from aigc_cli.backends.pictures.loaded import keyed
+from aigc_cli.engine.run import Run
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A picture to be made: its latent (latent,), its class or -1 for none, and what is told of it."""
+
+    z: Tensor
+    number: int
+    record: Mapping[str, Any]
+
+
+def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
+    """What `aigc sample gan` asks for, in order."""
+    opened = Opened.of(run, options.device)
+    label = None if options.label is None else opened.class_number(options.label)
+    wanted = _from_seeds(opened, options, label) if options.ends is None else _way(opened, options, *options.ends, label)
+    return drawn(opened, wanted, options.batch_size)
+
+
+def drawn(opened: Opened, wanted: Iterable[Wanted], batch_size: int) -> Iterator[Drawn]:
+    """The pictures, a batch at a time."""
+    wanted = iter(wanted)
+    while some := list(islice(wanted, batch_size)):
+        pictures = opened.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
+        for one, pixels in zip(some, pictures, strict=True):
+            known = {"label": opened.classes[one.number]} if opened.classes and one.number >= 0 else {}
+            yield Drawn({**one.record, **known}, pixels=pixels)
+
+
+def latent(opened: Opened, seed: int, index: int) -> Tensor:
+    """z ~ N(0, I), (latent,), of a seed's picture: it depends on both alone."""
+    return torch.randn(opened.generator.config.latent, generator=keyed(seed, index))
+
+
+def _class_of(opened: Opened, seed: int, index: int) -> int:
+    """With classes they take turns, and seeds begin with different ones."""
+    return (seed + index) % len(opened.classes) if opened.classes else -1
+
+
+def _from_seeds(opened: Opened, options: Sample, label: int | None) -> Iterator[Wanted]:
+    for position in range(options.expected()):
+        seed, index = options.seed_of(position), options.index_of(position)
+        number = _class_of(opened, seed, index) if label is None else label
+        yield Wanted(options.truncation * latent(opened, seed, index), number, {"seed": seed, "index": index})
+
+
+def _way(opened: Opened, options: Sample, first: int, last: int, label: int | None) -> Iterator[Wanted]:
+    """From one seed's picture to another's, all of the first one's class."""
+    number = _class_of(opened, first, 0) if label is None else label
+    a, b = latent(opened, first, 0), latent(opened, last, 0)
+    for index in range(options.n):
+        share = index / max(1, options.n - 1)
+        record = {"seed": first, "to": last, "index": index, "share": round(share, 6)}
+        yield Wanted(options.truncation * between(a, b, share), number, record)
+
+
+def between(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """A point of the great circle through two vectors, whose length goes from the one's to the other's: the straight way would
+    leave the shell where Gaussian vectors lie (White 2016, arXiv 1609.04468)."""
+    angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
+    if angle < 1e-4 or math.pi - angle < 1e-4:
+        return torch.lerp(a, b, share)
+    direction = (((1 - share) * angle).sin() * a / a.norm() + (share * angle).sin() * b / b.norm()) / angle.sin()
+    point: Tensor = direction * torch.lerp(a.norm(), b.norm(), share)
+    return point

@@ -1,0 +1,55 @@
+"""Training batches of pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aigc_cli.data.pictures.dataset import PictureArrays
+
+
+class PictureBatches:
+    """The batch of a step, as a pure function of (seed, step): freshly shuffled epochs, end to end.
+
+    `pixels` is (B, height, width, channels) uint8, `labels` (B,) int64, -1 where there is none. With `flip`, half of the
+    pictures are mirrored.
+    """
+
+    def __init__(self, arrays: PictureArrays, batch_size: int, seed: int, *, flip: bool = False) -> None:
+        self.arrays, self.batch_size, self.seed, self.flip = arrays, batch_size, seed, flip
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        places = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs, within = np.divmod(places, len(self.arrays))
+        self._orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
+        index = np.array([self._orders[epoch][place] for epoch, place in zip(epochs.tolist(), within.tolist(), strict=True)])
+        pixels = self.arrays.take(index)
+        if self.flip:
+            mirrored = np.random.default_rng((self.seed, step, 1)).random(len(pixels)) < 0.5
+            pixels[mirrored] = pixels[mirrored, :, ::-1]
+        return {"pixels": torch.from_numpy(pixels), "labels": labels_of(self.arrays, index)}
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            return np.random.default_rng((self.seed, epoch)).permutation(len(self.arrays))
+        return self._orders[epoch]
+
+
+def labels_of(arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor:
+    """The labels (n,) of some pictures, -1 where there is none."""
+    labels = np.full(len(index), -1, np.int64) if arrays.labels is None else arrays.labels[index]
+    return torch.from_numpy(labels)
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """(B, height, width, channels) uint8 as (B, channels, height, width) float32 in [0, 1], channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).float() / 255
+
+
+def to_bytes(x: Tensor) -> NDArray[np.uint8]:
+    """The inverse of `to_unit`, rounded."""
+    rounded: NDArray[np.uint8] = (x.float().clamp(0, 1) * 255).round().permute(0, 2, 3, 1).byte().cpu().numpy()
+    return rounded

@@ -1,0 +1,105 @@
+"""Pictures as a backend's data: options, and from options to arrays. Free of torch and numpy at import."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from aigc_cli.backends.base import EvalOptions
+from aigc_cli.data.pictures.format import Fit, Mode
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.settings import CommandOptions, TrainOptions
+from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
+from aigc_cli.errors import RequestError
+from aigc_cli.options import EXPERT, option
+
+if TYPE_CHECKING:
+    from aigc_cli.data.pictures.dataset import PictureDataset
+
+PICTURES = "Reading the pictures"
+
+
+@dataclass(frozen=True)
+class PictureInput(CommandOptions):
+    """How a source of pictures is read."""
+
+    label: str | None = option(None, metavar="NAME", names="column", panel=PICTURES, auto="subfolders, or a column of classes")
+    """The column or array that holds the labels."""
+    input_format: str | None = option(None, metavar="SUFFIX", panel=PICTURES, auto="told from its first bytes")
+    """The format of standard input: png, jpg, parquet, npz, tar, …"""
+
+
+@dataclass(frozen=True)
+class PictureTrainOptions(PictureInput, TrainOptions):
+    """What every `train` has that learns from pictures."""
+
+    size: str | None = option(None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most 64")
+    """Make every picture this large: a side, or width x height."""
+    mode: Mode | None = option(None, panel=PICTURES, auto="L where all are grey, else RGB")
+    """Grey, colour, or colour with transparency."""
+    fit: Fit = option("crop", panel=PICTURES)
+    """How a picture of another shape is made to fit: its middle, the whole between bars, or distorted."""
+    flip: bool = option(False, panel=PICTURES)
+    """Show pictures mirrored too, half of the time: for what has no left and right (not digits, not letters)."""
+    conditional: bool = option(False, panel=PICTURES)
+    """Learn the classes too, so that samples of one can be drawn."""
+
+
+@dataclass(frozen=True)
+class PictureEvalOptions(PictureInput, EvalOptions):
+    """What every `eval` has that measures on pictures."""
+
+    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, else val, else all")
+    """Which part of a data set that comes in splits."""
+    batch_size: int = option(64, min=1, panel=EXPERT)
+    """Pictures computed at once."""
+
+
+def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
+    """The pictures of --data and --val, decoded into memory-mapped arrays, and what a run records of them."""
+    from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures, take_stdin
+    from aigc_cli.data.sources import speaking_of_stdin, stem
+
+    assert options.data is not None
+    asked = PictureRequest(
+        data=options.data,
+        val=options.val,
+        size=None if options.size is None else parse_size(options.size),
+        mode=options.mode,
+        fit=options.fit,
+        label=options.label,
+        input_format=options.input_format,
+    )
+    request = take_stdin(asked)
+    spooled = None if request is asked else Path(request.data)
+    with speaking_of_stdin(spooled):
+        data: PictureDataset = prepare_pictures(request, progress=bus.stage)
+        if options.conditional and not data.classes:
+            raise RequestError(
+                f"--conditional: {options.data} has no labels; use a subfolder a class, or name a column: --label"
+            )
+    settled: Any = dataclasses.replace(options, input_format=None)
+    if options.data.startswith("hf:"):  # with the revision that was read
+        settled = dataclasses.replace(settled, data=str(data.info["location"]))
+    return Prepared(
+        arrays=data,
+        options=settled,
+        info=data.info,
+        notes=data.notes,
+        stem="stdin" if spooled is not None else stem(options.data, "pictures"),
+        cached=data.cached,
+        keep=spooled,
+        examples=[data.described(number) for number in spread_out(len(data.train), EXAMPLES)],
+    )
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "64" or "64x48" (width x height) as (height, width). Raises RequestError for anything else."""
+    sides = text.lower().replace("×", "x").split("x")
+    try:
+        width, height = (int(side) for side in (sides if len(sides) > 1 else sides * 2))
+    except ValueError:
+        raise RequestError(f"--size {text}: give a side in pixels, or width x height, as in 64x48") from None
+    return height, width

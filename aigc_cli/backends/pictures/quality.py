@@ -1,0 +1,234 @@
+"""How good, how varied and how new a model's pictures are: the same figures for every backend that draws some.
+
+Free of torch and numpy at import, for the sake of the options.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from aigc_cli.backends.base import Sample
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.settings import OUTPUT, CommandOptions
+from aigc_cli.errors import RequestError
+from aigc_cli.files import check_file, written_aside
+from aigc_cli.options import option
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from aigc_cli.data.pictures.dataset import PictureArrays
+    from aigc_cli.metrics.pictures.copies import Copies
+    from aigc_cli.metrics.pictures.features import Extractor, Features
+    from aigc_cli.metrics.pictures.manifold import Manifold
+    from aigc_cli.metrics.statistics.bootstrap import Measure
+
+    Pixels: TypeAlias = NDArray[np.uint8]
+
+QUALITY = "Measuring samples"
+
+#: Training pictures that samples may be near to, at most, in number and in bytes.
+MAX_TRAINING, MAX_TRAINING_BYTES = 50_000, 1 << 29
+#: Pictures whose features are taken at once.
+AT_ONCE = 500
+#: Pairs of a sample and a training picture on the sheet of --copies, and how many stand in a row.
+PAIRS, PAIRS_IN_A_ROW = 32, 4
+#: Samples with which the kernel distance overlooks much.
+FEW = 1000
+
+
+@dataclass(frozen=True)
+class QualityOptions(CommandOptions):
+    """What every `eval` has that measures sampled pictures."""
+
+    samples: int = option(10_000, min=0, panel=QUALITY)
+    """Pictures to draw and to compare with as many held-out ones; fewer where the data have no more. 0 leaves it out."""
+    features: Literal["random", "pixels", "labels"] = option("random", panel=QUALITY)
+    """What pictures are compared by: a fixed random network, their pixels, or a small classifier trained on the data's own
+    labels."""
+    copies: str | None = option(None, metavar="FILE", panel=QUALITY, auto="no sheet")
+    """A sheet (.png) of the samples that are nearest to a training picture, each to the left of it."""
+    force: bool = option(False, panel=OUTPUT)
+    """Overwrite the sheet of --copies."""
+
+
+def quality(
+    samples: Iterable[Pixels],
+    train: PictureArrays,
+    held_out: PictureArrays,
+    classes: Sequence[str],
+    options: QualityOptions,
+    *,
+    seed: int,
+    bus: Bus,
+) -> tuple[dict[str, Measure], list[str]]:
+    """Samples against as many held-out pictures, by name, and what there is to tell of it.
+
+    `samples` are any pictures (b, height, width, channels), in chunks, and are drawn only as far as needed: N of them, the
+    smallest of --samples and the numbers of training and of held-out pictures. N is the same for all figures: `fd_…` and
+    `kd_…` (named after the features), `precision`, `recall`, `density`, `coverage` and `copies`; and with `labels` features
+    `class_shares`. Beside each stands the `floor`, the figure that N training pictures in the place of the samples
+    have (for `copies`, the held-out ones).
+
+    Raises `RequestError` before anything is drawn where the data have not the labels that --features needs, or the sheet
+    of --copies cannot be written.
+    """
+    import numpy as np
+
+    from aigc_cli.metrics.pictures.copies import copies
+    from aigc_cli.metrics.pictures.features import make_extractor
+    from aigc_cli.metrics.pictures.manifold import K, Manifold
+
+    if not options.samples:
+        if options.copies is not None:
+            raise RequestError("--copies shows samples; leave out --samples 0")
+        return {}, []
+    sheet = None if options.copies is None else _sheet_path(options.copies, force=options.force)
+    # Not drawn by the seed: the features rest on these pictures, and should be the same whatever is compared by them.
+    pixels, labels = _training(train, np.random.default_rng(0).permutation(len(train)))
+    n = min(options.samples, len(pixels), len(held_out))
+    if n <= K:
+        return {}, [f"samples are not measured: that takes {K + 1} training and as many held-out pictures at least"]
+    bus.stage(f"preparing the features: {options.features}", 0, None)
+    extractor = make_extractor(options.features, pixels, labels, len(classes))
+    kept: list[Pixels] = []
+    drawn = _features(extractor, _first(samples, n, None if sheet is None else kept), n, "drawing samples", bus)
+    n = len(drawn)
+    if n <= K:
+        return {}, [f"samples are not measured: that takes {K + 1} of them at least"]
+    among = np.random.default_rng(seed).permutation(len(held_out))[:n]
+    real = _features(extractor, _chunks(n, lambda part: held_out.take(among[part])), n, "looking at held-out pictures", bus)
+    training = _features(
+        extractor, _chunks(len(pixels), lambda part: pixels[part]), len(pixels), "looking at training pictures", bus
+    )
+    bus.stage("comparing", 0, None)
+    around = Manifold(real)
+    measures, floors = (_compared(extractor, some, around, classes, seed) for some in (drawn, training[:n]))
+    found = copies(drawn, training, real)
+    if sheet is not None:
+        _write_sheet(sheet, np.concatenate(kept), pixels, found)
+    measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.share}
+    notes = _notes(n, len(pixels), len(train), options, extractor) + _verdict(measures, extractor.name)
+    return {name: measure.beside(**extractor.about) for name, measure in measures.items()}, notes
+
+
+def stacked(samples: Iterable[Sample]) -> Iterator[Pixels]:
+    """What a backend draws, in chunks of at most 500 as `quality` takes them."""
+    import numpy as np
+
+    chunk = []
+    for sample in samples:
+        assert sample.pixels is not None
+        chunk.append(sample.pixels)
+        if len(chunk) == AT_ONCE:
+            yield np.stack(chunk)
+            chunk = []
+    if chunk:
+        yield np.stack(chunk)
+
+
+def _compared(
+    extractor: Extractor, features: Features, real: Manifold, classes: Sequence[str], seed: int
+) -> dict[str, Measure]:
+    """Features (n, d) against those of n real pictures."""
+    from aigc_cli.metrics.pictures.class_shares import class_shares
+    from aigc_cli.metrics.pictures.features import LabelFeatures
+    from aigc_cli.metrics.pictures.frechet import frechet
+    from aigc_cli.metrics.pictures.kernel_distance import kd
+    from aigc_cli.metrics.pictures.manifold import Manifold, manifold
+
+    measures = {
+        f"fd_{extractor.name}": frechet(features, real.points, seed=seed),
+        f"kd_{extractor.name}": kd(features, real.points, seed=seed),
+        **manifold(real, Manifold(features), seed=seed),
+    }
+    if isinstance(extractor, LabelFeatures):
+        of_samples, of_real = (extractor.classes(points) for points in (features, real.points.astype(features.dtype)))
+        measures["class_shares"] = class_shares(of_samples, of_real, classes, seed=seed)
+    return measures
+
+
+def _features(extractor: Extractor, chunks: Iterable[Pixels], n: int, stage: str, bus: Bus) -> Features:
+    import numpy as np
+
+    found, done = [np.empty((0, extractor.about["dimensions"]), np.float32)], 0
+    for chunk in chunks:
+        found.append(extractor(chunk))
+        done += len(chunk)
+        bus.stage(stage, done, n)
+    return np.concatenate(found)
+
+
+def _first(chunks: Iterable[Pixels], n: int, kept: list[Pixels] | None) -> Iterator[Pixels]:
+    """The first n pictures, or all where there are fewer, also put into `kept`; no more is drawn than they need."""
+    for chunk in chunks:
+        some, n = chunk[:n], n - len(chunk)
+        if kept is not None:
+            kept.append(some)
+        yield some
+        if n <= 0:
+            return
+
+
+def _chunks(n: int, take: Callable[[slice], Pixels]) -> Iterator[Pixels]:
+    return (take(slice(start, start + AT_ONCE)) for start in range(0, n, AT_ONCE))
+
+
+def _training(train: PictureArrays, order: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int64] | None]:
+    """The training pictures that are looked at, the first in this order, and their labels."""
+    chosen = order[: min(MAX_TRAINING, max(1000, MAX_TRAINING_BYTES // math.prod(train.pixels.shape[1:])))]
+    return train.take(chosen), None if train.labels is None else train.labels[chosen]
+
+
+def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, extractor: Extractor) -> list[str]:
+    notes, dimensions = [], extractor.about["dimensions"]
+    if n < options.samples:
+        notes.append(f"{n:,} samples were measured, not {options.samples:,}: there are no more pictures to compare with")
+    if n <= dimensions:
+        name = extractor.name
+        notes.append(
+            f"fd_{name} and its floor are much too high, since {n:,} pictures are few for {dimensions} features; "
+            f"kd_{name} does not suffer from that"
+        )
+    if looked_at < in_training:
+        notes.append(f"copies were looked for among {looked_at:,} of the {in_training:,} training pictures, drawn at random")
+    return notes
+
+
+def _verdict(measures: Mapping[str, Measure], features: str) -> list[str]:
+    """What is to be thought of samples that cover little, and of a kernel distance that reaches its floor."""
+    distance, coverage = measures[f"kd_{features}"], measures["coverage"]
+    floor, covered = distance.extra["floor"], coverage.extra["floor"].value
+    if coverage.high is not None and coverage.high < covered / 2:
+        return [
+            f"few real pictures have a sample that is like them (coverage {coverage.value:.2f}, where real pictures in the "
+            f"samples' place have {covered:.2f}): the model is far from done, and more --minutes are worth trying"
+        ]
+    if distance.low is None or floor.high is None or distance.low > floor.high:
+        return []
+    note = f"{distance.n:,} samples can't be told from real pictures by kd_{features}"
+    if distance.n < FEW:
+        note += ", which overlooks much in so few: look at them, or name more pictures with --data"
+    return [note]
+
+
+def _sheet_path(name: str, *, force: bool) -> Path:
+    path = Path(name)
+    if path.suffix.lower() != ".png":
+        raise RequestError(f"--copies {path} is a sheet of pictures; name a file that ends in .png")
+    check_file(path, force=force, flag="--copies")
+    return path
+
+
+def _write_sheet(path: Path, samples: Pixels, training: Pixels, found: Copies) -> None:
+    """Each of the worst samples, and to its right the training picture that it is nearest to; the nearest first."""
+    from aigc_cli.data.pictures.output import encode_picture, enlargement, sheet
+
+    pairs = [picture for i in found.worst(PAIRS) for picture in (samples[i], training[found.nearest[i]])]
+    with written_aside(path) as file:
+        file.write(encode_picture(sheet(pairs, 2 * PAIRS_IN_A_ROW, enlargement(*samples.shape[1:3])), ".png"))

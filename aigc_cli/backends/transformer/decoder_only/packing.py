@@ -1,0 +1,200 @@
+"""From documents to rows of one context: windows, packing and shuffling.
+
+A document d_1 … d_n is learned as the n + 1 predictions of `<sos> d_1 … d_n <eot>`, where the two are one token unless the
+tokens are words. A piece is a run of at most `context` predictions. Several pieces share a row; each sees only itself
+(positions restart, attention is block-diagonal), so no document sees its neighbour.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.data.text.dataset import TokenArrays
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+
+Ints = NDArray[np.int64]
+#: Pieces that are shuffled into rows together, and rows that stay open for a piece that fits.
+BLOCK, OPEN_ROWS = 1 << 16, 64
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents as one array: `tokens` (N,), `offsets` (n_docs + 1,), of special tokens only those that end a field and unknown
+    words. What the latter cost to be spelled, in nats, is `spelling` (N,), in a corpus that is measured on."""
+
+    tokens: NDArray[np.integer]
+    offsets: Ints
+    eot_id: int
+    sos_id: int | None = None  # begins a document; None: eot_id
+    spelling: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, arrays: TokenArrays, tokenizer: Tokenizer, *, measured: bool = False) -> Corpus:
+        spelling = spelling_of(arrays, tokenizer) if measured else None
+        return cls(arrays.tokens, arrays.offsets, tokenizer.eot_id, tokenizer.sos_id, spelling)
+
+    @property
+    def first_predictions(self) -> Ints:
+        """The number of each document's first prediction, (n_docs,)."""
+        return self.offsets[:-1] + np.arange(len(self.offsets) - 1)
+
+    @property
+    def predictions(self) -> int:
+        """Tokens to predict, each document's end among them."""
+        return len(self.tokens) + len(self.offsets) - 1
+
+
+def spelling_of(arrays: TokenArrays, tokenizer: Tokenizer) -> NDArray[np.float64] | None:
+    """What it costs to spell each token (N,) in nats, 0 of all but unknown words; None where there are no such."""
+    if arrays.unknown is None or tokenizer.spelling is None:
+        return None
+    spelling = np.zeros(len(arrays.tokens))
+    spelling[arrays.unknown.at] = [tokenizer.spelling.nats(word) for word in arrays.unknown.words()]
+    return spelling
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Runs of predictions. Prediction j of document i has the number offsets[i] + i + j in the corpus."""
+
+    document: Ints  # (n,)
+    begin: Ints  # (n,) the first prediction, counted within its document
+    length: Ints  # (n,)
+    context_only: Ints  # (n,) leading predictions that are not scored
+
+    def __getitem__(self, index: Ints) -> Pieces:
+        return Pieces(self.document[index], self.begin[index], self.length[index], self.context_only[index])
+
+    def __len__(self) -> int:
+        return len(self.document)
+
+
+def training_pieces(corpus: Corpus, context: int, rng: np.random.Generator) -> Pieces:
+    """Short documents whole; longer ones cut into windows from a fresh random offset, so that every epoch cuts elsewhere."""
+    predictions = np.diff(corpus.offsets) + 1
+    first = np.where(predictions <= context, predictions, rng.integers(1, context + 1, len(predictions)))
+    return _windows(predictions, first, context, context)
+
+
+def evaluation_pieces(corpus: Corpus, context: int) -> Pieces:
+    """Every prediction scored once; those beyond a document's first window with at least half a context before them."""
+    predictions = np.diff(corpus.offsets) + 1
+    return _windows(predictions, np.minimum(predictions, context), context, max(1, context // 2))
+
+
+def _windows(predictions: Ints, first: Ints, context: int, stride: int) -> Pieces:
+    """A first window of `first` predictions, then further ones that each score the next `stride`."""
+    counts = 1 + -(-(predictions - first) // stride)
+    document = np.repeat(np.arange(len(predictions)), counts)
+    number = np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)
+    scored_from = np.where(number == 0, 0, first[document] + (number - 1) * stride)
+    end = np.minimum(first[document] + number * stride, predictions[document])
+    begin = np.where(number == 0, 0, np.maximum(scored_from - (context - stride), 0))
+    return Pieces(document, begin, end - begin, scored_from - begin)
+
+
+def pack(lengths: Ints, context: int) -> list[list[int]]:
+    """Rows of pieces, each at most `context` long in sum: best fit among the rows that are open, in the order given.
+    What does not fit is carried over into a row of its own, never dropped."""
+    rows: list[list[int]] = []
+    open_rows: list[tuple[int, int]] = []  # (room left, row), sorted
+    for piece, length in enumerate(lengths.tolist()):
+        at = bisect.bisect_left(open_rows, (length, -1))
+        if at < len(open_rows):
+            room, row = open_rows.pop(at)
+            rows[row].append(piece)
+        else:
+            room, row = context, len(rows)
+            rows.append([piece])
+        if room > length:
+            bisect.insort(open_rows, (room - length, row))
+            if len(open_rows) > OPEN_ROWS:
+                open_rows.pop(0)
+    return rows
+
+
+def collate(corpus: Corpus, pieces: Pieces, rows: list[list[int]], context: int) -> dict[str, Tensor]:
+    """Rows as tensors of (rows, context) int64: `ids`, `targets` (IGNORED where nothing is to be predicted) and, unless every
+    row is one piece, `positions` and `segments` (which piece of the row; 0 is padding)."""
+    shape = (len(rows), context)
+    begins = corpus.eot_id if corpus.sos_id is None else corpus.sos_id
+    ids, targets = np.full(shape, begins), np.full(shape, IGNORED)
+    positions, segments = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for r, row in enumerate(rows):
+        at = 0
+        for number, piece in enumerate(row, 1):
+            document, begin = int(pieces.document[piece]), int(pieces.begin[piece])
+            length, hidden = int(pieces.length[piece]), int(pieces.context_only[piece])
+            start, stop = int(corpus.offsets[document]), int(corpus.offsets[document + 1])
+            end = begin + length
+            read = slice(start + max(begin - 1, 0), start + end - 1)
+            ids[r, at + (begin == 0) : at + length] = corpus.tokens[read]
+            answers = corpus.tokens[start + begin + hidden : min(start + end, stop)]
+            targets[r, at + hidden : at + hidden + len(answers)] = answers
+            if start + end > stop:
+                targets[r, at + length - 1] = corpus.eot_id
+            positions[r, at : at + length] = np.arange(length)
+            segments[r, at : at + length] = number
+            at += length
+    batch = {"ids": torch.from_numpy(ids), "targets": torch.from_numpy(targets)}
+    if any(len(row) > 1 for row in rows):
+        batch |= {"positions": torch.from_numpy(positions), "segments": torch.from_numpy(segments)}
+    return batch
+
+
+def block_diagonal(segments: Tensor) -> Tensor:
+    """The attention mask (B, 1, T, T): a token sees those before it in its own piece."""
+    same = segments[:, None, :, None] == segments[:, None, None, :]
+    return same.tril_()
+
+
+class TrainingBatches:
+    """The batch of a step, as a pure function of (seed, step): epochs of freshly cut, freshly shuffled rows, end to end."""
+
+    def __init__(self, corpus: Corpus, context: int, batch_size: int, seed: int) -> None:
+        self.corpus, self.context, self.batch_size, self.seed = corpus, context, batch_size, seed
+        self._first_row, self._rows = 0, list[list[int]]()
+        self._blocks = self._all_blocks()
+
+    def __call__(self, step: int) -> dict[str, Tensor]:
+        first = step * self.batch_size
+        if first < self._first_row:  # a row before those at hand: once more from the first epoch
+            self._first_row, self._rows = 0, []
+            self._blocks = self._all_blocks()
+        parts = []
+        for row in range(first, first + self.batch_size):
+            while row >= self._first_row + len(self._rows):
+                self._first_row += len(self._rows)
+                self._pieces, self._rows = next(self._blocks)
+            parts.append((self._pieces, self._rows[row - self._first_row]))
+        return self._collate(parts)
+
+    def _all_blocks(self) -> Iterator[tuple[Pieces, list[list[int]]]]:
+        """Every epoch's rows in blocks, packed when they are reached."""
+        epoch = 0
+        while True:
+            rng = np.random.default_rng((self.seed, epoch))
+            pieces = training_pieces(self.corpus, self.context, rng)
+            order = rng.permutation(len(pieces))
+            for at in range(0, len(order), BLOCK):
+                block = pieces[order[at : at + BLOCK]]
+                rows = pack(block.length, self.context)
+                yield block, [rows[i] for i in rng.permutation(len(rows))]
+            epoch += 1
+
+    def _collate(self, parts: list[tuple[Pieces, list[int]]]) -> dict[str, Tensor]:
+        chosen = [pieces[np.asarray(row)] for pieces, row in parts]
+        together = Pieces(
+            *(np.concatenate([getattr(c, name) for c in chosen]) for name in ("document", "begin", "length", "context_only"))
+        )
+        ends = np.cumsum([len(c) for c in chosen]).tolist()
+        rows = [list(range(end - len(c), end)) for c, end in zip(chosen, ends, strict=True)]
+        return collate(self.corpus, together, rows, self.context)

@@ -1,0 +1,170 @@
+"""Beam search: the likeliest texts, as far as a search that pursues a few beginnings at once can find them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.transformer.decoding.generate import LOOKAHEAD, Job, batches, begun
+from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
+from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, Rules
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """`beams` beginnings are pursued; texts y that end are compared by log p(y) / |y|^α, α being the `length_penalty`
+    and |y| the number of tokens with the end (Wu et al. 2016, section 7, in its usual simpler form). Those that the limit of
+    tokens cuts come after all of these."""
+
+    beams: int
+    length_penalty: float = 1.0
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A text: its tokens without the end, log p of them and the end in nats, and the score that it is ranked by."""
+
+    ids: list[int]
+    log_p: float
+    score: float
+    ended: bool  # by itself, not at the limit of tokens
+
+
+@torch.inference_mode()
+def beam_search(
+    model: LanguageModel,
+    jobs: Iterable[Job],
+    *,
+    options: BeamOptions,
+    rules: Rules,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[list[Hypothesis]]:
+    """For each job in order its `draws` best texts, the best first; fewer where there are no more.
+
+    About `batch_size` beginnings are pursued at once, those of several jobs together. Only tokens that the `rules` allow are
+    taken. Raises `AigcError` when the model's logits are not finite.
+    """
+    limit = model.longest if options.max_tokens is None else options.max_tokens
+    at_once = max(1, batch_size // options.beams)
+    waiting = iter(jobs)
+    while window := list(islice(waiting, at_once * (LOOKAHEAD if batch_size > 1 else 1))):
+        order = sorted(range(len(window)), key=lambda place: len(window[place].prompt_ids))
+        found: list[list[Hypothesis]] = [[] for _ in window]
+        for part in batches([len(window[place].prompt_ids) for place in order], at_once):
+            places = order[part]
+            searches = [_Search.of(window[place], options, model.begins_id, rules) for place in places]
+            _search(model, searches, options, limit, rules, device)
+            for place, search in zip(places, searches, strict=True):
+                found[place] = search.best()
+        yield from found
+
+
+@dataclass
+class _Search:
+    """The beginnings of one job that are pursued, and the texts that are finished."""
+
+    prompt: tuple[int, ...]
+    draws: int
+    beams: int
+    alpha: float
+    to_come: list[int]  # fields after the present one, of each beginning
+    states: list[int] = field(default_factory=lambda: [BETWEEN])  # where in a character each is
+    live: list[tuple[float, list[int]]] = field(default_factory=lambda: [(0.0, [])])  # log p and tokens, the likeliest first
+    finished: list[Hypothesis] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, job: Job, options: BeamOptions, begins_id: int, rules: Rules) -> _Search:
+        prompt = tuple(job.prompt_ids) or (begins_id,)
+        return cls(prompt, job.draws, options.beams, options.length_penalty, [rules.to_come(prompt)])
+
+    def finish(self, ids: list[int], log_p: float, *, ended: bool) -> None:
+        self.finished.append(Hypothesis(ids, log_p, log_p / max(1, len(ids) + ended) ** self.alpha, ended))
+        self.finished.sort(key=lambda text: (not text.ended, -text.score))
+        del self.finished[max(self.beams, self.draws) :]
+
+    def done(self) -> bool:
+        """Whether as many texts have ended as are pursued, and the likeliest beginning would be worse than all of them if it
+        ended now. With α = 0 none can become better then, for log p only falls; with α > 0 that is what is usually the case."""
+        if not self.live:
+            return True
+        if len(self.finished) < self.beams:
+            return False
+        log_p, ids = self.live[0]
+        return bool(self.finished[self.beams - 1].score >= log_p / len(ids) ** self.alpha)
+
+    def best(self) -> list[Hypothesis]:
+        return self.finished[: self.draws]
+
+
+def _search(
+    model: LanguageModel,
+    searches: list[_Search],
+    options: BeamOptions,
+    limit: int,
+    rules: Rules,
+    device: torch.device,
+) -> None:
+    """Goes on with all searches at once, a token a step, until each is done."""
+    reader = begun(model, [search.prompt for search in searches], limit)
+    going = list(searches)
+    for length in range(limit + 1):
+        if length == limit:
+            for search in going:
+                for log_p, ids in search.live:
+                    search.finish(ids, log_p, ended=False)
+            return
+        scores = reader.logits.log_softmax(dim=-1)
+        to_come = [left for search in going for left in search.to_come]
+        rules.exclude(scores, to_come, [state for search in going for state in search.states])
+        # Of each beginning as many continuations as could be the best of all, one more for the end.
+        values, tokens = scores.topk(min(options.beams + 1, scores.shape[1]), dim=1)
+        rows, ids = _advance(going, values, tokens, rules)
+        going = [search for search in going if search.live]
+        if not going:
+            return
+        reader.select(rows)
+        reader.step(torch.tensor(ids, device=device))
+
+
+def _advance(searches: list[_Search], values: Tensor, tokens: Tensor, rules: Rules) -> tuple[list[int], list[int]]:
+    """Takes each search a token further, given the likeliest tokens (rows, k) after each of its beginnings; a search that is
+    done has none left. Returns, of the beginnings that are pursued now, the rows that they continue and their new tokens."""
+    rows, last = [], []
+    first = 0
+    by_row, tokens_of_row = values.tolist(), tokens.tolist()
+    for search in searches:
+        candidates = [
+            (log_p + by_row[first + place][rank], place, tokens_of_row[first + place][rank])
+            for place, (log_p, _) in enumerate(search.live)
+            for rank in range(values.shape[1])
+            if by_row[first + place][rank] > -math.inf
+        ]
+        candidates.sort(key=lambda candidate: -candidate[0])
+        live, to_come, states = list[tuple[float, list[int]]](), [], []
+        pursued = []
+        for log_p, place, token in candidates:
+            if len(live) == search.beams:
+                break
+            ids = search.live[place][1]
+            if token == rules.eot_id:
+                search.finish(ids, log_p, ended=True)
+                continue
+            live.append((log_p, [*ids, token]))
+            to_come.append(search.to_come[place] - (rules.fields is not None and token == rules.fields.id))
+            states.append(rules.after(search.states[place], token))
+            pursued.append((first + place, token))
+        first += len(search.live)
+        search.live, search.to_come, search.states = live, to_come, states
+        if search.done():
+            search.live = []
+            continue
+        rows += [row for row, _ in pursued]
+        last += [token for _, token in pursued]
+    return rows, last

@@ -1,0 +1,281 @@
+"""Samples texts: prompts of different lengths share a batch, and each new token costs one token."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count, islice
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.transformer.decoding.language_model import LanguageModel, Reader
+from aigc_cli.backends.transformer.decoding.sampling import SamplingOptions, next_allowed_tokens, next_tokens
+from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, FieldEnds, Rules
+from aigc_cli.errors import AigcError
+
+if TYPE_CHECKING:
+    from aigc_cli.backends.transformer.decoding.regex_constraint import Form, Match
+
+__all__ = ["FieldEnds", "Generated", "Job", "SamplingOptions", "generate"]
+
+LOOKAHEAD = 8  # batches of samples that are read ahead, so that prompts of like length can share a batch
+MOST_TOKENS = 1 << 16  # read at once
+BLOCK = 64  # uniforms of a sample that are drawn at once
+CROWDING = 0.75  # the share of unfinished rows at which finished ones are dropped, which copies the cache
+
+Finish = Literal["end", "length", "stop"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A prompt, and the samples `index` … `index + draws - 1` that continue it.
+
+    An empty prompt stands for the beginning of a document. To a model that answers, the prompt is what it reads.
+    """
+
+    index: int
+    prompt_ids: list[int]
+    draws: int = 1
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One sample, without its prompt.
+
+    `content` are its bytes, cut before the first stop string; `ids` the fewest of its tokens that hold those
+    bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
+    of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field;
+    `removed` is the probability that a form took away, on average over tokens, and `matches` whether the text is of it.
+    Of a text that was searched for, `log_p` is its log-probability in nats and `score` what it was ranked by.
+    """
+
+    index: int
+    ids: list[int]
+    content: bytes
+    finish: Finish
+    fields: list[bytes]
+    removed: float | None = None
+    matches: bool | None = None
+    log_p: float | None = None
+    score: float | None = None
+
+    @property
+    def text(self) -> str:
+        """`content` without a character that the limit of tokens cut."""
+        return self.content.decode("utf-8", "ignore")
+
+
+@torch.inference_mode()
+def generate(
+    model: LanguageModel,
+    jobs: Iterable[Job],
+    *,
+    options: SamplingOptions,
+    rules: Rules,
+    seed: int,
+    decode_bytes: Callable[[list[int]], bytes],
+    batch_size: int,
+    device: torch.device,
+    form: Form | None = None,
+    on_bytes: Callable[[int, bytes], None] | None = None,
+) -> Iterator[Generated]:
+    """Samples all jobs, and yields the samples in the order of the jobs.
+
+    Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
+    Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
+    `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
+    Only tokens that the `rules` allow are drawn; at `max_tokens` a character may be cut. Of texts with fields, stop strings are
+    looked for in the last. With `form`, what is written of the last (of a text without fields, all of it) matches, unless it is
+    cut at `max_tokens`.
+    `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
+
+    The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
+    """
+    ahead = batch_size * LOOKAHEAD if batch_size > 1 else 1
+    limit = model.longest if options.max_tokens is None else options.max_tokens
+    stops = tuple(stop.encode() for stop in options.stop)
+    samples = (
+        _Sample(
+            index,
+            tuple(job.prompt_ids) or (model.begins_id,),
+            stops,
+            rules.to_come(job.prompt_ids),
+        )
+        for job in jobs
+        for index in range(job.index, job.index + job.draws)
+    )
+    piece_of = cache(lambda token: decode_bytes([token]))
+    while window := list(islice(samples, ahead)):
+        by_length = sorted(window, key=lambda sample: len(sample.prompt))
+        for part in batches([len(sample.prompt) for sample in by_length], batch_size) if limit else ():
+            batch = by_length[part]
+            for sample, token in _draw(model, batch, options, seed, limit, device, rules, form):
+                if token == rules.eot_id:
+                    sample.finish = "end"
+                else:
+                    sample.take(token, piece_of(token), ends_field=rules.ends_field(token))
+                    sample.state = rules.after(sample.state, token)
+                    if sample.finish is None and len(sample.ids) == limit:
+                        sample.finish = "length"
+                if on_bytes is not None and (piece := sample.certain()):
+                    on_bytes(sample.index, piece)
+            for sample in batch:
+                sample.end_match()
+        for sample in window:
+            yield sample.generated()
+
+
+def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:
+    """Rows of ascending lengths, as many at once as `batch_size` and, padded to the longest, `MOST_TOKENS` allow."""
+    start = 0
+    for end in range(1, len(lengths) + 1):
+        full = end - start == batch_size
+        if full or end == len(lengths) or (end - start + 1) * lengths[end] > MOST_TOKENS:
+            yield slice(start, end)
+            start = end
+
+
+def begun(model: LanguageModel, prompts: Sequence[Sequence[int]], room: int) -> Reader:
+    """Prompts that are read. Raises `AigcError` when the model's logits are not finite."""
+    reader = model.read(prompts, room=room)
+    if not reader.logits.isfinite().all():
+        raise AigcError("the model's logits are not finite: train it anew, or choose another run")
+    return reader
+
+
+@dataclass
+class _Sample:
+    """The text of one sample as it grows."""
+
+    index: int
+    prompt: tuple[int, ...]
+    stops: tuple[bytes, ...]
+    to_come: int  # fields after the present one
+    state: int = BETWEEN  # where in a character
+    ids: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)  # how many bytes there are after each token
+    content: bytearray = field(default_factory=bytearray)
+    borders: list[tuple[int, int]] = field(default_factory=list)  # from where to where the end of a field is written
+    told: int = 0
+    finish: Finish | None = None
+    match: Match | None = None  # of the last field, while it is drawn
+    removed: float | None = None
+    matches: bool | None = None
+
+    def take(self, token: int, piece: bytes, *, ends_field: bool = False) -> None:
+        """Adds a token; a stop string that it completes ends the sample."""
+        before = len(self.content)
+        self.ids.append(token)
+        self.content += piece
+        self.ends.append(len(self.content))
+        if ends_field:
+            self.to_come -= 1
+            self.told = len(self.content)
+            self.borders.append((before, self.told))
+        if self.to_come or ends_field:
+            return
+        if self.match is not None and self.match.take(token):
+            self.finish = "end"
+        found = [self.content.find(stop, max(self.begin, before - len(stop) + 1)) for stop in self.stops]
+        if cut := [place for place in found if place >= 0]:
+            self.finish = "stop"
+            del self.content[min(cut) :]
+            del self.ids[bisect_left(self.ends, min(cut)) + 1 if min(cut) else 0 :]
+
+    @property
+    def begin(self) -> int:
+        """Where the present field begins."""
+        return self.borders[-1][1] if self.borders else 0
+
+    def matching(self) -> Match | None:
+        """The match that the next token has to be part of."""
+        return self.match if self.finish is None and not self.to_come else None
+
+    def end_match(self) -> None:
+        if self.match is not None:
+            self.removed, self.matches = self.match.end(reached=not self.to_come)
+            self.match = None
+
+    def generated(self) -> Generated:
+        content, finish = bytes(self.content), self.finish or "length"
+        begins = [0, *(after for _, after in self.borders)]
+        ends = [*(before for before, _ in self.borders), len(self.content)]
+        fields = [bytes(self.content[begin:end]) for begin, end in zip(begins, ends, strict=True)]
+        return Generated(self.index, self.ids, content, finish, fields, self.removed, self.matches)
+
+    def certain(self) -> bytes:
+        """The bytes of the last field not told yet that stay, whatever comes: no stop string can begin in them."""
+        if self.to_come:
+            return b""
+        end = len(self.content)
+        if self.finish is None:
+            longest = min(end - self.begin, max(map(len, self.stops), default=1) - 1)
+            tails = (bytes(self.content[end - n :]) for n in range(longest, 0, -1))
+            end -= next((len(tail) for tail in tails if any(stop.startswith(tail) for stop in self.stops)), 0)
+        piece = bytes(self.content[self.told : end])
+        self.told = end
+        return piece
+
+
+def _draw(
+    model: LanguageModel,
+    rows: list[_Sample],
+    options: SamplingOptions,
+    seed: int,
+    limit: int,
+    device: torch.device,
+    rules: Rules,
+    form: Form | None,
+) -> Iterator[tuple[_Sample, int]]:
+    """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
+    prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
+    reader = begun(model, list(prompts), limit)
+    if len(prompts) < len(rows):
+        reader.select([prompts[row.prompt] for row in rows])
+    # Philox (Salmon et al. 2011) is a function of its key and a counter: no draw depends on another sample's.
+    keys = np.array([(seed % 2**64, row.index) for row in rows], dtype=np.uint64)
+    randoms = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
+    if form is not None:
+        for row in rows:
+            row.match = form.begin()
+    seen: Tensor | None = None
+    if options.repetition_penalty != 1:
+        seen = torch.zeros(reader.logits.shape, dtype=torch.bool, device=device)
+        for place, row in enumerate(rows) if model.continues else ():
+            seen[place, list(row.prompt)] = True
+    uniforms: Tensor | None = None
+    for step in count():
+        if options.temperature > 0 and step % BLOCK == 0:
+            drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
+            uniforms = torch.from_numpy(drawn).to(device)
+        uniform = None if uniforms is None else uniforms[:, step % BLOCK]
+        rules.exclude(reader.logits, [row.to_come for row in rows], [row.state for row in rows])
+        matches = [] if form is None else [row.matching() for row in rows]
+        if form is not None and any(matches):
+            allowed = form.allowed(matches).to(device)
+            ids, kept = next_allowed_tokens(reader.logits, allowed, options, seen, uniform)
+            for match, share in zip(matches, kept, strict=True):
+                if match is not None:
+                    match.kept(share)
+        else:
+            ids = next_tokens(reader.logits, options, seen, uniform)
+        for row, token in zip(rows, ids.tolist(), strict=True):
+            if row.finish is None:
+                yield row, token
+        going = [place for place, row in enumerate(rows) if row.finish is None]
+        if not going:
+            return
+        if len(going) <= CROWDING * len(rows):
+            reader.select(going)
+            rows, randoms = [rows[place] for place in going], [randoms[place] for place in going]
+            ids = ids[going]
+            uniforms = None if uniforms is None else uniforms[going]
+            seen = None if seen is None else seen[going]
+        if seen is not None:
+            seen.scatter_(1, ids[:, None], True)
+        reader.step(ids)

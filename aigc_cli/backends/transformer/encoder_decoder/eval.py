@@ -1,0 +1,111 @@
+"""`aigc eval transformer` of an encoder–decoder: what held-out answers cost, and how near its own come to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from aigc_cli.backends.base import Evaluation
+from aigc_cli.backends.transformer.config import Eval
+from aigc_cli.backends.transformer.decoder_only.eval import (
+    MAX_TEXT,
+    Units,
+    baselines,
+    data_to_measure,
+    likelihood_measures,
+    training_data,
+)
+from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
+from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs
+from aigc_cli.backends.transformer.likelihood import answer_lengths, answer_nats
+from aigc_cli.backends.transformer.loaded import Opened, open_run
+from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.data.text.tokenizers.choice import cjk_share
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
+from aigc_cli.metrics.statistics.bootstrap import Measure
+from aigc_cli.metrics.text.answers import answer_measures, beside_baselines
+from aigc_cli.metrics.text.nearest import NearestText
+
+#: Training sources that the nearest one is looked for among.
+MOST_SOURCES = 100_000
+
+
+def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
+    """Every measure of the run's model."""
+    if options.tokenize != "auto" and not options.n:
+        raise RequestError("--tokenize is for answers, of which -n 0 wants none")
+    opened = open_run(run, options.device, bus)
+    tokenizer = opened.tokenizer
+    assert isinstance(opened.model, EncoderDecoder)
+    data, notes = training_data(run, options, bus)
+    arrays, name = data_to_measure(opened, options, data, bus)
+    pairs = Pairs.of(arrays, tokenizer, measured=True)
+    nats = answer_nats(
+        opened.model,
+        pairs,
+        np.arange(len(pairs)),
+        batch_size=options.batch_size,
+        device=opened.device,
+        progress=lambda done, total: bus.stage("evaluating", done, total),
+    )
+    chars, sizes = answer_lengths(pairs, tokenizer)
+    if not chars.any():
+        raise RequestError(f"{name}: every target is empty")
+    units = Units(nats, chars, sizes, pairs.target_lengths + 1, "documents")
+    if arrays.unknown is not None:
+        unknown = (arrays.tokens == tokenizer.unk_id).astype(np.float64)
+        units = replace(units, unknown=pairs.over_targets(unknown), words=pairs.target_lengths)
+    measures = likelihood_measures(units, options.seed)
+    if data is not None and options.n and data.train.n_docs > MOST_SOURCES:
+        notes.append(
+            f"the nearest source is looked for among {MOST_SOURCES:,} or fewer of {data.train.n_docs:,} training sources"
+        )
+    if data is not None:
+        bus.stage("fitting the baselines", 0, None)
+        train, select = (targets(Pairs.of(part, tokenizer), tokenizer) for part in (data.train, data.select))
+        beside = baselines(train, select, targets(pairs, tokenizer), None, options.seed)
+        measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
+    if options.n:
+        measures |= agreement(opened, pairs, data, options, bus)
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
+
+
+def targets(pairs: Pairs, tokenizer: Tokenizer) -> list[str]:
+    """Their texts, or those of evenly spread ones of about `MAX_TEXT` characters in all."""
+    every = -(-int(pairs.target_lengths.sum()) // MAX_TEXT)
+    return [pairs.target_text(i, tokenizer) for i in range(0, len(pairs), max(1, every))]
+
+
+def agreement(opened: Opened, pairs: Pairs, data: TextDataset | None, options: Eval, bus: Bus) -> dict[str, Measure]:
+    """How near the likeliest answers, taken token by token, come to those given, to `options.n` sources drawn at random. Beside
+    it, that of the source itself as the answer (`copy`), and of the answer to the nearest training source (`nearest`)."""
+    tokenizer = opened.tokenizer
+    chosen = np.sort(np.random.default_rng(options.seed).permutation(len(pairs))[: options.n]).tolist()
+    sources = [pairs.source_text(i, tokenizer) for i in chosen]
+    references = [pairs.target_text(i, tokenizer) for i in chosen]
+    jobs = [Job(number, [*pairs.source(i), tokenizer.eot_id]) for number, i in enumerate(chosen)]
+    bus.stage("answering", 0, len(jobs))
+    greedy = SamplingOptions(temperature=0)
+    written = opened.generate(jobs, options=greedy, seed=options.seed, batch_size=options.batch_size)
+    answers = [sample.text for sample in written]
+    others = {"copy": sources}
+    if data is not None:
+        bus.stage("looking for the nearest sources", 0, None)
+        others["nearest"] = _of_nearest(sources, Pairs.of(data.train, tokenizer), tokenizer)
+    tokenize = options.tokenize if options.tokenize != "auto" else "zh" if cjk_share(references) > 0.5 else "13a"
+    measure = partial(answer_measures, references=references, tokenize=tokenize)
+    return {name: value.beside(decoding="greedy") for name, value in beside_baselines(measure, answers, **others).items()}
+
+
+def _of_nearest(sources: Sequence[str], train: Pairs, tokenizer: Tokenizer) -> list[str]:
+    """What is answered to the training source that is most like each of these, of at most `MOST_SOURCES` evenly spread ones."""
+    places = range(0, len(train), -(-len(train) // MOST_SOURCES))
+    index = NearestText([train.source_text(i, tokenizer) for i in places])
+    return [train.target_text(places[index.nearest(source)], tokenizer) for source in sources]

@@ -1,0 +1,207 @@
+"""The encoder–decoder Transformer (Vaswani et al. 2017): it reads a source, then writes a target token by token.
+
+Made of PyTorch's own layers, with the names of the literature. What differs from the paper is what was measured to be
+better: the norms come first in each block (Xiong et al. 2020), and the output layer is the embedding matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from aigc_cli.backends.transformer.encoder_decoder.incremental import PairReader
+from aigc_cli.engine.network import load_network, save_network
+from aigc_cli.errors import RequestError
+
+MODEL_TYPE = "aigc-encoder-decoder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqConfig:
+    """The shape of a network. A target begins with `sos_id`; it ends, and a source too, with `eos_id`.
+
+    Raises `RequestError` for a shape that no network has.
+    """
+
+    vocab_size: int
+    d_model: int
+    nhead: int
+    num_encoder_layers: int
+    num_decoder_layers: int
+    dim_feedforward: int
+    max_seq_length: int  # in training, of a source and of a target with its end; sampling ends a target at twice as many
+    sos_id: int
+    eos_id: int
+    dropout: float = 0.0
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        for name in SIZES:
+            if getattr(self, name) < 1:
+                raise RequestError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.d_model % self.nhead:
+            raise RequestError(f"d_model is {self.d_model}; it must be a multiple of nhead, {self.nhead}")
+        for name in ("sos_id", "eos_id"):
+            if not 0 <= getattr(self, name) < self.vocab_size:
+                raise RequestError(f"{name} is {getattr(self, name)}; the vocabulary ends at {self.vocab_size - 1}")
+        if not 0 <= self.dropout < 1:
+            raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+
+    def to_json(self) -> dict[str, Any]:
+        """Its config.json."""
+        return {"architectures": ["EncoderDecoder"], "model_type": MODEL_TYPE, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, config: dict[str, Any]) -> Seq2SeqConfig:
+        """Reads a config.json. Raises `RequestError` where it is not that of such a network."""
+        if config.get("model_type") != MODEL_TYPE:
+            raise RequestError(f"the model type is {config.get('model_type')!r}, not {MODEL_TYPE!r}")
+        try:
+            return cls(**{field.name: config[field.name] for field in fields(cls)})
+        except (KeyError, TypeError) as error:
+            raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
+
+
+SIZES = ("vocab_size", "d_model", "nhead", "num_encoder_layers", "num_decoder_layers", "dim_feedforward", "max_seq_length")
+
+
+class PositionalEncoding(nn.Module):
+    """Sinusoidal positions (Vaswani et al. 2017, section 3.5): PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) the
+    cosine of the same. A shift by k turns each pair of channels by a fixed angle, wherever it is."""
+
+    table: Tensor
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.d_model = d_model
+        self.register_buffer("table", self.rows(64), persistent=False)
+
+    def rows(self, n: int) -> Tensor:
+        """The encodings of positions 0 … n-1, (n, d_model)."""
+        frequencies = 10000.0 ** (-torch.arange(0, self.d_model, 2, dtype=torch.float64) / self.d_model)
+        angles = torch.arange(n, dtype=torch.float64)[:, None] * frequencies
+        return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)[:, : self.d_model].float()
+
+    def forward(self, begin: int, length: int) -> Tensor:
+        """The encodings of `length` positions from `begin` on, (length, d_model)."""
+        if begin + length > len(self.table):
+            self.table = self.rows(2 * (begin + length)).to(self.table.device)
+        return self.table[begin : begin + length]
+
+
+@contextmanager
+def scores_not_stored() -> Iterator[None]:
+    """Without torch's fast path of inference, which keeps all scores of attention: their memory is quadratic in the longest
+    source, and one of a page among many short ones would be the end."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class EncoderDecoder(nn.Module):
+    """The whole network."""
+
+    #: A text that it writes is an answer to what it read, and does not go on from it.
+    continues = False
+
+    def __init__(self, config: Seq2SeqConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        self.embedding = nn.Embedding(c.vocab_size, c.d_model)
+        self.positions = PositionalEncoding(c.d_model)
+        self.dropout = nn.Dropout(c.dropout)
+        shape: dict[str, Any] = {"activation": "gelu", "batch_first": True, "norm_first": True}
+        layer = nn.TransformerEncoderLayer(c.d_model, c.nhead, c.dim_feedforward, c.dropout, **shape)
+        self.encoder = nn.TransformerEncoder(
+            layer, c.num_encoder_layers, norm=nn.LayerNorm(c.d_model), enable_nested_tensor=False
+        )
+        decoder_layer = nn.TransformerDecoderLayer(c.d_model, c.nhead, c.dim_feedforward, c.dropout, **shape)
+        self.decoder = nn.TransformerDecoder(decoder_layer, c.num_decoder_layers, norm=nn.LayerNorm(c.d_model))
+        if not c.tied:
+            self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draws new weights from torch's global generator, as the decoder-only network does."""
+        for name, parameter in self.named_parameters():
+            if name.endswith(("out_proj.weight", "linear2.weight")):
+                nn.init.zeros_(parameter)  # each block starts as the identity
+            elif name in ("embedding.weight", "output.weight"):
+                nn.init.normal_(parameter, std=0.02)
+            elif parameter.ndim == 2:
+                nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
+            else:
+                nn.init.constant_(parameter, 1.0 if "norm" in name and name.endswith("weight") else 0.0)
+
+    @property
+    def head(self) -> Tensor:
+        """The output matrix (vocab_size, d_model): the embeddings themselves where the two are tied."""
+        return self.embedding.weight if self.config.tied else self.output.weight
+
+    def embed(self, ids: Tensor, begin: int = 0) -> Tensor:
+        """Embeddings times √d_model, plus positions from `begin` on (section 3.4): (B, T) to (B, T, d_model)."""
+        scaled = self.embedding(ids) * math.sqrt(self.config.d_model)
+        embedded: Tensor = self.dropout(scaled + self.positions(begin, ids.shape[1]))
+        return embedded
+
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What is known of sources (B, S) of these `lengths` (B,), each at least 1: (B, S, d_model), and a mask (B, S) that is
+        true where there is only padding."""
+        padding = torch.arange(source.shape[1], device=source.device) >= lengths[:, None]
+        with scores_not_stored():
+            memory: Tensor = self.encoder(self.embed(source), src_key_padding_mask=padding)
+        return memory, padding
+
+    def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """The hidden states (B, T, d_model) after each token of the targets (B, T), which begin with `sos_id`.
+
+        What stands in a source (B, S) after its length, and in a target after a token, changes nothing there.
+        """
+        memory, padding = self.encode(source, lengths)
+        n = target.shape[1]
+        future = torch.ones(n, n, dtype=torch.bool, device=target.device).triu_(1)
+        hidden: Tensor = self.decoder(
+            self.embed(target), memory, tgt_mask=future, memory_key_padding_mask=padding, tgt_is_causal=True
+        )
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """The logits (…, vocab_size) of the token after each hidden state (…, d_model)."""
+        return F.linear(hidden, self.head)
+
+    # As a model to sample from
+
+    @property
+    def begins_id(self) -> int:
+        """An empty source."""
+        return self.config.eos_id
+
+    @property
+    def longest(self) -> int:
+        """The tokens at which a text ends that does not end by itself."""
+        return 2 * self.config.max_seq_length
+
+    def read(self, prompts: Sequence[Sequence[int]], *, room: int) -> PairReader:
+        """Reads sources, each once, to write at most `room` tokens of an answer to each."""
+        return PairReader(self, prompts, room=room)
+
+
+def save_pretrained(model: EncoderDecoder, folder: Path) -> None:
+    """Writes config.json and model.safetensors (float32)."""
+    save_network(model, model.config.to_json(), folder)
+
+
+def load_pretrained(folder: Path) -> EncoderDecoder:
+    """Reads what `save_pretrained` wrote, on the CPU and in evaluation mode. Raises `RequestError` as `load_network` does."""
+    return load_network(folder, Seq2SeqConfig.from_json, EncoderDecoder)

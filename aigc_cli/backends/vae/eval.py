@@ -1,0 +1,139 @@
+"""`aigc eval vae`: how likely held-out pictures are, what the latents hold, and how near reconstructions come."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from aigc_cli.backends.base import Evaluation
+from aigc_cli.backends.pictures.batches import to_bytes
+from aigc_cli.backends.pictures.loaded import dataset_of, keyed, to_measure
+from aigc_cli.backends.pictures.quality import quality, stacked
+from aigc_cli.backends.vae.bound import Bounds
+from aigc_cli.backends.vae.config import Eval, Sample, Train
+from aigc_cli.backends.vae.encode import Table, bounded, posteriors, tabled
+from aigc_cli.backends.vae.loaded import Opened
+from aigc_cli.backends.vae.sample import sample_pictures
+from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
+from aigc_cli.metrics.latents.latents import active_units, information_per_latent, mig
+from aigc_cli.metrics.latents.mmd import mmd2
+from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
+from aigc_cli.metrics.statistics.bootstrap import Measure, mean, median
+
+#: Pictures that the comparison of latents with the prior looks at, at most: its cost grows with their square.
+MMD_PICTURES = 2000
+NATS = "nats/picture"
+
+
+def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
+    """Every measure of the run's model, each held-out picture counted once."""
+    opened = Opened.of(run, options.device)
+    dataset, told = _own(run, options, bus)
+    arrays, name, notes = to_measure(opened, dataset, options, bus)
+    notes += told
+    of_samples: dict[str, Measure] = {}
+    if dataset is not None:
+        of_samples, told = _samples(run, dataset, arrays, options, bus)
+        notes += told
+    with torch.inference_mode():
+        bounds, table = _bounds(opened, arrays, options, bus)
+        measures = _likelihood(bounds, opened, options)
+        measures |= _latents(opened, arrays, table, options)
+        measures |= _reconstruction(opened, arrays, options)
+    measures |= of_samples
+    notes.append(f"measured with the moving average of the weights (half-life {opened.plan.ema:g} steps)")
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
+
+
+def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list[str]]:
+    """The run's own data: needed where there are no others, and looked for where samples are compared with them."""
+    try:
+        return dataset_of(run, Train, bus) if options.data is None or options.samples else None, []
+    except RequestError as error:
+        if options.data is None:
+            raise
+        return None, [f"{error}: samples are not measured"]
+
+
+def _samples(
+    run: Run, dataset: PictureDataset, arrays: PictureArrays, options: Eval, bus: Bus
+) -> tuple[dict[str, Measure], list[str]]:
+    """Of what `aigc sample vae` draws."""
+    asked = Sample(n=options.samples, seed=options.seed, device=options.device, batch_size=options.batch_size)
+    samples = stacked(sample_pictures(run, asked, bus))
+    return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
+
+
+def _bounds(opened: Opened, arrays: PictureArrays, options: Eval, bus: Bus) -> tuple[Bounds, Table]:
+    parts, found = [], []
+    for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
+        parts.append(bounds)
+        found.append(posterior)
+        bus.stage("evaluating", int(index[-1]) + 1, len(arrays))
+    fields = ("log_likelihood", "elbo", "rate", "distortion", "effective_samples")
+    return Bounds(*(torch.cat([getattr(part, field) for part in parts]) for field in fields)), tabled(found)
+
+
+def _likelihood(bounds: Bounds, opened: Opened, options: Eval) -> dict[str, Measure]:
+    """−log p(x) in nats a picture, bounded from above: by K draws (`nll`), by one (`−elbo` = `rate` + `distortion`)."""
+
+    def measure(values: torch.Tensor, unit: str = NATS) -> Measure:
+        return mean(values.double().cpu().numpy(), unit=unit, seed=options.seed)
+
+    ess = measure(bounds.effective_samples, "draws")
+    nll = measure(-bounds.log_likelihood)
+    n = len(bounds.log_likelihood)
+    error = float(bounds.log_likelihood.double().std()) / math.sqrt(n) if n > 1 else math.nan
+    measures = {
+        "nll": nll.beside(k=options.k, standard_error=error, effective_samples=ess.value),
+        "elbo": measure(bounds.elbo),
+        "rate": measure(bounds.rate),
+        "distortion": measure(bounds.distortion),
+    }
+    if opened.model.likelihood.discrete:
+        measures["bits_per_dim"] = nll.map(lambda nats: nats / opened.dimensions / math.log(2), "bits/dim")
+    return measures
+
+
+def _latents(opened: Opened, arrays: PictureArrays, table: Table, options: Eval) -> dict[str, Measure]:
+    if len(arrays) < 2:
+        return {}
+    information = information_per_latent(table.mean, table.log_var, seed=options.seed)
+    together = mean(information.sum(1), unit="nats", seed=options.seed)
+    measures = {
+        "active_units": active_units(table.mean),
+        "information": together.beside(per_latent=information.mean(0).round(4)),
+        "mmd": _mmd(opened, table, options),
+    }
+    if arrays.factors:
+        measures["mig"] = mig(table.mean, arrays.factors, seed=options.seed)
+    return measures
+
+
+def _mmd(opened: Opened, table: Table, options: Eval) -> Measure:
+    """Between draws of the aggregate posterior, one a picture, and as many of the prior, both where the prior is N(0, I)."""
+    n = min(len(table.mean), MMD_PICTURES)
+    chosen = np.random.default_rng(options.seed).permutation(len(table.mean))[:n]
+    noise = torch.randn(n, table.mean.shape[1], generator=keyed("posterior", options.seed)).numpy()
+    z = torch.from_numpy(table.mean[chosen] + np.exp(0.5 * table.log_var[chosen]) * noise).to(opened.device)
+    u = opened.model.prior(z, opened.labelled(n))[0].cpu().numpy()
+    prior = torch.randn(u.shape, generator=keyed("prior", options.seed)).numpy()
+    return mmd2(u, prior, seed=options.seed)
+
+
+def _reconstruction(opened: Opened, arrays: PictureArrays, options: Eval) -> dict[str, Measure]:
+    """Of what the model saw against the expected picture of its most likely latent."""
+    ratios, similarities = [], []
+    for _, posterior, x in posteriors(opened, arrays, options.batch_size):
+        pictures = np.stack(opened.pictures(posterior.mean, opened.labelled(len(x))))
+        ratios.append(psnr(to_bytes(x), pictures))
+        similarities.append(ssim(to_bytes(x), pictures))
+    return {
+        "psnr": median(np.concatenate(ratios), unit="dB", seed=options.seed).beside(statistic="median"),
+        "ssim": mean(np.concatenate(similarities), unit="", seed=options.seed),
+    }

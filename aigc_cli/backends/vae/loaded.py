@@ -1,0 +1,62 @@
+"""A run's model, opened to sample from, to encode with or to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.pictures.batches import to_bytes, to_unit
+from aigc_cli.backends.pictures.loaded import OpenedPictures, keyed, open_parts
+from aigc_cli.backends.vae.config import Train
+from aigc_cli.backends.vae.model import VAE, load_pretrained
+from aigc_cli.data.pictures.output import Pixels
+from aigc_cli.engine.run import Run
+
+
+@dataclass(frozen=True)
+class Opened(OpenedPictures):
+    """A run's model, ready to be asked."""
+
+    plan: Train
+    model: VAE
+
+    @classmethod
+    def of(cls, run: Run, device: str) -> Opened:
+        return cls(*open_parts(run, device, Train, load_pretrained))
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in a picture."""
+        return self.format.height * self.format.width * self.format.channels
+
+    def labels(self, labels: Tensor) -> Tensor | None:
+        """Class numbers as the model takes them: None where it knows no classes."""
+        return labels.to(self.device) if self.plan.conditional else None
+
+    def labelled(self, n: int, name: str | None = None) -> Tensor | None:
+        """The label `name` n times; without one, that of pictures of no known class."""
+        number = -1 if name is None else self.class_number(name)
+        return self.labels(torch.full((n,), number))
+
+    def seen(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
+        """Bytes (n, height, width, channels) as the model sees them; what is drawn of a picture depends on its key alone."""
+        x = to_unit(pixels)
+        return (binarised(x, keys) if self.plan.binarise == "dynamic" else x).to(self.device)
+
+    def pictures(self, z: Tensor, labels: Tensor | None) -> list[Pixels]:
+        """The expected picture of each latent."""
+        return expected_pictures(self.model, z, labels)
+
+
+def expected_pictures(model: VAE, z: Tensor, labels: Tensor | None) -> list[Pixels]:
+    """The mean of p(x|z) for each latent."""
+    return list(to_bytes(model.likelihood.mean(model.decode(z, labels))))
+
+
+def binarised(x: Tensor, keys: Sequence[int]) -> Tensor:
+    """Pixels (n, …) in [0, 1] on the CPU, drawn as 0 or 1; what is drawn of a picture depends on its key alone."""
+    uniform = torch.stack([torch.rand(x.shape[1:], generator=keyed("binarise", key)) for key in keys])
+    return (uniform < x).float()

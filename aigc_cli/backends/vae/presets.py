@@ -1,0 +1,111 @@
+"""From a budget and pictures to a model: its likelihood, shape and batch."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from aigc_cli.backends.pictures.networks import levels_for
+from aigc_cli.backends.presets import Preset, preset_for
+from aigc_cli.backends.vae.config import Size, Train
+from aigc_cli.backends.vae.likelihood import LikelihoodName
+from aigc_cli.backends.vae.model import VAEConfig
+from aigc_cli.data.pictures.dataset import PictureDataset
+from aigc_cli.errors import RequestError
+
+#: The last level's longer side is at most this: what is left is read as one vector.
+SMALLEST = 8
+#: No level has more channels than this many times the first.
+WIDEST = 4
+#: Latents at each place of the last level, for pictures of many levels.
+LATENT_MAP = 8
+
+
+@dataclass(frozen=True)
+class VAEPreset(Preset):
+    """A size, for pictures of about 32×32."""
+
+    name: Size
+    latent: int
+    width: int  # channels at half of the picture's height and width; they double with every halving
+    blocks: tuple[int, int]  # at the first level and at each of the others, in the encoder and again in the decoder
+    vector_width: int
+    vector_blocks: int
+    couplings: int
+    flow_width: int
+    mixtures: int
+    batch_size: int
+    lr: float
+
+
+PRESETS = (
+    VAEPreset("nano", 3e13, 32, 24, (1, 1), 192, 1, 8, 96, 2, 128, 6e-3),
+    VAEPreset("micro", 3e14, 40, 32, (1, 2), 256, 2, 12, 128, 3, 128, 5e-3),
+    VAEPreset("tiny", 3e15, 48, 32, (2, 3), 320, 2, 16, 160, 3, 128, 3e-3),
+    VAEPreset("small", 1e17, 64, 64, (2, 4), 512, 3, 20, 256, 5, 128, 2e-3),
+    VAEPreset("base", float("inf"), 128, 128, (3, 6), 1024, 4, 20, 512, 5, 128, 1e-3),
+)
+
+
+def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, list[str]]:
+    """The options with likelihood, model, batch and learning rate decided, and the reasons."""
+    preset = preset_for(PRESETS, flops, options.preset)
+    likelihood, reason = likelihood_for(options, data)
+    plan = dataclasses.replace(
+        options,
+        likelihood=likelihood,
+        preset=preset.name,
+        latent=options.latent or preset.latent,
+        latent_map=latent_map_for(options, likelihood),
+        couplings=options.couplings or preset.couplings,
+        mixtures=options.mixtures or preset.mixtures,
+        batch_size=options.batch_size or min(preset.batch_size, len(data.train)),
+        lr=options.lr or preset.lr,
+        cooldown=options.cooldown if options.cooldown is not None else 1.0,
+    )
+    return plan, [reason]
+
+
+def likelihood_for(options: Train, data: PictureDataset) -> tuple[LikelihoodName, str]:
+    """What a pixel is drawn from, and why. RequestError where the data and the options don't go together."""
+    two_valued = data.two_valued or options.binarise == "dynamic"
+    if options.binarise == "dynamic" and options.likelihood not in ("auto", "bernoulli"):
+        raise RequestError(f"--binarise dynamic makes pixels two-valued; leave out --likelihood {options.likelihood}")
+    if options.likelihood == "bernoulli" and not two_valued:
+        raise RequestError("--likelihood bernoulli is for two-valued pixels, and these have more; add --binarise dynamic")
+    if options.likelihood != "auto":
+        return options.likelihood, f"likelihood: {options.likelihood}, as asked"
+    if two_valued:
+        return "bernoulli", "likelihood: bernoulli, for pixels of two values"
+    return "logistics", "likelihood: a discretised mixture of logistics, for pixels of 256 levels"
+
+
+def latent_map_for(options: Train, likelihood: LikelihoodName) -> int:
+    """What many levels show of texture and edges is local, and no short vector holds it; the strokes of two values it does."""
+    if options.latent_map is not None:
+        return options.latent_map
+    return 0 if likelihood == "bernoulli" else LATENT_MAP
+
+
+def model_config(plan: Train, data: PictureDataset) -> VAEConfig:
+    """The network that a complete plan describes."""
+    preset = preset_for(PRESETS, 0, plan.preset)
+    assert plan.latent and plan.latent_map is not None and plan.couplings and plan.mixtures and plan.likelihood != "auto"
+    levels = levels_for(data.format.height, data.format.width, SMALLEST)
+    return VAEConfig(
+        height=data.format.height,
+        width=data.format.width,
+        channels=data.format.channels,
+        likelihood=plan.likelihood,
+        latent=plan.latent,
+        latent_map=plan.latent_map,
+        widths=tuple(preset.width * min(2**level, WIDEST) for level in range(levels)),
+        blocks=tuple(preset.blocks[level > 0] for level in range(levels)),
+        vector_width=preset.vector_width,
+        vector_blocks=preset.vector_blocks,
+        prior=plan.prior,
+        couplings=plan.couplings,
+        flow_width=preset.flow_width,
+        mixtures=plan.mixtures,
+        n_classes=len(data.classes) if plan.conditional else 0,
+    )

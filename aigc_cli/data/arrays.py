@@ -1,0 +1,104 @@
+"""Arrays out of .npy and .npz files, streamed by rows, so that one of many gigabytes never has to be in memory.
+
+Nothing is unpickled: an array of Python objects is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data.compression import explained, open_bytes
+from aigc_cli.errors import RequestError, first_line
+
+_CHUNK_BYTES = 1 << 24
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file, as its header describes it."""
+
+    path: Path
+    key: str  # in an .npz; "" for an .npy
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool  # the first index changes fastest
+
+    def __str__(self) -> str:
+        return f"{self.path}, array {self.key!r}" if self.key else str(self.path)
+
+    def chunks(self) -> Iterator[npt.NDArray[Any]]:
+        """The rows in order, some at a time. Raises RequestError where the file ends early."""
+        if self.dtype.hasobject:
+            raise RequestError(f"{self} holds Python objects, which are not opened")
+        with _opened(self.path, self.key) as file:
+            _read_header(file)
+            if self.fortran:  # the rows are spread over the whole of it
+                data = self._read(file, self.shape[0])
+                yield np.frombuffer(data, self.dtype).reshape(self.shape[::-1]).T
+                return
+            row_bytes = max(1, math.prod(self.shape[1:]) * self.dtype.itemsize)
+            rows = max(1, _CHUNK_BYTES // row_bytes)
+            for start in range(0, self.shape[0], rows):
+                count = min(rows, self.shape[0] - start)
+                yield np.frombuffer(self._read(file, count), self.dtype).reshape(count, *self.shape[1:])
+
+    def load(self) -> npt.NDArray[Any]:
+        """The whole array; for those that are small."""
+        return np.concatenate(list(self.chunks())) if self.shape[0] else np.empty(self.shape, self.dtype)
+
+    def _read(self, file: BinaryIO, rows: int) -> bytes:
+        size = rows * math.prod(self.shape[1:]) * self.dtype.itemsize
+        data = file.read(size)
+        if len(data) < size:
+            raise RequestError(f"{self} ends early: it should have the shape {self.shape}")
+        return data
+
+
+def arrays_of(path: Path) -> list[StoredArray]:
+    """The arrays in a file, without scalars. Raises RequestError for a file that is none of arrays."""
+    keys = [""]
+    if path.suffix.lower() == ".npz":
+        with explained(path), _whole(path), zipfile.ZipFile(path) as archive:
+            keys = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    found = []
+    for key in keys:
+        with _opened(path, key) as file:
+            shape, fortran, dtype = _read_header(file)
+        if shape:
+            found.append(StoredArray(path, key, shape, dtype, fortran and len(shape) > 1))
+    return found
+
+
+@contextmanager
+def _opened(path: Path, key: str) -> Iterator[BinaryIO]:
+    with explained(path), _whole(path):
+        if not key:
+            with open_bytes(path) as file:
+                yield file
+            return
+        with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as member:
+            yield cast(BinaryIO, member)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
+        raise RequestError(f"{path} is not a whole file of arrays: {first_line(error)}") from error
+
+
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return shape, fortran, dtype

@@ -1,0 +1,178 @@
+"""Pictures in .npy and .npz arrays: (n, height, width), (n, height, width, channels) or (n, channels, height, width).
+
+Values are uint8, or whole numbers from 0 to 255, uint16 over its whole range, booleans, or floating point in
+[0, 1]. In an .npz the pictures are the array called images or x (x_train, test_images: of that split), the labels that
+called labels or y, and every other array of one number a picture is a factor.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data.arrays import StoredArray, arrays_of
+from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture
+from aigc_cli.data.sources import SPLIT_NAMES
+from aigc_cli.errors import RequestError
+
+SUFFIXES = (".npy", ".npz")
+
+_IMAGE_WORDS = ("images", "image", "imgs", "img", "pictures", "x", "data", "arr")
+_LABEL_WORDS = ("labels", "label", "y", "targets", "target", "classes", "class")
+_CHANNELS = (1, 3, 4)
+_ROUNDING = 1e-4  # how far outside of [0, 1] a floating-point value may lie
+
+
+def splits_of(path: Path) -> list[str]:
+    """The splits that the arrays of a file are named for, such as x_train and x_test; empty where they are not."""
+    found = {_split_of(array.key) for array in arrays_of(path) if len(array.shape) in (3, 4)}
+    return [split for split in ("train", "val", "test") if split in found] if "train" in found else []
+
+
+class ArrayReader:
+    """The pictures of one file of arrays; of the arrays named for `split`, where there are such."""
+
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, split: str, label: str | None, prefix: str) -> None:
+        self._prefix = prefix
+        stored = arrays_of(path)
+        arrays = [array for array in stored if _split_of(array.key) == split] or stored
+        self._images = _choose_images(arrays, path)
+        self._layout = _layout(self._images)
+        self._scale, notes = _scale(self._images)
+        self.count = self._images.shape[0]
+        beside = [array for array in arrays if _is_column(array, self.count)]
+        chosen = _choose_labels(beside, label, self._images)
+        self._labels = None if chosen is None else _label_names(chosen)
+        numbers = [array for array in beside if array is not chosen and array.dtype.kind in "buif"]
+        self.factors = tuple(array.key for array in numbers)
+        self._factors = [array.load().reshape(-1) for array in numbers]
+        if self._images.key:
+            named = f"pictures of the array {self._images.key!r}" + (f", labels of {chosen.key!r}" if chosen else "")
+            notes.insert(0, named)
+        self.notes = tuple(notes)
+
+    def read(self, step: int = 1) -> Iterator[RawPicture]:
+        start = 0
+        for chunk in self._images.chunks():
+            rows = np.arange(-start % step, len(chunk), step)
+            pixels = self._pixels(chunk[rows], start + rows)
+            for row, picture in zip((start + rows).tolist(), pixels, strict=True):
+                label = None if self._labels is None else self._labels[row]
+                factors = tuple(values[row].item() for values in self._factors)
+                yield RawPicture(f"{self._prefix}row {row}", picture, label, factors)
+            start += len(chunk)
+
+    def _pixels(self, values: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Shape (n, …) → (n, height, width, channels). Raises RequestError for a value out of range."""
+
+        def refuse_where(wrong: npt.NDArray[np.bool_], expected: str) -> None:
+            if wrong.any():
+                index = int(wrong.reshape(len(wrong), -1).any(axis=1).argmax())
+                value = values[index][wrong[index]].flat[0]
+                raise RequestError(f"{self._images}: picture {rows[index]} holds {value}; {expected}")
+
+        if values.dtype.kind == "f":
+            refuse_where(~np.isfinite(values), "pictures must be finite")
+            outside = (values < -_ROUNDING) | (values > 1 + _ROUNDING)
+            refuse_where(outside, "floating-point pictures must be in [0, 1]: scale them, or store uint8")
+            values = np.rint(values.clip(0, 1) * 255)
+        elif self._scale == 65535:
+            values = (values.astype(np.uint32) * 255 + 32767) // 65535
+        else:
+            if values.dtype.kind == "i" or values.dtype.itemsize > 1:
+                refuse_where((values < 0) | (values > 255), "whole numbers must be from 0 to 255")
+            values = values.astype(np.uint8) * np.uint8(255 // self._scale)
+        return self._arranged(values.astype(np.uint8))
+
+    def _arranged(self, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        match self._layout:
+            case "nhw":
+                return values[..., None]
+            case "nchw":
+                return values.transpose(0, 2, 3, 1)
+            case _:
+                return values
+
+
+def _words(key: str) -> list[str]:
+    """xTrain, train_images_2 → the words in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key)]
+
+
+def _split_of(key: str) -> str:
+    return next((SPLIT_NAMES[word] for word in _words(key) if word in SPLIT_NAMES), "")
+
+
+def _choose_images(arrays: Sequence[StoredArray], path: Path) -> StoredArray:
+    candidates = [array for array in arrays if len(array.shape) in (3, 4) and array.dtype.kind in "buif"]
+    named = [array for word in _IMAGE_WORDS for array in candidates if word in _words(array.key)]
+    chosen = named[:1] or candidates
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        keys = ", ".join(repr(array.key) for array in candidates)
+        raise RequestError(f"{path}: several arrays could be the pictures ({keys}); call the right one 'images'")
+    shapes = ", ".join(f"{array.key or 'it'} is {array.dtype} of {array.shape}" for array in arrays[:5]) or "it is empty"
+    raise RequestError(f"{path} holds no pictures, which have the shape (n, height, width) or with channels; {shapes}")
+
+
+def _layout(array: StoredArray) -> str:
+    shape = array.shape
+    if shape[0] == 0 or 0 in shape:
+        raise RequestError(f"{array} is empty: its shape is {shape}")
+    if math.prod(shape[1:]) > 4 * MAX_PIXELS:
+        raise RequestError(f"{array} has the shape {shape}; one picture has more than {MAX_PIXELS:,} pixels")
+    if len(shape) == 3:
+        if shape[2] in _CHANNELS[1:]:
+            raise RequestError(f"{array} has the shape {shape}; if it is one picture, give it a first axis: (1, …)")
+        return "nhw"
+    if shape[3] in _CHANNELS:
+        return "nhwc"
+    if shape[1] in _CHANNELS:
+        return "nchw"
+    raise RequestError(f"{array} has the shape {shape}, in which no axis is one of 1, 3 or 4 channels")
+
+
+def _scale(array: StoredArray) -> tuple[int, list[str]]:
+    """The value that is white, and what to tell of it: 255, the 65,535 of 16 bits, or 1 where there is nothing larger."""
+    if array.dtype.kind in "bf":
+        return 1, []
+    highest, enough = 0, 255 if array.dtype == np.uint16 else 1
+    for chunk in array.chunks():
+        highest = max(highest, int(chunk.max()))
+        if highest > enough:
+            break
+    if highest <= 1:
+        return 1, [f"{array} holds nothing but 0 and 1: 1 is taken for white"]
+    return (65535, []) if array.dtype == np.uint16 and highest > 255 else (255, [])
+
+
+def _is_column(array: StoredArray, count: int) -> bool:
+    """Whether it has one value a picture."""
+    return array.shape in ((count,), (count, 1)) and array.dtype.kind in "buifUS"
+
+
+def _choose_labels(beside: Sequence[StoredArray], label: str | None, images: StoredArray) -> StoredArray | None:
+    if label is None:
+        named = [array for word in _LABEL_WORDS for array in beside if word in _words(array.key)]
+        return next((array for array in named if array.dtype.kind != "f"), None)
+    chosen = next((array for array in beside if array.key == label and array.dtype.kind != "f"), None)
+    if chosen is None:
+        keys = ", ".join(repr(array.key) for array in beside if array.dtype.kind != "f") or "none"
+        raise RequestError(f"{images.path}: no array {label!r} holds a label for each picture; {keys} could")
+    return chosen
+
+
+def _label_names(array: StoredArray) -> list[str]:
+    values = array.load().reshape(-1)
+    if values.dtype.kind == "S":
+        return [value.decode("utf-8", "replace") for value in values.tolist()]
+    return [str(value) for value in values.tolist()]

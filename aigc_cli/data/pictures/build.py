@@ -1,0 +1,252 @@
+"""How the pictures of a source become an entry of the cache: a sample tells the format, then all are decoded.
+
+They are decoded by threads, some at a time; none is in memory longer than it takes to write it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from aigc_cli.data import cache, sources
+from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
+from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted, choose_format
+from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
+from aigc_cli.data.pictures.shapes import ShapesReader
+from aigc_cli.data.pictures.source import open_readers, shapes_of
+from aigc_cli.data.pictures.store import Columns, save
+from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.errors import RequestError
+
+if TYPE_CHECKING:
+    from aigc_cli.data.text.documents import Progress
+
+_T = TypeVar("_T")
+
+_SAMPLE = 500  # pictures looked at to choose the format
+_AT_ONCE = 8  # pictures decoded by a thread at a time
+_REPORT = 64  # pictures between two reports
+_LISTED = 1000  # pictures of which it is kept that they could not be decoded
+_TOLERATED = 0.1  # the share of them that is
+_STEP_BYTES = 256  # memory a value in a training step: 8 pictures in float32 with 8 arrays of their size
+
+
+def build_entry(key: str, part: Part, records: Sequence[FileRecord], wanted: Wanted, progress: Progress) -> None:
+    """Decode the source's pictures and put them into the cache."""
+    readers, format = _open(part, wanted, progress)
+    total = _total(readers)
+    _check_room(total, format)
+    factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
+    with cache.new_entry(key) as folder, _Collector(folder, format, factors) as collector:
+        for reader in readers:
+            columns = [reader.factors.index(name) for name in factors]
+            for raw, decoded in _parallel(reader.read(), lambda content: decode(content, format)):
+                if isinstance(decoded, NotDecodable):
+                    collector.skip(raw.name, str(decoded))
+                    _stop_if_too_many(part, collector, total)
+                else:
+                    collector.add(raw, decoded, [raw.factors[column] for column in columns])
+                if collector.seen % _REPORT == 0:
+                    progress("reading pictures", collector.seen, total)
+        progress("reading pictures", collector.seen, total)
+        if collector.seen == 0:
+            raise _no_pictures(part)
+        _stop_if_too_many(part, collector, collector.seen)
+        notes = list(dict.fromkeys(note for reader in readers for note in reader.notes))
+        collector.finish(wanted, list(chain.from_iterable(reader.classes for reader in readers)), notes)
+        sources.refuse_changed(records)
+
+
+def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader], PictureFormat]:
+    """The part's readers, and the format that its pictures are to have."""
+    if part.kind == "demo":  # drawn in the format, whatever it is
+        format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
+        return [ShapesReader(shapes_of(part), format)], format
+    readers = open_readers(part, wanted.label)
+    if wanted.size and wanted.mode:
+        return readers, PictureFormat(*wanted.size, wanted.mode, wanted.fit)
+    looks, failures = [], []
+    progress("looking at a sample", 0, None)
+    for raw, seen in _parallel(_sample(readers), look):
+        if isinstance(seen, NotDecodable):
+            failures.append((raw.name, str(seen)))
+        else:
+            looks.append(seen)
+    if not looks:
+        raise _too_many_unreadable(part, failures) if failures else _no_pictures(part)
+    return readers, choose_format(wanted, looks)
+
+
+def _sample(readers: Sequence[Reader]) -> Iterator[RawPicture]:
+    """Some of the pictures, spread over the source; where there is no telling how many there are, the first."""
+    total = _total(readers)
+    if total is None:
+        return islice(chain.from_iterable(reader.read() for reader in readers), _SAMPLE)
+    step = max(1, -(-total // _SAMPLE))
+    return chain.from_iterable(reader.read(step) for reader in readers)
+
+
+def _total(readers: Sequence[Reader]) -> int | None:
+    counts = [reader.count for reader in readers]
+    return None if None in counts else sum(count or 0 for count in counts)
+
+
+def _no_pictures(part: Part) -> RequestError:
+    return RequestError(f"there are no pictures in {part.location}")
+
+
+def _check_room(total: int | None, format: PictureFormat) -> None:
+    """Raise RequestError for what neither the disk nor the memory can hold."""
+    values = format.height * format.width * format.channels
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if values * _STEP_BYTES > memory:
+        raise RequestError(
+            f"to train on pictures of {format.describe()} takes more memory than the {memory / 1e9:.1f} GB of this machine; "
+            "choose a smaller --size"
+        )
+    folder = cache.cache_dir()
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, values * (total or 1)
+    if needed > free:
+        raise RequestError(
+            f"{total or 1:,} pictures of {format.describe()} take {needed / 1e9:.1f} GB, and the cache {cache.cache_dir()} has "
+            f"{free / 1e9:.1f} GB left; choose a smaller --size or set AIGC_CACHE_DIR"
+        )
+
+
+def _stop_if_too_many(part: Part, collector: _Collector, total: int | None) -> None:
+    """Raise RequestError once more than a tenth of `total` pictures cannot be decoded."""
+    if total is not None and collector.skipped > _TOLERATED * total:
+        raise _too_many_unreadable(part, collector.unreadable)
+
+
+def _too_many_unreadable(part: Part, failures: Sequence[tuple[str, str]]) -> RequestError:
+    if part.files == (Path(part.location),) and failures[0][0] == part.files[0].name:
+        return RequestError(f"{part.location} cannot be decoded: {failures[0][1]}")
+    return RequestError(f"more than a tenth of the pictures in {part.location} cannot be decoded: {_listed(failures)}")
+
+
+def _listed(failures: Sequence[tuple[str, str]], most: int = 10) -> str:
+    shown = ", ".join(f"{name!r} ({reason})" for name, reason in failures[:most])
+    return shown + (", …" if len(failures) > most else "")
+
+
+def _parallel(
+    pictures: Iterable[RawPicture], function: Callable[[Content], _T]
+) -> Iterator[tuple[RawPicture, _T | NotDecodable]]:
+    """What `function` makes of each picture, or why it cannot, in order; a bounded number are in memory."""
+
+    def run(batch: list[RawPicture]) -> list[tuple[RawPicture, _T | NotDecodable]]:
+        results: list[tuple[RawPicture, _T | NotDecodable]] = []
+        for raw in batch:
+            try:
+                results.append((raw, function(raw.content)))
+            except NotDecodable as error:
+                results.append((raw, error))
+        return results
+
+    left = iter(pictures)
+    workers = min(8, os.cpu_count() or 1)
+    pending: deque[Future[list[tuple[RawPicture, _T | NotDecodable]]]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
+        while batch := list(islice(left, _AT_ONCE)):
+            pending.append(pool.submit(run, batch))
+            if len(pending) > 2 * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+
+
+class _Collector:
+    """Writes the pictures of an entry as they come and remembers what is to be told of them."""
+
+    def __init__(self, folder: Path, format: PictureFormat, factors: Sequence[str]) -> None:
+        self.skipped = 0
+        self.unreadable: list[tuple[str, str]] = []
+        self._folder, self._format = folder, format
+        self._pixels = (folder / "pixels.bin").open("wb")
+        self._names = (folder / "names.bin").open("wb")
+        self._ends, self._hashes, self._two_valued, self._labels = array("q", [0]), array("Q"), array("B"), array("q")
+        self._factors = {name: array("d") for name in factors}
+        self._classes: dict[str, int] = {}  # in the order in which they were met
+        self._sizes = SizesSeen()
+        self._lost_colour = self._laid_on_white = 0
+
+    def __enter__(self) -> _Collector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pixels.close()
+        self._names.close()
+
+    @property
+    def seen(self) -> int:
+        return len(self._labels) + self.skipped
+
+    def skip(self, name: str, reason: str) -> None:
+        self.skipped += 1
+        if len(self.unreadable) < _LISTED:
+            self.unreadable.append((name, reason))
+
+    def add(self, raw: RawPicture, decoded: Decoded, factors: Sequence[float | None]) -> None:
+        self._pixels.write(decoded.pixels.tobytes())
+        name = raw.name.encode("utf-8", "surrogateescape")
+        self._names.write(name)
+        self._ends.append(self._ends[-1] + len(name))
+        self._hashes.append(decoded.digest)
+        self._two_valued.append(decoded.two_valued)
+        self._labels.append(-1 if raw.label is None else self._classes.setdefault(raw.label, len(self._classes)))
+        for values, value in zip(self._factors.values(), factors, strict=True):
+            values.append(np.nan if value is None else value)
+        self._sizes.add(decoded.size)
+        self._lost_colour += decoded.lost_colour
+        self._laid_on_white += decoded.laid_on_white
+
+    def finish(self, wanted: Wanted, declared: Sequence[str], notes: Sequence[str]) -> None:
+        """Complete the entry; `declared` are classes in the order that the source gives them."""
+        n = len(self._labels)
+        classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *_in_order(self._classes.keys() - {*declared})]))}
+        number_of = np.array([*(classes[name] for name in self._classes), -1], np.int64)  # -1 stays -1
+        known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}
+        whole = {name: (values == np.rint(values)).all() for name, values in known.items()}
+        told = [
+            self._sizes.note(self._format, asked=wanted.size is not None),
+            f"skipped {self.skipped:,} that cannot be decoded: {_listed(self.unreadable)}" if self.skipped else None,
+            f"laid {self._laid_on_white:,} of {n:,} that are transparent on white; --mode RGBA keeps the transparency"
+            if self._laid_on_white
+            else None,
+            f"{self._lost_colour:,} of {n:,} have colours, which are left out; --mode RGB keeps them"
+            if self._lost_colour and wanted.mode is None
+            else None,
+            *(f"{name!r} is not known of every picture and so is no factor" for name in self._factors if name not in known),
+        ]
+        save(
+            self._folder,
+            Columns(
+                ends=np.array(self._ends, np.int64),
+                hashes=np.array(self._hashes, np.uint64),
+                two_valued=np.array(self._two_valued, np.bool_),
+                labels=number_of[np.array(self._labels, np.int64)],
+                factors={name: values.astype(np.int64) if whole[name] else values for name, values in known.items()},
+            ),
+            format=self._format.to_json(),
+            classes=list(classes),
+            notes=[*notes, *(note for note in told if note)],
+            unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
+        )
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """By number where all are numbers, else by letter."""
+    numbers = all(name.isascii() and name.removeprefix("-").isdigit() for name in names)
+    return sorted(names, key=int) if numbers else sorted(names)

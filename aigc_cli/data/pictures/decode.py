@@ -1,0 +1,219 @@
+"""One picture, in whatever form it comes, as pixels of the format wanted. The only module that uses Pillow."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import threading
+import warnings
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from aigc_cli.data.pictures.format import Look, PictureFormat, Size
+from aigc_cli.data.pictures.raw import MAX_PIXELS, Content
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+_LARGE_PIXELS = 1 << 24
+_ONE_LARGE = threading.Lock()  # large pictures are decoded one at a time, which bounds the memory
+_GREY_TOLERANCE = 2  # levels that the channels of a grey picture may differ by, after lossy compression
+_WHITE = (255, 255, 255)
+_BICUBIC = Image.Resampling.BICUBIC  # Pillow's is antialiased; Parmar et al. 2022 compare the resizers in use
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_EXCHANGING = (5, 6, 7, 8)  # orientations that exchange width and height
+
+# Pillow warns of large pictures and of odd metadata; what a user reads is ours to say.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class NotDecodable(Exception):
+    """The message says why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture made to fit."""
+
+    pixels: npt.NDArray[np.uint8]  # (height, width, channels)
+    size: Size  # before it was made to fit
+    digest: int  # of the pixels, 64 bits
+    two_valued: bool  # every channel of every pixel is 0 or 255
+    lost_colour: bool  # it has colours and was made grey
+    laid_on_white: bool  # it is transparent somewhere, and the format is not
+
+
+def decode(content: Content, format: PictureFormat) -> Decoded:
+    """The picture in the format wanted: turned as EXIF says, in sRGB, 8 bits a channel.
+
+    Of an animation the first frame; what is transparent is laid on white unless the mode is RGBA. Raises
+    NotDecodable.
+    """
+    image, size = _open(content, format)
+    laid_on_white = False
+    if format.mode != "RGBA" and image.mode in ("LA", "RGBA"):
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        laid_on_white = cast(tuple[int, int], alpha.getextrema())[0] < 255
+        white = Image.new("RGB", image.size, _WHITE)
+        white.paste(image, mask=alpha)
+        image = white
+    lost_colour = format.mode == "L" and _is_coloured(image)
+    pixels = np.asarray(_padded(image.convert(format.mode), format)).reshape(format.height, format.width, format.channels)
+    return Decoded(
+        pixels=pixels,
+        size=size,
+        digest=int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little"),
+        two_valued=not ((pixels + np.uint8(1)) & 0xFE).any(),
+        lost_colour=lost_colour,
+        laid_on_white=laid_on_white,
+    )
+
+
+def look(content: Content) -> Look:
+    """The picture's size and whether it has colours. Raises NotDecodable."""
+    image, size = _open(content, PictureFormat(64, 64, "RGBA", "stretch"))
+    return Look(size, _is_coloured(image))
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    if image.mode in ("L", "LA"):
+        return False
+    channels = np.asarray(image.convert("RGBA")).astype(np.int16)
+    visible = channels[channels[..., 3] > 0][:, :3]
+    return bool((np.ptp(visible, axis=1) > _GREY_TOLERANCE).any())
+
+
+def _open(content: Content, format: PictureFormat) -> tuple[Image.Image, Size]:
+    """The picture scaled to the format (not padded), in mode L, LA, RGB or RGBA and in sRGB; its own size."""
+    try:
+        if isinstance(content, np.ndarray):
+            image = Image.fromarray(content[..., 0] if content.shape[2] == 1 else content)
+            return _scaled(image, format), (image.height, image.width)
+        with content() as file, Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            # A JPEG is decoded at a fraction of its size, where that is at least twice the size wanted.
+            zoom = 2 * max(*_zoom((height, width), format), *_zoom((width, height), format))
+            drafted = image.draft(None, (math.ceil(width * zoom), math.ceil(height * zoom))) is not None
+            with _ONE_LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
+                image.load()
+                orientation = image.getexif().get(_ORIENTATION, 1)
+                profile = image.info.get("icc_profile")
+                if not drafted:
+                    width, height = image.size  # Pillow has already turned a TIFF
+                upright = _in_8_bits(image)
+                if orientation in _TURNS:
+                    upright = upright.transpose(_TURNS[orientation])
+                size = (width, height) if orientation in _EXCHANGING else (height, width)
+                return _in_srgb(_scaled(upright, format), profile), size
+    except NotDecodable:
+        raise
+    except Exception as error:  # the decoders raise nearly anything on broken data
+        raise NotDecodable(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {MAX_PIXELS:,} pixels: a decompression bomb"
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture of a known format"
+    text = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
+    return text or type(error).__name__
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """The same picture in a mode that can be scaled, with 8 bits a channel: L, LA, RGB, RGBA or CMYK."""
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):  # older Pillows open 16 bits as "I"
+        levels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+    if mode in ("I", "F"):
+        raise NotDecodable("it has 32 bits a channel, whose range is not known")
+    if image.has_transparency_data:
+        return image.convert("LA" if mode in ("1", "L", "LA", "La") else "RGBA")
+    if mode == "1":
+        return image.convert("L")
+    return image if mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+
+
+def _zoom(size: Size, format: PictureFormat) -> tuple[float, float]:
+    """What height and width are multiplied by."""
+    vertical, horizontal = format.height / size[0], format.width / size[1]
+    if format.fit == "stretch":
+        return vertical, horizontal
+    zoom = max(vertical, horizontal) if format.fit == "crop" else min(vertical, horizontal)
+    return zoom, zoom
+
+
+def _scaled(image: Image.Image, format: PictureFormat) -> Image.Image:
+    """The picture at the format's size; when it is to be padded, at the largest size that fits in."""
+    vertical, horizontal = _zoom((image.height, image.width), format)
+    width, height = format.width, format.height
+    left = top = 0.0
+    if format.fit == "crop":
+        left, top = (image.width - width / horizontal) / 2, (image.height - height / vertical) / 2
+        left, top = max(left, 0.0), max(top, 0.0)  # rounding
+    elif format.fit == "pad":
+        width, height = max(1, round(image.width * horizontal)), max(1, round(image.height * vertical))
+    if (width, height) == image.size:
+        return image
+    box = (left, top, image.width - left, image.height - top)
+    return image.resize((width, height), _BICUBIC, box=box, reducing_gap=3.0)
+
+
+def _padded(image: Image.Image, format: PictureFormat) -> Image.Image:
+    """The picture in the middle of the format's size; black around it, or nothing where there is transparency."""
+    if image.size == (format.width, format.height):
+        return image
+    canvas = Image.new(format.mode, (format.width, format.height))
+    canvas.paste(image, ((format.width - image.width) // 2, (format.height - image.height) // 2))
+    return canvas
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """The colours that the profile says, in sRGB, which is also what no profile or a broken one means.
+
+    The picture is small by now: converting before the scaling differs little and costs much.
+    """
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    plain = image if alpha is None else image.convert(image.mode[:-1])
+    transform = _transform(profile, plain.mode) if profile else None
+    if transform is not None:
+        plain = cast(Image.Image, ImageCms.applyTransform(plain, transform))
+    elif plain.mode == "CMYK":
+        plain = plain.convert("RGB")
+    else:
+        return image
+    if alpha is not None:
+        plain.putalpha(alpha)
+    return plain
+
+
+@lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> Any:
+    """What turns colours of a profile into sRGB; None where that changes nothing or cannot be done."""
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "sRGB" in ImageCms.getProfileDescription(opened):
+            return None
+        target = ImageCms.createProfile("sRGB")
+        # A transform remembers its last pixel, which threads that share it must not.
+        return ImageCms.buildTransform(opened, target, mode, "RGB", flags=ImageCms.Flags.NOCACHE)
+    except (ImageCms.PyCMSError, OSError):
+        return None

@@ -1,0 +1,68 @@
+"""Pictures that are files: of a folder, or in a tar or zip. The top folder that one lies in is its class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from aigc_cli.data import archives
+from aigc_cli.data.compression import open_bytes
+from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.data.sources import SPLIT_NAMES
+from aigc_cli.errors import RequestError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+ARCHIVES = (".tar", ".tgz", ".zip")
+
+
+class FileReader:
+    """Picture files; `names` are their paths in the folder of the source, of which the first part is the class."""
+
+    classes: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, paths: Sequence[Path], names: Sequence[str], split: str) -> None:
+        self.count = len(paths)
+        self._paths, self._names = paths, names
+        folders = [PurePosixPath(name).parts[:-1] for name in names]
+        self._labels = _classes_of([of[1:] if split and of and SPLIT_NAMES.get(of[0]) == split else of for of in folders])
+
+    def read(self, step: int = 1) -> Iterator[RawPicture]:
+        for index in range(0, self.count, step):
+            yield RawPicture(self._names[index], partial(open_bytes, self._paths[index]), self._labels[index])
+
+
+class ArchiveReader:
+    """The pictures in one archive."""
+
+    classes: tuple[str, ...] = ()
+    factors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, prefix: str) -> None:
+        self._path, self._prefix = path, prefix
+        names = archives.names(path, SUFFIXES)
+        self.count = len(names)
+        self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
+        found = {label for label in self._labels if label is not None}
+        if found and found <= SPLIT_NAMES.keys():
+            raise RequestError(
+                f"{path} holds the folders {', '.join(sorted(found))}, which are splits and not classes; "
+                "unpack it and give the folder"
+            )
+
+    def read(self, step: int = 1) -> Iterator[RawPicture]:
+        labels = iter(self._labels[::step])
+        for name, content in archives.read(self._path, SUFFIXES, step):
+            yield RawPicture(self._prefix + name, content, next(labels))
+
+
+def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
+    """The class of each picture, given the folders it lies in: the topmost; one that all lie in, and none directly,
+    is passed over."""
+    depth = 0
+    while folders and all(len(of) >= depth + 2 for of in folders) and len({of[depth] for of in folders}) == 1:
+        depth += 1
+    return [of[depth] if len(of) > depth else None for of in folders]

@@ -1,0 +1,145 @@
+"""The pictures of a source in one format, decoded once and in parallel, then mapped from the cache.
+
+An entry holds them all in the order of the source. Which are trained on and which held out is not in it: that
+follows from the hashes of their pixels, so that one entry serves training and measuring alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data import cache, sources
+from aigc_cli.data.pictures.format import PictureFormat, Wanted
+from aigc_cli.data.pictures.source import identity
+from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.errors import AigcError
+
+if TYPE_CHECKING:
+    from aigc_cli.data.text.documents import Progress
+
+_VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
+
+Factors: TypeAlias = Mapping[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]]
+
+
+class Names(Sequence[str]):
+    """The names of pictures, read where they lie: `ends` (n + 1,) are the places in `text` where they end."""
+
+    def __init__(self, text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
+        self._text, self._ends, self._rows = text, ends, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Names: ...
+    def __getitem__(self, index: int | slice) -> str | Names:
+        if isinstance(index, slice):
+            return self.of(self._rows[index])
+        row = self._rows[index]
+        return self._text[self._ends[row] : self._ends[row + 1]].tobytes().decode("utf-8", "surrogateescape")
+
+    def of(self, rows: npt.NDArray[np.int64]) -> Names:
+        """Those of other rows of the same source."""
+        return Names(self._text, self._ends, rows)
+
+
+@dataclass(frozen=True)
+class Store:
+    """All n pictures of a source that could be decoded, memory-mapped and read-only."""
+
+    pixels: npt.NDArray[np.uint8]  # (n, height, width, channels)
+    hashes: npt.NDArray[np.uint64]  # (n,) of the pixels
+    two_valued: npt.NDArray[np.bool_]  # (n,) every channel of every pixel is 0 or 255
+    labels: npt.NDArray[np.int64]  # (n,) numbers of `classes`; -1 where there is none
+    classes: tuple[str, ...]
+    names: Names
+    factors: Factors
+    format: PictureFormat
+    notes: tuple[str, ...]  # for the person
+    unreadable: tuple[Mapping[str, str], ...]  # name and reason of the first that could not be decoded
+    cached: bool  # nothing had to be decoded
+
+
+def open_store(part: Part, records: Sequence[FileRecord], wanted: Wanted, progress: Progress) -> Store:
+    """The pictures of a part in the format wanted; decoded now if they never were.
+
+    Raises RequestError, with nothing left in the cache, when they cannot be used, and AigcError when the cache
+    cannot be written or the source changes while it is read.
+    """
+    key = cache.key_of("pictures", _VERSION, identity(part, records), wanted.size, wanted.mode, wanted.fit, wanted.label)
+    folder = cache.lookup(key)
+    if folder is not None and (store := _load(folder, cached=True)) is not None:
+        return store
+    cache.discard(key)
+    from aigc_cli.data.pictures.build import build_entry
+
+    build_entry(key, part, records, wanted, progress)
+    sources.remember_files(part, records)
+    folder = cache.lookup(key)
+    store = _load(folder, cached=False) if folder else None
+    if store is None:
+        raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
+    return store
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is kept of each of n pictures beside its pixels and the letters of its name."""
+
+    ends: npt.NDArray[np.int64]  # (n + 1,)
+    hashes: npt.NDArray[np.uint64]
+    two_valued: npt.NDArray[np.bool_]
+    labels: npt.NDArray[np.int64]
+    factors: Factors
+
+
+def save(folder: Path, columns: Columns, **facts: Any) -> None:
+    """Complete an entry in which `pixels.bin` and `names.bin` are written."""
+    for name in ("ends", "hashes", "two_valued", "labels"):
+        getattr(columns, name).tofile(folder / f"{name}.bin")
+    for number, values in enumerate(columns.factors.values()):
+        values.tofile(folder / f"factor-{number}.bin")
+    kinds = {name: values.dtype.kind for name, values in columns.factors.items()}
+    text = json.dumps({"count": len(columns.labels), "factors": kinds, **facts})
+    (folder / "facts.json").write_text(text, encoding="utf-8")
+
+
+def _load(folder: Path, *, cached: bool) -> Store | None:
+    """What an entry of the cache holds; None when it is damaged."""
+    try:
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        format, n = PictureFormat.from_json(facts["format"]), facts["count"]
+        ends = _mapped(folder / "ends.bin", np.int64, n + 1)
+        return Store(
+            pixels=_mapped(folder / "pixels.bin", np.uint8, n, *format.size, format.channels),
+            hashes=_mapped(folder / "hashes.bin", np.uint64, n),
+            two_valued=_mapped(folder / "two_valued.bin", np.bool_, n),
+            labels=_mapped(folder / "labels.bin", np.int64, n),
+            classes=tuple(facts["classes"]),
+            names=Names(_mapped(folder / "names.bin", np.uint8, int(ends[-1])), ends, np.arange(n)),
+            factors={
+                name: _mapped(folder / f"factor-{number}.bin", np.int64 if kind == "i" else np.float64, n)
+                for number, (name, kind) in enumerate(facts["factors"].items())
+            },
+            format=format,
+            notes=tuple(facts["notes"]),
+            unreadable=tuple(facts["unreadable"]),
+            cached=cached,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _mapped(path: Path, dtype: Any, *shape: int) -> npt.NDArray[Any]:
+    """Raises ValueError for a file of another size."""
+    return np.memmap(path, dtype, mode="r").reshape(shape)

@@ -1,0 +1,240 @@
+"""Pictures in a column of Parquet, Arrow or a data set of the hub, with labels and factors from the columns beside.
+
+The picture column is one of Hugging Face's `Image` feature, else one of bytes. Labels are of a `ClassLabel`
+column, else of one named label. Every other column of numbers is a factor.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count as counting
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from aigc_cli.data import hub
+from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.errors import RequestError
+
+SUFFIXES = (".parquet", ".arrow")
+
+_BATCH_BYTES = 1 << 23  # read at a time, about
+_HUB_ROWS = 32
+_IMAGE_NAMES = ("image", "img", "picture", "photo")
+_LABEL_NAMES = ("label", "labels", "class")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table are what."""
+
+    image: str
+    label: str | None
+    label_names: tuple[str, ...] | None  # of a `ClassLabel`
+    factors: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def all(self) -> list[str]:
+        return [self.image, *([self.label] if self.label else []), *self.factors]
+
+
+def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Columns:
+    """Raises RequestError where there is no picture column, or no column `label` that can be one."""
+    features = _features(schema)
+    kinds = {name: features.get(name, {}).get("_type") for name in schema.names}
+    image, notes = _choose_image(schema, kinds, where)
+    classes = [name for name in schema.names if kinds[name] == "ClassLabel"]
+    named = [name for name in _LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
+    if label is not None and (label not in schema.names or label == image):
+        others = ", ".join(repr(name) for name in schema.names if name != image) or "none"
+        raise RequestError(f"{where}: there is no column {label!r}; the columns beside the pictures are {others}")
+    if label is not None and not _can_be_label(schema.field(label).type):
+        raise RequestError(f"{where}: the column {label!r} is of the type {schema.field(label).type}, which is no label")
+    chosen = label or next(iter([name for name in named if name in classes] + classes + named), None)
+    if label is None and len(classes) > 1:
+        notes.append(f"labels are of the column {chosen!r}, not of {_others(classes, chosen)}; choose with --label")
+    names = features.get(chosen, {}).get("names") if chosen and kinds[chosen] == "ClassLabel" else None
+    factors = [name for name in schema.names if name != chosen and _is_number(schema.field(name).type)]
+    return Columns(image, chosen, tuple(names) if names else None, tuple(factors), tuple(notes))
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """The features that Hugging Face's `datasets` writes into a schema; empty where there are none."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+
+
+def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object) -> tuple[str, list[str]]:
+    of_bytes = [name for name in schema.names if _holds_bytes(schema.field(name).type)]
+    images = [name for name in of_bytes if kinds[name] == "Image"]
+    images = images or [name for name in of_bytes if name in _IMAGE_NAMES] or of_bytes
+    if not images:
+        columns = ", ".join(map(repr, schema.names)) or "none"
+        raise RequestError(f"{where}: no column holds pictures; the columns are {columns}")
+    chosen = next((name for name in _IMAGE_NAMES if name in images), images[0])
+    notes = [f"pictures are of the column {chosen!r}, not of {_others(images, chosen)}"] if len(images) > 1 else []
+    return chosen, notes
+
+
+def _others(names: list[str], chosen: str | None) -> str:
+    return ", ".join(repr(name) for name in names if name != chosen)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _can_be_label(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    string = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return bool(string or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+
+
+class TableReader:
+    """The pictures of a table, of which `batches` opens a few rows after the other of the columns named."""
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        count: int | None,
+        batches: Callable[[list[str]], AbstractContextManager[Iterable[Any]]],
+        label: str | None,
+        where: str,
+        prefix: str,
+    ) -> None:
+        self.count = count
+        self._columns = choose_columns(schema, label, where)
+        self._batches, self._where, self._prefix = batches, where, prefix
+        self.classes = self._columns.label_names or ()
+        self.factors = self._columns.factors
+        self.notes = self._columns.notes
+
+    def read(self, step: int = 1) -> Iterator[RawPicture]:
+        columns = self._columns
+        rows = counting()
+        with self._batches(columns.all) as batches:
+            for batch in batches:
+                images = batch.column(columns.image)
+                labels = batch.column(columns.label).to_pylist() if columns.label else None
+                factors = [batch.column(name).to_pylist() for name in columns.factors]
+                for index, row in zip(range(batch.num_rows), rows, strict=False):
+                    if row % step == 0:
+                        name = f"{self._prefix}row {row}"
+                        label = None if labels is None else self._class(labels[index], name)
+                        values = tuple(values[index] for values in factors)
+                        yield RawPicture(name, _content(images[index].as_py()), label, values)
+
+    def _class(self, label: Any, name: str) -> str | None:
+        names = self._columns.label_names
+        if label is None or (names is not None and label == -1):
+            return None
+        if names is None:
+            return str(label)
+        number = int(label)
+        if not 0 <= number < len(names):
+            raise RequestError(f"{self._where}, {name}: the label {number} is none of the {len(names)} classes")
+        return names[number]
+
+
+def _content(cell: Any) -> Callable[[], BinaryIO]:
+    path = None
+    if isinstance(cell, dict):
+        cell, path = cell.get("bytes"), cell.get("path")
+    if cell is not None:
+        return partial(io.BytesIO, cell)
+    if path and (path.startswith("hf://") or "::hf://" in path):  # of the hub itself; any other file is not the data's to name
+        return partial(_download, path)
+    return partial(_missing, "its cell names a file and holds no picture" if path else "its cell is empty")
+
+
+def _download(path: str) -> BinaryIO:
+    with hub.quiet_datasets().utils.file_utils.xopen(path, "rb") as file:
+        return io.BytesIO(file.read())
+
+
+def _missing(reason: str) -> BinaryIO:
+    raise OSError(reason)
+
+
+def open_table(path: Path, label: str | None, prefix: str) -> TableReader:
+    """The pictures of a Parquet or Arrow file. Raises RequestError for one that is not whole or has no pictures."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind == "parquet":
+        with _whole(path, kind), pq.ParquetFile(path) as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+            size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
+        at_a_time = max(1, min(1000, _BATCH_BYTES * rows // max(size, 1)))
+        return TableReader(schema, rows, partial(_parquet, path, at_a_time), label, str(path), prefix)
+    if kind == "arrow":
+        with _whole(path, kind), _arrow_batches(path) as (schema, batches):
+            rows = sum(batch.num_rows for batch in batches)
+        return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix)
+    raise RequestError(f"{path} must be unpacked first: Parquet and Arrow are read in place, and compressed by themselves")
+
+
+def open_hub(location: str, split: str, label: str | None) -> TableReader:
+    """The pictures of a data set of the hub, streamed."""
+    with hub.explained(location):
+        features = hub.stream(location, split).features
+        schema = features.arrow_schema if features else pa.schema([])
+    return TableReader(schema, None, partial(_hub, location, split), label, location, "")
+
+
+@contextmanager
+def _parquet(path: Path, rows: int, columns: list[str]) -> Iterator[Iterable[Any]]:
+    with _whole(path, "parquet"), pq.ParquetFile(path, buffer_size=1 << 20) as file:
+        yield file.iter_batches(rows, columns=columns)
+
+
+@contextmanager
+def _arrow(path: Path, columns: list[str]) -> Iterator[Iterable[Any]]:
+    with _whole(path, "arrow"), _arrow_batches(path) as (_, batches):
+        yield (batch.select(columns) for batch in batches)
+
+
+@contextmanager
+def _hub(location: str, split: str, columns: list[str]) -> Iterator[Iterable[Any]]:
+    with hub.explained(location):
+        yield hub.stream(location, split).select_columns(columns).with_format("arrow").iter(batch_size=_HUB_ROWS)
+
+
+@contextmanager
+def _arrow_batches(path: Path) -> Iterator[tuple[pa.Schema, Iterable[Any]]]:
+    """The record batches of either of Arrow's formats, mapped and not read."""
+    with pa.memory_map(str(path)) as mapped:
+        try:
+            file = pyarrow.ipc.open_file(mapped)
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            stream = pyarrow.ipc.open_stream(mapped)
+            yield stream.schema, stream
+            return
+        yield file.schema, (file.get_batch(index) for index in range(file.num_record_batches))
+
+
+@contextmanager
+def _whole(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise RequestError(f"{path} is not a whole {kind} file: {reason}") from cast(Exception, error)

@@ -1,0 +1,170 @@
+"""How a source of text becomes an entry of the cache, in three readings, none of which holds it in memory.
+
+The first hashes each document, which finds copies and chooses what is held out; the second samples training
+text and fits the tokenizer; the third writes the tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from aigc_cli.data import cache, sources
+from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, Plan, plan_with_slice, plan_with_val
+from aigc_cli.data.text.documents import Progress, Reading, Scan, routed, scan, stream
+from aigc_cli.data.text.source import TextRequest
+from aigc_cli.data.text.tokenizers.choice import affordable_vocab, choose_tokenizer
+from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, is_of_words
+from aigc_cli.data.text.tokenizers.words import MIN_FREQ, fit_word
+from aigc_cli.data.text.tokens import encode_to, load_arrays
+from aigc_cli.errors import RequestError
+
+SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
+"""The folders of an entry; there is no `report` where the validation data were given."""
+
+_SAMPLE_BYTES = 32_000_000  # of training text for fitting a tokenizer
+
+
+def build_entry(
+    key: str,
+    request: TextRequest,
+    train: Part,
+    val: Part | None,
+    records: list[FileRecord],
+    progress: Progress,
+) -> None:
+    """Prepare the source and put it into the cache."""
+    if is_spacy(request.tokenizer):
+        SpacyWords.named(request.tokenizer).check()  # before all is read
+    reading = request.reading
+    scanned = _scan(train, reading, progress)
+    n_bytes = scanned.n_bytes
+    if val is None:
+        whole = reading.fielded  # a row that is cut has not all its fields
+        if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
+            what = "rows" if request.reading.columns else "texts"
+            hint = "" if what == "rows" else " (--lines or --paragraphs makes many of a text file)"
+            raise RequestError(
+                f"{train.location} has {rows} different {what}{hint}; learning, choosing and reporting take one each"
+            )
+        plan = plan_with_slice(scanned.hashes, scanned.chars, "characters", whole=whole)
+        sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
+        reads = [(train, plan)]
+    else:
+        scanned_val = _scan(val, reading, progress)
+        n_bytes += scanned_val.n_bytes
+        filled = scanned_val.chars > 0
+        plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
+        val_plan = Plan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
+        sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
+        reads = [(train, plan), (val, val_plan)]
+        if sizes[TRAIN] == 0:
+            raise RequestError(f"nothing is left to train on: all of {train.location} is in the validation data too")
+    for split, size in sizes.items():
+        if size < 2:
+            where = val.location if val and split == SELECT else train.location
+            raise RequestError(f"{where} is too short: {_PURPOSE[split]} needs 2 characters at least")
+
+    with cache.new_entry(key) as folder:
+        train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
+        tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
+        tokenizer.save(folder / "tokenizer")
+        pieces = chain.from_iterable(routed(stream(part, reading), its) for part, its in reads)
+        encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, n_bytes, progress)
+        splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
+        facts = {
+            "arrays": list(splits),
+            "notes": [*_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
+            "info": {
+                "dropped": plan.dropped,
+                "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
+                "splits": splits,
+            },
+        }
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+        sources.refuse_changed(records)
+
+
+def _scan(part: Part, reading: Reading, progress: Progress) -> Scan:
+    scanned = scan(stream(part, reading), progress)
+    if not scanned.chars.any():
+        raise RequestError(f"{part.location} holds no text")
+    return scanned
+
+
+_PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "the reported figures"}
+
+
+def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
+    arrays = load_arrays(folder, vocab_size)
+    counts = {
+        "documents": arrays.n_docs,
+        "characters": int(arrays.chars.sum()),
+        "bytes": int(arrays.bytes.sum()),
+        "tokens": len(arrays.tokens),
+    }
+    return counts if arrays.unknown is None else {**counts, "unknown_words": len(arrays.unknown.at)}
+
+
+def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int], n_fields: int) -> list[str]:
+    """What to tell of a tokenizer."""
+    notes = [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})"]
+    if tokenizer.segmenter is not None:
+        notes.append(f"words as {tokenizer.segmenter.describe()} cuts them; other tools can't load this run's tokenizer")
+    if tokenizer.unk_id is not None:
+        n, of = train["unknown_words"], train["tokens"] - train["documents"] * (n_fields - 1)
+        notes.append(f"{n:,} of {of:,} words of the training text ({n / max(of, 1):.1%}) are unknown")
+    return notes
+
+
+def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
+    """The tokenizer asked for, fitted on training text, and why it is this one."""
+    if request.tokenizer_from is not None:
+        return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
+    fitted, reason = _fit_new(request, train, plan, train_bytes, progress)
+    fitted = fitted.with_lower() if request.reading.lower else fitted
+    return (fitted.with_fields() if request.reading.fielded else fitted), reason
+
+
+def _fit_new(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
+    if request.tokenizer == "byte":
+        return byte(), "as asked"
+    sample = list(_training_sample(request, train, plan, train_bytes))
+    n_sampled = sum(map(len, sample))
+    progress("fitting the tokenizer", 0, n_sampled)
+    if request.tokenizer == "char":
+        fitted, reason = fit_char(sample), "as asked"
+    elif is_of_words(request.tokenizer):
+        segmenter = SpacyWords.named(request.tokenizer) if is_spacy(request.tokenizer) else None
+        min_freq = MIN_FREQ if request.min_freq is None else request.min_freq
+        fitted = fit_word(sample, min_freq, vocab_size=request.vocab_size, unk=request.unk, segmenter=segmenter)
+        reason = f"words seen at least {min_freq:,} times" if min_freq > 1 else "all words"
+        if request.vocab_size:
+            reason += f", of at most {request.vocab_size:,} tokens the most frequent"
+    elif request.tokenizer == "bpe" or request.vocab_size:
+        fitted = fit_bpe(sample, request.vocab_size or affordable_vocab(request.vocab_limit))
+        reason = "as asked" if request.tokenizer == "bpe" else "as --vocab-size asks"
+        if request.vocab_size and fitted.vocab_size < request.vocab_size:
+            reason += f", but the text yields no more than {fitted.vocab_size:,}"
+    else:
+        fitted, reason = choose_tokenizer(sample, train_bytes, request.vocab_limit, request.chars_affordable)
+    progress("fitting the tokenizer", n_sampled, n_sampled)
+    return fitted, reason
+
+
+def _training_sample(request: TextRequest, train: Part, plan: Plan, train_bytes: int) -> Iterator[str]:
+    """Pieces of training text, evenly spread, of about `_SAMPLE_BYTES` in all."""
+    share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
+    credit = 0.0
+    for split, text, _ in routed(stream(train, request.reading), plan):
+        if split == TRAIN:
+            if credit >= 0:
+                yield text
+                credit -= len(text)
+            credit += share * len(text)

@@ -1,0 +1,128 @@
+"""Normalised documents of any source as a stream of pieces, and what one reading of the stream tells."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data import hub
+from aigc_cli.data.sources import Part
+from aigc_cli.data.splits import DROPPED, Plan
+from aigc_cli.data.tables import rows_of, text_columns
+from aigc_cli.data.text import verse as demo
+from aigc_cli.data.text.formats import Layout, read_documents
+from aigc_cli.data.text.pieces import End, Piece, Row, documents_in_pieces, halves
+from aigc_cli.data.text.tokenizers.tokenizer import normalise
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Called with the stage's name, the bytes of text done and their total where it is known."""
+
+_REPORT_BYTES = 1 << 20
+_FIELD_END = b"\xff"  # which is in no UTF-8
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How documents are made of a source."""
+
+    columns: tuple[str, ...] = ()  # of a table: one that holds the documents, or their fields; none: to be chosen
+    layout: Layout = "document"  # of .txt files
+    source_share: float | None = None  # a document's first so much of its characters and the rest are two fields
+    lower: bool = False  # in lower case
+
+    @property
+    def n_fields(self) -> int:
+        """The fields of a document."""
+        return max(1, len(self.columns)) if self.source_share is None else 2
+
+    @property
+    def fielded(self) -> bool:
+        """Whether a document has several fields, so that a part of it would be none."""
+        return self.n_fields > 1
+
+
+PLAIN = Reading()
+"""As a source suggests itself: the column of text of a table, a whole file of text."""
+
+
+def stream(part: Part, reading: Reading) -> Iterator[Piece]:
+    """The documents of a part, normalised, in pieces (text, what ends with it)."""
+    raw = _raw(part, reading.columns, reading.layout)
+    pieces = ((normalise(text, lower=reading.lower), end) for text, end in raw)
+    return pieces if reading.source_share is None else halves(pieces, reading.source_share)
+
+
+def _raw(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
+    if part.kind == "files":
+        for path in part.files:
+            yield from read_documents(path, columns, layout)
+        return
+    if part.kind == "demo":
+        documents = demo.DEMOS[part.location.removeprefix("demo:")].documents()
+        yield from documents_in_pieces((document,) for document in documents)
+    else:
+        yield from documents_in_pieces(_of_hub(part, columns))
+
+
+def _of_hub(part: Part, columns: tuple[str, ...]) -> Iterator[Row]:
+    with hub.explained(part.location):
+        dataset = hub.stream(part.location, part.split)
+        yield from rows_of(dataset, text_columns(dataset, columns, part.location), part.location)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What is known of n documents after one reading. A document of white space alone has length 0."""
+
+    hashes: npt.NDArray[np.uint64]  # (n,) of the normalised text and of where its fields end
+    chars: npt.NDArray[np.int64]  # (n,)
+    n_bytes: int  # of all, in UTF-8
+
+
+def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
+    """Read the stream once."""
+    hashes, chars = array("Q"), array("q")
+    state, n_chars, blank = hashlib.blake2b(digest_size=8), 0, True
+    done = reported = 0
+    for text, end in pieces:
+        data = text.encode()
+        state.update(data if end is not End.FIELD else data + _FIELD_END)
+        n_chars += len(text)
+        blank = blank and (not text or text.isspace())
+        if end is End.DOCUMENT:
+            hashes.append(int.from_bytes(state.digest(), "little"))
+            chars.append(0 if blank else n_chars)
+            state, n_chars, blank = hashlib.blake2b(digest_size=8), 0, True
+        done += len(data)
+        if done - reported >= _REPORT_BYTES:
+            progress("bytes read", reported := done, None)
+    return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done)
+
+
+def routed(pieces: Iterable[Piece], plan: Plan) -> Iterator[tuple[int, str, End]]:
+    """The pieces with the split that each goes to; those of dropped documents are left out.
+
+    The end of a part of the document that is cut is marked as a document's end.
+    """
+    document = position = 0
+    parts = list(plan.cut)
+    splits = plan.splits.tobytes()  # quicker to index, one by one, than an array
+    for text, end in pieces:
+        split = splits[document]
+        if document == plan.cut_example:
+            while text:
+                cut, part_split = parts[0]
+                head, text = text[: cut - position], text[cut - position :]
+                position += len(head)
+                yield part_split, head, End.DOCUMENT if position == cut else End.NOTHING
+                if position == cut:
+                    parts.pop(0)
+        elif split != DROPPED:
+            yield split, text, end
+        document += end is End.DOCUMENT

@@ -1,0 +1,83 @@
+"""Documents out of files of every format that text comes in, as a stream."""
+
+from __future__ import annotations
+
+import codecs
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import zstandard
+
+from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
+from aigc_cli.data.sources import suffix_of
+from aigc_cli.data.tables import TABLES
+from aigc_cli.data.text.pieces import Piece, Row, documents_in_pieces, in_pieces
+
+Layout: TypeAlias = Literal["document", "lines", "paragraphs"]
+
+SUFFIXES = (".txt", *TABLES)
+"""The suffixes of files that text is read from; each may have .gz or .zst after it."""
+
+
+def read_documents(path: Path, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
+    """The documents of one file, in pieces. A null cell is empty text.
+
+    `columns` are for tables, a field of the document each; with none, it is `text`, else the only column of text.
+    `layout` is for .txt: the file as one document, a document a line, or one for each run of lines between blank
+    ones. Raises RequestError naming file and line (or row) for what cannot be read.
+    """
+    suffix = suffix_of(path, SUFFIXES)
+    assert suffix is not None, "sources.py lets only known suffixes through"
+    with explained(path):
+        if suffix == ".txt" and layout == "document":
+            with open_bytes(path) as file:
+                yield from in_pieces(chunks(file, path))
+        elif suffix == ".txt":
+            yield from documents_in_pieces(_LAYOUTS[layout](path))
+        else:
+            yield from documents_in_pieces(TABLES[suffix](path, columns))
+
+
+def sniff(head: bytes) -> str | None:
+    """The suffix that fits a file's first bytes, such as ".parquet" or ".json.gz"; None for plain text."""
+    if head.startswith(b"\x1f\x8b"):
+        return _sniff_packed(lambda: zlib.decompressobj(wbits=31).decompress(head, 1 << 10)) + ".gz"
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return _sniff_packed(lambda: zstandard.ZstdDecompressor().stream_reader(head).read(1 << 10)) + ".zst"
+    for magic, suffix in ((b"PAR1", ".parquet"), (b"ARROW1", ".arrow"), (b"\xff\xff\xff\xff", ".arrow")):
+        if head.startswith(magic):
+            return suffix
+    first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+    return {b"{": ".jsonl", b"[": ".json"}.get(first)
+
+
+def _sniff_packed(unpack: Callable[[], bytes]) -> str:
+    try:
+        return sniff(unpack()) or ".txt"
+    except (zlib.error, zstandard.ZstdError):
+        return ".txt"  # reading it will say what is wrong
+
+
+def _lines_of_text(path: Path) -> Iterator[Row]:
+    for line in lines(path):
+        yield (without_end(line),)
+
+
+def _paragraphs(path: Path) -> Iterator[Row]:
+    block: list[str] = []
+    for line in lines(path):
+        if not line.isspace():
+            block.append(line)
+        elif block:
+            yield (without_end("".join(block)),)
+            block = []
+    if block:
+        yield (without_end("".join(block)),)
+
+
+_LAYOUTS: dict[Layout, Callable[[Path], Iterator[Row]]] = {
+    "lines": _lines_of_text,
+    "paragraphs": _paragraphs,
+}

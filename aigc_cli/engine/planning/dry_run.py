@@ -1,0 +1,64 @@
+"""`aigc train … --dry-run`: what would be done, and nothing of it is kept but the data's cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aigc_cli.engine.device import describe, peak_memory
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.planning.budget import expected_seconds, measure
+from aigc_cli.engine.planning.plan import plan_run
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.trainable import Options, Trainable
+from aigc_cli.options import recorded
+
+#: The seconds within which steps are measured where their number was given.
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A run that was not begun."""
+
+    data: Mapping[str, Any]  # what a run would record of it
+    examples: Sequence[str]
+    model: str
+    parameters: int
+    device: str
+    memory: int  # bytes, at most, while some steps were measured
+    steps: int
+    seconds: float  # of training, as some steps were measured
+    reasons: Sequence[str]
+    plan: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": 1, **dataclasses.asdict(self)}
+
+
+def rehearse(backend: Trainable[Options], asked: Options, demo: str, bus: Bus) -> Rehearsal:
+    """Plan a run, and measure some steps of it. Raises `RequestError` where what was asked cannot be."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        planned = plan_run(backend, asked, demo, bus, scratch)
+        data, trainer = planned.data, planned.trainer
+        if data.keep is not None:
+            data.keep.unlink(missing_ok=True)
+        plan: TrainOptions = trainer.plan
+        costs = planned.costs or measure(trainer, SECONDS, scratch)
+    return Rehearsal(
+        data=data.info,
+        examples=data.examples,
+        model=trainer.learner.describe(),
+        parameters=sum(p.numel() for network in trainer.learner.networks.values() for p in network.parameters()),
+        device=describe(trainer.device),
+        memory=peak_memory(trainer.device),
+        steps=plan.steps or 0,
+        seconds=round(expected_seconds(plan, costs), 3),
+        reasons=planned.reasons,
+        plan=recorded(plan),
+    )

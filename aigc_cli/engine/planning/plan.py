@@ -1,0 +1,111 @@
+"""From what was asked to a complete plan, and a trainer at its first step. Nothing of it is kept but the data's cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+import torch
+
+from aigc_cli.engine.device import can_compile, measure_flops
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.init_from import find_initial, take_over
+from aigc_cli.engine.learner import Learner
+from aigc_cli.engine.loop import STALE, Trainer
+from aigc_cli.engine.planning.budget import Costs, decide_reports, measure, plan_for_seconds, plan_for_steps
+from aigc_cli.engine.planning.clock import seconds_since_start
+from aigc_cli.engine.resume import builder, take_up
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.trainable import Machine, Options, Prepared, Trainable
+from aigc_cli.options import absolute
+
+DEFAULT_MINUTES, DEMO_MINUTES = 10.0, 1.0
+
+
+@dataclass(frozen=True)
+class Planned(Generic[Options]):
+    """A run before it is begun."""
+
+    options: Options  # as asked, with sources as they are found again
+    data: Prepared
+    trainer: Trainer  # at its first step, with the plan complete
+    reasons: list[str]
+    costs: Costs | None  # None where the number of steps was given, and nothing measured
+
+
+def plan_run(backend: Trainable[Options], asked: Options, demo: str, bus: Bus, scratch: Path) -> Planned[Options]:
+    """Open the data, decide everything, and say why; writing is measured in the folder `scratch`. Raises `RequestError` where
+    what was asked cannot be."""
+    open_ended = asked.steps is None and asked.minutes is None
+    minutes = asked.minutes or (DEMO_MINUTES if asked.data is None else DEFAULT_MINUTES)
+    options = dataclasses.replace(
+        asked, data=absolute(asked.data) or demo, val=absolute(asked.val), minutes=minutes, run=None, resume=False
+    )
+    if asked.data is None:
+        length = ", for one minute" if open_ended else ""
+        bus.note(f"no --data given: learning from the built-in {demo}{length}")
+    if open_ended:
+        options = dataclasses.replace(options, patience=asked.patience or STALE)
+    if asked.init_from is not None:
+        origin = find_initial(Path(asked.runs_dir), backend.name, asked.init_from)
+        options = dataclasses.replace(options, init_from=str(origin))
+
+    device, options = take_up(options)
+    before = seconds_since_start()
+    data = backend.prepare(options, bus)
+    preparing = 0.0 if data.cached else seconds_since_start() - before
+    deadline = minutes * 60 + preparing
+    compiled, compile_reasons = _decide_compile(data.options, device, minutes)
+    flops = measure_flops(device, options.precision)
+    machine = Machine(device, torch.get_num_threads(), flops, minutes * 60)
+    plan, reasons = backend.plan(dataclasses.replace(data.options, compile=compiled), data, machine)
+    trainer, costs = _decide_steps(plan, builder(backend, plan, data, device), device, bus, scratch, deadline, open_ended)
+    reasons = [*data.notes, *compile_reasons, *reasons]
+    if open_ended and trainer.plan.steps == trainer.learner.useful_steps():
+        reasons.append(f"{trainer.plan.steps} steps are as many as so little data is worth; --minutes or --steps ask for more")
+    if options.init_from is not None:
+        reasons.append(take_over(trainer.learner, Path(options.init_from)))
+    for reason in reasons:
+        bus.note(reason)
+    return Planned(options, data, trainer, reasons, costs)
+
+
+def _decide_compile(options: TrainOptions, device: torch.device, minutes: float) -> tuple[bool, list[str]]:
+    """Whether to compile, and the reason where it is not what was asked for. Compiling costs a minute, and on a CPU it gains a
+    twentieth (tests/benchmarks/RECIPE.md)."""
+    wanted = options.compile if options.compile is not None else device.type == "cuda" and minutes >= 5
+    if wanted and not can_compile():
+        return False, ["torch.compile needs a compiler, which was not found: training without it"]
+    return wanted, []
+
+
+def _decide_steps(
+    plan: Options,
+    build: Callable[[], Learner],
+    device: torch.device,
+    bus: Bus,
+    scratch: Path,
+    deadline: float,
+    open_ended: bool,
+) -> tuple[Trainer, Costs | None]:
+    """A trainer at its initial state, with the plan complete, and what was measured. A budget that nobody asked for is a
+    ceiling."""
+    if plan.steps is not None:
+        trainer = Trainer(build, plan, device, bus)
+        trainer.plan = plan_for_steps(plan, trainer.learner.eval_items)
+        return trainer, None
+    bus.stage("calibrating", 0, None)
+    trainer = Trainer(build, decide_reports(plan, 10**9, 1, 1), device, bus)
+    costs = measure(trainer, deadline - seconds_since_start(), scratch)
+    parts = trainer.at.micro_batches
+    if parts > 1 and plan.batch_size:
+        plan = dataclasses.replace(plan, micro_batch_size=-(-plan.batch_size // parts))
+    trainer.plan = plan
+    trainer.restart()
+    learner = trainer.learner
+    most = learner.useful_steps() if open_ended else None
+    trainer.plan = plan_for_seconds(plan, costs, deadline - seconds_since_start(), learner.eval_items, most)
+    return trainer, costs

@@ -1,0 +1,166 @@
+"""`aigc train`, from the options to a finished run."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from aigc_cli import __version__
+from aigc_cli.engine.device import describe
+from aigc_cli.engine.events import Bus, Finished, Started, display_path
+from aigc_cli.engine.init_from import keep_initial
+from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.planning.plan import plan_run
+from aigc_cli.engine.resume import resume
+from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
+from aigc_cli.engine.signals import Interrupts
+from aigc_cli.engine.trainable import Options, Trainable
+from aigc_cli.errors import AigcError, Interrupted, RequestError, first_line
+from aigc_cli.machine import packages
+from aigc_cli.options import Given, build, recorded
+
+
+@dataclass(frozen=True)
+class Result:
+    run: Path
+    status: str
+    steps: int
+    seconds: float
+    measures: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": 1, **dataclasses.asdict(self), "run": str(self.run)}
+
+
+def train(backend: Trainable[Options], options: type[Options], given: Mapping[str, Given], demo: str, bus: Bus) -> Result:
+    """Train a new run, or go on with one (`--resume`), and return where it is and how it went."""
+    interrupts = Interrupts()
+    with interrupts.installed(), ExitStack() as held:
+        asked = build(options, given)
+        try:
+            if not asked.resume:
+                run, trainer = _start(backend, asked, demo, bus, held, interrupts)
+            else:
+                run = find_run(Path(asked.runs_dir), backend.name, asked.run, resumable=asked.run is None)
+                held.enter_context(run.lock())
+                resumed = resume(backend, options, run, given, bus)
+                if resumed is None:
+                    return _result(run)
+                trainer = resumed
+                held.enter_context(interrupts.deferred())
+        except Interrupted as error:
+            kept = "the run is as it was" if asked.resume else "nothing was kept"
+            raise Interrupted(f"interrupted before training began; {kept}", error.signal_number) from None
+        return _go(run, trainer, bus, interrupts)
+
+
+def _start(
+    backend: Trainable[Options], asked: Options, demo: str, bus: Bus, held: ExitStack, interrupts: Interrupts
+) -> tuple[Run, Trainer]:
+    """A new run, locked, and its trainer at step 0. From here on a signal waits for the step to end."""
+    runs_dir = Path(asked.runs_dir)
+    if asked.run is not None and (runs_dir / backend.name / check_name(asked.run)).exists():
+        raise RequestError(
+            f"run {runs_dir / backend.name / asked.run} exists; go on with --resume, or choose another --run name"
+        )
+    planned = plan_run(backend, asked, demo, bus, runs_dir)
+    data, trainer, options = planned.data, planned.trainer, planned.options
+    held.enter_context(interrupts.deferred())
+    record = {"asked": recorded(asked), "reasons": planned.reasons, "data": data.info}
+    environment = {"versions": _versions(), "device": describe(trainer.device)}
+    run = _create(runs_dir, backend.name, asked.run, data.stem, record | environment)
+    held.enter_context(run.lock())
+    plan = cast(Options, dataclasses.replace(trainer.plan, minutes=None))
+    if options.init_from is not None:
+        plan = dataclasses.replace(plan, init_from=str(keep_initial(run, Path(options.init_from))))
+    if data.keep is not None:
+        plan = dataclasses.replace(plan, data=str(_keep_input(run, data.keep)))
+        run.record["data"] = backend.prepare(plan, bus).info
+    run.update(plan=recorded(plan))
+    trainer.run, trainer.plan = run, plan
+    return run, trainer
+
+
+def _create(runs_dir: Path, backend: str, asked: str | None, stem: str, record: dict[str, Any]) -> Run:
+    """The run that was named, or one with the first free name, whoever else is creating runs at this moment."""
+    while True:
+        name = asked or free_name(runs_dir, stem)
+        try:
+            return create_run(runs_dir, backend, name, record)
+        except RequestError:
+            if asked is not None or not (runs_dir / backend / name).exists():
+                raise
+
+
+def _keep_input(run: Run, spooled: Path) -> Path:
+    """Standard input can't be read again: its text is kept in the run."""
+    kept = (run.path / f"input{''.join(spooled.suffixes)}").absolute()
+    shutil.move(spooled, kept)
+    return kept
+
+
+def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
+    """Train to the end, and record how it ended."""
+    plan, learner = trainer.plan, trainer.learner
+    bus.emit(Started(display_path(run.path), plan.steps or 0, trainer.at.step, learner.describe()))
+    again = run.resume_command
+    try:
+        status = trainer.train(interrupts)
+    except Interrupted as error:
+        run.update(status="interrupted", **_progress(trainer))
+        line = f"interrupted at step {trainer.at.step} of {plan.steps}; a checkpoint was written; go on with: {again}"
+        raise Interrupted(line, error.signal_number) from None
+    except AigcError:
+        run.update(status="failed")
+        raise
+    except Exception as error:
+        with suppress(OSError):  # then it stays "running" without a lock, which means interrupted
+            run.update(status="failed")
+        kept = "there was no checkpoint yet, and nothing is kept"
+        if steps := run.checkpoint_steps:
+            kept = f"what was learned until the checkpoint of step {steps[-1]} is kept, go on with: {again}"
+        room = f"make room in {display_path(run.path)}, or choose another --runs-dir; " if "No space left" in str(error) else ""
+        raise AigcError(
+            f"training failed at step {trainer.at.step}: {first_line(error)}; {room}{kept} (--debug shows the traceback)"
+        ) from error
+    run.update(status=status, **_progress(trainer))
+    if status == "stopped":
+        bus.note(
+            f"stopped at step {trainer.at.step} of {plan.steps}: no better on held-out data for {plan.patience} evaluations; "
+            "an explicit --minutes or --steps is used in full"
+        )
+    if trainer.earlier is not None:
+        bus.note(
+            f"no step of the longer training was better on held-out data than step {trainer.earlier.step} of the one before, "
+            "whose model stays the run's"
+        )
+    for line in learner.advice(read_metrics(run)):
+        bus.note(line)
+    result = _result(run)
+    bus.emit(Finished(display_path(run.path), status, result.steps, result.seconds, result.measures))
+    return result
+
+
+def _progress(trainer: Trainer) -> dict[str, Any]:
+    """How far it has come, for the record."""
+    at, objective, earlier = trainer.at, trainer.learner.objective, trainer.earlier
+    step, value = (at.best_step, at.best) if earlier is None else (earlier.step, earlier.value)
+    best = {"best": {"step": step, objective: value}} if step else {}
+    return {"steps": at.step, "seconds": round(at.seconds, 2), "first_sample": trainer.learner.first_sample(), **best}
+
+
+def _result(run: Run) -> Result:
+    record = run.record
+    return Result(run.path, run.status, record["steps"], record["seconds"], record["best"])
+
+
+def _versions() -> dict[str, str | None]:
+    """Of everything that this package needs."""
+    needed, _ = packages()
+    return {"aigc": __version__, "python": platform.python_version(), **needed}

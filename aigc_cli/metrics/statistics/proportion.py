@@ -1,0 +1,29 @@
+"""A share of units, with an interval that is honest for none and for all of them too."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from aigc_cli.errors import RequestError
+from aigc_cli.metrics.statistics.bootstrap import Measure
+
+_Z = 1.959964  # the 97.5th percentile of the standard normal
+
+
+def share(true: ArrayLike) -> Measure:
+    """The share of units, shape (n,), for which it is true, with the 95 % interval of Wilson (1927).
+
+    Resampling none of n units gives none again; this interval then ends at 3.84 / (n + 3.84).
+    Raises `RequestError` where there is no unit.
+    """
+    counted = np.asarray(true, dtype=bool)
+    n = counted.size
+    if n == 0:
+        raise RequestError("there is nothing to measure: nothing was given")
+    p = float(counted.mean())
+    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
+    return Measure(p, max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half)), n)
