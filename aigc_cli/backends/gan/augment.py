@@ -1,5 +1,5 @@
 """Differentiable augmentation for small data sets: the discriminator sees real and generated pictures through the same random
-changes, so that it cannot learn the training pictures by heart (Zhao et al. 2020, DiffAugment; Karras et al. 2020, ADA).
+changes, so that it cannot memorise the training pictures (Zhao et al. 2020, DiffAugment; Karras et al. 2020, ADA).
 
 Each change is made to each picture with a probability below one, which keeps it out of what the generator learns: pictures as
 they are stay the likeliest.

@@ -13,7 +13,7 @@ from aigc_cli.backends.gan.eval import evaluation
 from aigc_cli.backends.gan.learner import GANLearner
 from aigc_cli.backends.gan.presets import decide
 from aigc_cli.backends.gan.sample import sample_pictures
-from aigc_cli.backends.pictures.loaded import PictureTraining
+from aigc_cli.backends.pictures.options import PictureTraining
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run

@@ -24,8 +24,8 @@ class Train(PictureTrainOptions):
     latent: int | None = option(None, min=1, panel=MODEL, auto="the preset's")
     """The length of the vector that a picture is made from."""
     augment: str = option("auto", metavar="auto|off|X", panel=PICTURES)
-    """How often, from 0 to 0.8, the discriminator sees pictures moved, recoloured and partly covered, so that it can't learn
-    them by heart; auto follows how it does on held-out pictures."""
+    """How often, from 0 to 0.8, the discriminator sees pictures moved, recoloured and partly covered, so that it does not
+    memorise them; auto adapts to how it does on held-out pictures."""
     augment_target: float = option(0.5, above=0, max=1, panel=EXPERT)
     """auto augments more while training pictures stand out from held-out ones by more than this share of how they do from
     generated ones."""

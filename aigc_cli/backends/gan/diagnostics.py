@@ -1,4 +1,4 @@
-"""What to tell a person of how the training of a GAN goes."""
+"""Warnings and advice about how the training of a GAN goes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, Concern]:
     if len(looks) > 1 and all(map(overfitted, looks[-2:])):
         done = "it is being augmented more" if adapting else "try --augment auto"
         found["overfitting"] = Concern(
-            f"the discriminator learns the training pictures by heart: they score {float(last['margin_train']):.2g} above "
+            f"the discriminator is memorising the training pictures: they score {float(last['margin_train']):.2g} above "
             f"samples, held-out ones {float(last['margin_held_out']):.2g}; {done}, and more pictures would help most"
         )
     return found

@@ -1,4 +1,4 @@
-"""`aigc eval gan`: how good, varied and new samples are, and whether the discriminator knows its pictures by heart."""
+"""`aigc eval gan`: how good, varied and new samples are, and whether the discriminator has memorised its pictures."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.gan.config import Eval, Train
-from aigc_cli.backends.gan.loaded import Opened, open_discriminator, seen
+from aigc_cli.backends.gan.loaded import Loaded, load_discriminator, seen
 from aigc_cli.backends.gan.model import Discriminator
-from aigc_cli.backends.gan.sample import Wanted, drawn, latent
+from aigc_cli.backends.gan.sample import Draw, drawn, latent
 from aigc_cli.backends.pictures.batches import labels_of
-from aigc_cli.backends.pictures.loaded import dataset_of, to_measure
+from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures
 from aigc_cli.backends.pictures.quality import quality, stacked
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean
 
-#: Pictures of each kind that the discriminator is asked about, at most.
+#: Pictures of each kind that the discriminator scores, at most.
 SCORED = 2000
 
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's generator and its discriminator."""
-    opened = Opened.of(run, options.device)
+    loaded = Loaded.of(run, options.device)
     dataset = dataset_of(run, Train, bus)
-    arrays, name, notes = to_measure(opened, dataset, options, bus)
-    samples = stacked(drawn(opened, _wanted(opened, dataset, options, options.samples), options.batch_size))
+    arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
+    samples = stacked(drawn(loaded, _draws(loaded, dataset, options, options.samples), options.batch_size))
     measures, told = quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
     notes += told
-    discriminator = open_discriminator(run.model, opened.generator)
+    discriminator = load_discriminator(run.model, loaded.generator)
     if discriminator is None:
         notes.append("the discriminator is not kept beside the generator: there is no margin")
     else:
-        measures["margin"] = _margin(opened, discriminator.to(opened.device), dataset, arrays, options)
-    if opened.classes:
+        measures["margin"] = _margin(loaded, discriminator.to(loaded.device), dataset, arrays, options)
+    if loaded.classes:
         notes.append("classes were drawn as often as the training pictures have them")
-    notes.append(f"measured with the moving average of the generator (half-life {opened.plan.ema:g} of the steps)")
+    notes.append(f"measured with the moving average of the generator (half-life {loaded.plan.ema:g} of the steps)")
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
-def _wanted(opened: Opened, dataset: PictureDataset, options: Eval, n: int) -> Iterator[Wanted]:
+def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> Iterator[Draw]:
     """The first pictures of a seed, with classes in the training pictures' proportions."""
     among = np.random.default_rng(options.seed).integers(len(dataset.train), size=n)
     for index, number in enumerate(labels_of(dataset.train, among).tolist()):
-        yield Wanted(latent(opened, options.seed, index), number, {})
+        yield Draw(latent(loaded, options.seed, index), number, {})
 
 
 @torch.inference_mode()
 def _margin(
-    opened: Opened, discriminator: Discriminator, dataset: PictureDataset, held_out: PictureArrays, options: Eval
+    loaded: Loaded, discriminator: Discriminator, dataset: PictureDataset, held_out: PictureArrays, options: Eval
 ) -> Measure:
     """How far the scores of held-out pictures lie above those of samples, in nats; `train`, the same of training pictures. Far
-    apart, the discriminator has learned the training pictures by heart."""
+    apart, the discriminator has memorised the training pictures."""
 
     def scores(arrays: PictureArrays) -> NDArray[np.float64]:
         chosen = np.random.default_rng(options.seed).permutation(len(arrays))[:SCORED]
@@ -65,14 +65,14 @@ def _margin(
         return np.concatenate([score(arrays.take(some), labels_of(arrays, some)) for some in parts])
 
     def score(pixels: NDArray[np.uint8], labels: torch.Tensor) -> NDArray[np.float64]:
-        x = seen(torch.from_numpy(pixels).to(opened.device))
-        numbers: NDArray[np.float64] = discriminator(x, labels.to(opened.device)).double().cpu().numpy()
+        x = seen(torch.from_numpy(pixels).to(loaded.device))
+        numbers: NDArray[np.float64] = discriminator(x, labels.to(loaded.device)).double().cpu().numpy()
         return numbers
 
     of_samples = []
-    wanted = _wanted(opened, dataset, options, min(SCORED, len(held_out)))
-    while some := list(islice(wanted, options.batch_size)):
-        pictures = opened.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
+    draws = _draws(loaded, dataset, options, min(SCORED, len(held_out)))
+    while some := list(islice(draws, options.batch_size)):
+        pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
         of_samples.append(score(np.stack(pictures), torch.tensor([one.number for one in some])))
     base = np.concatenate(of_samples).mean()
     margins = (mean(scores(arrays) - base, unit="nats", seed=options.seed) for arrays in (held_out, dataset.train))

@@ -1,4 +1,4 @@
-"""A run's generator, opened to sample from or to measure."""
+"""A run's generator, loaded to sample from or to evaluate."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch import Tensor
 from aigc_cli.backends.gan.config import Train
 from aigc_cli.backends.gan.model import Discriminator, Generator, load_pretrained
 from aigc_cli.backends.pictures.batches import to_bytes, to_unit
-from aigc_cli.backends.pictures.loaded import OpenedPictures, open_parts
+from aigc_cli.backends.pictures.loaded import LoadedPictures, load_parts
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.run import Run
 
 
 @dataclass(frozen=True)
-class Opened(OpenedPictures):
-    """A run's generator, ready to be asked."""
+class Loaded(LoadedPictures):
+    """A run's generator."""
 
     plan: Train
     generator: Generator
 
     @classmethod
-    def of(cls, run: Run, device: str) -> Opened:
-        return cls(*open_parts(run, device, Train, load_pretrained))
+    def of(cls, run: Run, device: str) -> Loaded:
+        return cls(*load_parts(run, device, Train, load_pretrained))
 
     @torch.inference_mode()
     def pictures(self, z: Tensor, numbers: Sequence[int]) -> list[Pixels]:
@@ -37,7 +37,7 @@ class Opened(OpenedPictures):
         return list(pictures_of(self.generator(z.to(self.device), labels)))
 
 
-def open_discriminator(folder: Path, generator: Generator) -> Discriminator | None:
+def load_discriminator(folder: Path, generator: Generator) -> Discriminator | None:
     """The opponent of the generator that is in a checkpoint's folder `model`; None where it isn't kept beside it."""
     try:
         weights = load_file(folder.resolve().parent / "state" / "networks.safetensors")

@@ -17,7 +17,7 @@ from aigc_cli.errors import RequestError
 SMALLEST = 4
 #: No level has more channels than this many times the first.
 WIDEST = 4
-#: Below so many training pictures a GAN learns them by heart, or little.
+#: With fewer training pictures a GAN memorises them or learns little.
 FEW = 100
 #: The presets are for pictures of so many pixels. γ is proportional to them: a score's gradient is spread over all pixels,
 #: and its square is smaller the more they are.

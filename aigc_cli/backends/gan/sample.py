@@ -1,4 +1,4 @@
-"""`aigc sample gan`: pictures from seeds, and the way between two."""
+"""`aigc sample gan`: pictures from seeds, and interpolations between two."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.gan.config import Sample
-from aigc_cli.backends.gan.loaded import Opened
+from aigc_cli.backends.gan.loaded import Loaded
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.engine.run import Run
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A picture to be made: its latent (latent,), its class or -1 for none, and what is told of it."""
+class Draw:
+    """A picture to draw: its latent (latent,), its class or -1 for none, and what `--json` prints of it."""
 
     z: Tensor
     number: int
@@ -29,47 +29,49 @@ class Wanted:
 
 def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
     """What `aigc sample gan` asks for, in order."""
-    opened = Opened.of(run, options.device)
-    label = None if options.label is None else opened.class_number(options.label)
-    wanted = _from_seeds(opened, options, label) if options.ends is None else _way(opened, options, *options.ends, label)
-    return drawn(opened, wanted, options.batch_size)
+    loaded = Loaded.of(run, options.device)
+    label = None if options.label is None else loaded.class_number(options.label)
+    draws = (
+        _from_seeds(loaded, options, label) if options.ends is None else _interpolated(loaded, options, *options.ends, label)
+    )
+    return drawn(loaded, draws, options.batch_size)
 
 
-def drawn(opened: Opened, wanted: Iterable[Wanted], batch_size: int) -> Iterator[Drawn]:
+def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Drawn]:
     """The pictures, a batch at a time."""
-    wanted = iter(wanted)
-    while some := list(islice(wanted, batch_size)):
-        pictures = opened.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
+    draws = iter(draws)
+    while some := list(islice(draws, batch_size)):
+        pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
         for one, pixels in zip(some, pictures, strict=True):
-            known = {"label": opened.classes[one.number]} if opened.classes and one.number >= 0 else {}
+            known = {"label": loaded.classes[one.number]} if loaded.classes and one.number >= 0 else {}
             yield Drawn({**one.record, **known}, pixels=pixels)
 
 
-def latent(opened: Opened, seed: int, index: int) -> Tensor:
+def latent(loaded: Loaded, seed: int, index: int) -> Tensor:
     """z ~ N(0, I), (latent,), of a seed's picture: it depends on both alone."""
-    return torch.randn(opened.generator.config.latent, generator=keyed(seed, index))
+    return torch.randn(loaded.generator.config.latent, generator=keyed(seed, index))
 
 
-def _class_of(opened: Opened, seed: int, index: int) -> int:
-    """With classes they take turns, and seeds begin with different ones."""
-    return (seed + index) % len(opened.classes) if opened.classes else -1
+def _class_of(loaded: Loaded, seed: int, index: int) -> int:
+    """Classes take turns, and each seed starts with another one."""
+    return (seed + index) % len(loaded.classes) if loaded.classes else -1
 
 
-def _from_seeds(opened: Opened, options: Sample, label: int | None) -> Iterator[Wanted]:
+def _from_seeds(loaded: Loaded, options: Sample, label: int | None) -> Iterator[Draw]:
     for position in range(options.expected()):
         seed, index = options.seed_of(position), options.index_of(position)
-        number = _class_of(opened, seed, index) if label is None else label
-        yield Wanted(options.truncation * latent(opened, seed, index), number, {"seed": seed, "index": index})
+        number = _class_of(loaded, seed, index) if label is None else label
+        yield Draw(options.truncation * latent(loaded, seed, index), number, {"seed": seed, "index": index})
 
 
-def _way(opened: Opened, options: Sample, first: int, last: int, label: int | None) -> Iterator[Wanted]:
-    """From one seed's picture to another's, all of the first one's class."""
-    number = _class_of(opened, first, 0) if label is None else label
-    a, b = latent(opened, first, 0), latent(opened, last, 0)
+def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: int | None) -> Iterator[Draw]:
+    """From one seed's picture to another's, all with the class of the first."""
+    number = _class_of(loaded, first, 0) if label is None else label
+    a, b = latent(loaded, first, 0), latent(loaded, last, 0)
     for index in range(options.n):
         share = index / max(1, options.n - 1)
         record = {"seed": first, "to": last, "index": index, "share": round(share, 6)}
-        yield Wanted(options.truncation * between(a, b, share), number, record)
+        yield Draw(options.truncation * between(a, b, share), number, record)
 
 
 def between(a: Tensor, b: Tensor, share: float) -> Tensor:

@@ -1,11 +1,11 @@
-"""What backends of pictures do alike with a run: its data again, its classes, its draws."""
+"""A run of a picture model, loaded to sample from or to evaluate: its format, its classes, its data again, its draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -15,7 +15,6 @@ from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, Pictur
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
-from aigc_cli.engine.trainable import Prepared
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean, rebuild
 
@@ -23,28 +22,18 @@ Model = TypeVar("Model", bound=nn.Module)
 Plan = TypeVar("Plan", bound=PictureTrainOptions)
 
 
-class PictureTraining:
-    """What training on pictures asks of a backend, whatever it learns from them."""
-
-    def prepare(self, options: PictureTrainOptions, bus: Bus) -> Prepared:
-        return prepare_dataset(options, bus)
-
-    def changed(self, info: dict[str, Any]) -> list[str]:
-        return check_unchanged(info)
-
-
 @dataclass(frozen=True)
-class OpenedPictures:
-    """A run of a model of pictures, ready to be asked; a backend adds its networks."""
+class LoadedPictures:
+    """A run of a picture model; a backend adds its networks."""
 
     plan: PictureTrainOptions
     format: PictureFormat
     classes: Sequence[str]
-    """Those that the model knows; none where it was trained without --conditional."""
+    """The classes that the model was conditioned on; none without --conditional."""
     device: torch.device
 
     def class_number(self, name: str) -> int:
-        """The number of a class, by its name, or by the number itself. RequestError for one that the model never saw."""
+        """The number of a class, given its name or the number itself. RequestError for one that the model never saw."""
         if not self.plan.conditional:
             raise RequestError(f"--label {name}: this run was trained without --conditional, so it cannot draw one class")
         if name in self.classes:
@@ -55,22 +44,24 @@ class OpenedPictures:
         raise RequestError(f"--label {name}: the model saw no such class; it saw {known}{did_you_mean(name, self.classes)}")
 
 
-def open_parts(
+def load_parts(
     run: Run, device: str, plan: type[Plan], load: Callable[[Path], Model]
 ) -> tuple[Plan, PictureFormat, Sequence[str], torch.device, Model]:
-    """What `OpenedPictures` holds, and the run's model on the device."""
-    opened = open_device(device)
+    """What `LoadedPictures` holds, and the run's model on the device."""
+    where = open_device(device)
     data, settled = run.record["data"], rebuild(plan, run.record["plan"])
     classes = data["classes"] if settled.conditional else ()
-    return settled, PictureFormat.from_json(data["format"]), classes, opened, load(run.model).to(opened)
+    return settled, PictureFormat.from_json(data["format"]), classes, where, load(run.model).to(where)
 
 
-def read_like(opened: OpenedPictures, source: str, options: PictureInput, bus: Bus, split: str | None = None) -> PictureArrays:
+def read_pictures_for(
+    loaded: LoadedPictures, source: str, options: PictureInput, bus: Bus, split: str | None = None
+) -> PictureArrays:
     """The pictures of a source in a run's format, with the labels that its model knows."""
     return read_pictures(
         source,
-        opened.format,
-        classes=opened.classes,
+        loaded.format,
+        classes=loaded.classes,
         label=options.label,
         input_format=options.input_format,
         split=split,
@@ -78,13 +69,12 @@ def read_like(opened: OpenedPictures, source: str, options: PictureInput, bus: B
     )
 
 
-def to_measure(
-    opened: OpenedPictures, dataset: PictureDataset | None, options: PictureEvalOptions, bus: Bus
+def evaluation_pictures(
+    loaded: LoadedPictures, dataset: PictureDataset | None, options: PictureEvalOptions, bus: Bus
 ) -> tuple[PictureArrays, str, list[str]]:
-    """What to measure on, its name, and what there is to tell of it: --data, or the half of the run's held-out slice that chose
-    nothing."""
+    """What to evaluate on, its name, and notes: --data, or the half of the run's held-out slice that chose no checkpoint."""
     if options.data is not None:
-        arrays = read_like(opened, options.data, options, bus, options.split)
+        arrays = read_pictures_for(loaded, options.data, options, bus, options.split)
         return arrays, options.data, list(arrays.notes)
     assert dataset is not None
     notes = ["measured on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
@@ -92,7 +82,7 @@ def to_measure(
 
 
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:
-    """The data that the run was trained on. RequestError where they aren't as they were."""
+    """The data that the run was trained on. RequestError where they have changed."""
     if changed := check_unchanged(run.record["data"]):
         raise RequestError(changed[0])
     dataset: PictureDataset = prepare_dataset(rebuild(options, run.record["plan"]), bus).arrays
@@ -100,5 +90,5 @@ def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> Pictur
 
 
 def keyed(*keys: object) -> torch.Generator:
-    """Draws that depend on these keys alone, the same on every device."""
+    """A generator whose draws depend on these keys alone; it is on the CPU, so they are the same on every device."""
     return torch.Generator().manual_seed(derive_seed(*keys))

@@ -95,6 +95,18 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
     )
 
 
+class PictureTraining:
+    """The parts of training that are the same whatever a backend learns from pictures."""
+
+    def prepare(self, options: PictureTrainOptions, bus: Bus) -> Prepared:
+        return prepare_dataset(options, bus)
+
+    def changed(self, info: dict[str, Any]) -> list[str]:
+        from aigc_cli.data.pictures.dataset import check_unchanged
+
+        return check_unchanged(info)
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """ "64" or "64x48" (width x height) as (height, width). Raises RequestError for anything else."""
     sides = text.lower().replace("×", "x").split("x")

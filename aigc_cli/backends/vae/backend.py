@@ -8,7 +8,7 @@ import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
-from aigc_cli.backends.pictures.loaded import PictureTraining
+from aigc_cli.backends.pictures.options import PictureTraining
 from aigc_cli.backends.vae.config import Decode, Encode, Eval, Sample, Train
 from aigc_cli.backends.vae.encode import encode_pictures
 from aigc_cli.backends.vae.eval import evaluation

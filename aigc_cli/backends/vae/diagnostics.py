@@ -1,4 +1,4 @@
-"""What to tell a person of how the training of a VAE went."""
+"""Advice about how the training of a VAE went."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def advice(history: Sequence[Mapping[str, Any]], config: VAEConfig) -> list[str]
     if not held_out:
         return []
     best = min(held_out, key=lambda line: float(line["negative_elbo"]))
-    return [_health(best, config), *_trend(held_out, best)]
+    return [_latents(best, config), *_trend(held_out, best)]
 
 
-def _health(best: Mapping[str, Any], config: VAEConfig) -> str:
+def _latents(best: Mapping[str, Any], config: VAEConfig) -> str:
     rate, active = float(best["rate"]), int(best["active_units"])
     state = (
         "collapsed: the decoder ignores the latents; try a smaller --beta or a longer --kl-warmup"
@@ -40,7 +40,7 @@ def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> li
     if last is not best and value > lowest + 0.01 * abs(lowest):
         return [
             f"held-out cost was lowest at step {best['step']} ({lowest:.1f} nats a picture) and is {value:.1f} now: the "
-            "pictures are being learned by heart; more pictures or --flip would help most; the best checkpoint is the one kept"
+            "pictures are being memorised; more pictures or --flip would help most; the best checkpoint is the one kept"
         ]
     before = float(held_out[-2]["negative_elbo"])
     if value < before - 0.001 * abs(before):

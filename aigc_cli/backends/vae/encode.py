@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.pictures.batches import labels_of
-from aigc_cli.backends.pictures.loaded import dataset_of, keyed, read_like
+from aigc_cli.backends.pictures.loaded import dataset_of, keyed, read_pictures_for
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
 from aigc_cli.backends.vae.config import Encode, Train
-from aigc_cli.backends.vae.loaded import Opened
+from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.model import Posterior
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.pictures.dataset import PictureArrays
@@ -31,7 +31,7 @@ Index = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Table:
+class Posteriors:
     """The posteriors of n pictures, each (n, latent)."""
 
     mean: NDArray[np.float32]
@@ -42,22 +42,22 @@ class Table:
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     """A row a picture: `score`, the bound on −log p(x) in nats from --k draws, `bits_per_dim` where pixels are discrete,
     `percentile`, how many of 100 held-out pictures score lower, `mean` and `log_var`."""
-    opened = Opened.of(run, options.device)
+    loaded = Loaded.of(run, options.device)
     assert options.data is not None
-    arrays = read_like(opened, options.data, options, bus)
-    reference = _reference(run, opened, options, bus)
-    for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
+    arrays = read_pictures_for(loaded, options.data, options, bus)
+    reference = _reference(run, loaded, options, bus)
+    for index, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed):
         score = -bounds.log_likelihood.double().cpu().numpy()
         columns = {"score": score}
-        if opened.model.likelihood.discrete:
-            columns["bits_per_dim"] = score / opened.dimensions / math.log(2)
+        if loaded.model.likelihood.discrete:
+            columns["bits_per_dim"] = score / loaded.dimensions / math.log(2)
         if reference is not None:
             columns["percentile"] = percentile(score, reference)
         columns |= {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy()}  # which are wide
         yield Encoded([arrays.names[i] for i in index.tolist()], columns)
 
 
-def _reference(run: Run, opened: Opened, options: Encode, bus: Bus) -> NDArray[np.float64] | None:
+def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[np.float64] | None:
     """The scores of held-out pictures that chose nothing; None where they are gone."""
     try:
         arrays = held_out(run, bus)
@@ -66,7 +66,7 @@ def _reference(run: Run, opened: Opened, options: Encode, bus: Bus) -> NDArray[n
         return None
     chosen = np.random.default_rng(0).permutation(len(arrays))[:REFERENCES]
     scores = []
-    for at, (_, _, bounds) in enumerate(bounded(opened, arrays, options.batch_size, options.k, options.seed, chosen)):
+    for at, (_, _, bounds) in enumerate(bounded(loaded, arrays, options.batch_size, options.k, options.seed, chosen)):
         scores.append(-bounds.log_likelihood.double().cpu().numpy())
         bus.stage("scoring held-out pictures", min((at + 1) * options.batch_size, len(chosen)), len(chosen))
     return np.concatenate(scores)
@@ -84,28 +84,28 @@ def batched(arrays: PictureArrays, index: Index, batch_size: int) -> Iterator[tu
 
 
 def posteriors(
-    opened: Opened, arrays: PictureArrays, batch_size: int, index: Index | None = None
+    loaded: Loaded, arrays: PictureArrays, batch_size: int, index: Index | None = None
 ) -> Iterator[tuple[Index, Posterior, Tensor]]:
     """The numbers of some pictures, their posteriors, and the pictures as the model saw them (n, channels, height, width)."""
     for some, pixels in batched(arrays, np.arange(len(arrays)) if index is None else index, batch_size):
-        x = opened.seen(pixels, some.tolist())
-        yield some, opened.model.encode(x, opened.labels(labels_of(arrays, some))), x
+        x = loaded.seen(pixels, some.tolist())
+        yield some, loaded.model.encode(x, loaded.labels(labels_of(arrays, some))), x
 
 
-def encoded(opened: Opened, arrays: PictureArrays, index: Index, batch_size: int) -> Table:
-    return tabled([posterior for _, posterior, _ in posteriors(opened, arrays, batch_size, index)])
+def encoded(loaded: Loaded, arrays: PictureArrays, index: Index, batch_size: int) -> Posteriors:
+    return joined([posterior for _, posterior, _ in posteriors(loaded, arrays, batch_size, index)])
 
 
-def tabled(found: Sequence[Posterior]) -> Table:
+def joined(found: Sequence[Posterior]) -> Posteriors:
     mean, log_var = (torch.cat(parts).cpu().numpy() for parts in ([p.mean for p in found], [p.log_var for p in found]))
-    return Table(mean, log_var)
+    return Posteriors(mean, log_var)
 
 
 def bounded(
-    opened: Opened, arrays: PictureArrays, batch_size: int, k: int, seed: int, index: Index | None = None
+    loaded: Loaded, arrays: PictureArrays, batch_size: int, k: int, seed: int, index: Index | None = None
 ) -> Iterator[tuple[Index, Posterior, Bounds]]:
     """The numbers of some pictures, their posteriors and their bounds from k draws."""
-    for some, posterior, x in posteriors(opened, arrays, batch_size, index):
-        labels = opened.labels(labels_of(arrays, some))
+    for some, posterior, x in posteriors(loaded, arrays, batch_size, index):
+        labels = loaded.labels(labels_of(arrays, some))
         generators = [keyed("bound", seed, i) for i in some.tolist()]
-        yield some, posterior, importance_weighted(opened.model, x, labels, k=k, posterior=posterior, generators=generators)
+        yield some, posterior, importance_weighted(loaded.model, x, labels, k=k, posterior=posterior, generators=generators)

@@ -9,12 +9,12 @@ import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.pictures.batches import to_bytes
-from aigc_cli.backends.pictures.loaded import dataset_of, keyed, to_measure
+from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, keyed
 from aigc_cli.backends.pictures.quality import quality, stacked
 from aigc_cli.backends.vae.bound import Bounds
 from aigc_cli.backends.vae.config import Eval, Sample, Train
-from aigc_cli.backends.vae.encode import Table, bounded, posteriors, tabled
-from aigc_cli.backends.vae.loaded import Opened
+from aigc_cli.backends.vae.encode import Posteriors, bounded, joined, posteriors
+from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.sample import sample_pictures
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
@@ -32,21 +32,21 @@ NATS = "nats/picture"
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model, each held-out picture counted once."""
-    opened = Opened.of(run, options.device)
+    loaded = Loaded.of(run, options.device)
     dataset, told = _own(run, options, bus)
-    arrays, name, notes = to_measure(opened, dataset, options, bus)
+    arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
     notes += told
     of_samples: dict[str, Measure] = {}
     if dataset is not None:
         of_samples, told = _samples(run, dataset, arrays, options, bus)
         notes += told
     with torch.inference_mode():
-        bounds, table = _bounds(opened, arrays, options, bus)
-        measures = _likelihood(bounds, opened, options)
-        measures |= _latents(opened, arrays, table, options)
-        measures |= _reconstruction(opened, arrays, options)
+        bounds, table = _bounds(loaded, arrays, options, bus)
+        measures = _likelihood(bounds, loaded, options)
+        measures |= _latents(loaded, arrays, table, options)
+        measures |= _reconstruction(loaded, arrays, options)
     measures |= of_samples
-    notes.append(f"measured with the moving average of the weights (half-life {opened.plan.ema:g} steps)")
+    notes.append(f"measured with the moving average of the weights (half-life {loaded.plan.ema:g} steps)")
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
@@ -69,17 +69,17 @@ def _samples(
     return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
 
 
-def _bounds(opened: Opened, arrays: PictureArrays, options: Eval, bus: Bus) -> tuple[Bounds, Table]:
+def _bounds(loaded: Loaded, arrays: PictureArrays, options: Eval, bus: Bus) -> tuple[Bounds, Posteriors]:
     parts, found = [], []
-    for index, posterior, bounds in bounded(opened, arrays, options.batch_size, options.k, options.seed):
+    for index, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed):
         parts.append(bounds)
         found.append(posterior)
         bus.stage("evaluating", int(index[-1]) + 1, len(arrays))
     fields = ("log_likelihood", "elbo", "rate", "distortion", "effective_samples")
-    return Bounds(*(torch.cat([getattr(part, field) for part in parts]) for field in fields)), tabled(found)
+    return Bounds(*(torch.cat([getattr(part, field) for part in parts]) for field in fields)), joined(found)
 
 
-def _likelihood(bounds: Bounds, opened: Opened, options: Eval) -> dict[str, Measure]:
+def _likelihood(bounds: Bounds, loaded: Loaded, options: Eval) -> dict[str, Measure]:
     """−log p(x) in nats a picture, bounded from above: by K draws (`nll`), by one (`−elbo` = `rate` + `distortion`)."""
 
     def measure(values: torch.Tensor, unit: str = NATS) -> Measure:
@@ -95,12 +95,12 @@ def _likelihood(bounds: Bounds, opened: Opened, options: Eval) -> dict[str, Meas
         "rate": measure(bounds.rate),
         "distortion": measure(bounds.distortion),
     }
-    if opened.model.likelihood.discrete:
-        measures["bits_per_dim"] = nll.map(lambda nats: nats / opened.dimensions / math.log(2), "bits/dim")
+    if loaded.model.likelihood.discrete:
+        measures["bits_per_dim"] = nll.map(lambda nats: nats / loaded.dimensions / math.log(2), "bits/dim")
     return measures
 
 
-def _latents(opened: Opened, arrays: PictureArrays, table: Table, options: Eval) -> dict[str, Measure]:
+def _latents(loaded: Loaded, arrays: PictureArrays, table: Posteriors, options: Eval) -> dict[str, Measure]:
     if len(arrays) < 2:
         return {}
     information = information_per_latent(table.mean, table.log_var, seed=options.seed)
@@ -108,29 +108,29 @@ def _latents(opened: Opened, arrays: PictureArrays, table: Table, options: Eval)
     measures = {
         "active_units": active_units(table.mean),
         "information": together.beside(per_latent=information.mean(0).round(4)),
-        "mmd": _mmd(opened, table, options),
+        "mmd": _mmd(loaded, table, options),
     }
     if arrays.factors:
         measures["mig"] = mig(table.mean, arrays.factors, seed=options.seed)
     return measures
 
 
-def _mmd(opened: Opened, table: Table, options: Eval) -> Measure:
+def _mmd(loaded: Loaded, table: Posteriors, options: Eval) -> Measure:
     """Between draws of the aggregate posterior, one a picture, and as many of the prior, both where the prior is N(0, I)."""
     n = min(len(table.mean), MMD_PICTURES)
     chosen = np.random.default_rng(options.seed).permutation(len(table.mean))[:n]
     noise = torch.randn(n, table.mean.shape[1], generator=keyed("posterior", options.seed)).numpy()
-    z = torch.from_numpy(table.mean[chosen] + np.exp(0.5 * table.log_var[chosen]) * noise).to(opened.device)
-    u = opened.model.prior(z, opened.labelled(n))[0].cpu().numpy()
+    z = torch.from_numpy(table.mean[chosen] + np.exp(0.5 * table.log_var[chosen]) * noise).to(loaded.device)
+    u = loaded.model.prior(z, loaded.labelled(n))[0].cpu().numpy()
     prior = torch.randn(u.shape, generator=keyed("prior", options.seed)).numpy()
     return mmd2(u, prior, seed=options.seed)
 
 
-def _reconstruction(opened: Opened, arrays: PictureArrays, options: Eval) -> dict[str, Measure]:
+def _reconstruction(loaded: Loaded, arrays: PictureArrays, options: Eval) -> dict[str, Measure]:
     """Of what the model saw against the expected picture of its most likely latent."""
     ratios, similarities = [], []
-    for _, posterior, x in posteriors(opened, arrays, options.batch_size):
-        pictures = np.stack(opened.pictures(posterior.mean, opened.labelled(len(x))))
+    for _, posterior, x in posteriors(loaded, arrays, options.batch_size):
+        pictures = np.stack(loaded.pictures(posterior.mean, loaded.labelled(len(x))))
         ratios.append(psnr(to_bytes(x), pictures))
         similarities.append(ssim(to_bytes(x), pictures))
     return {

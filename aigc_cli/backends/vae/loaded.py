@@ -1,4 +1,4 @@
-"""A run's model, opened to sample from, to encode with or to measure."""
+"""A run's model, loaded to sample from, to encode with or to evaluate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.pictures.batches import to_bytes, to_unit
-from aigc_cli.backends.pictures.loaded import OpenedPictures, keyed, open_parts
+from aigc_cli.backends.pictures.loaded import LoadedPictures, keyed, load_parts
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAE, load_pretrained
 from aigc_cli.data.pictures.output import Pixels
@@ -17,15 +17,15 @@ from aigc_cli.engine.run import Run
 
 
 @dataclass(frozen=True)
-class Opened(OpenedPictures):
-    """A run's model, ready to be asked."""
+class Loaded(LoadedPictures):
+    """A run's model."""
 
     plan: Train
     model: VAE
 
     @classmethod
-    def of(cls, run: Run, device: str) -> Opened:
-        return cls(*open_parts(run, device, Train, load_pretrained))
+    def of(cls, run: Run, device: str) -> Loaded:
+        return cls(*load_parts(run, device, Train, load_pretrained))
 
     @property
     def dimensions(self) -> int:

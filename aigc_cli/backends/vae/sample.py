@@ -13,7 +13,7 @@ from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
-from aigc_cli.backends.vae.loaded import Opened
+from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.dataset import read_pictures
 from aigc_cli.engine.events import Bus
@@ -33,77 +33,77 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
     modes = [name for name in ("interpolate", "reconstruct", "traverse") if getattr(options, name)]
     if len(modes) > 1:
         raise RequestError(f"--{modes[0]} and --{modes[1]} exclude one another")
-    opened = Opened.of(run, options.device)
+    loaded = Loaded.of(run, options.device)
     if options.interpolate:
-        yield from _interpolated(opened, options, options.interpolate, bus)
+        yield from _interpolated(loaded, options, options.interpolate, bus)
     elif options.reconstruct:
-        yield from _reconstructed(opened, options, options.reconstruct, bus)
+        yield from _reconstructed(loaded, options, options.reconstruct, bus)
     elif options.traverse:
-        yield from _traversed(run, opened, options, bus)
+        yield from _traversed(run, loaded, options, bus)
     else:
-        yield from _from_prior(opened, options)
+        yield from _from_prior(loaded, options)
 
 
 @torch.inference_mode()
 def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Iterator[Drawn]:
     """A picture for each latent vector."""
-    opened = Opened.of(run, options.device)
-    latents.require_width(opened.model.config.latents)
+    loaded = Loaded.of(run, options.device)
+    latents.require_width(loaded.model.config.latents)
     records = ({"name": name} for name in latents.names)
-    yield from _decoded(opened, torch.from_numpy(latents.vectors), records, options.batch_size)
+    yield from _decoded(loaded, torch.from_numpy(latents.vectors), records, options.batch_size)
 
 
-def _from_prior(opened: Opened, options: Sample) -> Iterator[Drawn]:
+def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
     """z = f⁻¹(τ·u), u ~ N(0, I): picture i depends on (seed, i) alone. With classes and no --label, they take turns."""
-    label = None if options.label is None else opened.class_number(options.label)
-    latents = opened.model.config.latents
+    label = None if options.label is None else loaded.class_number(options.label)
+    latents = loaded.model.config.latents
     for at in range(0, options.n, options.batch_size):
         index = range(at, min(at + options.batch_size, options.n))
         u = torch.stack([torch.randn(latents, generator=keyed(options.seed, i)) for i in index])
-        numbers = [i % len(opened.classes) if label is None else label for i in index] if opened.plan.conditional else None
-        labels = None if numbers is None else torch.tensor(numbers, device=opened.device)
-        z = opened.model.prior.inverse(options.temperature * u.to(opened.device), labels)
-        for i, pixels in zip(index, opened.pictures(z, labels), strict=True):
+        numbers = [i % len(loaded.classes) if label is None else label for i in index] if loaded.plan.conditional else None
+        labels = None if numbers is None else torch.tensor(numbers, device=loaded.device)
+        z = loaded.model.prior.inverse(options.temperature * u.to(loaded.device), labels)
+        for i, pixels in zip(index, loaded.pictures(z, labels), strict=True):
             record: dict[str, Any] = {"seed": options.seed, "index": i}
             if numbers is not None:
-                record["label"] = opened.classes[numbers[i - at]]
+                record["label"] = loaded.classes[numbers[i - at]]
             yield Drawn(record, pixels=pixels)
 
 
-def _interpolated(opened: Opened, options: Sample, ends: tuple[str, str], bus: Bus) -> Iterator[Drawn]:
+def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: Bus) -> Iterator[Drawn]:
     """The straight way between two pictures in the space where the prior is the standard normal."""
     means = []
     for source in ends:
-        arrays = read_pictures(source, opened.format, progress=bus.stage)
+        arrays = read_pictures(source, loaded.format, progress=bus.stage)
         if len(arrays) != 1:
             raise RequestError(f"--interpolate {source} holds {len(arrays):,} pictures; name two files of one picture each")
-        means.append(next(posteriors(opened, arrays, 1))[1].mean)
-    a, b = opened.model.prior(torch.cat(means), opened.labelled(2, options.label))[0]
-    share = torch.linspace(0, 1, options.n, device=opened.device)[:, None]
-    z = opened.model.prior.inverse(torch.lerp(a.expand(options.n, -1), b, share), opened.labelled(options.n, options.label))
+        means.append(next(posteriors(loaded, arrays, 1))[1].mean)
+    a, b = loaded.model.prior(torch.cat(means), loaded.labelled(2, options.label))[0]
+    share = torch.linspace(0, 1, options.n, device=loaded.device)[:, None]
+    z = loaded.model.prior.inverse(torch.lerp(a.expand(options.n, -1), b, share), loaded.labelled(options.n, options.label))
     records = ({"seed": options.seed, "index": i, "share": round(float(s), 6)} for i, s in enumerate(share))
-    yield from _decoded(opened, z, records, options.batch_size, options.label)
+    yield from _decoded(loaded, z, records, options.batch_size, options.label)
 
 
-def _reconstructed(opened: Opened, options: Sample, source: str, bus: Bus) -> Iterator[Drawn]:
+def _reconstructed(loaded: Loaded, options: Sample, source: str, bus: Bus) -> Iterator[Drawn]:
     """Each picture's most likely latent, decoded: what `encode` and then `decode` give."""
-    arrays = read_pictures(source, opened.format, progress=bus.stage)
+    arrays = read_pictures(source, loaded.format, progress=bus.stage)
     first = np.arange(min(options.n, len(arrays)))
     if len(first) < len(arrays):
         bus.note(f"the first {len(first):,} of {len(arrays):,} pictures; -n {len(arrays)} takes all of them")
-    for index, posterior, _ in posteriors(opened, arrays, options.batch_size, first):
-        pictures = opened.pictures(posterior.mean, opened.labelled(len(index), options.label))
+    for index, posterior, _ in posteriors(loaded, arrays, options.batch_size, first):
+        pictures = loaded.pictures(posterior.mean, loaded.labelled(len(index), options.label))
         for i, pixels in zip(index.tolist(), pictures, strict=True):
             yield Drawn({"seed": options.seed, "index": i, "name": arrays.names[i]}, pixels=pixels)
 
 
-def _traversed(run: Run, opened: Opened, options: Sample, bus: Bus) -> Iterator[Drawn]:
+def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[Drawn]:
     """A row a latent, over the middle 95 % of what held-out pictures are encoded to, the others as in the prior's centre."""
     arrays = held_out(run, bus)
-    table = encoded(opened, arrays, np.arange(min(len(arrays), TRAVERSE_PICTURES)), options.batch_size)
+    table = encoded(loaded, arrays, np.arange(min(len(arrays), TRAVERSE_PICTURES)), options.batch_size)
     information = information_per_latent(table.mean, table.log_var).mean(0)
-    origin = torch.zeros(1, opened.model.config.latents, device=opened.device)
-    centre = opened.model.prior.inverse(origin, opened.labelled(1, options.label))
+    origin = torch.zeros(1, loaded.model.config.latents, device=loaded.device)
+    centre = loaded.model.prior.inverse(origin, loaded.labelled(1, options.label))
     for rank, latent in enumerate(np.argsort(-information, kind="stable")[:TRAVERSED].tolist()):
         low, high = np.quantile(table.mean[:, latent], [0.025, 0.975])
         z = centre.repeat(options.n, 1)
@@ -111,12 +111,12 @@ def _traversed(run: Run, opened: Opened, options: Sample, bus: Bus) -> Iterator[
         row = {"seed": options.seed, "latent": latent, "nats": round(float(information[latent]), 4)}
         values = enumerate(z[:, latent].tolist(), rank * options.n)
         records = ({**row, "index": i, "value": round(value, 4)} for i, value in values)
-        yield from _decoded(opened, z, records, options.batch_size, options.label)
+        yield from _decoded(loaded, z, records, options.batch_size, options.label)
 
 
 def _decoded(
-    opened: Opened, z: Tensor, records: Iterator[dict[str, Any]], batch_size: int, label: str | None = None
+    loaded: Loaded, z: Tensor, records: Iterator[dict[str, Any]], batch_size: int, label: str | None = None
 ) -> Iterator[Drawn]:
     for some in torch.split(z, batch_size):
-        for pixels in opened.pictures(some.to(opened.device), opened.labelled(len(some), label)):
+        for pixels in loaded.pictures(some.to(loaded.device), loaded.labelled(len(some), label)):
             yield Drawn(next(records), pixels=pixels)
