@@ -66,7 +66,7 @@ def _margin(
 
     def score(pixels: NDArray[np.uint8], labels: torch.Tensor) -> NDArray[np.float64]:
         x = seen(torch.from_numpy(pixels).to(loaded.device))
-        numbers: NDArray[np.float64] = discriminator(x, labels.to(loaded.device)).double().cpu().numpy()
+        numbers: NDArray[np.float64] = discriminator(x, labels.to(loaded.device)).cpu().double().numpy()
         return numbers
 
     of_samples = []

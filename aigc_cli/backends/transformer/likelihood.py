@@ -69,7 +69,7 @@ def answer_nats(
         batch = collate_pairs(pairs, index[places], model.config.sos_id, model.config.eos_id)
         batch = to_device(batch, device)
         hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
-        nats[places] += hidden_nats(hidden, model.head, batch["targets"]).double().sum(dim=1).cpu().numpy()
+        nats[places] += hidden_nats(hidden, model.head, batch["targets"]).cpu().double().sum(dim=1).numpy()
         progress(part.stop, len(order))
     return nats
 

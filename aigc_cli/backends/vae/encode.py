@@ -47,7 +47,7 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     arrays = read_pictures_for(loaded, options.data, options, bus)
     reference = _reference(run, loaded, options, bus)
     for index, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed):
-        score = -bounds.log_likelihood.double().cpu().numpy()
+        score = -bounds.log_likelihood.cpu().double().numpy()
         columns = {"score": score}
         if loaded.model.likelihood.discrete:
             columns["bits_per_dim"] = score / loaded.dimensions / math.log(2)
@@ -67,7 +67,7 @@ def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[n
     chosen = np.random.default_rng(0).permutation(len(arrays))[:REFERENCES]
     scores = []
     for at, (_, _, bounds) in enumerate(bounded(loaded, arrays, options.batch_size, options.k, options.seed, chosen)):
-        scores.append(-bounds.log_likelihood.double().cpu().numpy())
+        scores.append(-bounds.log_likelihood.cpu().double().numpy())
         bus.stage("scoring held-out pictures", min((at + 1) * options.batch_size, len(chosen)), len(chosen))
     return np.concatenate(scores)
 

@@ -83,12 +83,12 @@ def _likelihood(bounds: Bounds, loaded: Loaded, options: Eval) -> dict[str, Meas
     """−log p(x) in nats a picture, bounded from above: by K draws (`nll`), by one (`−elbo` = `rate` + `distortion`)."""
 
     def measure(values: torch.Tensor, unit: str = NATS) -> Measure:
-        return mean(values.double().cpu().numpy(), unit=unit, seed=options.seed)
+        return mean(values.cpu().double().numpy(), unit=unit, seed=options.seed)
 
     ess = measure(bounds.effective_samples, "draws")
     nll = measure(-bounds.log_likelihood)
     n = len(bounds.log_likelihood)
-    error = float(bounds.log_likelihood.double().std()) / math.sqrt(n) if n > 1 else math.nan
+    error = float(bounds.log_likelihood.cpu().double().std()) / math.sqrt(n) if n > 1 else math.nan
     measures = {
         "nll": nll.beside(k=options.k, standard_error=error, effective_samples=ess.value),
         "elbo": measure(bounds.elbo),

@@ -87,8 +87,8 @@ class VAELearner(Learner):
             rates.append(bounds.rate)
             distortions.append(bounds.distortion)
             means.append(posterior.mean)
-        rate, distortion = (float(torch.cat(parts).double().mean()) for parts in (rates, distortions))
-        active = (torch.cat(means).double().var(0, correction=0) > ACTIVE).sum()
+        rate, distortion = (float(torch.cat(parts).cpu().double().mean()) for parts in (rates, distortions))
+        active = (torch.cat(means).cpu().double().var(0, correction=0) > ACTIVE).sum()
         return {"negative_elbo": rate + distortion, "rate": rate, "distortion": distortion, "active_units": float(active)}
 
     def _held_out(self, index: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[Tensor, Tensor | None]]:
