@@ -17,6 +17,15 @@ def test_a_fourth_backend_trains_resumes_samples_and_evaluates(shell: Shell) -> 
     assert "toy" in shell.ok("train", "--help")
 
 
+def test_what_its_measures_mean_is_shown_wherever_they_are(shell: Shell) -> None:
+    shell.ok("train", "toy", "--steps", "20", "--run", "a", "-q")
+    page = (shell.cwd / shell.ok("report", "-q").strip()).read_text()
+    for text in ("Quantile distance", "How far draws are from held-out numbers.", "Where the draws are centred."):
+        assert text in page
+    assert "<dt>data mean</dt><dd>the mean of the data</dd>" in page
+    assert "mean.data_mean\t2\t" in shell.ok("eval", "toy", "-q")
+
+
 def test_its_options_have_flags_help_and_validation(shell: Shell) -> None:
     assert "The width of the two networks" in " ".join(shell.ok("train", "toy", "--help").split())
     refused = shell("train", "toy", "--hidden", "0")

@@ -24,6 +24,7 @@ from aigc_cli.engine.events import (
     Started,
     Trained,
 )
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.ui import live
 from aigc_cli.ui.frame import Frame
 from aigc_cli.ui.live import LiveView
@@ -67,7 +68,7 @@ def steps(bus: Bus, first: int, last: int, losses: tuple[str, ...] = ("loss",)) 
 
 
 def test_what_happens_before_the_first_step_has_a_bar(screen: Screen) -> None:
-    view = LiveView(Terminal(screen))
+    view = LiveView(Terminal(screen), Meanings())
     bus = Bus(view)
     assert screen.shown == ["━" * 24 + " starting", ""]
     bus.note("no --data given")
@@ -89,7 +90,7 @@ def test_the_bar_moves_by_itself_until_there_are_steps(monkeypatch: pytest.Monke
     drawn = Semaphore(0)
     terminal = Terminal(screen)
     monkeypatch.setattr(terminal, "flush", drawn.release)
-    view = LiveView(terminal)
+    view = LiveView(terminal, Meanings())
     for _ in range(5):
         assert drawn.acquire(timeout=60)
     view(Started("runs/transformer/a", 1000, 0))
@@ -100,7 +101,7 @@ def test_the_bar_moves_by_itself_until_there_are_steps(monkeypatch: pytest.Monke
 
 
 def test_training_shows_where_it_is_and_what_to_type_next(screen: Screen) -> None:
-    view = LiveView(Terminal(screen))
+    view = LiveView(Terminal(screen), Meanings())
     bus = Bus(view)
     bus.emit(Started("runs/transformer/a", 1000, 0, "4 layers"))
     steps(bus, 1, 250)
@@ -132,7 +133,7 @@ def test_another_size_leaves_no_garbage(screen: Screen, tmp_path: Path, columns:
     Image.fromarray(sheet(pictures, 3)).save(tmp_path / "step.png")
 
     def train(screen: Screen, columns: int, lines: int) -> LiveView:
-        view = LiveView(Terminal(screen))
+        view = LiveView(Terminal(screen), Meanings())
         resize(view, screen, columns, lines)
         bus = Bus(view)
         bus.note("a note")
@@ -156,7 +157,7 @@ def test_another_size_leaves_no_garbage(screen: Screen, tmp_path: Path, columns:
 
 
 def test_measures_get_two_lines_and_stay_whole(screen: Screen) -> None:
-    bus = Bus(LiveView(Terminal(screen)))
+    bus = Bus(LiveView(Terminal(screen), Meanings()))
     bus.emit(Trained(1, 9, {f"measure_{i}": i for i in range(14)}, 0.001, 1.0, "pictures", 1.0, 8.0))
     first = "  ".join(f"measure {i} {i}" for i in range(6))
     second = "  ".join(f"measure {i} {i}" for i in range(6, 14))
@@ -166,7 +167,7 @@ def test_measures_get_two_lines_and_stay_whole(screen: Screen) -> None:
 def test_the_newest_pictures_are_seen_with_everything_else(screen: Screen, tmp_path: Path) -> None:
     pictures = [np.full((10, 10, 1), 3 * i, np.uint8) for i in range(64)]
     Image.fromarray(sheet(pictures, 8)[:, :, 0]).save(tmp_path / "step.png")
-    view = LiveView(Terminal(screen))
+    view = LiveView(Terminal(screen), Meanings())
     bus = Bus(view)
     bus.emit(Started("runs/vae/a", 1000, 0))
     steps(bus, 1, 9)
@@ -185,13 +186,13 @@ def test_the_newest_pictures_are_seen_with_everything_else(screen: Screen, tmp_p
 def test_pictures_are_not_shown_without_colours(monkeypatch: pytest.MonkeyPatch, screen: Screen, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "step.png")
     monkeypatch.setenv("NO_COLOR", "1")
-    bus = Bus(LiveView(Terminal(screen)))
+    bus = Bus(LiveView(Terminal(screen), Meanings()))
     bus.emit(Previewed(9, "", str(tmp_path / "step.png")))
     assert "▀" not in "".join(screen.shown)
 
 
 def test_results_are_printed_where_the_bar_was(screen: Screen) -> None:
-    view = LiveView(Terminal(screen))
+    view = LiveView(Terminal(screen), Meanings())
     bus = Bus(view)
     for number in range(2):
         bus.stage("reading", 1, 2)
@@ -228,6 +229,6 @@ def test_a_frame_is_one_write_that_erases_nothing_it_draws() -> None:
 def test_a_terminal_that_is_gone_stops_nothing(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> None:
     terminal = Terminal(screen)
     monkeypatch.setattr(terminal, "write", lambda text: (_ for _ in ()).throw(OSError()))
-    bus = Bus(LiveView(terminal))
+    bus = Bus(LiveView(terminal, Meanings()))
     bus.note("nobody reads this")
     assert bus.subscribers == []

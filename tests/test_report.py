@@ -22,9 +22,9 @@ from PIL import Image
 
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.page import MOST_FRAMES
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import Run, open_run
 from aigc_cli.ui.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curves, ticks
-from aigc_cli.ui.measures import meaning_of
 
 EVIL = """"'><script>alert('x')</script><img src=x onerror="alert(1)">&amp;\u202e\x1b[31m"""
 VOID = {"meta", "img", "input"}
@@ -181,10 +181,10 @@ def test_the_facts_of_a_run_are_on_its_page(tmp_path: Path, monkeypatch: pytest.
     make_run(tmp_path)
     page = report(tmp_path, monkeypatch)
     for fact in (
-        "finished", "in 1:15", "0.25 while training, best at step 40", "12,345 numbers", "x86_64, 1 threads",
+        "finished", "in 1:15", "Quantile distance 0.25 while training, best at step 40", "12,345 numbers", "x86_64, 1 threads",
         "hidden: 16, since numbers are small", "--hidden 16 The width of the two networks.", "--steps 40", "torch 2.12",
         "Not measured: --no-eval was given.", "aigc sample toy --run a -n 4 --seed 0", "aigc eval toy --run a --seed 0",
-        "Step 40 distance 0.25, the best, which was kept",
+        "Step 40 quantile distance 0.25, the best, which was kept",
     ):  # fmt: skip
         assert fact in page.said
     assert "--poison" not in page.said
@@ -270,20 +270,21 @@ def test_what_a_stranger_s_run_would_have_typed_is_quoted(tmp_path: Path) -> Non
 
 
 def test_measures_and_notes_are_escaped_and_what_is_unknown_is_shown_by_its_name() -> None:
+    from aigc_cli.backends.gan.meanings import MEANINGS as GAN
     from aigc_cli.ui.report import Measured, Report, render
 
     measures = {
         EVIL: {"value": 1.5, "low": 1.0, "high": 2.0, "n": 7, "unit": EVIL, "floor": {"value": 0.5, "low": None}, EVIL: EVIL},
         "wobble_of_text": {"value": None, "low": None, "high": None, "n": 3},
-        "precision": {"value": -0.25, "low": -0.5, "high": 0.0, "n": 12345, "human": 0.75, "k": 3},
+        "precision": {"value": -0.25, "low": -0.5, "high": 0.0, "n": 12345, "train": 0.75, "k": 3},
     }
     measured = Measured(EVIL, measures, [EVIL])
-    text = render(Report("a", "finished", EVIL, {"backend": "x"}, [], [], measured, "", [], [(EVIL, EVIL)], EVIL))
+    text = render(Report("a", "finished", EVIL, {"backend": "x"}, [], [], measured, "", [], [(EVIL, EVIL)], EVIL, meanings=GAN))
     page = Page(text)
     assert page.all("script") == [] and page.all("img") == []
     assert "1 to 2" in page.said and "floor 0.5" in page.said and "Wobble of text not finite" in page.said
     assert (
-        "Precision The share of samples that look like real pictures. Higher is better. k 3 −0.25 −0.5 to 0 12,345 human 0.75"
+        "Precision The share of samples that look like real pictures. Higher is better. k 3 −0.25 −0.5 to 0 12,345 train 0.75"
         in page.said
     )
 
@@ -451,10 +452,22 @@ def test_every_measure_of_the_backends_is_explained(trained: Shell, measured: di
         if name.endswith(("loss", "random", "train"))
     }
     assert len(names) >= 8 and len(reported) >= 3
-    for name in {*names, *reported, "bits_per_char", "bits_per_char_title", "distinct_3", "novelty_12", "nll", "mig", "chrf"}:
-        assert meaning_of(name).sentence, name
-    assert meaning_of("novelty_12").title == "New 12-grams"
-    assert meaning_of("wobble_of_text").title == "Wobble of text" and not meaning_of("wobble_of_text").sentence
+    gan, transformer, vae = (backends()[name].meanings for name in ("gan", "transformer", "vae"))
+    for name in {*names, *reported}:
+        assert gan.of(name).sentence, name
+    for name in ("bits_per_char", "bits_per_char_title", "distinct_3", "novelty_12", "chrf", "loss", "lr"):
+        assert transformer.of(name).sentence, name
+    for name in ("nll", "mig", "precision"):
+        assert vae.of(name).sentence, name
+    assert transformer.of("novelty_12").title == "New 12-grams"
+    assert transformer.of("bits_per_char_first_line").title == "Bits per character of first line"
+
+
+def test_a_measure_of_a_backend_that_is_not_installed_is_shown_by_its_name() -> None:
+    unknown = Meanings()
+    assert unknown.of("wobble_of_text").title == "Wobble of text" and not unknown.of("wobble_of_text").sentence
+    assert unknown.of("tokens_per_second").unit == "tokens/s"
+    assert list(unknown.beside({"value": 1, "floor": {"value": 2}, "k": 3})) == ["floor"]
 
 
 # In a browser

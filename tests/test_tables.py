@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aigc_cli.backends.gan.meanings import MEANINGS as GAN
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.ui.tables import measures_table
 
 MEASURE = {"value": 0.5, "low": 0.4, "high": 0.61234, "n": 90}
@@ -9,7 +11,7 @@ MEASURE = {"value": 0.5, "low": 0.4, "high": 0.61234, "n": 90}
 
 def test_a_row_a_measure_with_its_interval_and_what_stands_beside_it() -> None:
     shown = measures_table(
-        {"recall": {**MEASURE, "floor": {"value": 0.98765}}, "odd\x1b[31m": {"value": 3, "n": 1}}, "gan-1 on photos"
+        {"recall": {**MEASURE, "floor": {"value": 0.98765}}, "odd\x1b[31m": {"value": 3, "n": 1}}, GAN, "gan-1 on photos"
     )
     lines = [line.split() for line in shown.splitlines()]
     assert lines[0] == ["gan-1", "on", "photos"]
@@ -20,7 +22,7 @@ def test_a_row_a_measure_with_its_interval_and_what_stands_beside_it() -> None:
 
 def test_of_a_measure_at_many_lengths_some_are_shown_and_the_last_line_says_so() -> None:
     names = ["bits_per_char", *(f"novelty_{n}" for n in range(1, 13)), *(f"distinct_{n}" for n in (1, 2, 3, 4))]
-    lines = measures_table(dict.fromkeys(names, MEASURE), "poems-1").splitlines()
+    lines = measures_table(dict.fromkeys(names, MEASURE), Meanings(), "poems-1").splitlines()
     shown = [line.split()[0] for line in lines[2:-1]]
     assert shown == ["bits_per_char", "novelty_1", "novelty_2", "novelty_4", "novelty_8", *names[-4:]]
     assert lines[-1] == "(8 more at lengths between: --json, or a pipe, has all)"

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aigc_cli.engine.events import Bus
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.engine.trainable import Trainable
@@ -184,6 +185,8 @@ class Backend:
     """Verb -> options. A verb that is absent is one that this backend lacks."""
     implementation: str
     """`module:Class`, imported when a command needs it."""
+    meanings: Meanings = field(default_factory=Meanings)
+    """What its measures mean, for tables, curves and the report page."""
 
     def load(self) -> Implementation:
         module, _, name = self.implementation.partition(":")

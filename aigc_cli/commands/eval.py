@@ -12,10 +12,11 @@ import typer
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.run_choice import Telling, opened_run
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import Run
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
-from aigc_cli.ui.tables import BESIDE, measures_table
+from aigc_cli.ui.tables import measures_table
 from aigc_cli.ui.text import printable
 
 COLUMNS = ("value", "low", "high", "n")
@@ -30,19 +31,19 @@ def run(name: str, given: Mapping[str, Given]) -> None:
         Telling(options, target, bus, *evaluation.notes)()
         if sys.stdout.isatty():
             bus.note(f"what each measure means stands on the page that this writes: aigc report {target.reference}")
-    typer.echo(_shown(evaluation, target, options.json))
+    typer.echo(_shown(evaluation, target, backend.meanings, options.json))
 
 
-def _shown(evaluation: Evaluation, run: Run, as_json: bool) -> str:
+def _shown(evaluation: Evaluation, run: Run, meanings: Meanings, as_json: bool) -> str:
     if as_json:
         head = {"version": 1, "run": str(run.path), "data": evaluation.data}
         return json.dumps(head | dict(evaluation.measures), ensure_ascii=False)
     if sys.stdout.isatty():
-        return measures_table(evaluation.measures, f"{run.path} on {evaluation.data}")
+        return measures_table(evaluation.measures, meanings, f"{run.path} on {evaluation.data}")
     lines = ["\t".join(("metric", *COLUMNS))]
     for name, measure in evaluation.measures.items():
         lines.append(_line(name, measure))
-        lines += [_line(f"{name}.{beside}", measure[beside]) for beside in BESIDE if beside in measure]
+        lines += [_line(f"{name}.{key}", other) for key, other in meanings.beside(measure).items()]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from aigc_cli import __version__
 from aigc_cli.backends.base import Backend, Evaluation
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.events import Bus
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
 from aigc_cli.errors import AigcError
 from aigc_cli.options import fields_of
@@ -41,6 +42,7 @@ def gather(run: Run, options: ReportOptions, bus: Bus) -> Report:
         metrics=read_metrics(run),
         frames=frames,
         frames_left_out=left_out,
+        meanings=backend.meanings if backend else Meanings(),
         measured=measured,
         not_measured=reason,
         settings=_settings(run, backend),

@@ -27,7 +27,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     if options.dry_run:
         _rehearse(backend, options)
         return
-    with progress(json_lines=options.json, quiet=options.quiet) as bus:
+    with progress(json_lines=options.json, quiet=options.quiet, meanings=backend.meanings) as bus:
         from aigc_cli.engine.train import train
 
         result = train(backend.load(), backend.options["train"], given, backend.demo, bus)

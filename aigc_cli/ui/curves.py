@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
-from aigc_cli.ui.measures import in_words, meaning_of
+from aigc_cli.engine.meanings import Meanings, in_words
 
 Points: TypeAlias = list[tuple[float, float]]
 
@@ -63,9 +63,12 @@ class Curves:
     """What metrics.jsonl's lines say, as curves along the steps. What was trained after a step that the run went back to is
     forgotten, as the run forgot it."""
 
-    def __init__(self, metrics: Iterable[Mapping[str, Any]], kept: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, metrics: Iterable[Mapping[str, Any]], kept: Mapping[str, Any] | None = None, meanings: Meanings | None = None
+    ) -> None:
         """`kept` is what the run records of the weights that it kept: their step, and what they were chosen by. They may be of
         a training before this one, which no line tells of."""
+        self.meanings = meanings or Meanings()
         self.objective = next((name for name in kept or () if name != "step"), None)
         self.lines = [line for line in metrics if isinstance(line, Mapping) and _finite(line.get("step"))]
         found: dict[str, dict[str, dict[float, float]]] = {"trained": {}, "evaluated": {}}
@@ -93,9 +96,9 @@ class Curves:
         groups: dict[str, list[tuple[str, Points, bool]]] = {}
         for held_out, found in ((False, self.trained), (True, self.evaluated)):
             for name, points in found.items():
-                groups.setdefault(meaning_of(name).chart or name, []).append((name, points, held_out))
+                groups.setdefault(self.meanings.of(name).chart or name, []).append((name, points, held_out))
         place = {"loss": 0, self.objective: 1}
-        measured = {meaning_of(name).chart or name for name in self.evaluated}
+        measured = {self.meanings.of(name).chart or name for name in self.evaluated}
         drawn = [_chart(key, group, self) for key, group in groups.items()]
         return sorted(drawn, key=lambda chart: (chart.minor, place.get(chart.name, 2 if chart.name in measured else 3)))
 
@@ -107,7 +110,7 @@ class Curves:
         """The objective, or the first of the held-out measures, at a step, and whether its weights were kept."""
         name = self.objective if self.objective in self.evaluated else next(iter(self.evaluated), None)
         value = None if name is None else dict(self.evaluated[name]).get(float(step))
-        told = [] if name is None or value is None else [f"{_in_a_sentence(meaning_of(name).title)} {number(value)}"]
+        told = [] if name is None or value is None else [f"{_in_a_sentence(self.meanings.of(name).title)} {number(value)}"]
         return ", ".join([*told, "the best, which was kept"] if step == self.best else told)
 
     def happenings(self) -> list[tuple[str, str]]:
@@ -148,7 +151,7 @@ def _finite(value: Any) -> bool:
 
 
 def _chart(key: str, group: Sequence[tuple[str, Points, bool]], curves: Curves) -> Chart:
-    meaning, measured = meaning_of(group[0][0]), any(held_out for *_, held_out in group)
+    meaning, measured = curves.meanings.of(group[0][0]), any(held_out for *_, held_out in group)
     scale = Scale.of([points for _, points, _ in group], curves.end, measured)
     lines = []
     for name, points, held_out in group:

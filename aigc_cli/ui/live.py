@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aigc_cli.engine.events import Evaluated, Event, Finished, Note, Previewed, Printing, Stage, Started, Trained
+from aigc_cli.engine.meanings import Meanings, in_words
 from aigc_cli.ui.frame import Frame
-from aigc_cli.ui.measures import in_words, meaning_of
 from aigc_cli.ui.terminal import SYSTEMS, Colours, colours, shows_pictures, writes_unicode
 from aigc_cli.ui.text import duration, number, printable, sparkline
 
@@ -36,7 +36,8 @@ class LiveView:
     """Redraws a few lines in place and leaves the last state behind when training ends. Before the first step the bar moves by
     itself, so that one sees that something goes on."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, meanings: Meanings) -> None:
+        self.meanings = meanings
         self.colours = colours(os.environ)
         self.console = Console(file=stream, color_system=SYSTEMS[self.colours], highlight=False, markup=False, emoji=False)
         self.unicode, self.pictures = writes_unicode(stream), shows_pictures(stream, os.environ)
@@ -160,7 +161,7 @@ class LiveView:
     def _measures(self, measures: Mapping[str, float], *before: str) -> list[Text]:
         """Each whole, in as many lines as they get; the last ends in an ellipsis where they are too many."""
         lines: list[str] = []
-        told = [f"{in_words(name)} {number(value)}" for name, value in measures.items() if not meaning_of(name).minor]
+        told = [f"{in_words(name)} {number(value)}" for name, value in measures.items() if not self.meanings.of(name).minor]
         for part in (*before, *told):
             if lines and (len(lines) == MEASURE_LINES or cell_len(f"{lines[-1]}  {part}") <= self.console.width):
                 lines[-1] += f"  {part}"

@@ -23,15 +23,17 @@ from aigc_cli.engine.events import (
     Subscriber,
     Trained,
 )
-from aigc_cli.ui.measures import in_words, meaning_of
+from aigc_cli.engine.meanings import Meanings, in_words
 from aigc_cli.ui.text import duration, number, printable
 
 SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def progress(*, json_lines: bool, quiet: bool) -> Iterator[Bus]:
-    """A bus with the subscriber that fits: nothing, JSON Lines, a live view, or plain lines."""
+def progress(*, json_lines: bool, quiet: bool, meanings: Meanings | None = None) -> Iterator[Bus]:
+    """A bus with the subscriber that fits: nothing, JSON Lines, a live view, or plain lines. `meanings`: of the measures
+    that are reported."""
+    meanings = meanings or Meanings()
     if quiet:
         yield Bus()
     elif json_lines:
@@ -39,14 +41,14 @@ def progress(*, json_lines: bool, quiet: bool) -> Iterator[Bus]:
     elif sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from aigc_cli.ui.live import LiveView
 
-        view = LiveView(sys.stderr)
+        view = LiveView(sys.stderr, meanings)
         try:
             yield Bus(view)
         finally:
             with suppress(OSError, ValueError):  # the terminal may be gone
                 view.close()
     else:
-        yield Bus(PlainLines(sys.stderr))
+        yield Bus(PlainLines(sys.stderr, meanings))
 
 
 def next_steps(backend: str, run: str, sample: str) -> list[str]:
@@ -79,8 +81,8 @@ def json_printer(stream: TextIO) -> Subscriber:
 class PlainLines:
     """A line every few seconds, without control codes: for logs and pipes."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    def __init__(self, stream: TextIO, meanings: Meanings) -> None:
+        self.stream, self.meanings = stream, meanings
         self.shown = 0.0
         self.stage = ""
 
@@ -102,14 +104,21 @@ class PlainLines:
             case Started():
                 return f"{event.run}: {event.model}, steps {event.first_step} to {event.steps}"
             case Trained() if self._due():
-                return describe_training(event)
+                return (
+                    f"step {event.step}/{event.steps}  {self._measures(event.losses)}  "
+                    f"{event.rate:,.0f} {event.unit}/s  {duration(event.seconds_left)} left"
+                )
             case Evaluated():
-                return f"step {event.step}  held-out {describe_measures(event.measures)}{'  (best)' if event.best else ''}"
+                return f"step {event.step}  held-out {self._measures(event.measures)}{'  (best)' if event.best else ''}"
             case Previewed() if event.text:
                 return "\n".join("    " + line for line in event.text.strip().splitlines()[:4])
             case Finished():
                 return f"{event.status} after {event.steps} steps, {duration(event.seconds)}: {event.run}"
         return None
+
+    def _measures(self, measures: Mapping[str, float]) -> str:
+        shown = {name: value for name, value in measures.items() if not self.meanings.of(name).minor}
+        return "  ".join(f"{in_words(name)} {number(value)}" for name, value in shown.items())
 
     def _due(self) -> bool:
         if time.monotonic() - self.shown < SECONDS_BETWEEN_LINES:
@@ -122,14 +131,3 @@ def describe_stage(event: Stage) -> str:
     if event.total:
         return f"{event.name} {100 * event.done // event.total} %"
     return f"{event.name} {event.done:,}" if event.done else f"{event.name} …"
-
-
-def describe_training(event: Trained) -> str:
-    return (
-        f"step {event.step}/{event.steps}  {describe_measures(event.losses)}  "
-        f"{event.rate:,.0f} {event.unit}/s  {duration(event.seconds_left)} left"
-    )
-
-
-def describe_measures(measures: Mapping[str, float]) -> str:
-    return "  ".join(f"{in_words(name)} {number(value)}" for name, value in measures.items() if not meaning_of(name).minor)

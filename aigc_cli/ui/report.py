@@ -9,12 +9,12 @@ import base64
 import hashlib
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.ui.curves import HEIGHT, WIDTH, Curves, number
-from aigc_cli.ui.measures import meaning_of
 from aigc_cli.ui.report_tables import facts, legend, rows, splits
 from aigc_cli.ui.text import duration, printable
 
@@ -82,6 +82,8 @@ class Report:
     """What one may type next, and what for."""
     written: str
     frames_left_out: int = 0
+    meanings: Meanings = field(default_factory=Meanings)
+    """What its measures mean: its backend's."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def render(report: Report) -> str:
     )
     style, script = (Markup((PAGE / name).read_text(encoding="utf-8")) for name in ("style.css", "film.js"))
     data = _mapping(report.record.get("data"))
-    curves = Curves(report.metrics, _best(report.record))
+    curves = Curves(report.metrics, _best(report.record), report.meanings)
     return environment.get_template("page.html").render(
         report=report,
         style=style,
@@ -135,8 +137,8 @@ def render(report: Report) -> str:
         charts=curves.charts(),
         chart_size=(WIDTH, HEIGHT),
         happenings=curves.happenings(),
-        rows=rows(report.measured.measures) if report.measured else [],
-        legend=legend(report.measured.measures) if report.measured else [],
+        rows=rows(report.measured.measures, report.meanings) if report.measured else [],
+        legend=legend(report.measured.measures, report.meanings) if report.measured else [],
         reasons=report.record.get("reasons") or [],
         splits=splits(data.get("splits")),
         data=facts({name: value for name, value in data.items() if name != "splits"}),
@@ -161,9 +163,8 @@ def _head(report: Report) -> list[tuple[str, str, str]]:
         found.append(("Steps", number(steps), f"in {duration(seconds)}" if isinstance(seconds, int | float) else ""))
     for name, value in _best(record).items():
         if name != "step" and isinstance(value, int | float):
-            found.append(
-                (meaning_of(name).title, number(value), f"while training, best at step {number(_best(record).get('step'))}")
-            )
+            best = f"while training, best at step {number(_best(record).get('step'))}"
+            found.append((report.meanings.of(name).title, number(value), best))
     data = _mapping(record.get("data"))
     parts = _mapping(data.get("splits")).get("train")
     counts = [f"{number(count)} {unit}" for unit, count in _mapping(parts).items()]

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aigc_cli.engine.meanings import Meanings, in_words
 from aigc_cli.ui.curves import number
-from aigc_cli.ui.measures import BESIDE_MEANINGS, in_words, meaning_of
-from aigc_cli.ui.tables import BESIDE
 
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_EDGE = 132, 18, 6
 #: Items of a list and pairs of a mapping that are written out.
@@ -51,13 +50,13 @@ class Row:
     strip: Strip | None
 
 
-def rows(measures: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+def rows(measures: Mapping[str, Mapping[str, Any]], meanings: Meanings) -> list[Row]:
     """A row a measure, in order; what is the same as in the row before is said once."""
     found: list[Row] = []
     said, taken = "", ""
     for name, measure in measures.items():
-        meaning, others = meaning_of(name), besides(measure)
-        how = _how(measure)
+        meaning, others = meanings.of(name), meanings.beside(measure)
+        how = _how(measure, meanings)
         row = Row(
             title=meaning.title,
             name=name,
@@ -75,17 +74,10 @@ def rows(measures: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     return found
 
 
-def besides(measure: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The figures that stand beside a measure, the usual ones first; a plain number counts as a value without an interval."""
-    found = {key: measure[key] for key in BESIDE if key in measure}
-    found |= {key: other for key, other in measure.items() if isinstance(other, Mapping) and "value" in other}
-    return {key: other if isinstance(other, Mapping) else {"value": other} for key, other in found.items()}
-
-
-def legend(measures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+def legend(measures: Mapping[str, Mapping[str, Any]], meanings: Meanings) -> list[tuple[str, str]]:
     """What the figures beside these measures are: (name, meaning)."""
-    keys = dict.fromkeys(key for measure in measures.values() for key in besides(measure))
-    return [(in_words(key), BESIDE_MEANINGS[key]) for key in keys if key in BESIDE_MEANINGS]
+    keys = dict.fromkeys(key for measure in measures.values() for key in meanings.beside(measure))
+    return [(in_words(key), meanings.references[key]) for key in keys if key in meanings.references]
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -135,11 +127,11 @@ def _interval(measure: Mapping[str, Any]) -> str:
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
-def _how(measure: Mapping[str, Any]) -> str:
+def _how(measure: Mapping[str, Any], meanings: Meanings) -> str:
     parts = (
         (name, told_of(value))
         for name, value in measure.items()
-        if name not in (*_NUMBERS, *BESIDE) and isinstance(value, str | int | float)
+        if name not in (*_NUMBERS, *meanings.references) and isinstance(value, str | int | float)
     )
     return ", ".join(f"{in_words(name)} {text}" for name, text in parts if text)
 

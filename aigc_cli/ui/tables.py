@@ -10,10 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aigc_cli.engine.meanings import Meanings
 from aigc_cli.ui.text import printable
-
-#: What stands beside a value.
-BESIDE = ("floor", "human", "baseline", "xz", "copy", "nearest")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
@@ -27,7 +25,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
 
 
-def measures_table(measures: Mapping[str, Mapping[str, Any]], title: str) -> str:
+def measures_table(measures: Mapping[str, Mapping[str, Any]], meanings: Meanings, title: str) -> str:
     """Each measure with its interval, sample size and whatever stands beside it (floor, human, baseline). Of one that is taken
     at many lengths (`novelty_1` to `novelty_12`), the lengths that are powers of two, and the last line says so."""
     rows = []
@@ -37,7 +35,7 @@ def measures_table(measures: Mapping[str, Mapping[str, Any]], title: str) -> str
             continue
         low, high = measure.get("low"), measure.get("high")
         interval = f"{low:.4g} – {high:.4g}" if low is not None and high is not None else ""
-        beside = [f"{key} {_number(measure[key])}" for key in BESIDE if key in measure]
+        beside = [f"{key} {_number(other.get('value'))}" for key, other in meanings.beside(measure).items()]
         rows.append([name, _number(measure["value"]), interval, f"{measure.get('n') or ''}", ", ".join(beside)])
     drawn = table(["measure", "value", "95 % interval", "n", ""], rows, title)
     return f"{drawn}\n({len(left_out)} more at lengths between: --json, or a pipe, has all)" if left_out else drawn
@@ -57,6 +55,4 @@ def _between(names: Iterable[str]) -> Iterator[str]:
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, Mapping):
-        value = value.get("value")
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aigc_cli.backends.base import Backend, EvalOptions, Evaluation, Sample, SampleOptions
+from aigc_cli.engine.meanings import Meaning, Meanings
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.trainable import Prepared
 from aigc_cli.errors import RequestError
@@ -27,6 +28,13 @@ BACKEND = Backend(
     demo="demo:numbers",
     options={"train": Train, "sample": SampleOptions, "eval": EvalOptions},
     implementation="aigc_toy:Toy",
+    meanings=Meanings(
+        {
+            "distance": Meaning("Quantile distance", "How far draws are from held-out numbers.", "units"),
+            "mean": Meaning("Mean of the draws", "Where the draws are centred."),
+        },
+        {"data_mean": "the mean of the data"},
+    ),
 )
 
 
@@ -139,4 +147,4 @@ class Toy:
     def evaluate(self, run, options, bus):
         numbers = self._draw(run, options.seed, 256)
         mean = sum(numbers) / len(numbers)
-        return Evaluation("drawn", {"mean": {"value": mean, "low": None, "high": None, "n": len(numbers)}})
+        return Evaluation("drawn", {"mean": {"value": mean, "low": None, "high": None, "n": len(numbers), "data_mean": 2.0}})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aigc_cli.backends.base import Backend, PictureSampleOptions
+from aigc_cli.backends.gan.meanings import MEANINGS
 from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureTrainOptions
 from aigc_cli.backends.pictures.quality import QualityOptions
 from aigc_cli.errors import RequestError
@@ -127,5 +128,6 @@ BACKEND = Backend(
     summary="A generative adversarial network for pictures: sharp samples.",
     demo="demo:shapes",
     options={"train": Train, "sample": Sample, "eval": Eval},
+    meanings=MEANINGS,
     implementation="aigc_cli.backends.gan.backend:GANBackend",
 )

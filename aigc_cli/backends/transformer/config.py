@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from aigc_cli.backends.base import Backend, EvalOptions, SampleOptions
+from aigc_cli.backends.transformer.meanings import MEANINGS
 from aigc_cli.engine.settings import CommandOptions, TrainOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, MORE, option
@@ -169,5 +170,6 @@ BACKEND = Backend(
     summary="A Transformer language model for texts of any kind.",
     demo="demo:verse",
     options={"train": Train, "sample": Sample, "eval": Eval},
+    meanings=MEANINGS,
     implementation="aigc_cli.backends.transformer.backend:TransformerBackend",
 )

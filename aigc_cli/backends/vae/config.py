@@ -8,6 +8,7 @@ from typing import Literal
 from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, PictureSampleOptions
 from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureInput, PictureTrainOptions
 from aigc_cli.backends.pictures.quality import QualityOptions
+from aigc_cli.backends.vae.meanings import MEANINGS
 from aigc_cli.options import EXPERT, MORE, option
 
 MODEL = "Model"
@@ -101,5 +102,6 @@ BACKEND = Backend(
     summary="A variational autoencoder for pictures: samples, latent vectors, scores.",
     demo="demo:shapes",
     options={"train": Train, "sample": Sample, "encode": Encode, "decode": Decode, "eval": Eval},
+    meanings=MEANINGS,
     implementation="aigc_cli.backends.vae.backend:VAEBackend",
 )

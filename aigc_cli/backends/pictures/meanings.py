@@ -1,0 +1,31 @@
+"""What the measures of samples mean that all picture backends share. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aigc_cli.engine.meanings import Meaning
+
+SAMPLE_QUALITY: Mapping[str, Meaning] = {
+    "fd_(.+)": Meaning("Fréchet distance, {0} features", "How far samples as a whole are from real pictures, by the mean and "
+        "covariance of their features. Lower is better."),
+    "kd_error": Meaning("Error of the kernel distance", "The standard error of the kernel distance.", minor=True),
+    "kd_(.+)": Meaning("Kernel distance, {0} features", "How far samples as a whole are from real pictures, without the bias "
+        "that the Fréchet distance has for small samples. Lower is better; near 0, these features can't tell samples from real "
+        "pictures."),
+    "precision": Meaning("Precision", "The share of samples that look like real pictures. Higher is better."),
+    "recall": Meaning("Recall", "The share of real pictures that look like samples; low when modes are missing. Higher is "
+        "better."),
+    "density": Meaning("Density", "How densely real pictures surround the samples; above 1, samples are in the most typical "
+        "regions. Higher is better."),
+    "coverage": Meaning("Coverage", "The share of real pictures with a sample among their neighbours. Higher is better."),
+    "copies": Meaning("Copies", "The share of samples that are closer to a training picture than 99 % of unseen real pictures "
+        "are. Well above the floor, the model copies."),
+    "class_shares": Meaning("Difference in classes", "How far the class proportions of the samples are from those of the data: "
+        "0 when they agree, 1 when they have no class in common. Lower is better."),
+}  # fmt: skip
+
+REFERENCES: Mapping[str, str] = {
+    "floor": "the same measure on real pictures in place of the samples: no model can do better except by chance",
+    "train": "the same measure on training pictures",
+}

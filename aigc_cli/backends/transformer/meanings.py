@@ -1,0 +1,46 @@
+"""What the Transformer's measures mean. Free of torch."""
+
+from __future__ import annotations
+
+from aigc_cli.engine.meanings import Meaning, Meanings
+
+MEANINGS = Meanings(
+    {
+        # Likelihood
+        "bits_per_char": Meaning("Bits per character", "How many bits the model needs per character of unseen text. Lower is "
+            "better.", "bits/char"),
+        "bits_per_char_above_floor": Meaning("Bits per character above the floor", "How many more bits than the entropy of the "
+            "data. Lower is better; 0 is perfect.", "bits/char"),
+        "bits_per_char_(.+)": Meaning("Bits per character of {0}", "The same for this field, given those before it. Lower is "
+            "better.", "bits/char"),
+        "bits_per_byte": Meaning("Bits per byte", "The same per byte of UTF-8, which is comparable across scripts. Lower is "
+            "better.", "bits/byte"),
+        "perplexity": Meaning("Perplexity", "The number of equally likely tokens the model in effect chooses among. Lower is "
+            "better; comparable only between models with the same tokenizer.", "per token"),
+        "unknown_words": Meaning("Unknown words", "The share of words that are not in the vocabulary."),
+        # Samples
+        r"distinct_(\d+)": Meaning("Distinct {0}-grams", "How varied the samples are: the share of word sequences of this "
+            "length that are distinct. Best close to the human figure."),
+        "copied_lines": Meaning("Copied lines", "The share of samples that contain a whole line of the training text, not "
+            "counting lines that recur all over it. Lower is better."),
+        "longest_copy": Meaning("Longest copy", "The longest stretch of a sample that is in the training text word for word; "
+            "the median. Well above the human figure, the model recites.", "chars"),
+        "longest_copy_max": Meaning("Longest copy of all", "The same for the sample that copies most.", "chars"),
+        r"novelty_(\d+)": Meaning("New {0}-grams", "The share of word sequences of this length that are not in the training "
+            "text. Below the human figure, the model copies."),
+        # Answers
+        "chrf": Meaning("chrF", "How close answers are to the references, by character n-grams, from 0 to 100. Higher "
+            "is better."),
+        "bleu": Meaning("BLEU", "How close answers are to the references, by word n-grams, from 0 to 100. Higher is "
+            "better."),
+        "exact_match": Meaning("Exact matches", "The share of answers that equal the reference. Higher is better."),
+    },
+    {
+        "floor": "the entropy of the process that generated the data: no model can do better except by chance",
+        "human": "the same measure on as much held-out human text",
+        "baseline": "the best of several n-gram models of the same training text",
+        "xz": "the xz compressor, primed with the training text",
+        "copy": "answering with the source itself",
+        "nearest": "answering with the answer to the most similar training source",
+    },
+)  # fmt: skip
