@@ -9,7 +9,7 @@ from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.metrics.pictures.class_shares import class_shares
 from aigc_cli.metrics.pictures.copies import copies, nearest_neighbours
 from aigc_cli.metrics.pictures.manifold import Manifold, manifold
-from aigc_cli.metrics.statistics.proportion import share
+from aigc_cli.metrics.statistics.proportion import proportion
 
 
 def on_a_line(*places: float) -> np.ndarray:
@@ -108,19 +108,19 @@ def test_copies_are_what_is_nearer_than_new_pictures_are() -> None:
     training, held_out, new = (draw.standard_normal((1000, 8)) for _ in range(3))
     memory = training[:300] + draw.normal(0, 0.01, (300, 8))
     found = copies(np.concatenate([new[:700], memory]), training, held_out)
-    assert found.share.value == pytest.approx(0.3 + 0.7 * 0.01, abs=0.01) and found.share.n == 1000
-    assert found.share.extra["floor"].value == pytest.approx(0.01, abs=0.002)
+    assert found.proportion.value == pytest.approx(0.3 + 0.7 * 0.01, abs=0.01) and found.proportion.n == 1000
+    assert found.proportion.extra["floor"].value == pytest.approx(0.01, abs=0.002)
     worst = found.worst(300)
     assert set(worst) == set(range(700, 1000)) and np.array_equal(found.nearest[worst], worst - 700)
-    assert copies(training, training, held_out).share.value == 1
-    assert copies(new, training, held_out).share.value < 0.03
-    assert copies(new + 50, training, held_out).share.value == 0
+    assert copies(training, training, held_out).proportion.value == 1
+    assert copies(new, training, held_out).proportion.value < 0.03
+    assert copies(new + 50, training, held_out).proportion.value == 0
 
 
 def test_where_new_pictures_are_copies_too_the_floor_says_so() -> None:
     training = np.random.default_rng(4).standard_normal((50, 3))
     found = copies(training, training, training[:20])
-    assert found.share.value == 1 and found.share.extra["floor"].value == 1
+    assert found.proportion.value == 1 and found.proportion.extra["floor"].value == 1
 
 
 def test_copies_of_nothing() -> None:
@@ -141,12 +141,12 @@ def test_a_share_s_interval_is_wilson_s() -> None:
         (0, 20, 0, 0.1611),
         (1, 29, 0.0061, 0.1718),
     ):
-        measure = share(np.arange(n) < count)
+        measure = proportion(np.arange(n) < count)
         assert measure.value == count / n and measure.n == n
         assert (measure.low, measure.high) == pytest.approx((low, high), abs=5e-5)
-    assert share([True] * 20).high == 1
-    with pytest.raises(RequestError, match="nothing was given"):
-        share([])
+    assert proportion([True] * 20).high == 1
+    with pytest.raises(RequestError, match="there are no units"):
+        proportion([])
 
 
 def test_shares_of_classes() -> None:

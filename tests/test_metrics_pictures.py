@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.metrics.latents.latents import active_units, information_per_latent, mig, rate_per_latent
+from aigc_cli.metrics.latents.information import active_units, information_per_latent, rate_per_latent
+from aigc_cli.metrics.latents.mig import mig
 from aigc_cli.metrics.latents.mmd import mmd2
 from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean
@@ -317,7 +318,7 @@ def test_latents_that_are_not_finite_are_refused() -> None:
         lambda: mmd2(bad, bad),
         lambda: rate_per_latent(bad, bad),
     ):
-        with pytest.raises(AigcError, match="not finite numbers: it has diverged"):
+        with pytest.raises(AigcError, match="not finite numbers"):
             measure()
 
 

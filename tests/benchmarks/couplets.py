@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
-from aigc_cli.metrics.statistics.proportion import share
+from aigc_cli.metrics.statistics.proportion import proportion
 from aigc_cli.metrics.text.answers import answer_measures
 
 Pair = tuple[str, str]
@@ -199,8 +199,8 @@ def row(name: str, trained: str, bits: Measure, answers: list[str], tests: list[
         return f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]"
 
     chrf = answer_measures(answers, [target for _, target in tests], tokenize="zh")["chrf"]
-    as_long = share([len(answer) == len(source) for answer, (source, _) in zip(answers, tests, strict=True)])
-    repeats = share(
+    as_long = proportion([len(answer) == len(source) for answer, (source, _) in zip(answers, tests, strict=True)])
+    repeats = proportion(
         [any(a == b for a, b in zip(answer, source, strict=False)) for answer, (source, _) in zip(answers, tests, strict=True)]
     )
     return f"{name:16} {of(bits):>22} {of(chrf):>24} {of(as_long):>22} {of(repeats):>22}  {trained}"

@@ -59,7 +59,7 @@ def main() -> None:
             name = f"augment {augment}"
             write_sheet(arguments.sheets, f"augment-{augment}", pictures)
             found, _ = measured(pictures, data, "random")
-            of_few = copies(extractor(pictures), extractor(few), tests).share.beside(features=extractor.name)
+            of_few = copies(extractor(pictures), extractor(few), tests).proportion.beside(features=extractor.name)
             told = f"{made['steps']:,} steps, {seconds:.1f} s; {last_look(Path(made['run']))}"
             show(name, found | {"copies": of_few}, [told])
 

@@ -112,7 +112,7 @@ def quality(
     found = copies(drawn, training, real)
     if sheet is not None:
         _write_sheet(sheet, np.concatenate(kept), pixels, found)
-    measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.share}
+    measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.proportion}
     notes = _notes(n, len(pixels), len(train), options, extractor) + _verdict(measures, extractor.name)
     return {name: measure.beside(**extractor.about) for name, measure in measures.items()}, notes
 

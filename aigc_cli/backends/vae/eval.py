@@ -19,8 +19,9 @@ from aigc_cli.backends.vae.sample import sample_pictures
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
-from aigc_cli.errors import RequestError
-from aigc_cli.metrics.latents.latents import active_units, information_per_latent, mig
+from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.metrics.latents.information import active_units, information_per_latent
+from aigc_cli.metrics.latents.mig import mig
 from aigc_cli.metrics.latents.mmd import mmd2
 from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean, median
@@ -103,6 +104,8 @@ def _likelihood(bounds: Bounds, loaded: Loaded, options: Eval) -> dict[str, Meas
 def _latents(loaded: Loaded, arrays: PictureArrays, table: Posteriors, options: Eval) -> dict[str, Measure]:
     if len(arrays) < 2:
         return {}
+    if not np.isfinite(table.mean).all() or not np.isfinite(table.log_var).all():
+        raise AigcError("the model's latents are not finite numbers: training diverged; train a new run with a smaller --lr")
     information = information_per_latent(table.mean, table.log_var, seed=options.seed)
     together = mean(information.sum(1), unit="nats", seed=options.seed)
     measures = {

@@ -24,7 +24,7 @@ from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.metrics.latents.latents import ACTIVE
+from aigc_cli.metrics.latents.information import ACTIVE
 
 #: The batch of an evaluation, and the pictures of a preview.
 EVAL_BATCH, PREVIEWS = 256, 64

@@ -19,7 +19,7 @@ from aigc_cli.data.pictures.dataset import read_pictures
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
-from aigc_cli.metrics.latents.latents import information_per_latent
+from aigc_cli.metrics.latents.information import information_per_latent
 
 #: Held-out pictures by which --traverse finds the informative latents and how far each goes.
 TRAVERSE_PICTURES = 1000

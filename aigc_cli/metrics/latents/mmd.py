@@ -44,9 +44,7 @@ def mmd2(
         raise RequestError("a distance between two samples needs at least two points of each")
     pool = np.concatenate([first, second])
     if not np.isfinite(pool).all():
-        raise AigcError(
-            "the model gave points that are not finite numbers: it has diverged; train it with a smaller learning rate"
-        )
+        raise AigcError("some points are not finite numbers, so there is no distance between the samples")
     pool -= pool.mean(axis=0)  # distances are taken through norms, which cancel badly far from the origin
     median = _median_distance(pool, rng)
     in_first = np.zeros((m + n, 1 + permutations))

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure
-from aigc_cli.metrics.statistics.proportion import share
+from aigc_cli.metrics.statistics.proportion import proportion
 
 PERCENTILE = 1.0
 _CHUNK = 1 << 22  # products held at once: 16 MiB an array
@@ -17,9 +17,9 @@ _CHUNK = 1 << 22  # products held at once: 16 MiB an array
 
 @dataclass(frozen=True)
 class Copies:
-    """`share` of m samples, and for each of them its nearest training picture and how far that is."""
+    """The `proportion` of m samples that are copies, and for each of them its nearest training picture and how far that is."""
 
-    share: Measure
+    proportion: Measure
     nearest: NDArray[np.int64]  # (m,) numbers of training pictures
     distance: NDArray[np.float64]  # (m,)
 
@@ -34,7 +34,7 @@ def copies(samples: ArrayLike, training: ArrayLike, held_out: ArrayLike) -> Copi
     A sample counts whose distance to its nearest training picture is at most the 1st percentile of held-out pictures'
     distances to theirs; so of new pictures about one in a hundred does, and of copies all. Meehan et al. (2020), "A
     Non-Parametric Test to Detect Data-Copying in Generative Models", compare the same distances. All are features: samples
-    (m, d), training (t, d), held_out (h, d). `floor` is the share of the held-out pictures themselves, `threshold`
+    (m, d), training (t, d), held_out (h, d). `floor` is the proportion of the held-out pictures themselves, `threshold`
     the distance, `training` the number t: with fewer training pictures to be near to, copies go unseen.
 
     Fewer than 100 held-out pictures have no such percentile; the threshold is then about their least distance.
@@ -50,9 +50,9 @@ def copies(samples: ArrayLike, training: ArrayLike, held_out: ArrayLike) -> Copi
     nearest, distance = nearest_neighbours(sets[0], sets[1])
     usual = nearest_neighbours(sets[2], sets[1])[1]
     threshold = float(np.percentile(usual, PERCENTILE))
-    measure = share(distance <= threshold)
+    measure = proportion(distance <= threshold)
     return Copies(
-        measure.beside(floor=share(usual <= threshold), threshold=threshold, training=len(sets[1])), nearest, distance
+        measure.beside(floor=proportion(usual <= threshold), threshold=threshold, training=len(sets[1])), nearest, distance
     )
 
 

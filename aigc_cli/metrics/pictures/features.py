@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.pictures.classifier import Classifier, train_classifier
-from aigc_cli.metrics.statistics.proportion import share
+from aigc_cli.metrics.statistics.proportion import proportion
 
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
@@ -134,7 +134,7 @@ class LabelFeatures:
         )
         self._shift, self._spread = _usual(self._network.features, pixels_train)
         right = self.classes(self(pixels_train[held_out])) == labels[held_out]
-        accuracy = share(right)
+        accuracy = proportion(right)
         self.about: Mapping[str, Any] = {
             "features": self.name,
             "dimensions": self._network.head.in_features,

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean
-from aigc_cli.metrics.statistics.proportion import share
+from aigc_cli.metrics.statistics.proportion import proportion
 
 K = 5
 _CHUNK = 1 << 21  # distances held at once: 16 MiB an array
@@ -62,10 +62,10 @@ def manifold(real: Manifold, generated: Manifold, *, seed: int = 0) -> dict[str,
         covered[rows] = inside.any(axis=1)
         recalled[rows] = (squared <= generated.squared_radii * _CLOSED).any(axis=1)
     return {
-        "precision": share(entered > 0),
-        "recall": share(recalled),
+        "precision": proportion(entered > 0),
+        "recall": proportion(recalled),
         "density": mean(entered / real.k, seed=seed),
-        "coverage": share(covered),
+        "coverage": proportion(covered),
     }
 
 

@@ -81,7 +81,7 @@ def ratio_of_sums(numerator: ArrayLike, denominator: ArrayLike, *, unit: str = "
     if top.ndim != 1 or top.shape != bottom.shape:
         raise ValueError(f"one number a unit in each array: got shapes {top.shape} and {bottom.shape}")
     if not bottom.sum() > 0:
-        raise RequestError("there is nothing to measure: the data has no text in it")
+        raise RequestError("there is nothing to measure: there are no units")
     low, high = _interval(top.size, seed, lambda drawn: _ratio(top[drawn].sum(1), bottom[drawn].sum(1)))
     return Measure(float(top.sum() / bottom.sum()), low, high, top.size, unit)
 
@@ -96,7 +96,7 @@ def median(values: ArrayLike, *, unit: str = "", seed: int = 0) -> Measure:
     """The median over units, shape (units,), with its percentile bootstrap interval."""
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.size == 0:
-        raise RequestError("there is nothing to measure: the data has no text in it")
+        raise RequestError("there is nothing to measure: there are no units")
     low, high = _interval(numbers.size, seed, lambda drawn: np.median(numbers[drawn], axis=1))
     return Measure(float(np.median(numbers)), low, high, numbers.size, unit)
 

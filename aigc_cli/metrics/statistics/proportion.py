@@ -1,4 +1,4 @@
-"""A share of units, with an interval that is honest for none and for all of them too."""
+"""A proportion of units, with an interval that holds for none and for all of them too."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aigc_cli.metrics.statistics.bootstrap import Measure
 _Z = 1.959964  # the 97.5th percentile of the standard normal
 
 
-def share(true: ArrayLike) -> Measure:
-    """The share of units, shape (n,), for which it is true, with the 95 % interval of Wilson (1927).
+def proportion(true: ArrayLike) -> Measure:
+    """The proportion of units, shape (n,), for which it is true, with the 95 % interval of Wilson (1927).
 
     Resampling none of n units gives none again; this interval then ends at 3.84 / (n + 3.84).
     Raises `RequestError` where there is no unit.
@@ -22,7 +22,7 @@ def share(true: ArrayLike) -> Measure:
     counted = np.asarray(true, dtype=bool)
     n = counted.size
     if n == 0:
-        raise RequestError("there is nothing to measure: nothing was given")
+        raise RequestError("there is nothing to measure: there are no units")
     p = float(counted.mean())
     middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aigc_cli.metrics.statistics.bootstrap import Measure
-from aigc_cli.metrics.statistics.proportion import share
+from aigc_cli.metrics.statistics.proportion import proportion
 
 RESAMPLES = 1000
 
@@ -35,7 +35,7 @@ def answer_measures(answers: Sequence[str], references: Sequence[str], *, tokeni
     return {
         "chrf": _scored(_CHRF(), answers, references),
         "bleu": _scored(BLEU(tokenize=tokenize, force=True), answers, references).beside(tokenize=tokenize),
-        "exact_match": share(exact),
+        "exact_match": proportion(exact),
     }
 
 

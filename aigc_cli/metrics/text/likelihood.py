@@ -12,14 +12,17 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 
 
 def bits_per_char(nats: ArrayLike, chars: ArrayLike, *, seed: int = 0) -> Measure:
     """Σ nats / (ln 2 · Σ characters). A character is a Unicode scalar value: `len(text)`.
 
-    nats, chars: shape (units,). The interval is `ratio_of_sums`'s.
+    nats, chars: shape (units,). The interval is `ratio_of_sums`'s. Raises `RequestError` where there is no text.
     """
+    if not np.any(chars):
+        raise RequestError("there is nothing to measure: the data has no text in it")
     return ratio_of_sums(np.asarray(nats) / math.log(2), chars, unit="bits/char", seed=seed)
 
 

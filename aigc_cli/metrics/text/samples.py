@@ -35,7 +35,7 @@ def human_like(samples: Sequence[str], held_out: Sequence[str], *, seed: int = 0
     """
     longest = max(map(len, samples), default=0)
     if longest == 0:
-        raise AigcError("every sample is empty: the model ends its texts at once; train it for longer")
+        raise AigcError("every sample is empty, so there is no text to measure")
     pool = [text[i : i + longest] for text in held_out if text for i in range(0, max(1, len(text) - longest + 1), longest)]
     drawn = np.random.default_rng(seed).permutation(len(pool))[: len(samples)]
     texts = sorted((pool[i] for i in drawn), key=len, reverse=True)

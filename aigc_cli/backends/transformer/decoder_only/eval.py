@@ -28,7 +28,7 @@ from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 from aigc_cli.metrics.text.compression import xz_baseline
 from aigc_cli.metrics.text.copies import TrainingText
@@ -79,6 +79,8 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     if data is not None and options.n:
         bus.stage("sampling", 0, None)
         samples = draw(opened, options.n, seed, options.batch_size)
+        if not any(samples):
+            raise AigcError("every sample is empty: the model ends its texts at once; train it longer")
         measures |= sample_measures(samples, report, TrainingText(train), seed=seed)
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
