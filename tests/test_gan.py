@@ -125,6 +125,14 @@ def test_eval_of_other_pictures_and_without_samples(trained: Shell) -> None:
     assert result["margin"]["n"] == 40
 
 
+def test_the_margin_of_a_conditional_model_is_of_labelled_pictures(trained: Shell) -> None:
+    asked = ("eval", "gan", "--run", "grey", "--samples", 0, "--json", "--data")
+    assert json.loads(trained.ok(*asked, "grey"))["margin"]["n"] == 300
+    done = trained(*asked, "grey/dark")  # without its folder, a picture's class is not known
+    assert "margin" not in json.loads(done.stdout)
+    assert "trained on labelled pictures only: there is no margin" in done.stderr
+
+
 def test_a_learning_rate_that_diverges_ends_in_one_line_and_leaves_the_last_good_model(trained: Shell) -> None:
     done = trained(
         "train", "gan", "--data", SHAPES, "--size", "9", "--lr", "1e9", "--warmup", "0", *SMALL, "60", "--run", "wild"

@@ -12,6 +12,8 @@ import pytest
 from conftest import Shell
 from PIL import Image
 
+from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
+
 SHAPES = "demo:shapes?n=600"
 SMALL = ["--preset", "nano", "--batch-size", "32", "--steps"]
 
@@ -121,6 +123,96 @@ def test_a_class_that_was_learned_is_drawn_by_its_name(trained: Shell) -> None:
         assert refused.returncode == 2 and words in refused.stderr
     refused = trained("sample", "vae", "--run", "shapes", "--label", "dark", "--out", "x.npz")
     assert refused.returncode == 2 and "--conditional" in refused.stderr
+
+
+def test_pictures_are_reconstructed_as_of_their_own_class(trained: Shell) -> None:
+    both = pictures(trained, "--run", "grey", "--reconstruct", "grey", "-n", 300, out="both.npz")
+    for label, its in (("dark", both[:4]), ("light", both[150:154])):
+        asked = ("--run", "grey", "--reconstruct", f"grey/{label}", "-n", 4, "--label")
+        assert np.array_equal(pictures(trained, *asked, label, out=f"own-{label}.npz"), its)
+    assert not np.array_equal(pictures(trained, *asked, "dark", out="other-class.npz"), its)
+
+
+def test_encoded_labels_are_decoded_by(trained: Shell) -> None:
+    direct = pictures(trained, "--run", "grey", "--reconstruct", "grey", "-n", 300, out="by-label.npz")
+    for name in ("z.tsv", "z.jsonl", "z.npz", "z.parquet"):
+        trained.ok("encode", "vae", "--run", "grey", "--data", "grey", "--k", 1, "--out", name, "-q")
+        trained.ok("decode", "vae", "--run", "grey", "--from", name, "--out", f"{name}.out.npz", "-q")
+        with np.load(trained.cwd / f"{name}.out.npz") as arrays:
+            assert np.array_equal(arrays["pictures"], direct), name
+    assert (trained.cwd / "z.tsv").read_text().splitlines()[0].startswith("name\tlabel\tscore\t")
+    table = [line.split("\t") for line in (trained.cwd / "z.tsv").read_text().splitlines()]
+    (trained.cwd / "bare.tsv").write_text("".join("\t".join([row[0], *row[2:]]) + "\n" for row in table[:5]))
+    refused = trained("decode", "vae", "--run", "grey", "--from", "bare.tsv", "--out", "bare.npz")
+    assert refused.returncode == 2
+    assert "bare.tsv: there is no column 'label'" in refused.stderr and "--label" in refused.stderr
+    trained.ok("decode", "vae", "--run", "grey", "--from", "bare.tsv", "--label", "dark", "--out", "bare.npz", "-q")
+    with np.load(trained.cwd / "bare.npz") as arrays:
+        assert np.array_equal(arrays["pictures"], direct[:4])
+    (trained.cwd / "bare.tsv").write_text((trained.cwd / "z.tsv").read_text().replace("\tdark\t", "\tdusk\t", 1))
+    refused = trained("decode", "vae", "--run", "grey", "--from", "bare.tsv", "--out", "dusk.npz")
+    assert refused.returncode == 2 and "label 'dusk': the model saw no such class" in refused.stderr
+
+
+def test_a_picture_of_no_known_class_is_refused_by_a_model_of_labelled_ones(trained: Shell) -> None:
+    one = "grey/dark/000.png"
+    for verb, *asked in (
+        ("sample", "--reconstruct", one, "--out", "no.npz"),
+        ("sample", "--interpolate", one, one, "--out", "no.npz"),
+        ("encode", "--data", "grey/dark", "--out", "no.tsv"),
+        ("eval", "--data", "grey/dark", "--samples", 0),
+    ):
+        refused = trained(verb, "vae", "--run", "grey", *asked)
+        assert refused.returncode == 2, verb
+        line = refused.stderr.splitlines()[-1]
+        assert "trained on labelled pictures only" in line and "--label" in line
+    assert pictures(trained, "--run", "grey", "--reconstruct", one, "--label", "dark", out="one.npz").shape == (1, 12, 12, 1)
+
+
+def test_interpolation_and_traversal_have_a_class(trained: Shell) -> None:
+    for name, label in (("first", "dark"), ("last", "light")):
+        (trained.cwd / name / label).mkdir(parents=True)
+        source = trained.cwd / "grey" / label / "007.png"
+        (trained.cwd / name / label / "007.png").write_bytes(source.read_bytes())
+    asked = ("sample", "vae", "--run", "grey", "--interpolate", "first", "last", "-n", 4, "--json", "-q", "--out")
+    assert [row["label"] for row in lines(trained.ok(*asked, "way"))] == ["dark", "dark", "light", "light"]
+    way = [np.asarray(Image.open(trained.cwd / "way" / f"way-{i:06d}.png")).astype(int) for i in range(4)]
+    for picture, end in ((way[0], "first"), (way[-1], "last")):
+        whole = pictures(trained, "--run", "grey", "--reconstruct", end, out=f"{end}.npz")[0, ..., 0]
+        assert np.abs(picture - whole).max() <= 1
+    rows = lines(trained.ok("sample", "vae", "--run", "grey", "--traverse", "-n", 2, "--out", "common", "--json", "-q"))
+    assert len({row["label"] for row in rows}) == 1
+    asked = ("sample", "vae", "--run", "grey", "--traverse", "-n", 2, "--json", "-q", "--label")
+    levels = {}
+    for label in ("dark", "light"):
+        rows = lines(trained.ok(*asked, label, "--out", f"along-{label}"))
+        assert {row["label"] for row in rows} == {label}
+        levels[label] = np.mean([np.asarray(Image.open(trained.cwd / str(row["path"]))) for row in rows])
+    assert levels["dark"] < levels["light"]
+
+
+def test_reconstructions_are_measured_with_their_own_labels(trained: Shell) -> None:
+    measured = json.loads(
+        trained.ok("eval", "vae", "--run", "grey", "--k", 1, "--data", "grey", "--samples", 0, "--json", "-q")
+    )
+    found = pictures(trained, "--run", "grey", "--reconstruct", "grey", "-n", 300, out="measured.npz")
+    files = [trained.cwd / "grey" / label / f"{i:03}.png" for label in ("dark", "light") for i in range(150)]
+    real = np.stack([np.asarray(Image.open(file))[..., None] for file in files])
+    assert measured["psnr"]["value"] == pytest.approx(np.median(psnr(real, found)), rel=1e-6)
+    assert measured["ssim"]["value"] == pytest.approx(np.mean(ssim(real, found)), rel=1e-6)
+
+
+def test_a_model_that_saw_unlabelled_pictures_takes_them(trained: Shell) -> None:
+    draw = np.random.default_rng(0)
+    for i in range(120):
+        label = ("dark", "light", "")[i % 3]
+        pixels = np.clip({"dark": 40, "light": 210, "": 120}[label] + draw.normal(0, 20, (12, 12)), 0, 255).astype(np.uint8)
+        (trained.cwd / "partly" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(trained.cwd / "partly" / label / f"{i:03}.png")
+    trained.ok("train", "vae", "--data", "partly", "--conditional", *SMALL, "20", "--run", "partly", "-q")
+    assert pictures(trained, "--run", "partly", "--reconstruct", "grey/dark/000.png", out="p.npz").shape == (1, 12, 12, 1)
+    rows = trained.ok("encode", "vae", "--run", "partly", "--data", "partly", "--k", 1, "--json", "-q")
+    assert {row["label"] for row in lines(rows)} == {"dark", "light", None}
 
 
 def test_eval_measures_every_held_out_picture_once(trained: Shell) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class LabelEmbedding(nn.Module):
     """Adds a learned vector to h (B, width) for each row's label in 0 … n_classes − 1, or −1 for none. All are 0 at first.
 
-    Without classes it adds nothing and takes no labels.
+    Without classes it adds nothing and takes no labels. The vector of −1 is trained by unlabelled examples alone.
     """
 
     def __init__(self, n_classes: int, width: int) -> None:
@@ -24,6 +24,12 @@ class LabelEmbedding(nn.Module):
             return h
         assert labels is not None, "a conditional model needs labels"
         return h + F.embedding(labels.remainder(len(self.vectors)), self.vectors)
+
+    @property
+    def takes_unlabelled(self) -> bool:
+        """Whether −1 means anything: it does not where every training example had a label. A vector that no gradient reached is
+        exactly 0, which neither the optimiser nor weight decay nor averaging changes."""
+        return self.vectors is None or bool(self.vectors[-1].any())
 
 
 class Bottleneck(nn.Module):

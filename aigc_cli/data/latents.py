@@ -1,7 +1,8 @@
-"""Latent vectors as a table, written chunk by chunk: a name a row, vectors and numbers beside it.
+"""Latent vectors as a table, written chunk by chunk: a name a row and, where it has one, a label, with vectors and numbers.
 
 A column of vectors, `mean` say, is a list column in Parquet, an array (n, d) in an .npz file, a list in JSON Lines, and
-the columns mean_0, mean_1, … of a TSV, in whose names tabs, line breaks and backslashes are \\t, \\n, \\r and \\\\.
+the columns mean_0, mean_1, … of a TSV, in whose names and labels tabs, line breaks and backslashes are \\t, \\n, \\r and
+\\\\. A label that is missing is null in Parquet and JSON Lines, and empty in the others.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Encoded:
 
     names: Sequence[str]  # (n,)
     columns: Mapping[str, Array]  # each (n,) or (n, d), of numbers
+    labels: Sequence[str | None] | None = None  # (n,) classes, None for a row without one; no column if None
 
 
 def write_latents(stream: BinaryIO, format: str, chunks: Iterable[Encoded]) -> int:
@@ -39,7 +41,8 @@ def write_latents(stream: BinaryIO, format: str, chunks: Iterable[Encoded]) -> i
         for chunk in chunks:
             n += len(chunk.names)
             if len(chunk.names):
-                yield Encoded([_utf8(name) for name in chunk.names], chunk.columns)
+                labels = None if chunk.labels is None else [None if label is None else _utf8(label) for label in chunk.labels]
+                yield Encoded([_utf8(name) for name in chunk.names], chunk.columns, labels)
 
     _WRITERS[format](stream, counted())
     return n
@@ -52,17 +55,20 @@ def _write_tsv(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
                 name if array.ndim == 1 else "\t".join(f"{name}_{i}" for i in range(array.shape[1]))
                 for name, array in chunk.columns.items()
             ]
-            stream.write(("\t".join(["name", *heads]) + "\n").encode())
+            stream.write(("\t".join(["name", *(() if chunk.labels is None else ["label"]), *heads]) + "\n").encode())
+        texts = [chunk.names] if chunk.labels is None else [chunk.names, [label or "" for label in chunk.labels]]
         flat = [_numbers(array.reshape(len(array), -1)) for array in chunk.columns.values()]
-        for name, *cells in zip(chunk.names, *flat, strict=True):
-            stream.write(("\t".join([_escaped(name), *map(str, chain(*cells))]) + "\n").encode())
+        for row, *cells in zip(zip(*texts, strict=True), *flat, strict=True):
+            stream.write(("\t".join([*map(_escaped, row), *map(str, chain(*cells))]) + "\n").encode())
         stream.flush()
 
 
 def _write_jsonl(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
     for chunk in chunks:
-        for name, *cells in zip(chunk.names, *map(_numbers, chunk.columns.values()), strict=True):
-            row = {"name": name, **dict(zip(chunk.columns, map(_finite, cells), strict=True))}
+        texts = {"name": chunk.names, **({} if chunk.labels is None else {"label": chunk.labels})}
+        keys = [*texts, *chunk.columns]
+        for cells in zip(*texts.values(), *map(_numbers, chunk.columns.values()), strict=True):
+            row = dict(zip(keys, map(_finite, cells), strict=True))
             stream.write((json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode())
         stream.flush()
 
@@ -70,8 +76,10 @@ def _write_jsonl(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
 def _write_npz(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
     parts = list(chunks)
     columns = {key: np.concatenate([part.columns[key] for part in parts]) for key in (parts[0].columns if parts else ())}
-    names = np.array([name for part in parts for name in part.names], dtype=np.str_)
-    np.savez(stream, allow_pickle=False, name=names, **columns)
+    texts = {"name": [name for part in parts for name in part.names]}
+    if parts and parts[0].labels is not None:
+        texts["label"] = [label or "" for part in parts for label in part.labels or ()]
+    np.savez(stream, allow_pickle=False, **{key: np.array(text, dtype=np.str_) for key, text in texts.items()}, **columns)
 
 
 def _write_parquet(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
@@ -84,10 +92,14 @@ def _write_parquet(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
         ends = np.arange(len(array) + 1, dtype=np.int32) * array.shape[1]
         return pa.ListArray.from_arrays(pa.array(ends), pa.array(array.reshape(-1)))
 
-    tables = (
-        pa.table({"name": pa.array(chunk.names, pa.string()), **{key: column(array) for key, array in chunk.columns.items()}})
-        for chunk in chunks
-    )
+    def table(chunk: Encoded) -> Any:
+        texts = {"name": chunk.names, **({} if chunk.labels is None else {"label": chunk.labels})}
+        return pa.table(
+            {key: pa.array(values, pa.string()) for key, values in texts.items()}
+            | {key: column(array) for key, array in chunk.columns.items()}
+        )
+
+    tables = map(table, chunks)
     first = next(tables, pa.table({"name": pa.array([], pa.string())}))
     with pq.ParquetWriter(stream, first.schema) as writer:
         for table in chain([first], tables):

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,10 @@ from aigc_cli.errors import RequestError, first_line
 COLUMNS = ("latent", "mean")
 """The columns that hold the vectors: the first of these that is there."""
 
+Labels: TypeAlias = Sequence[str | None] | None
+Row: TypeAlias = tuple[str, Any, Sequence[float]]
+"""A name, a label where there is one, and a vector."""
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -29,6 +33,7 @@ class Latents:
 
     source: str  # for messages: a path, or "standard input"
     names: Sequence[str]  # (n,)
+    labels: Labels  # (n,) classes, None for a row without one; None where there is no column `label`
     vectors: npt.NDArray[np.float32]  # (n, d), finite; n and d at least 1
 
     def require_width(self, width: int) -> None:
@@ -55,16 +60,17 @@ def read_latents(source: str) -> Latents:
 def _read(file: BinaryIO, where: str) -> Latents:
     head: bytes = file.peek(16)  # type: ignore[attr-defined]  # every one is buffered
     if head.startswith(b"PAR1"):
-        names, vectors = _parquet(file.read(), where)
+        names, labels, vectors = _parquet(file.read(), where)
     elif head.startswith((b"PK", b"\x93NUMPY")):
-        names, vectors = _numpy(io.BytesIO(file.read()), where)
+        names, labels, vectors = _numpy(io.BytesIO(file.read()), where)
     else:
         parse = _jsonl if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else _tsv
-        names, rows = [], []
-        for name, row in parse(_lines(file, where), where):
+        names, found, rows = [], [], []
+        for name, label, row in parse(_lines(file, where), where):
             names.append(name)
+            found.append(label)
             rows.append(row)
-        vectors = _float32(rows)
+        labels, vectors = _labels(found, len(rows)), _float32(rows)
     if vectors.size == 0:
         raise RequestError(f"{where}: there are no latent vectors in it")
     bad = np.argwhere(~np.isfinite(vectors))
@@ -73,7 +79,7 @@ def _read(file: BinaryIO, where: str) -> Latents:
         raise RequestError(
             f"{where}, row {row + 1}: number {number + 1} of the vector is {vectors[row, number]}, not a finite float32"
         )
-    return Latents(where, names, vectors)
+    return Latents(where, names, labels, vectors)
 
 
 def _float32(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -90,10 +96,10 @@ def _lines(file: BinaryIO, where: str) -> Iterator[str]:
             raise RequestError(f"{where}, line {number}: byte {error.start} of the line is not UTF-8") from error
 
 
-def _tsv(lines: Iterator[str], where: str) -> Iterator[tuple[str, Sequence[float]]]:
+def _tsv(lines: Iterator[str], where: str) -> Iterator[Row]:
     header = next(lines, "").rstrip("\r\n").split("\t")
     places = _vector_columns(header, where)
-    named = header.index("name") if "name" in header else None
+    named, labelled = (header.index(column) if column in header else None for column in ("name", "label"))
     for number, line in enumerate(lines, start=2):
         cells = line.rstrip("\r\n").split("\t")
         if len(cells) != len(header):
@@ -101,7 +107,8 @@ def _tsv(lines: Iterator[str], where: str) -> Iterator[tuple[str, Sequence[float
                 continue  # a blank line
             raise RequestError(f"{where}, line {number}: {len(cells)} cells where the header has {len(header)} columns")
         row = [_number(cells[place], f"{where}, line {number}, column {header[place]}") for place in places]
-        yield (f"row {number - 1}" if named is None else _unescaped(cells[named])), row
+        name = f"row {number - 1}" if named is None else _unescaped(cells[named])
+        yield name, None if labelled is None else _unescaped(cells[labelled]), row
 
 
 def _vector_columns(header: list[str], where: str) -> list[int]:
@@ -132,7 +139,7 @@ def _unescaped(cell: str) -> str:
     return re.sub(r"\\[\\tnr]", lambda match: {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}[match[0]], cell)
 
 
-def _jsonl(lines: Iterator[str], where: str) -> Iterator[tuple[str, Sequence[float]]]:
+def _jsonl(lines: Iterator[str], where: str) -> Iterator[Row]:
     column, width = "", 0
     for number, line in enumerate(lines, start=1):
         if line.isspace():
@@ -156,10 +163,10 @@ def _jsonl(lines: Iterator[str], where: str) -> Iterator[tuple[str, Sequence[flo
         width = width or len(vector)
         if len(vector) != width:
             raise RequestError(f"{at}: {column!r} has {len(vector)} numbers, and {width} in the first line")
-        yield str(row.get("name", f"row {number}")), vector
+        yield str(row.get("name", f"row {number}")), row.get("label"), vector
 
 
-def _parquet(content: bytes, where: str) -> tuple[Sequence[str], npt.NDArray[np.float32]]:
+def _parquet(content: bytes, where: str) -> tuple[Sequence[str], Labels, npt.NDArray[np.float32]]:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -183,11 +190,12 @@ def _parquet(content: bytes, where: str) -> tuple[Sequence[str], npt.NDArray[np.
         has = "no vector" if lengths[odd[0]] < 0 else f"{lengths[odd[0]]} numbers"
         raise RequestError(f"{where}, row {odd[0] + 1}: {column!r} has {has}, where others have {width} numbers")
     vectors = flat.to_numpy().astype(np.float32).reshape(len(lengths), width)  # a null number comes as NaN
-    return _names(table["name"].to_pylist() if "name" in table.column_names else None, len(vectors)), vectors
+    names, labels = (table[text].to_pylist() if text in table.column_names else None for text in ("name", "label"))
+    return _names(names, len(vectors)), _labels(labels, len(vectors)), vectors
 
 
-def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], npt.NDArray[np.float32]]:
-    names = None
+def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], Labels, npt.NDArray[np.float32]]:
+    names, labels = None, None
     column = "array"
     try:
         loaded = np.load(file, allow_pickle=False)
@@ -198,17 +206,23 @@ def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], npt.NDArray[np.fl
             if not column:
                 raise _no_column(where, COLUMNS, loaded.files)
             vectors = loaded[column]
-            names = loaded["name"].ravel().tolist() if "name" in loaded else None
+            names, labels = (loaded[text].ravel().tolist() if text in loaded else None for text in ("name", "label"))
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise RequestError(f"{where} is not a whole NumPy file of numbers: {first_line(error)}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise RequestError(f"{where}: the {column} is {vectors.dtype} of shape {vectors.shape}, not (n, d) numbers")
-    return _names(names, len(vectors)), _float32(vectors)
+    return _names(names, len(vectors)), _labels(labels, len(vectors)), _float32(vectors)
 
 
 def _names(names: Sequence[Any] | None, n: int) -> Sequence[str]:
     """A name for each of n rows: those that are known, where they are as many."""
     return [str(name) for name in names] if names is not None and len(names) == n else [f"row {i + 1}" for i in range(n)]
+
+
+def _labels(labels: Sequence[Any] | None, n: int) -> Labels:
+    """The label of each of n rows, where any has one and they are as many."""
+    found = [None if label in (None, "") else str(label) for label in labels or ()]
+    return found if len(found) == n and any(label is not None for label in found) else None
 
 
 def _no_column(where: str, wanted: Iterable[str], columns: Iterable[str]) -> RequestError:

@@ -37,6 +37,8 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     discriminator = load_discriminator(run.model, loaded.generator)
     if discriminator is None:
         notes.append("the discriminator is not kept beside the generator: there is no margin")
+    elif not len(loaded.usable(arrays)):
+        notes.append("the pictures have no labels, and the model was trained on labelled pictures only: there is no margin")
     else:
         measures["margin"] = _margin(loaded, discriminator.to(loaded.device), dataset, arrays, options)
     if loaded.classes:
@@ -60,7 +62,8 @@ def _margin(
     apart, the discriminator has memorised the training pictures."""
 
     def scores(arrays: PictureArrays) -> NDArray[np.float64]:
-        chosen = np.random.default_rng(options.seed).permutation(len(arrays))[:SCORED]
+        usable = loaded.usable(arrays)
+        chosen = usable[np.random.default_rng(options.seed).permutation(len(usable))[:SCORED]]
         parts = np.array_split(chosen, -(-len(chosen) // options.batch_size))
         return np.concatenate([score(arrays.take(some), labels_of(arrays, some)) for some in parts])
 

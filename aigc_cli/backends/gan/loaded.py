@@ -30,6 +30,10 @@ class Loaded(LoadedPictures):
     def of(cls, run: Run, device: str) -> Loaded:
         return cls(*load_parts(run, device, Train, load_pretrained))
 
+    @property
+    def takes_unlabelled(self) -> bool:
+        return self.generator.label.takes_unlabelled
+
     @torch.inference_mode()
     def pictures(self, z: Tensor, numbers: Sequence[int]) -> list[Pixels]:
         """The picture of each latent (n, latent) and class number, which is -1 for none."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from aigc_cli.backends.pictures.batches import labels_of
 from aigc_cli.backends.pictures.options import PictureEvalOptions, PictureInput, PictureTrainOptions, prepare_dataset
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat, check_unchanged, read_pictures
 from aigc_cli.engine.device import derive_seed, open_device
@@ -23,7 +27,7 @@ Plan = TypeVar("Plan", bound=PictureTrainOptions)
 
 
 @dataclass(frozen=True)
-class LoadedPictures:
+class LoadedPictures(ABC):
     """A run of a picture model; a backend adds its networks."""
 
     plan: PictureTrainOptions
@@ -32,16 +36,42 @@ class LoadedPictures:
     """The classes that the model was conditioned on; none without --conditional."""
     device: torch.device
 
-    def class_number(self, name: str) -> int:
-        """The number of a class, given its name or the number itself. RequestError for one that the model never saw."""
+    @property
+    @abstractmethod
+    def takes_unlabelled(self) -> bool:
+        """Whether the model was trained to do without a label: always, where it has no classes."""
+
+    def labels(self, labels: Tensor) -> Tensor | None:
+        """Class numbers as the model takes them: None where it has no classes."""
+        return labels.to(self.device) if self.plan.conditional else None
+
+    def labels_of(self, arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor | None:
+        """The own labels of some pictures, as the model takes them."""
+        return self.labels(labels_of(arrays, index))
+
+    def usable(self, arrays: PictureArrays) -> NDArray[np.int64]:
+        """The numbers of the pictures that the model can be given: those with a label, where it was trained on such alone."""
+        every = np.arange(len(arrays))
+        return every if self.takes_unlabelled else every[labels_of(arrays, every).numpy() >= 0]
+
+    def require_labels(self, arrays: PictureArrays, source: str, advice: str) -> None:
+        """RequestError where a picture has no label and the model was trained on labelled ones alone."""
+        if missing := len(arrays) - len(self.usable(arrays)):
+            which = "has no label" if len(arrays) == 1 else f"has {missing:,} pictures without a label"
+            raise RequestError(f"{source} {which}, and this model was trained on labelled pictures only; {advice}")
+
+    def class_number(self, name: str, where: str | None = None) -> int:
+        """The number of a class, given its name or the number itself. RequestError for one that the model never saw; `where` is
+        the source of the name, --label if None."""
+        where = f"--label {name}" if where is None else f"{where}: label {name!r}"
         if not self.plan.conditional:
-            raise RequestError(f"--label {name}: this run was trained without --conditional, so it cannot draw one class")
+            raise RequestError(f"{where}: this run was trained without --conditional, so it cannot draw one class")
         if name in self.classes:
             return self.classes.index(name)
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
         known = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
-        raise RequestError(f"--label {name}: the model saw no such class; it saw {known}{did_you_mean(name, self.classes)}")
+        raise RequestError(f"{where}: the model saw no such class; it saw {known}{did_you_mean(name, self.classes)}")
 
 
 def load_parts(

@@ -53,7 +53,8 @@ class Sample(PictureSampleOptions):
     temperature: float = option(1.0, min=0)
     """Below 1 the samples are more typical, above 1 more unusual."""
     label: str | None = option(None, metavar="CLASS")
-    """Draw pictures of this class, by its name or its number (a run trained with --conditional)."""
+    """The class of every picture, by its name or its number (a run trained with --conditional). Otherwise samples take turns,
+    --reconstruct and --interpolate take the pictures' own labels, and --traverse the most common class."""
     interpolate: tuple[str, str] | None = option(None, metavar="A B")
     """The way from one picture to another, in --n steps."""
     reconstruct: str | None = option(None, metavar="SRC")
@@ -87,6 +88,8 @@ class Encode(PictureInput, EncodeOptions):
 
 @dataclass(frozen=True)
 class Decode(DecodeOptions):
+    label: str | None = option(None, metavar="CLASS", auto="the table's column `label`")
+    """The class of every picture, by its name or its number (a run trained with --conditional)."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Pictures computed at once."""
 

@@ -27,6 +27,9 @@ from aigc_cli.metrics.statistics.percentile import percentile
 #: Held-out pictures that a score is ranked among.
 REFERENCES = 500
 
+#: What makes pictures without labels usable, where a model needs those.
+LABEL_ADVICE = "name the column of classes with --label, or use a subfolder a class"
+
 Index = NDArray[np.int64]
 
 
@@ -40,11 +43,13 @@ class Posteriors:
 
 @torch.inference_mode()
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
-    """A row a picture: `score`, the bound on −log p(x) in nats from --k draws, `bits_per_dim` where pixels are discrete,
-    `percentile`, how many of 100 held-out pictures score lower, `mean` and `log_var`."""
+    """A row a picture: its `label` where the model has classes, `score`, the bound on −log p(x) in nats from --k draws,
+    `bits_per_dim` where pixels are discrete, `percentile`, how many of 100 held-out pictures score lower, `mean` and
+    `log_var`."""
     loaded = Loaded.of(run, options.device)
     assert options.data is not None
     arrays = read_pictures_for(loaded, options.data, options, bus)
+    loaded.require_labels(arrays, options.data, LABEL_ADVICE)
     reference = _reference(run, loaded, options, bus)
     for index, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed):
         score = -bounds.log_likelihood.cpu().double().numpy()
@@ -54,7 +59,10 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
         if reference is not None:
             columns["percentile"] = percentile(score, reference)
         columns |= {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy()}  # which are wide
-        yield Encoded([arrays.names[i] for i in index.tolist()], columns)
+        labels = None
+        if loaded.classes:
+            labels = [loaded.classes[i] if i >= 0 else None for i in labels_of(arrays, index).tolist()]
+        yield Encoded([arrays.names[i] for i in index.tolist()], columns, labels)
 
 
 def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[np.float64] | None:
@@ -64,7 +72,8 @@ def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[n
     except RequestError as error:
         bus.note(f"{error}: no percentiles", "warning")
         return None
-    chosen = np.random.default_rng(0).permutation(len(arrays))[:REFERENCES]
+    usable = loaded.usable(arrays)
+    chosen = usable[np.random.default_rng(0).permutation(len(usable))[:REFERENCES]]
     scores = []
     for at, (_, _, bounds) in enumerate(bounded(loaded, arrays, options.batch_size, options.k, options.seed, chosen)):
         scores.append(-bounds.log_likelihood.cpu().double().numpy())
@@ -84,16 +93,18 @@ def batched(arrays: PictureArrays, index: Index, batch_size: int) -> Iterator[tu
 
 
 def posteriors(
-    loaded: Loaded, arrays: PictureArrays, batch_size: int, index: Index | None = None
-) -> Iterator[tuple[Index, Posterior, Tensor]]:
-    """The numbers of some pictures, their posteriors, and the pictures as the model saw them (n, channels, height, width)."""
+    loaded: Loaded, arrays: PictureArrays, batch_size: int, index: Index | None = None, label: int | None = None
+) -> Iterator[tuple[Index, Tensor | None, Posterior, Tensor]]:
+    """The numbers of some pictures, their labels (their own, or for all of them `label`), their posteriors, and the pictures as
+    the model saw them (n, channels, height, width)."""
     for some, pixels in batched(arrays, np.arange(len(arrays)) if index is None else index, batch_size):
         x = loaded.seen(pixels, some.tolist())
-        yield some, loaded.model.encode(x, loaded.labels(labels_of(arrays, some))), x
+        labels = loaded.labels_of(arrays, some) if label is None else loaded.labels(torch.full((len(some),), label))
+        yield some, labels, loaded.model.encode(x, labels), x
 
 
 def encoded(loaded: Loaded, arrays: PictureArrays, index: Index, batch_size: int) -> Posteriors:
-    return joined([posterior for _, posterior, _ in posteriors(loaded, arrays, batch_size, index)])
+    return joined([posterior for _, _, posterior, _ in posteriors(loaded, arrays, batch_size, index)])
 
 
 def joined(found: Sequence[Posterior]) -> Posteriors:
@@ -105,7 +116,6 @@ def bounded(
     loaded: Loaded, arrays: PictureArrays, batch_size: int, k: int, seed: int, index: Index | None = None
 ) -> Iterator[tuple[Index, Posterior, Bounds]]:
     """The numbers of some pictures, their posteriors and their bounds from k draws."""
-    for some, posterior, x in posteriors(loaded, arrays, batch_size, index):
-        labels = loaded.labels(labels_of(arrays, some))
+    for some, labels, posterior, x in posteriors(loaded, arrays, batch_size, index):
         generators = [keyed("bound", seed, i) for i in some.tolist()]
         yield some, posterior, importance_weighted(loaded.model, x, labels, k=k, posterior=posterior, generators=generators)

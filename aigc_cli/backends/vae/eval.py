@@ -13,7 +13,7 @@ from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, k
 from aigc_cli.backends.pictures.quality import quality, stacked
 from aigc_cli.backends.vae.bound import Bounds
 from aigc_cli.backends.vae.config import Eval, Sample, Train
-from aigc_cli.backends.vae.encode import Posteriors, bounded, joined, posteriors
+from aigc_cli.backends.vae.encode import LABEL_ADVICE, Index, Posteriors, bounded, joined, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.sample import sample_pictures
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
@@ -41,11 +41,19 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     if dataset is not None:
         of_samples, told = _samples(run, dataset, arrays, options, bus)
         notes += told
+    index = loaded.usable(arrays)
+    if not len(index):
+        loaded.require_labels(arrays, name, LABEL_ADVICE)
+    if len(index) < len(arrays):
+        notes.append(
+            f"likelihood, latents and reconstructions are of {len(index):,} of {len(arrays):,} pictures: the others have no "
+            "label, and the model was trained on labelled pictures only"
+        )
     with torch.inference_mode():
-        bounds, table = _bounds(loaded, arrays, options, bus)
+        bounds, table = _bounds(loaded, arrays, index, options, bus)
         measures = _likelihood(bounds, loaded, options)
-        measures |= _latents(loaded, arrays, table, options)
-        measures |= _reconstruction(loaded, arrays, options)
+        measures |= _latents(loaded, arrays, index, table, options)
+        measures |= _reconstruction(loaded, arrays, index, options)
     measures |= of_samples
     notes.append(f"measured with the moving average of the weights (half-life {loaded.plan.ema:g} steps)")
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
@@ -70,12 +78,12 @@ def _samples(
     return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
 
 
-def _bounds(loaded: Loaded, arrays: PictureArrays, options: Eval, bus: Bus) -> tuple[Bounds, Posteriors]:
+def _bounds(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval, bus: Bus) -> tuple[Bounds, Posteriors]:
     parts, found = [], []
-    for index, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed):
+    for _, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed, index):
         parts.append(bounds)
         found.append(posterior)
-        bus.stage("evaluating", int(index[-1]) + 1, len(arrays))
+        bus.stage("evaluating", min(len(parts) * options.batch_size, len(index)), len(index))
     fields = ("log_likelihood", "elbo", "rate", "distortion", "effective_samples")
     return Bounds(*(torch.cat([getattr(part, field) for part in parts]) for field in fields)), joined(found)
 
@@ -101,8 +109,8 @@ def _likelihood(bounds: Bounds, loaded: Loaded, options: Eval) -> dict[str, Meas
     return measures
 
 
-def _latents(loaded: Loaded, arrays: PictureArrays, table: Posteriors, options: Eval) -> dict[str, Measure]:
-    if len(arrays) < 2:
+def _latents(loaded: Loaded, arrays: PictureArrays, index: Index, table: Posteriors, options: Eval) -> dict[str, Measure]:
+    if len(index) < 2:
         return {}
     if not np.isfinite(table.mean).all() or not np.isfinite(table.log_var).all():
         raise AigcError("the model's latents are not finite numbers: training diverged; train a new run with a smaller --lr")
@@ -111,29 +119,30 @@ def _latents(loaded: Loaded, arrays: PictureArrays, table: Posteriors, options: 
     measures = {
         "active_units": active_units(table.mean),
         "information": together.beside(per_latent=information.mean(0).round(4)),
-        "mmd": _mmd(loaded, table, options),
+        "mmd": _mmd(loaded, table, loaded.labels_of(arrays, index), options),
     }
     if arrays.factors:
-        measures["mig"] = mig(table.mean, arrays.factors, seed=options.seed)
+        measures["mig"] = mig(table.mean, {key: values[index] for key, values in arrays.factors.items()}, seed=options.seed)
     return measures
 
 
-def _mmd(loaded: Loaded, table: Posteriors, options: Eval) -> Measure:
-    """Between draws of the aggregate posterior, one a picture, and as many of the prior, both where the prior is N(0, I)."""
+def _mmd(loaded: Loaded, table: Posteriors, labels: torch.Tensor | None, options: Eval) -> Measure:
+    """Between draws of the aggregate posterior, one a picture, and as many of the prior, both where the prior is N(0, I); that
+    of a picture's own class, where there are classes."""
     n = min(len(table.mean), MMD_PICTURES)
     chosen = np.random.default_rng(options.seed).permutation(len(table.mean))[:n]
     noise = torch.randn(n, table.mean.shape[1], generator=keyed("posterior", options.seed)).numpy()
     z = torch.from_numpy(table.mean[chosen] + np.exp(0.5 * table.log_var[chosen]) * noise).to(loaded.device)
-    u = loaded.model.prior(z, loaded.labelled(n))[0].cpu().numpy()
+    u = loaded.model.prior(z, None if labels is None else labels[torch.from_numpy(chosen)])[0].cpu().numpy()
     prior = torch.randn(u.shape, generator=keyed("prior", options.seed)).numpy()
     return mmd2(u, prior, seed=options.seed)
 
 
-def _reconstruction(loaded: Loaded, arrays: PictureArrays, options: Eval) -> dict[str, Measure]:
-    """Of what the model saw against the expected picture of its most likely latent."""
+def _reconstruction(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval) -> dict[str, Measure]:
+    """Of what the model saw against the expected picture of its most likely latent, given its own label."""
     ratios, similarities = [], []
-    for _, posterior, x in posteriors(loaded, arrays, options.batch_size):
-        pictures = np.stack(loaded.pictures(posterior.mean, loaded.labelled(len(x))))
+    for _, labels, posterior, x in posteriors(loaded, arrays, options.batch_size, index):
+        pictures = np.stack(loaded.pictures(posterior.mean, labels))
         ratios.append(psnr(to_bytes(x), pictures))
         similarities.append(ssim(to_bytes(x), pictures))
     return {

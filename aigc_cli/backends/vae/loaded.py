@@ -32,14 +32,9 @@ class Loaded(LoadedPictures):
         """Numbers in a picture."""
         return self.format.height * self.format.width * self.format.channels
 
-    def labels(self, labels: Tensor) -> Tensor | None:
-        """Class numbers as the model takes them: None where it knows no classes."""
-        return labels.to(self.device) if self.plan.conditional else None
-
-    def labelled(self, n: int, name: str | None = None) -> Tensor | None:
-        """The label `name` n times; without one, that of pictures of no known class."""
-        number = -1 if name is None else self.class_number(name)
-        return self.labels(torch.full((n,), number))
+    @property
+    def takes_unlabelled(self) -> bool:
+        return self.model.decoder.label.takes_unlabelled
 
     def seen(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
         """Bytes (n, height, width, channels) as the model sees them; what is drawn of a picture depends on its key alone."""

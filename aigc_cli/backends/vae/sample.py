@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.base import Sample as Drawn
+from aigc_cli.backends.pictures.batches import labels_of
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.data.latents_input import Latents
-from aigc_cli.data.pictures.dataset import read_pictures
+from aigc_cli.data.pictures.dataset import PictureArrays, read_pictures
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -49,8 +51,25 @@ def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Ite
     """A picture for each latent vector."""
     loaded = Loaded.of(run, options.device)
     latents.require_width(loaded.model.config.latents)
+    numbers = _decoded_classes(loaded, options, latents)
     records = ({"name": name} for name in latents.names)
-    yield from _decoded(loaded, torch.from_numpy(latents.vectors), records, options.batch_size)
+    yield from _decoded(loaded, torch.from_numpy(latents.vectors), numbers, records, options.batch_size)
+
+
+def _decoded_classes(loaded: Loaded, options: Decode, latents: Latents) -> list[int]:
+    """The class of each row: that of --label, or else of the table's column `label`; -1 for none."""
+    n = len(latents.names)
+    if options.label is not None:
+        return [loaded.class_number(options.label)] * n
+    if not loaded.classes:
+        return [-1] * n
+    numbers = [-1 if label is None else loaded.class_number(label, latents.source) for label in latents.labels or [None] * n]
+    if -1 in numbers and not loaded.takes_unlabelled:
+        where = f"row {numbers.index(-1) + 1} has no label" if latents.labels else "there is no column 'label'"
+        raise RequestError(
+            f"{latents.source}: {where}, and this model was trained on labelled pictures only; choose a class with --label"
+        )
+    return numbers
 
 
 def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
@@ -65,45 +84,65 @@ def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
         z = loaded.model.prior.inverse(options.temperature * u.to(loaded.device), labels)
         for i, pixels in zip(index, loaded.pictures(z, labels), strict=True):
             record: dict[str, Any] = {"seed": options.seed, "index": i}
-            if numbers is not None:
-                record["label"] = loaded.classes[numbers[i - at]]
-            yield Drawn(record, pixels=pixels)
+            yield Drawn(record if numbers is None else record | _label(loaded, numbers[i - at]), pixels=pixels)
+
+
+def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[PictureArrays, int | None]:
+    """The pictures of a source, and the class that --label gives to all of them; None where they have their own labels."""
+    label = None if options.label is None else loaded.class_number(options.label)
+    arrays = read_pictures(source, loaded.format, classes=loaded.classes if label is None else (), progress=bus.stage)
+    if label is None:
+        loaded.require_labels(arrays, source, "choose a class with --label")
+    return arrays, label
 
 
 def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: Bus) -> Iterator[Drawn]:
-    """The straight way between two pictures in the space where the prior is the standard normal."""
-    means = []
+    """The straight line between two pictures in the space where the prior is the standard normal. Where they are of different
+    classes, each half of the pictures has the class of its end."""
+    means, numbers = [], []
     for source in ends:
-        arrays = read_pictures(source, loaded.format, progress=bus.stage)
+        arrays, label = _read(loaded, source, options, bus)
         if len(arrays) != 1:
             raise RequestError(f"--interpolate {source} holds {len(arrays):,} pictures; name two files of one picture each")
-        means.append(next(posteriors(loaded, arrays, 1))[1].mean)
-    a, b = loaded.model.prior(torch.cat(means), loaded.labelled(2, options.label))[0]
+        _, labels, posterior, _ = next(posteriors(loaded, arrays, 1, label=label))
+        means.append(posterior.mean)
+        numbers.append(-1 if labels is None else int(labels))
+    a, b = loaded.model.prior(torch.cat(means), loaded.labels(torch.tensor(numbers)))[0]
     share = torch.linspace(0, 1, options.n, device=loaded.device)[:, None]
-    z = loaded.model.prior.inverse(torch.lerp(a.expand(options.n, -1), b, share), loaded.labelled(options.n, options.label))
+    classes = [numbers[s > 0.5] for s in share.flatten().tolist()]
+    z = loaded.model.prior.inverse(torch.lerp(a.expand(options.n, -1), b, share), loaded.labels(torch.tensor(classes)))
     records = ({"seed": options.seed, "index": i, "share": round(float(s), 6)} for i, s in enumerate(share))
-    yield from _decoded(loaded, z, records, options.batch_size, options.label)
+    yield from _decoded(loaded, z, classes, records, options.batch_size)
 
 
 def _reconstructed(loaded: Loaded, options: Sample, source: str, bus: Bus) -> Iterator[Drawn]:
     """Each picture's most likely latent, decoded: what `encode` and then `decode` give."""
-    arrays = read_pictures(source, loaded.format, progress=bus.stage)
+    arrays, label = _read(loaded, source, options, bus)
     first = np.arange(min(options.n, len(arrays)))
     if len(first) < len(arrays):
         bus.note(f"the first {len(first):,} of {len(arrays):,} pictures; -n {len(arrays)} takes all of them")
-    for index, posterior, _ in posteriors(loaded, arrays, options.batch_size, first):
-        pictures = loaded.pictures(posterior.mean, loaded.labelled(len(index), options.label))
-        for i, pixels in zip(index.tolist(), pictures, strict=True):
-            yield Drawn({"seed": options.seed, "index": i, "name": arrays.names[i]}, pixels=pixels)
+    for index, labels, posterior, _ in posteriors(loaded, arrays, options.batch_size, first, label):
+        numbers = [-1] * len(index) if labels is None else labels.tolist()
+        for i, number, pixels in zip(index.tolist(), numbers, loaded.pictures(posterior.mean, labels), strict=True):
+            record = {"seed": options.seed, "index": i, "name": arrays.names[i]}
+            yield Drawn(record | _label(loaded, number), pixels=pixels)
 
 
 def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[Drawn]:
-    """A row a latent, over the middle 95 % of what held-out pictures are encoded to, the others as in the prior's centre."""
+    """A row a latent, over the middle 95 % of what held-out pictures are encoded to, the others as in the prior's centre. With
+    classes, all are of that of --label, or of the one that most of these pictures have."""
     arrays = held_out(run, bus)
-    table = encoded(loaded, arrays, np.arange(min(len(arrays), TRAVERSE_PICTURES)), options.batch_size)
+    index = loaded.usable(arrays)[:TRAVERSE_PICTURES]
+    if not len(index):
+        raise RequestError("no held-out picture has a label, and the model takes no others: there is nothing to traverse by")
+    table = encoded(loaded, arrays, index, options.batch_size)
+    if options.label is not None:
+        number = loaded.class_number(options.label)
+    else:
+        number = Counter(labels_of(arrays, index).tolist()).most_common(1)[0][0]
     information = information_per_latent(table.mean, table.log_var).mean(0)
     origin = torch.zeros(1, loaded.model.config.latents, device=loaded.device)
-    centre = loaded.model.prior.inverse(origin, loaded.labelled(1, options.label))
+    centre = loaded.model.prior.inverse(origin, loaded.labels(torch.tensor([number])))
     for rank, latent in enumerate(np.argsort(-information, kind="stable")[:TRAVERSED].tolist()):
         low, high = np.quantile(table.mean[:, latent], [0.025, 0.975])
         z = centre.repeat(options.n, 1)
@@ -111,12 +150,21 @@ def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[
         row = {"seed": options.seed, "latent": latent, "nats": round(float(information[latent]), 4)}
         values = enumerate(z[:, latent].tolist(), rank * options.n)
         records = ({**row, "index": i, "value": round(value, 4)} for i, value in values)
-        yield from _decoded(loaded, z, records, options.batch_size, options.label)
+        yield from _decoded(loaded, z, [number] * options.n, records, options.batch_size)
 
 
 def _decoded(
-    loaded: Loaded, z: Tensor, records: Iterator[dict[str, Any]], batch_size: int, label: str | None = None
+    loaded: Loaded, z: Tensor, numbers: Sequence[int], records: Iterator[dict[str, Any]], batch_size: int
 ) -> Iterator[Drawn]:
-    for some in torch.split(z, batch_size):
-        for pixels in loaded.pictures(some.to(loaded.device), loaded.labelled(len(some), label)):
-            yield Drawn(next(records), pixels=pixels)
+    """A picture of each latent (n, latents) and class number (n), which is -1 for none."""
+    labels = loaded.labels(torch.tensor(numbers))
+    for at in range(0, len(z), batch_size):
+        some = slice(at, at + batch_size)
+        pictures = loaded.pictures(z[some].to(loaded.device), None if labels is None else labels[some])
+        for number, pixels in zip(numbers[some], pictures, strict=True):
+            yield Drawn(next(records) | _label(loaded, number), pixels=pixels)
+
+
+def _label(loaded: Loaded, number: int) -> dict[str, Any]:
+    """What a picture's record says of its class."""
+    return {"label": loaded.classes[number]} if loaded.classes and number >= 0 else {}
