@@ -12,7 +12,7 @@ import pytest
 from conftest import Shell
 from test_runs import a_run
 
-from aigc_cli.data.columns import columns_of
+from aigc_cli.data.tables import column_names
 
 LINE = {"title": "Dawn", "author": "Li", "text": "the sun", "two words": "", "$(id)": ""}
 
@@ -70,7 +70,7 @@ def test_verbs_flags_and_choices_are_offered(shell: Shell, line: str, wanted: li
     assert offered(shell, line) == wanted
 
 
-def test_columns_of_the_data_are_offered_but_none_that_a_shell_would_split_or_run(shell: Shell) -> None:
+def test_column_names_the_data_are_offered_but_none_that_a_shell_would_split_or_run(shell: Shell) -> None:
     (shell.cwd / "poems.tsv").write_text("\t".join(LINE) + "\n" + "\t".join(LINE.values()) + "\n")
     assert offered(shell, "aigc train transformer --data poems.tsv --column ") == ["title", "author", "text"]
     assert offered(shell, "aigc train transformer --data poems.tsv --column au") == ["author"]
@@ -80,7 +80,7 @@ def test_columns_of_the_data_are_offered_but_none_that_a_shell_would_split_or_ru
     assert offered(shell, "aigc train transformer --column ") == []
 
 
-def test_columns_of_every_kind_of_table(tmp_path: Path) -> None:
+def test_column_names_every_kind_of_table(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table, names = pa.Table.from_pylist([LINE]), list(LINE)
     pq.write_table(table, tmp_path / "t.parquet")
@@ -93,14 +93,14 @@ def test_columns_of_every_kind_of_table(tmp_path: Path) -> None:
     with gzip.open(tmp_path / "t.tsv.gz", "wt") as file:
         file.write("\t".join(LINE) + "\n")
     for file in ("t.parquet", "t.arrow", "stream.arrow", "t.csv", "t.jsonl", "t.json", "t.tsv.gz"):
-        assert columns_of(str(tmp_path / file)) == names, file
+        assert column_names(str(tmp_path / file)) == names, file
     splits = tmp_path / "splits"
     splits.mkdir()
     (tmp_path / "t.csv").rename(splits / "train.csv")
     (tmp_path / "t.jsonl").rename(splits / "test.jsonl")
-    assert columns_of(str(splits)) == names
+    assert column_names(str(splits)) == names
     (tmp_path / "lines.jsonl").write_text('"a text"\n')
-    assert columns_of(str(tmp_path / "lines.jsonl")) == []
+    assert column_names(str(tmp_path / "lines.jsonl")) == []
 
 
 def test_zsh_says_what_a_run_is(runs: Shell) -> None:

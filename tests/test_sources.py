@@ -31,7 +31,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
 
 
-def _read(path: Path, column: str | None = None, layout: formats.Layout = "document") -> list[str]:
+def _read(path: Path, column: str | None = None, layout: formats.TextLayout = "document") -> list[str]:
     texts, held = [], ""
     for text, end in read_documents(path, () if column is None else (column,), layout):
         held += text

@@ -29,8 +29,7 @@ from aigc_cli.data.text.dataset import TextDataset, TextRequest, TokenArrays, do
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.tokenizers.special_tokens import SPECIAL
 from aigc_cli.data.text.tokenizers.spelling import Spelling
-from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, normalise
-from aigc_cli.data.text.tokenizers.word_pieces import unicode_pieces
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, normalise, unicode_pieces
 from aigc_cli.data.text.tokenizers.words import fit_word
 from aigc_cli.errors import RequestError
 

@@ -60,9 +60,9 @@ def _runs(asked: Any, backend: str | None, named: Any) -> Iterable[Offer]:
 
 def _columns(asked: Any, begun: str) -> Iterable[Offer]:
     """The columns of --data; after a comma, of a list that is `begun`, those that it does not have yet."""
-    from aigc_cli.data.columns import columns_of
+    from aigc_cli.data.tables import column_names
 
     *before, _ = begun.split(",")
-    for name in columns_of(asked.data):
+    for name in column_names(asked.data):
         if name not in before:
             yield ",".join([*before, name]), ""

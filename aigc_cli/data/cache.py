@@ -12,12 +12,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeAlias
 
 from aigc_cli import files
 from aigc_cli.errors import AigcError
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Called with the name of a stage of the making, how much of it is done, and the total where it is known."""
 
 _STALE_SECONDS = 24 * 3600  # what was left aside for so long is of a process that was killed
 

@@ -17,7 +17,7 @@ _FEW = 100
 
 
 @dataclass(frozen=True)
-class Plan:
+class SplitPlan:
     """What becomes of each of n examples; one may be cut along its length into parts of several splits."""
 
     splits: npt.NDArray[np.uint8]  # (n,)
@@ -36,7 +36,9 @@ class Plan:
         return int(lengths[whole].sum()) + sum(parts)
 
 
-def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], unit: str, *, whole: bool = False) -> Plan:
+def plan_with_slice(
+    hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], unit: str, *, whole: bool = False
+) -> SplitPlan:
     """Hold out a slice of examples, given hash and length (in `unit`) of each, shape (n,).
 
     Examples of length 0 are left out, and all copies but the first. Of a single example the last tenth is held out, and a
@@ -66,7 +68,9 @@ def plan_with_slice(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int6
     return replace(plan, cut_example=int(held[0]), cut=halves, notes=notes)
 
 
-def plan_with_val(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], val_hashes: npt.NDArray[np.uint64]) -> Plan:
+def plan_with_val(
+    hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], val_hashes: npt.NDArray[np.uint64]
+) -> SplitPlan:
     """Train on all that is not in the validation data, whose hashes are `val_hashes` and which stay whole.
 
     Examples of length 0 are left out, and all copies but the first.
@@ -88,7 +92,7 @@ def plan_with_val(hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]
         "copies": f"removed {dropped['copies']:,} exact copies",
         "in_validation": f"removed {dropped['in_validation']:,} from the training data that are also in the validation data",
     }
-    return Plan(splits, dropped=dropped, notes=tuple(notes[why] for why, count in dropped.items() if count))
+    return SplitPlan(splits, dropped=dropped, notes=tuple(notes[why] for why, count in dropped.items() if count))
 
 
 def assign(hashes: npt.NDArray[np.uint64], *, least: int = 1) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Columns of text out of a table: TSV, CSV, JSON, Parquet, Arrow, or a data set of the hub.
+"""ColumnNames of text out of a table: TSV, CSV, JSON, Parquet, Arrow, or a data set of the hub.
 
 TSV, CSV and JSON are read here: the readers of `datasets` guess types (0012 becomes 12, NA a missing value, a
 date a timestamp) and do not know the line that is wrong. Parquet and Arrow, which carry their types, and data
@@ -19,14 +19,16 @@ from typing import Any, TypeAlias
 
 from aigc_cli.data.compression import chunks, lines, open_bytes, without_end
 from aigc_cli.data.hub import quiet_datasets
-from aigc_cli.data.sources import COMPRESSIONS
-from aigc_cli.data.text.pieces import Row
+from aigc_cli.data.sources import COMPRESSIONS, open_source, suffix_of
 from aigc_cli.errors import RequestError
 
-Columns: TypeAlias = tuple[str, ...]
+Row: TypeAlias = tuple[str, ...]
+"""The cells of the columns asked for, in order; of plain text, one."""
+
+ColumnNames: TypeAlias = tuple[str, ...]
 
 
-def _tsv(path: Path, columns: Columns) -> Iterator[Row]:
+def _tsv(path: Path, columns: ColumnNames) -> Iterator[Row]:
     """A header, then a row a line; cells are split at tabs and a quotation mark is a quotation mark."""
     rows = lines(path)
     header = without_end(next(rows, "")).split("\t")
@@ -40,7 +42,7 @@ def _tsv(path: Path, columns: Columns) -> Iterator[Row]:
         yield take(cells)
 
 
-def _csv(path: Path, columns: Columns) -> Iterator[Row]:
+def _csv(path: Path, columns: ColumnNames) -> Iterator[Row]:
     """As RFC 4180 has it: a header, cells that may be quoted, a quoted cell over several lines."""
     csv.field_size_limit(2**31 - 1)
     rows = csv.reader(lines(path), strict=True)
@@ -56,7 +58,7 @@ def _csv(path: Path, columns: Columns) -> Iterator[Row]:
         raise RequestError(f"{path}, line {rows.line_num}: not valid CSV: {error}") from error
 
 
-def _cells_at(header: Sequence[str], columns: Columns) -> Callable[[Sequence[str]], Row]:
+def _cells_at(header: Sequence[str], columns: ColumnNames) -> Callable[[Sequence[str]], Row]:
     """What takes the cells of these columns out of a row."""
     places = [header.index(column) for column in columns]
     return lambda row: tuple([row[place] for place in places])
@@ -66,7 +68,7 @@ def _wrong_width(path: Path, line: int, cells: int, columns: int) -> RequestErro
     return RequestError(f"{path}, line {line}: {cells} cells where the header has {columns} columns")
 
 
-def _jsonl(path: Path, columns: Columns) -> Iterator[Row]:
+def _jsonl(path: Path, columns: ColumnNames) -> Iterator[Row]:
     """A JSON object (or string) a line."""
     chosen = columns
     for number, line in enumerate(lines(path), start=1):
@@ -81,7 +83,7 @@ def _jsonl(path: Path, columns: Columns) -> Iterator[Row]:
         yield _json_row(value, chosen, where)
 
 
-def _json(path: Path, columns: Columns) -> Iterator[Row]:
+def _json(path: Path, columns: ColumnNames) -> Iterator[Row]:
     """An array of objects or of strings, read whole; or, as many .json files are, a JSON object a line."""
     with open_bytes(path) as file:
         start = "".join(_first(chunks(file, path))).lstrip()
@@ -115,14 +117,14 @@ def _first(parts: Iterator[str]) -> Iterator[str]:
             return
 
 
-def _columns_of(value: object, path: Path) -> Columns:
+def _columns_of(value: object, path: Path) -> ColumnNames:
     """The column to take, chosen by the first object."""
     if not isinstance(value, dict):
         return ()
     return _choose((), [key for key, cell in value.items() if isinstance(cell, str)], list(value), path)
 
 
-def _json_row(value: object, columns: Columns, where: str) -> Row:
+def _json_row(value: object, columns: ColumnNames, where: str) -> Row:
     if isinstance(value, dict):
         missing = next((column for column in columns if column not in value), None)
         if missing is not None:
@@ -145,13 +147,13 @@ def _json_text(value: object, where: str) -> str:
     return value
 
 
-def _parquet(path: Path, columns: Columns) -> Iterator[Row]:
+def _parquet(path: Path, columns: ColumnNames) -> Iterator[Row]:
     with _loader("parquet", path) as load:
         chosen = text_columns(load(), columns, path)
         yield from rows_of(load(columns=list(chosen), batch_size=_ROWS), chosen, path)
 
 
-def _arrow(path: Path, columns: Columns) -> Iterator[Row]:
+def _arrow(path: Path, columns: ColumnNames) -> Iterator[Row]:
     with _loader("arrow", path) as load:
         dataset = load()
         yield from rows_of(dataset, text_columns(dataset, columns, path), path)
@@ -183,7 +185,7 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
             raise RequestError(f"{path} is not a whole {builder} file: {reason}") from error
 
 
-def text_columns(dataset: Any, columns: Columns, location: object) -> Columns:
+def text_columns(dataset: Any, columns: ColumnNames, location: object) -> ColumnNames:
     """The columns of a `datasets` data set to take. Raises RequestError when one is missing or holds no text."""
     features = dataset.features or {}
     of_text = [name for name, feature in features.items() if getattr(feature, "dtype", "") in _TEXT_TYPES]
@@ -194,7 +196,7 @@ def text_columns(dataset: Any, columns: Columns, location: object) -> Columns:
     return chosen
 
 
-def rows_of(dataset: Any, columns: Columns, location: object) -> Iterator[Row]:
+def rows_of(dataset: Any, columns: ColumnNames, location: object) -> Iterator[Row]:
     """The cells of columns of text of a streaming data set, row by row; a null is empty text."""
     row = 0
     for table in dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=_ROWS):
@@ -210,7 +212,7 @@ def rows_of(dataset: Any, columns: Columns, location: object) -> Iterator[Row]:
 _ROWS = 1000  # read at a time
 _TEXT_TYPES = ("string", "large_string", "string_view")
 
-TABLES: dict[str, Callable[[Path, Columns], Iterator[Row]]] = {
+TABLES: dict[str, Callable[[Path, ColumnNames], Iterator[Row]]] = {
     ".tsv": _tsv,
     ".csv": _csv,
     ".jsonl": _jsonl,
@@ -221,7 +223,7 @@ TABLES: dict[str, Callable[[Path, Columns], Iterator[Row]]] = {
 """How a file of each suffix is read, given its path and the columns to take (none: one is to be chosen)."""
 
 
-def _choose(wanted: Columns, of_text: Sequence[str], columns: Sequence[str], where: object) -> Columns:
+def _choose(wanted: ColumnNames, of_text: Sequence[str], columns: Sequence[str], where: object) -> ColumnNames:
     """The columns wanted, else `text`, else the only column of text."""
     for column in wanted:
         if column not in columns:
@@ -242,3 +244,42 @@ def _choose(wanted: Columns, of_text: Sequence[str], columns: Sequence[str], whe
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names) or "none"
+
+
+def column_names(src: str) -> list[str]:
+    """The columns of a file, or of the first in a folder; none where it is no table (or a compressed one of Parquet or Arrow).
+
+    RequestError, OSError or ValueError where there is nothing to read.
+    """
+    part = next(iter(open_source(src, suffixes=TABLES, demos=()).parts.values()))
+    (path, *_) = part.files
+    match suffix_of(path, TABLES):
+        case ".tsv":
+            return without_end(next(lines(path), "")).split("\t")
+        case ".csv":
+            return next(csv.reader(lines(path)), [])
+        case ".jsonl" | ".json":
+            return _keys(path)
+        case _:
+            return _schema(path)
+
+
+def _keys(path: Path) -> list[str]:
+    """Those of the first object, as far as it is within the first chunk."""
+    with open_bytes(path) as file:
+        start = next(chunks(file, path), "").lstrip().removeprefix("[").lstrip()
+    value, _ = json.JSONDecoder().raw_decode(start)
+    return list(value) if isinstance(value, dict) else []
+
+
+def _schema(path: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix.lower() == ".parquet":
+        return list(pq.read_schema(path).names)
+    with pa.memory_map(str(path)) as file:
+        try:
+            return list(pa.ipc.open_file(file).schema.names)
+        except pa.ArrowInvalid:
+            return list(pa.ipc.open_stream(file).schema.names)

@@ -10,7 +10,7 @@ from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_bu
 from aigc_cli.data.sources import speaking_of_stdin, stem
 from aigc_cli.data.text.dataset import TextRequest, prepare_text, take_stdin
 from aigc_cli.data.text.documents import Reading
-from aigc_cli.data.text.formats import Layout
+from aigc_cli.data.text.formats import TextLayout
 from aigc_cli.data.text.tokens import openings
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
@@ -90,7 +90,7 @@ def fields_of(options: Train) -> tuple[str, ...]:
     return names
 
 
-def layout_of(options: TextOptions) -> Layout:
+def layout_of(options: TextOptions) -> TextLayout:
     if options.lines and options.paragraphs:
         raise RequestError("--lines and --paragraphs exclude one another")
     return "lines" if options.lines else "paragraphs" if options.paragraphs else "document"

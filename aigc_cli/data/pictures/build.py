@@ -13,22 +13,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from aigc_cli.data import cache, sources
+from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted, choose_format
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.shapes import ShapesReader
 from aigc_cli.data.pictures.source import open_readers, shapes_of
-from aigc_cli.data.pictures.store import Columns, save
+from aigc_cli.data.pictures.store import StoredColumns, save
 from aigc_cli.data.sources import FileRecord, Part
 from aigc_cli.errors import RequestError
-
-if TYPE_CHECKING:
-    from aigc_cli.data.text.documents import Progress
 
 _T = TypeVar("_T")
 
@@ -232,7 +230,7 @@ class _Collector:
         ]
         save(
             self._folder,
-            Columns(
+            StoredColumns(
                 ends=np.array(self._ends, np.int64),
                 hashes=np.array(self._hashes, np.uint64),
                 two_valued=np.array(self._two_valued, np.bool_),

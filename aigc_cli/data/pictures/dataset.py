@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data import sources
+from aigc_cli.data import cache, sources
+from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.files import SUFFIXES as PICTURE_SUFFIXES
 from aigc_cli.data.pictures.format import Fit, Mode, PictureFormat, Wanted
 from aigc_cli.data.pictures.source import (
@@ -20,16 +21,15 @@ from aigc_cli.data.pictures.source import (
     check_request,
     check_unchanged,
     described,
+    identity,
     open_pictures,
     spool_stdin,
     take_stdin,
 )
-from aigc_cli.data.pictures.store import Factors, Store, open_store
+from aigc_cli.data.pictures.store import Factors, Store, load
+from aigc_cli.data.sources import FileRecord, Part
 from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
-from aigc_cli.errors import RequestError
-
-if TYPE_CHECKING:
-    from aigc_cli.data.text.documents import Progress
+from aigc_cli.errors import AigcError, RequestError
 
 __all__ = [
     "Fit",
@@ -44,6 +44,7 @@ __all__ = [
     "take_stdin",
 ]
 
+_VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
 _SPLITS = {"train": TRAIN, "select": SELECT, "report": REPORT}
 
 Ints: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
@@ -155,6 +156,28 @@ def _prepare(request: PictureRequest, progress: Progress) -> PictureDataset:
         notes=notes,
         cached=cached,
     )
+
+
+def open_store(part: Part, records: Sequence[FileRecord], wanted: Wanted, progress: Progress) -> Store:
+    """The pictures of a part in the format wanted; decoded now if they never were.
+
+    Raises RequestError, with nothing left in the cache, when they cannot be used, and AigcError when the cache
+    cannot be written or the source changes while it is read.
+    """
+    key = cache.key_of("pictures", _VERSION, identity(part, records), wanted.size, wanted.mode, wanted.fit, wanted.label)
+    folder = cache.lookup(key)
+    if folder is not None and (store := load(folder, cached=True)) is not None:
+        return store
+    cache.discard(key)
+    from aigc_cli.data.pictures.build import build_entry
+
+    build_entry(key, part, records, wanted, progress)
+    sources.remember_files(part, records)
+    folder = cache.lookup(key)
+    store = load(folder, cached=False) if folder else None
+    if store is None:
+        raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
+    return store
 
 
 def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:

@@ -10,21 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data import cache, sources
-from aigc_cli.data.pictures.format import PictureFormat, Wanted
-from aigc_cli.data.pictures.source import identity
-from aigc_cli.data.sources import FileRecord, Part
-from aigc_cli.errors import AigcError
-
-if TYPE_CHECKING:
-    from aigc_cli.data.text.documents import Progress
-
-_VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
+from aigc_cli.data.pictures.format import PictureFormat
 
 Factors: TypeAlias = Mapping[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]]
 
@@ -70,30 +61,8 @@ class Store:
     cached: bool  # nothing had to be decoded
 
 
-def open_store(part: Part, records: Sequence[FileRecord], wanted: Wanted, progress: Progress) -> Store:
-    """The pictures of a part in the format wanted; decoded now if they never were.
-
-    Raises RequestError, with nothing left in the cache, when they cannot be used, and AigcError when the cache
-    cannot be written or the source changes while it is read.
-    """
-    key = cache.key_of("pictures", _VERSION, identity(part, records), wanted.size, wanted.mode, wanted.fit, wanted.label)
-    folder = cache.lookup(key)
-    if folder is not None and (store := _load(folder, cached=True)) is not None:
-        return store
-    cache.discard(key)
-    from aigc_cli.data.pictures.build import build_entry
-
-    build_entry(key, part, records, wanted, progress)
-    sources.remember_files(part, records)
-    folder = cache.lookup(key)
-    store = _load(folder, cached=False) if folder else None
-    if store is None:
-        raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
-    return store
-
-
 @dataclass(frozen=True)
-class Columns:
+class StoredColumns:
     """What is kept of each of n pictures beside its pixels and the letters of its name."""
 
     ends: npt.NDArray[np.int64]  # (n + 1,)
@@ -103,7 +72,7 @@ class Columns:
     factors: Factors
 
 
-def save(folder: Path, columns: Columns, **facts: Any) -> None:
+def save(folder: Path, columns: StoredColumns, **facts: Any) -> None:
     """Complete an entry in which `pixels.bin` and `names.bin` are written."""
     for name in ("ends", "hashes", "two_valued", "labels"):
         getattr(columns, name).tofile(folder / f"{name}.bin")
@@ -114,7 +83,7 @@ def save(folder: Path, columns: Columns, **facts: Any) -> None:
     (folder / "facts.json").write_text(text, encoding="utf-8")
 
 
-def _load(folder: Path, *, cached: bool) -> Store | None:
+def load(folder: Path, *, cached: bool) -> Store | None:
     """What an entry of the cache holds; None when it is damaged."""
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))

@@ -33,7 +33,7 @@ _LABEL_NAMES = ("label", "labels", "class")
 
 
 @dataclass(frozen=True)
-class Columns:
+class PictureColumns:
     """Which columns of a table are what."""
 
     image: str
@@ -47,7 +47,7 @@ class Columns:
         return [self.image, *([self.label] if self.label else []), *self.factors]
 
 
-def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Columns:
+def choose_columns(schema: pa.Schema, label: str | None, where: object) -> PictureColumns:
     """Raises RequestError where there is no picture column, or no column `label` that can be one."""
     features = _features(schema)
     kinds = {name: features.get(name, {}).get("_type") for name in schema.names}
@@ -64,7 +64,7 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Colum
         notes.append(f"labels are of the column {chosen!r}, not of {_others(classes, chosen)}; choose with --label")
     names = features.get(chosen, {}).get("names") if chosen and kinds[chosen] == "ClassLabel" else None
     factors = [name for name in schema.names if name != chosen and _is_number(schema.field(name).type)]
-    return Columns(image, chosen, tuple(names) if names else None, tuple(factors), tuple(notes))
+    return PictureColumns(image, chosen, tuple(names) if names else None, tuple(factors), tuple(notes))
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:

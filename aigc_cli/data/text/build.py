@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from aigc_cli.data import cache, sources
+from aigc_cli.data.cache import Progress
 from aigc_cli.data.sources import FileRecord, Part
-from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, Plan, plan_with_slice, plan_with_val
-from aigc_cli.data.text.documents import Progress, Reading, Scan, routed, scan, stream
+from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, SplitPlan, plan_with_slice, plan_with_val
+from aigc_cli.data.text.documents import Reading, Scan, routed, scan, stream
 from aigc_cli.data.text.source import TextRequest
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
@@ -61,7 +62,7 @@ def build_entry(
         n_bytes += scanned_val.n_bytes
         filled = scanned_val.chars > 0
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
-        val_plan = Plan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
+        val_plan = SplitPlan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
         reads = [(train, plan), (val, val_plan)]
         if sizes[TRAIN] == 0:
@@ -123,7 +124,7 @@ def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int], n_fields: i
     return notes
 
 
-def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
+def _fit(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
     """The tokenizer asked for, fitted on training text, and why it is this one."""
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
@@ -132,7 +133,7 @@ def _fit(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progre
     return (fitted.with_fields() if request.reading.fielded else fitted), reason
 
 
-def _fit_new(request: TextRequest, train: Part, plan: Plan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
+def _fit_new(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
     if request.tokenizer == "byte":
         return byte(), "as asked"
     sample = list(_training_sample(request, train, plan, train_bytes))
@@ -158,7 +159,7 @@ def _fit_new(request: TextRequest, train: Part, plan: Plan, train_bytes: int, pr
     return fitted, reason
 
 
-def _training_sample(request: TextRequest, train: Part, plan: Plan, train_bytes: int) -> Iterator[str]:
+def _training_sample(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int) -> Iterator[str]:
     """Pieces of training text, evenly spread, of about `_SAMPLE_BYTES` in all."""
     share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
     credit = 0.0

@@ -11,10 +11,11 @@ from typing import Any, cast
 import numpy as np
 
 from aigc_cli.data import cache, sources
+from aigc_cli.data.cache import Progress
 from aigc_cli.data.sources import JSON, FileRecord, Part
-from aigc_cli.data.splits import DROPPED, REPORT, Plan
+from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
-from aigc_cli.data.text.documents import PLAIN, Progress, Reading, routed, scan, stream
+from aigc_cli.data.text.documents import PLAIN, Reading, routed, scan, stream
 from aigc_cli.data.text.source import (
     TextRequest,
     check_options_apply,
@@ -192,7 +193,7 @@ def encode_documents(
             return arrays
         cache.discard(key)
         scanned = scan(stream(part, reading), progress)
-        plan = Plan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
+        plan = SplitPlan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
         if plan.size(REPORT, scanned.chars) < 2:
             raise RequestError(f"{part.location} holds no text")
         with cache.new_entry(key) as folder:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data import hub
+from aigc_cli.data.cache import Progress
 from aigc_cli.data.sources import Part
-from aigc_cli.data.splits import DROPPED, Plan
-from aigc_cli.data.tables import rows_of, text_columns
+from aigc_cli.data.splits import DROPPED, SplitPlan
+from aigc_cli.data.tables import Row, rows_of, text_columns
 from aigc_cli.data.text import verse as demo
-from aigc_cli.data.text.formats import Layout, read_documents
-from aigc_cli.data.text.pieces import End, Piece, Row, documents_in_pieces, halves
+from aigc_cli.data.text.formats import TextLayout, read_documents
+from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
-
-Progress: TypeAlias = Callable[[str, int, int | None], None]
-"""Called with the stage's name, the bytes of text done and their total where it is known."""
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
@@ -32,7 +29,7 @@ class Reading:
     """How documents are made of a source."""
 
     columns: tuple[str, ...] = ()  # of a table: one that holds the documents, or their fields; none: to be chosen
-    layout: Layout = "document"  # of .txt files
+    layout: TextLayout = "document"  # of .txt files
     source_share: float | None = None  # a document's first so much of its characters and the rest are two fields
     lower: bool = False  # in lower case
 
@@ -58,7 +55,7 @@ def stream(part: Part, reading: Reading) -> Iterator[Piece]:
     return pieces if reading.source_share is None else halves(pieces, reading.source_share)
 
 
-def _raw(part: Part, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
+def _raw(part: Part, columns: tuple[str, ...], layout: TextLayout) -> Iterator[Piece]:
     if part.kind == "files":
         for path in part.files:
             yield from read_documents(path, columns, layout)
@@ -105,7 +102,7 @@ def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
     return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done)
 
 
-def routed(pieces: Iterable[Piece], plan: Plan) -> Iterator[tuple[int, str, End]]:
+def routed(pieces: Iterable[Piece], plan: SplitPlan) -> Iterator[tuple[int, str, End]]:
     """The pieces with the split that each goes to; those of dropped documents are left out.
 
     The end of a part of the document that is cut is marked as a document's end.

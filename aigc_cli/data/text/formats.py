@@ -12,16 +12,16 @@ import zstandard
 
 from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
 from aigc_cli.data.sources import suffix_of
-from aigc_cli.data.tables import TABLES
-from aigc_cli.data.text.pieces import Piece, Row, documents_in_pieces, in_pieces
+from aigc_cli.data.tables import TABLES, Row
+from aigc_cli.data.text.pieces import Piece, documents_in_pieces, in_pieces
 
-Layout: TypeAlias = Literal["document", "lines", "paragraphs"]
+TextLayout: TypeAlias = Literal["document", "lines", "paragraphs"]
 
 SUFFIXES = (".txt", *TABLES)
 """The suffixes of files that text is read from; each may have .gz or .zst after it."""
 
 
-def read_documents(path: Path, columns: tuple[str, ...], layout: Layout) -> Iterator[Piece]:
+def read_documents(path: Path, columns: tuple[str, ...], layout: TextLayout) -> Iterator[Piece]:
     """The documents of one file, in pieces. A null cell is empty text.
 
     `columns` are for tables, a field of the document each; with none, it is `text`, else the only column of text.
@@ -77,7 +77,7 @@ def _paragraphs(path: Path) -> Iterator[Row]:
         yield (without_end("".join(block)),)
 
 
-_LAYOUTS: dict[Layout, Callable[[Path], Iterator[Row]]] = {
+_LAYOUTS: dict[TextLayout, Callable[[Path], Iterator[Row]]] = {
     "lines": _lines_of_text,
     "paragraphs": _paragraphs,
 }

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import TypeAlias
 
+from aigc_cli.data.tables import Row
+
 
 class End(Enum):
     """What ends with a piece of text."""
@@ -21,9 +23,6 @@ class End(Enum):
 
 Piece: TypeAlias = tuple[str, End]
 """Text, and what ends with it."""
-
-Row: TypeAlias = tuple[str, ...]
-"""The fields of a document, in order; of plain text, one."""
 
 PIECE_CHARS = 1 << 18
 """The length at which a document is cut."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.text.documents import Progress
+from aigc_cli.data.cache import Progress
 from aigc_cli.data.text.pieces import End
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.data.text.unknown import UnknownWords, UnknownWriter, load_unknown

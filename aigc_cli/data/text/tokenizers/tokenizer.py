@@ -24,7 +24,6 @@ from tokenizers import Tokenizer as RustTokenizer
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.text.tokenizers.special_tokens import END_OF_FIELD, END_OF_TEXT, EOS, OF_WORDS, PAD, SOS, UNK
 from aigc_cli.data.text.tokenizers.spelling import Spelling
-from aigc_cli.data.text.tokenizers.word_pieces import unicode_pieces
 from aigc_cli.errors import RequestError
 
 # Said outright, for else the library warns on standard error whenever this process starts another one.
@@ -36,6 +35,13 @@ _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+
+UNICODE_WORDS = r"(?y{w}) +(?= \S)| ?(?=\S)\X|\X"
+"""Words as Unicode has them (UAX #29). Oniguruma, whose regular expressions `tokenizer.json` is written in, knows the rules:
+with `(?y{w})`, `\\X` is the text up to the next word boundary, so every reader of the file cuts where we do. A match is the
+spaces but the last before a word; a word with the space before it, as in GPT-2; or white space that nothing follows in the
+line."""
+_UNICODE_SPLIT = pre_tokenizers.Split(Regex(UNICODE_WORDS), behavior="isolated")
 
 # Blocks in which every character is its own NFC form and combines with no neighbour. Text of these alone,
 # which is nearly all text, needs no normalising; anything else goes to the normaliser that the tokenizer
@@ -53,6 +59,11 @@ def normalise(text: str, *, lower: bool = False) -> str:
     if lower:
         return text.lower() if text.isascii() else _LOWER.normalize_str(text)
     return _NFC.normalize_str(text) if _MAY_CHANGE.search(text) else text
+
+
+def unicode_pieces(text: str) -> list[str]:
+    """The words of a text, what stands between them too: put together they are the text."""
+    return [piece for piece, _ in _UNICODE_SPLIT.pre_tokenize_str(text)]
 
 
 def _byte_symbols() -> list[str]:

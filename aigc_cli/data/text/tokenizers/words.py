@@ -16,8 +16,16 @@ from tokenizers import Tokenizer as RustTokenizer
 from aigc_cli.data.text.tokenizers.spacy_words import PREFIX, SpacyWords
 from aigc_cli.data.text.tokenizers.special_tokens import OF_WORDS, UNK
 from aigc_cli.data.text.tokenizers.spelling import Spelling
-from aigc_cli.data.text.tokenizers.tokenizer import SYMBOLS, Tokenizer, finished, merges_of, normalise, symbols_of
-from aigc_cli.data.text.tokenizers.word_pieces import UNICODE_WORDS, unicode_pieces
+from aigc_cli.data.text.tokenizers.tokenizer import (
+    SYMBOLS,
+    UNICODE_WORDS,
+    Tokenizer,
+    finished,
+    merges_of,
+    normalise,
+    symbols_of,
+    unicode_pieces,
+)
 
 MIN_FREQ = 5
 """How often the training text must have a word for it to be a token, unless this is asked for."""
