@@ -108,7 +108,8 @@ _FORK_SERVERS: dict[str, tuple[subprocess.Popen[bytes], list[str]]] = {}
 
 def fork_server(env: Mapping[str, str]) -> list[str]:
     """The command that has `aigc` run by a fork of one process, which is started for each set of installed backends."""
-    if sys.platform != "linux":  # where a process that has imported as much cannot be forked safely
+    # A process that has imported as much cannot be forked safely elsewhere, nor beside a driver of CUDA.
+    if sys.platform != "linux" or Path("/dev/nvidiactl").exists():
         return AIGC
     site = env["PYTHONPATH"]
     if site not in _FORK_SERVERS:
