@@ -29,7 +29,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Place:
+class Folder:
     """A folder, there or not yet: whether it can be made and written to, what it holds, and what is free on its disk."""
 
     path: str
@@ -62,15 +62,16 @@ class Torch:
     threads: int = 0
 
 
-def usable_cores() -> int:
-    """Cores this process may really use: its affinity, capped by its control group's quota."""
+def usable_cores(root: Path = ROOT) -> int:
+    """The CPU cores this process may use: its affinity, capped by the quota of its control group and those around it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
+    for hierarchy, group in _control_groups(root, "cpu"):
+        if hierarchy == 2:
+            quota, _, period = _read(group / "cpu.max").strip().partition(" ")
+        else:  # a quota of -1 is none
+            quota, period = (_read(group / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period"))
+        if quota.isdecimal() and period.isdecimal() and int(period):
             cores = min(cores, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
     return cores
 
 
@@ -90,24 +91,31 @@ def memory(root: Path = ROOT) -> Memory:
 
 
 def _group_limits(root: Path) -> Iterator[tuple[int, int]]:
-    """(limit, what is in use and can't be dropped) of this process's control group and of each that it is in, where one is
-    set."""
+    """(limit, bytes in use that can't be dropped) of this process's control group and of those around it, where one is set."""
+    for hierarchy, group in _control_groups(root, "memory"):
+        if hierarchy == 2:
+            limit_name, used_name, cached_name = "memory.max", "memory.current", "inactive_file"
+        else:
+            limit_name, used_name, cached_name = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+        limit, used = _read(group / limit_name).strip(), _read(group / used_name).strip()
+        if limit.isdecimal() and int(limit) < 1 << 62:  # version 1 writes "none" as a very large number
+            cached = re.search(rf"^{cached_name} (\d+)$", _read(group / "memory.stat"), flags=re.M)
+            yield int(limit), int(used or 0) - (int(cached[1]) if cached else 0)
+
+
+def _control_groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """(1 or 2 for its cgroup version, folder) of each control group that limits this process, from its own outwards."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers == "":  # version 2
-            top, limit_name, used_name, cached_name = "", "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            top, limit_name, used_name = "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-            cached_name = "total_inactive_file"
+        if controllers == "":
+            hierarchy, base = 2, root / "sys/fs/cgroup"
+        elif controller in controllers.split(","):
+            hierarchy, base = 1, root / "sys/fs/cgroup" / controller
         else:
             continue
-        base = root / "sys/fs/cgroup" / top
         inner = base / path.strip("/")
         for group in (inner, *inner.parents):
-            limit, used = _read(group / limit_name).strip(), _read(group / used_name).strip()
-            if limit.isdecimal() and int(limit) < 1 << 62:  # version 1 writes "none" as a very large number
-                cached = re.search(rf"^{cached_name} (\d+)$", _read(group / "memory.stat"), flags=re.M)
-                yield int(limit), int(used or 0) - (int(cached[1]) if cached else 0)
+            yield hierarchy, group
             if group == base:
                 break
 
@@ -131,12 +139,13 @@ def graphics_cards(root: Path = ROOT) -> list[str]:
     return cards or (["AMD GPU"] if (root / "dev/kfd").exists() else [])
 
 
-def place(path: Path) -> Place:
+def folder(path: Path) -> Folder:
+    """What is known of a folder that may not exist yet."""
     whole = path.absolute()
     # os.path's exists, unlike pathlib's, raises nothing where this user may not look.
-    existing = next(folder for folder in (whole, *whole.parents) if os.path.exists(folder))  # noqa: PTH110
+    existing = next(there for there in (whole, *whole.parents) if os.path.exists(there))  # noqa: PTH110
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    return Place(str(path), writable, size_of(path), shutil.disk_usage(existing).free)
+    return Folder(str(path), writable, size_of(path), shutil.disk_usage(existing).free)
 
 
 def packages() -> tuple[dict[str, str | None], dict[str, str | None]]:

@@ -15,7 +15,7 @@ from terminals import in_terminal
 from aigc_cli.commands.checks import Facts, Terminal, problems
 from aigc_cli.commands.doctor import readable, rows
 from aigc_cli.engine.run import create_run
-from aigc_cli.machine import Device, Memory, Place, Torch, cpu_model, graphics_cards, memory, packages, place
+from aigc_cli.machine import Device, Folder, Memory, Torch, cpu_model, folder, graphics_cards, memory, packages, usable_cores
 from aigc_cli.ui.text import bytes_of
 
 GB = 10**9
@@ -33,10 +33,10 @@ WELL = Facts(
     torch=Torch(threads=8),
     devices=[CPU],
     memory=Memory(32 * GB, 20 * GB, limited=False),
-    runs=Place("runs", True, 5 * GB, 100 * GB),
+    runs=Folder("runs", True, 5 * GB, 100 * GB),
     n_runs=3,
     killed={},
-    cache=Place("/home/me/.cache/aigc", True, GB, 100 * GB),
+    cache=Folder("/home/me/.cache/aigc", True, GB, 100 * GB),
     encodings={"standard_output": "utf-8", "file_names": "utf-8"},
     terminal=Terminal(True, True, 80, 24, "24-bit", True),
 )
@@ -175,6 +175,33 @@ def test_memory_is_what_the_control_group_leaves(
     assert (found.total, found.available, found.limited) == expected
 
 
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 8),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "max 100000\n"}, 8),
+        ({"proc/self/cgroup": "0::/outer/inner\n", "sys/fs/cgroup/outer/cpu.max": "250000 100000\n"}, 2),
+        ({"proc/self/cgroup": "0::/a\n", "sys/fs/cgroup/a/cpu.max": "30000 100000\n"}, 1),
+        (
+            {
+                "proc/self/cgroup": "5:cpu,cpuacct:/x\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "300000\n",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+                "sys/fs/cgroup/cpu/x/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu/x/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+    ],
+    ids=["no group", "no quota", "nested", "less than one", "version 1"],
+)
+def test_cores_are_those_of_the_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    assert usable_cores(written(tmp_path, files)) == cores
+
+
 def test_the_processor_and_graphics_cards_by_name(tmp_path: Path) -> None:
     assert graphics_cards(tmp_path) == []
     written(
@@ -191,12 +218,12 @@ def test_the_processor_and_graphics_cards_by_name(tmp_path: Path) -> None:
     assert graphics_cards(tmp_path) == ["AMD GPU"]
 
 
-def test_a_place_may_not_be_there_yet(tmp_path: Path) -> None:
+def test_a_folder_may_not_be_there_yet(tmp_path: Path) -> None:
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "a/one").write_bytes(bytes(1000))
     (tmp_path / "a/b/two").write_bytes(bytes(234))
     (tmp_path / "a/link").symlink_to(tmp_path / "a/one")
-    here, missing, below_a_file = place(tmp_path / "a"), place(tmp_path / "x/y"), place(tmp_path / "a/one/runs")
+    here, missing, below_a_file = folder(tmp_path / "a"), folder(tmp_path / "x/y"), folder(tmp_path / "a/one/runs")
     assert here.writable and here.free > 0 and 1234 <= here.bytes < 1234 + 500  # the link is as long as its target's name
     assert missing.writable and missing.bytes == 0
     assert not below_a_file.writable and not (tmp_path / "x").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from aigc_cli.machine import Device, Memory, Place, Torch
+from aigc_cli.machine import Device, Folder, Memory, Torch
 from aigc_cli.ui.terminal import Colours
 
 GB = 10**9
@@ -39,11 +39,11 @@ class Facts:
     torch: Torch
     devices: Sequence[Device]
     memory: Memory
-    runs: Place
+    runs: Folder
     n_runs: int
     killed: Mapping[str, str]
     """Runs that say they are running and are not, with the command that goes on with each."""
-    cache: Place
+    cache: Folder
     encodings: Mapping[str, str]
     terminal: Terminal
 

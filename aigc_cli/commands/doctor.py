@@ -26,10 +26,10 @@ from aigc_cli.machine import (
     Device,
     Torch,
     cpu_model,
+    folder,
     graphics_cards,
     memory,
     packages,
-    place,
     usable_cores,
 )
 from aigc_cli.options import MORE, Given, build, option
@@ -97,12 +97,12 @@ def gather(options: DoctorOptions) -> Facts:
         torch=torch,
         devices=devices,
         memory=memory(),
-        runs=place(runs_dir),
+        runs=folder(runs_dir),
         n_runs=len(runs),
         killed={
             str(run.path): run.resume_command for run in runs if run.record["status"] == "running" and run.status != "running"
         },
-        cache=place(cache_dir()),
+        cache=folder(cache_dir()),
         encodings={"standard_output": sys.stdout.encoding or "ascii", "file_names": sys.getfilesystemencoding()},
         terminal=Terminal(
             sys.stdout.isatty(), sys.stderr.isatty(), columns, lines, colours(os.environ), writes_unicode(sys.stdout)
@@ -165,10 +165,10 @@ def rows(facts: Facts) -> Iterator[Row]:
     limit = " that the control group allows" if facts.memory.limited else ""
     yield "memory.available", facts.memory.available, f"{available or 'unknown'} of {total or 'unknown'}{limit}"
     yield "memory.total", facts.memory.total, ""
-    for name, folder, what in (("runs", facts.runs, f"{facts.n_runs:,} runs, "), ("cache", facts.cache, "")):
-        yield name, folder.path, f"{folder.path}: {what}{bytes_of(folder.bytes)}, {bytes_of(folder.free)} free on its disk"
-        yield f"{name}.bytes", folder.bytes, ""
-        yield f"{name}.free", folder.free, ""
+    for name, place, what in (("runs", facts.runs, f"{facts.n_runs:,} runs, "), ("cache", facts.cache, "")):
+        yield name, place.path, f"{place.path}: {what}{bytes_of(place.bytes)}, {bytes_of(place.free)} free on its disk"
+        yield f"{name}.bytes", place.bytes, ""
+        yield f"{name}.free", place.free, ""
     yield "runs.n", facts.n_runs, ""
     t = facts.terminal
     letters = "unicode" if t.unicode else "no unicode"

@@ -11,7 +11,7 @@ from aigc_cli.backends.base import EncodeOptions
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.output import announced, output
 from aigc_cli.commands.pictures import print_lines
-from aigc_cli.commands.run_choice import Telling, opened_run
+from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
@@ -24,12 +24,12 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     options: Any = build(backend.options["encode"], given)
     if options.data is None:
         raise RequestError("name what to encode with --data: a file, a folder, or '-' for standard input")
-    target = opened_run(options, name)
+    target = trained_run(options, name)
     format = _format(options)
     with progress(json_lines=options.json, quiet=options.quiet) as bus, output(options.out, force=options.force) as stream:
         from aigc_cli.data.latents import write_latents
 
-        encoded = Telling(options, target, bus).before(backend.load().encode(target, options, bus))
+        encoded = FirstNotes(options, target, bus).before(backend.load().encode(target, options, bus))
         n = write_latents(stream, format, announced(encoded, bus, stream))
     if options.out not in (None, "-"):
         print_lines([{"path": options.out, "n": n}], as_json=options.json)

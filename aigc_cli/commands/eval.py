@@ -11,7 +11,7 @@ import typer
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.run_choice import Telling, opened_run
+from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import Run
 from aigc_cli.options import Given, build
@@ -25,10 +25,10 @@ COLUMNS = ("value", "low", "high", "n")
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["eval"], given)
-    target = opened_run(options, name)
+    target = trained_run(options, name)
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
         evaluation = backend.load().evaluate(target, options, bus)
-        Telling(options, target, bus, *evaluation.notes)()
+        FirstNotes(options, target, bus, *evaluation.notes).emit()
         if sys.stdout.isatty():
             bus.note(f"what each measure means stands on the page that this writes: aigc report {target.reference}")
     typer.echo(_shown(evaluation, target, backend.meanings, options.json))

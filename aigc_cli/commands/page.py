@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aigc_cli import __version__
 from aigc_cli.backends.base import Backend, Evaluation
@@ -18,30 +18,27 @@ from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
 from aigc_cli.errors import AigcError
 from aigc_cli.options import fields_of
-from aigc_cli.ui.report import Frame, Measured, Origin, Picture, Report, Setting, png
-
-if TYPE_CHECKING:
-    from aigc_cli.commands.report import ReportOptions
+from aigc_cli.ui.report import Measured, Origin, Picture, Report, Setting, Snapshot, png
 
 #: Previews in the page, at most, in number and in bytes.
-MOST_FRAMES, MOST_BYTES = 40, 6 << 20
+MAX_SNAPSHOTS, MAX_BYTES = 40, 6 << 20
 #: Characters of a preview that is text, at most.
-MOST_TEXT = 5000
+MAX_TEXT = 5000
 
 
-def gather(run: Run, options: ReportOptions, bus: Bus) -> Report:
-    """Everything that the page says of the run."""
+def gather(run: Run, bus: Bus, *, evaluate: bool, seed: int, device: str, debug: bool) -> Report:
+    """Everything that the page says of the run; with `evaluate`, also what `aigc eval` finds on `device`."""
     backend = backends().get(run.backend)
-    measured, reason = _measured(run, backend, options, bus) if options.eval else (None, "--no-eval was given.")
-    frames, left_out = _frames(run)
+    measured, reason = _measured(run, backend, seed, device, debug, bus) if evaluate else (None, "--no-eval was given.")
+    snapshots, left_out = _snapshots(run)
     return Report(
         name=run.name,
         status=run.status,
         summary=backend.summary if backend else "",
         record=run.record,
         metrics=read_metrics(run),
-        frames=frames,
-        frames_left_out=left_out,
+        snapshots=snapshots,
+        snapshots_left_out=left_out,
         meanings=backend.meanings if backend else Meanings(),
         measured=measured,
         not_measured=reason,
@@ -51,36 +48,30 @@ def gather(run: Run, options: ReportOptions, bus: Bus) -> Report:
     )
 
 
-def _measured(run: Run, backend: Backend | None, options: ReportOptions, bus: Bus) -> tuple[Measured | None, str]:
+def _measured(run: Run, backend: Backend | None, seed: int, device: str, debug: bool, bus: Bus) -> tuple[Measured | None, str]:
     """What `aigc eval` finds with its default settings; or None, and why it can't be found."""
     kind = backend.options.get("eval") if backend else None
     if backend is None or kind is None:
         return None, f"the {run.backend} backend {'is not installed' if backend is None else 'measures nothing'}."
-    if options.device != "auto":
+    if device != "auto":
         from aigc_cli.engine.device import resolve_device
 
-        resolve_device(options.device)  # one that isn't there is a wrong request, and no property of the run
+        resolve_device(device)  # one that isn't there is a wrong request, and no property of the run
     fields = fields_of(kind)
     with tempfile.TemporaryDirectory() as folder:
         sheet = Path(folder) / "copies.png"
-        wanted: dict[str, Any] = {
-            "run": str(run.path),
-            "runs_dir": options.runs_dir,
-            "seed": options.seed,
-            "device": options.device,
-            "copies": str(sheet),
-        }
+        wanted: dict[str, Any] = {"run": str(run.path), "seed": seed, "device": device, "copies": str(sheet)}
         try:
             run.require_model()
             asked = kind(**{name: value for name, value in wanted.items() if name in fields})
             evaluation = backend.load().evaluate(run, asked, bus)
         except Exception as error:  # whatever is wrong with the data or the model, the rest of the page is right
-            return None, _why_not(error, options, bus)
+            return None, _why_not(error, debug, bus)
         return _found(evaluation, png(sheet.read_bytes()) if sheet.is_file() else None), ""
 
 
-def _why_not(error: Exception, options: ReportOptions, bus: Bus) -> str:
-    if options.debug:
+def _why_not(error: Exception, debug: bool, bus: Bus) -> str:
+    if debug:
         traceback.print_exception(error)
     reason = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, AigcError):
@@ -93,7 +84,7 @@ def _found(evaluation: Evaluation, copies: Picture | None) -> Measured:
     return Measured(evaluation.data, evaluation.measures, evaluation.notes, copies)
 
 
-def _frames(run: Run) -> tuple[list[Frame], int]:
+def _snapshots(run: Run) -> tuple[list[Snapshot], int]:
     """The run's previews in order, or evenly chosen ones where they are many or large, and how many there are beside these.
     Links are left alone: a stranger's run shows its own files only."""
     found = {
@@ -101,23 +92,23 @@ def _frames(run: Run) -> tuple[list[Frame], int]:
         for path in run.samples.glob("step-*")
         if (match := re.fullmatch(r"step-(\d+)\.(png|txt)", path.name)) and path.is_file() and not path.is_symlink()
     }
-    steps = sorted(step for step, path in found.items() if 0 < path.stat().st_size <= MOST_BYTES)
+    steps = sorted(step for step, path in found.items() if 0 < path.stat().st_size <= MAX_BYTES)
     if not steps:
         return [], 0
     largest = max(found[step].stat().st_size for step in steps)
-    chosen = _evenly(steps, max(1, min(MOST_FRAMES, MOST_BYTES // largest)))
-    frames = (_frame(step, found[step]) for step in chosen)
-    shown = [frame for frame in frames if frame is not None]
+    chosen = _evenly(steps, max(1, min(MAX_SNAPSHOTS, MAX_BYTES // largest)))
+    snapshots = (_snapshot(step, found[step]) for step in chosen)
+    shown = [snapshot for snapshot in snapshots if snapshot is not None]
     return shown, len(steps) - len(shown)
 
 
-def _frame(step: int, path: Path) -> Frame | None:
+def _snapshot(step: int, path: Path) -> Snapshot | None:
     content = path.read_bytes()
     if path.suffix == ".txt":
         text = content.decode("utf-8", "replace")
-        return Frame(step, text=text if len(text) <= MOST_TEXT else text[:MOST_TEXT] + " …")
+        return Snapshot(step, text=text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …")
     picture = png(content)
-    return None if picture is None else Frame(step, picture)
+    return None if picture is None else Snapshot(step, picture)
 
 
 def _evenly(steps: list[int], most: int) -> list[int]:

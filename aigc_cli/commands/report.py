@@ -53,7 +53,8 @@ def run(given: Mapping[str, Given]) -> None:
         from aigc_cli.commands.page import gather
         from aigc_cli.ui.report import render
 
-        page = render(gather(target, options, bus))
+        content = gather(target, bus, evaluate=options.eval, seed=options.seed, device=options.device, debug=options.debug)
+        page = render(content)
     if own:  # a link in its place is replaced, not followed: a stranger's run overwrites nothing
         write_text(path, page)
     else:

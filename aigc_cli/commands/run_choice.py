@@ -1,4 +1,4 @@
-"""Which run a command is about."""
+"""Which run a command works on, and saying so."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from aigc_cli.engine.run import Run, find_run
 T = TypeVar("T")
 
 
-def opened_run(options: Any, backend: str) -> Run:
-    """The run that --run names, or the newest of the backend. RequestError where there is none, or it has no model yet."""
+def trained_run(options: Any, backend: str) -> Run:
+    """The run that --run names, or the backend's newest. RequestError when there is none, or it has no model yet."""
     run = find_run(Path(options.runs_dir), backend, options.run)
     run.require_model()
     return run
 
 
-class Telling:
-    """Says which run a result is of, where nobody named one, and what else is to be told: once, and before the first of the
-    result, so that a request that was wrong is told alone."""
+class FirstNotes:
+    """Notes that come before a result: which run it is from, unless the user named one, and whatever else is given. They are
+    emitted once, with the first result, so that an error about the request stands alone."""
 
     def __init__(self, options: Any, run: Run, bus: Bus, *notes: str) -> None:
         self.bus = bus
         self.notes = [*([] if options.run is not None else [f"run {display_path(run.path)}"]), *notes]
 
-    def __call__(self) -> None:
+    def emit(self) -> None:
         while self.notes:
             self.bus.note(self.notes.pop(0))
 
     def before(self, results: Iterable[T]) -> Iterator[T]:
         for result in results:
-            self()
+            self.emit()
             yield result

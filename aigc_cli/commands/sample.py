@@ -15,7 +15,7 @@ from aigc_cli.backends.base import PictureSampleOptions, Sample, SampleOptions
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.output import announced, output
 from aigc_cli.commands.pictures import picture_writer, previewed, print_lines
-from aigc_cli.commands.run_choice import Telling, opened_run
+from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.events import Bus
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
@@ -30,21 +30,21 @@ RULE = "─" * 8 + "\n"
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["sample"], given)
-    target = opened_run(options, name)
+    target = trained_run(options, name)
     notes = []
     if options.seed is None:
         options = dataclasses.replace(options, seed=secrets.randbits(32))
         notes = [f"seed {options.seed}"]
 
     def draw(bus: Bus, piece: Piece | None = None) -> Iterator[Sample]:
-        telling = Telling(options, target, bus, *notes)
+        first_notes = FirstNotes(options, target, bus, *notes)
 
         def told(text: str) -> None:
             assert piece is not None
-            telling()
+            first_notes.emit()
             piece(text)
 
-        return telling.before(backend.load().sample(target, options, bus, None if piece is None else told))
+        return first_notes.before(backend.load().sample(target, options, bus, None if piece is None else told))
 
     if isinstance(options, PictureSampleOptions):
         folder = Path("samples", f"{name}-{target.name}")

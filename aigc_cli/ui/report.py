@@ -36,7 +36,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Snapshot:
     """What the model made at a step: a picture or a text."""
 
     step: int
@@ -73,7 +73,7 @@ class Report:
     summary: str
     record: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
-    frames: Sequence[Frame]
+    snapshots: Sequence[Snapshot]
     measured: Measured | None
     not_measured: str
     """Why `measured` is None."""
@@ -81,16 +81,16 @@ class Report:
     commands: Sequence[tuple[str, str]]
     """What one may type next, and what for."""
     written: str
-    frames_left_out: int = 0
+    snapshots_left_out: int = 0
     meanings: Meanings = field(default_factory=Meanings)
     """What its measures mean: its backend's."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A frame, what stands under it, and where in the curves it is."""
+    """A snapshot with its caption, and its x in the charts."""
 
-    frame: Frame
+    snapshot: Snapshot
     caption: str
     x: float
 
@@ -177,7 +177,7 @@ def _head(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _film(report: Report, curves: Curves) -> list[_Shown]:
-    return [_Shown(frame, curves.told_at(frame.step), curves.x(frame.step)) for frame in report.frames]
+    return [_Shown(each, curves.told_at(each.step), curves.x(each.step)) for each in report.snapshots]
 
 
 def _best(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ class Queries:
 
 def occurring(corpus: NDArray[np.uint32], wanted: Mapping[int, NDArray[np.uint64]]) -> dict[int, NDArray[np.bool_]]:
     """For each length n, which of the hashes `wanted[n]` are those of an n-gram of `corpus`; in one pass."""
-    searches = {n: _Search(hashes) for n, hashes in wanted.items()}
+    searches = {n: _Missing(hashes) for n, hashes in wanted.items()}
     for _, hasher in _chunks(corpus, max(searches, default=1)):
         for n, search in searches.items():
             search.look_in(hasher.windows(n))
@@ -51,7 +51,7 @@ def covered(corpus: NDArray[np.uint32], n: int, hashes: NDArray[np.uint64], *, s
     A separator stands for each stretch left out, so every longer string made of such n-grams still occurs,
     and none that did not. At least one hash is needed.
     """
-    search = _Search(hashes)
+    search = _Missing(hashes)
     places = [start + search.places(hasher.windows(n))[0] for start, hasher in _chunks(corpus, n)]
     place = np.concatenate([np.empty(0, np.int64), *places])
     if place.size == 0:
@@ -75,7 +75,7 @@ def _chunks(corpus: NDArray[np.uint32], longest: int) -> Iterator[tuple[int, _Ha
         yield start, _Hasher(corpus[start : start + step + longest - 1])
 
 
-class _Search:
+class _Missing:
     """The hashes of one length that were not found yet.
 
     A table of their leading bits turns away nearly all other windows at the price of one look-up. What is
