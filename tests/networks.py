@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from aigc_cli.backends.gan.model import GANConfig
-from aigc_cli.backends.transformer.decoder_only.model import ModelConfig, Transformer
+from aigc_cli.backends.transformer.decoder_only.model import Transformer, TransformerConfig
 from aigc_cli.backends.vae.model import VAEConfig
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -48,12 +48,12 @@ def disturbed(network: Network, seed: int = 0, spread: float = 0.05) -> Network:
     return network.eval()
 
 
-def small_config(**shape: Any) -> ModelConfig:
+def small_config(**shape: Any) -> TransformerConfig:
     """The shape of a small Transformer, some of it given."""
-    return ModelConfig(**(SMALL | shape))
+    return TransformerConfig(**(SMALL | shape))
 
 
-def random_transformer(config: ModelConfig, seed: int = 0, spread: float = 0.2) -> Transformer:
+def random_transformer(config: TransformerConfig, seed: int = 0, spread: float = 0.2) -> Transformer:
     """A network all of whose weights matter."""
     torch.manual_seed(seed)
     return disturbed(Transformer(config), seed, spread)

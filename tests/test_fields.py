@@ -19,14 +19,14 @@ from torch import Tensor
 
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.decoder_only.eval import likelihood_measures, likelihood_units
-from aigc_cli.backends.transformer.decoder_only.incremental import window_length
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM, window_length
+from aigc_cli.backends.transformer.decoder_only.likelihood import token_nats
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.decoding.sampling import next_tokens
-from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, Rules
-from aigc_cli.backends.transformer.inputs import what_is_asked
-from aigc_cli.backends.transformer.loaded import Opened
-from aigc_cli.backends.transformer.loss import token_nats
+from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, TokenRules
+from aigc_cli.backends.transformer.inputs import read_inputs
+from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prepare import reading_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.sources import Part
@@ -193,8 +193,8 @@ def letters(ids: list[int]) -> bytes:
 def sample(
     model: Transformer, jobs: list[Job], options: SamplingOptions, batch_size: int = 4, **more: object
 ) -> list[Generated]:
-    options_of_all = {"rules": Rules(EOT, ENDS), "seed": 0, "decode_bytes": letters, "device": CPU}
-    return list(generate(model, jobs, options=options, batch_size=batch_size, **options_of_all, **more))  # type: ignore[arg-type]
+    options_of_all = {"rules": TokenRules(EOT, ENDS), "seed": 0, "decode_bytes": letters, "device": CPU}
+    return list(generate(CausalLM(model), jobs, options=options, batch_size=batch_size, **options_of_all, **more))  # type: ignore[arg-type]
 
 
 JOBS = [Job(0, [EOT], 5), Job(5, [EOT, 1, 2, FIELD], 5), Job(10, [EOT, FIELD, 3, FIELD, 4], 5)]
@@ -273,8 +273,8 @@ def test_a_field_costs_its_tokens_and_its_end(context: int, n_docs: int, tmp_pat
     tokenizer = byte().with_fields()
     arrays = encode_documents(str(path), tokenizer, reading=Reading(NAMES), progress=lambda *_: None)
     config = small_config(vocab_size=tokenizer.vocab_size, context=context, eot_id=tokenizer.eot_id)
-    opened = Opened(random_transformer(config), tokenizer, Start(with_eot=True, fields=NAMES), CPU)
-    units = likelihood_units(opened, arrays, 4, lambda done, total: None)
+    loaded = Loaded(CausalLM(random_transformer(config)), tokenizer, Start(with_eot=True, fields=NAMES), CPU)
+    units = likelihood_units(loaded, arrays, 4, lambda done, total: None)
     assert units.over == "documents"
     np.testing.assert_allclose(sum(nats for nats, _ in units.fields.values()), units.nats)
     assert (sum(chars for _, chars in units.fields.values()) == units.chars).all()
@@ -286,7 +286,7 @@ def test_a_field_costs_its_tokens_and_its_end(context: int, n_docs: int, tmp_pat
         fields = [tokenizer.encode(part) for part in text.split("\n")]
         ends = [tokenizer.field_id, tokenizer.field_id, tokenizer.eot_id]
         whole = [tokenizer.eot_id, *(token for ids, end in zip(fields, ends, strict=True) for token in (*ids, end))]
-        costs = token_nats(opened.model, torch.tensor([whole[:-1]]), torch.tensor([whole[1:]]))[0].double()
+        costs = token_nats(loaded.model.network, torch.tensor([whole[:-1]]), torch.tensor([whole[1:]]))[0].double()
         at = np.cumsum([0, *(len(ids) + 1 for ids in fields)])
         for i, name in enumerate(NAMES):
             assert units.fields[name][0][row] == pytest.approx(float(costs[at[i] : at[i + 1]].sum()), rel=1e-5)
@@ -356,7 +356,7 @@ def test_what_cannot_be_given_is_one_line(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     with pytest.raises(RequestError) as caught:
-        list(what_is_asked(Start(True, NAMES), given, prompt))
+        list(read_inputs(Start(True, NAMES), given, prompt))
     assert str(caught.value) == message.format(fields="the fields are title, author, text, in this order")
 
 

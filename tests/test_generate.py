@@ -12,7 +12,7 @@ import torch
 from networks import random_transformer, small_config
 from torch import Tensor
 
-from aigc_cli.backends.transformer.decoder_only.incremental import Decoder, window_length
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM, CausalState, window_length
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.decoding.sampling import (
@@ -24,7 +24,7 @@ from aigc_cli.backends.transformer.decoding.sampling import (
     next_tokens,
     penalise_repetition,
 )
-from aigc_cli.backends.transformer.decoding.token_rules import Rules
+from aigc_cli.backends.transformer.decoding.token_rules import TokenRules
 from aigc_cli.errors import AigcError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -53,10 +53,10 @@ def sample(
 ) -> list[Generated]:
     return list(
         generate(
-            model,
+            CausalLM(model),
             jobs,
             options=options,
-            rules=Rules(eot_id),
+            rules=TokenRules(eot_id),
             seed=seed,
             decode_bytes=letters,
             batch_size=batch_size,
@@ -103,18 +103,18 @@ def test_cached_logits_are_the_uncached_ones(model: Transformer, lengths: list[i
     torch.manual_seed(1)
     rows = [torch.randint(0, 26, (length,)).tolist() for length in lengths]
     with torch.no_grad():
-        decoder = Decoder(model, rows, room=60)
+        state = CausalState(model, rows, room=60)
         for step in range(40):
             if step in (10, 20):
                 chosen = [len(rows) - 1, 0, 0]
                 rows = [list(rows[i]) for i in chosen]
-                decoder.select(chosen)
+                state.select(chosen)
             expected = torch.stack([uncached_logits(model, row) for row in rows])
-            torch.testing.assert_close(decoder.logits, expected, atol=1e-4, rtol=0)
+            torch.testing.assert_close(state.logits, expected, atol=1e-4, rtol=0)
             ids = torch.randint(0, 26, (len(rows),))
             for row, token in zip(rows, ids.tolist(), strict=True):
                 row.append(token)
-            decoder.step(ids)
+            state.step(ids)
 
 
 @pytest.mark.parametrize("context", [1, 2, 3, 7])
@@ -194,10 +194,10 @@ def test_jobs_are_read_as_they_are_needed(model: Transformer) -> None:
     for batch_size, most in [(1, 3), (4, 40)]:
         read = 0
         samples = generate(
-            model,
+            CausalLM(model),
             endless(),
             options=options,
-            rules=Rules(EOT),
+            rules=TokenRules(EOT),
             seed=0,
             decode_bytes=letters,
             batch_size=batch_size,
@@ -229,10 +229,10 @@ def forced(text: bytes, *stops: str, pieces: dict[int, bytes]) -> tuple[Generate
             successor.model.embed_tokens.weight[here, here] = 1
             successor.lm_head.weight[there, here] = 1
     made = generate(
-        successor,
+        CausalLM(successor),
         [Job(5, [])],
         options=SamplingOptions(temperature=0, stop=stops),
-        rules=Rules(EOT),
+        rules=TokenRules(EOT),
         seed=0,
         decode_bytes=lambda ids: b"".join(pieces[i] for i in ids),
         batch_size=1,

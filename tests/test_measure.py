@@ -20,11 +20,11 @@ from aigc_cli.backends.transformer.decoder_only.eval import (
     likelihood_units,
     readable,
 )
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats, scored_places, scored_range, token_nats
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
-from aigc_cli.backends.transformer.likelihood import prediction_nats, scored_places, scored_range
-from aigc_cli.backends.transformer.loaded import Opened
-from aigc_cli.backends.transformer.loss import token_nats
+from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text.dataset import TokenArrays
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, normalise
@@ -52,9 +52,9 @@ def arrays_of(texts: Sequence[str], tokenizer: Tokenizer) -> TokenArrays:
     )
 
 
-def opened(tokenizer: Tokenizer, context: int = CONTEXT) -> Opened:
+def loaded(tokenizer: Tokenizer, context: int = CONTEXT) -> Loaded[CausalLM]:
     config = small_config(vocab_size=tokenizer.vocab_size, context=context, eot_id=tokenizer.eot_id)
-    return Opened(random_transformer(config), tokenizer, Start(with_eot=True), CPU)
+    return Loaded(CausalLM(random_transformer(config)), tokenizer, Start(with_eot=True), CPU)
 
 
 def reference_nats(model: Transformer, document: Sequence[int]) -> float:
@@ -81,10 +81,10 @@ def test_documents_cost_what_they_cost_one_by_one(kind: str, context: int) -> No
     tokenizer = TOKENIZERS[kind]
     assert tokenizer.kind == kind
     texts = texts_of([1, 2, 3, 14, 15, 16, 17, 18, 23, 24, 25, 90, *range(1, 40)])
-    arrays, one = arrays_of(texts, tokenizer), opened(tokenizer, context)
+    arrays, one = arrays_of(texts, tokenizer), loaded(tokenizer, context)
     seen: list[tuple[int, int]] = []
     units = likelihood_units(one, arrays, 5, lambda done, total: seen.append((done, total)))
-    expected = [reference_nats(one.model, tokenizer.encode(text)) for text in texts]
+    expected = [reference_nats(one.model.network, tokenizer.encode(text)) for text in texts]
     np.testing.assert_allclose(units.nats, expected, rtol=1e-5)
     assert units.over == "documents"
     assert units.chars.tolist() == [len(normalise(text)) for text in texts]
@@ -96,7 +96,7 @@ def test_documents_cost_what_they_cost_one_by_one(kind: str, context: int) -> No
 @pytest.mark.parametrize("batch_size", [1, 3, 1000])
 def test_the_cost_does_not_depend_on_the_batch_size(batch_size: int) -> None:
     tokenizer = TOKENIZERS["char"]
-    arrays, one = arrays_of(texts_of(range(1, 50)), tokenizer), opened(tokenizer)
+    arrays, one = arrays_of(texts_of(range(1, 50)), tokenizer), loaded(tokenizer)
     reference = likelihood_units(one, arrays, 8, lambda done, total: None)
     units = likelihood_units(one, arrays, batch_size, lambda done, total: None)
     np.testing.assert_allclose(units.nats, reference.nats, rtol=1e-5)
@@ -105,12 +105,12 @@ def test_the_cost_does_not_depend_on_the_batch_size(batch_size: int) -> None:
 def test_pieces_cost_the_same_in_any_order() -> None:
     """What an evaluation in training shuffles, and stops early, is what the whole one measures."""
     tokenizer = TOKENIZERS["char"]
-    arrays, one = arrays_of(texts_of([5, 80, 12, 33, 1, 60]), tokenizer), opened(tokenizer)
+    arrays, one = arrays_of(texts_of([5, 80, 12, 33, 1, 60]), tokenizer), loaded(tokenizer)
     corpus = Corpus(arrays.tokens, arrays.offsets, tokenizer.eot_id)
     pieces = evaluation_pieces(corpus, CONTEXT)
-    nats = prediction_nats(one.model, corpus, pieces, batch_size=4, device=CPU)
+    nats = prediction_nats(one.model.network, corpus, pieces, batch_size=4, device=CPU)
     order = np.random.default_rng(0).permutation(len(pieces))[: len(pieces) // 2]
-    some = prediction_nats(one.model, corpus, pieces[order], batch_size=4, device=CPU)
+    some = prediction_nats(one.model.network, corpus, pieces[order], batch_size=4, device=CPU)
     looked_at = np.zeros(len(nats), bool)
     for begin, end in zip(*scored_range(corpus, pieces[order]), strict=True):
         looked_at[begin:end] = True
@@ -121,7 +121,7 @@ def test_pieces_cost_the_same_in_any_order() -> None:
 def test_the_windows_of_few_documents_sum_to_the_documents(kind: str) -> None:
     """Exactly so in characters, bytes and tokens, though a window may end within a character."""
     tokenizer = TOKENIZERS[kind]
-    one = opened(tokenizer)
+    one = loaded(tokenizer)
     for text in texts_of([1, 4, 15, 16, 17, 200, 301], seed=1):
         arrays = arrays_of([text], tokenizer)
         units = likelihood_units(one, arrays, 4, lambda done, total: None)
@@ -130,14 +130,14 @@ def test_the_windows_of_few_documents_sum_to_the_documents(kind: str) -> None:
         assert units.chars.sum() == len(normalise(text))
         assert units.bytes.sum() == len(normalise(text).encode())
         assert units.tokens.sum() == len(tokenizer.encode(text)) + 1
-        assert units.nats.sum() == pytest.approx(reference_nats(one.model, tokenizer.encode(text)), rel=1e-5)
+        assert units.nats.sum() == pytest.approx(reference_nats(one.model.network, tokenizer.encode(text)), rel=1e-5)
 
 
 def test_few_documents_are_measured_in_windows_and_give_the_same_figures() -> None:
     """One document more, and the interval is over documents; the figure itself is the same either way."""
     tokenizer = TOKENIZERS["char"]
     texts = texts_of([*range(20, 20 + FEW_DOCUMENTS)])
-    one = opened(tokenizer)
+    one = loaded(tokenizer)
     many, few = (likelihood_units(one, arrays_of(some, tokenizer), 8, lambda done, total: None) for some in (texts, texts[:-1]))
     assert (many.over, few.over) == ("documents", "windows")
     assert len(many.nats) == FEW_DOCUMENTS < len(few.nats)
@@ -168,9 +168,9 @@ def test_the_measures_are_totals_over_totals() -> None:
 
 def test_a_uniform_model_costs_the_logarithm_of_its_vocabulary() -> None:
     tokenizer = TOKENIZERS["byte"]
-    one = opened(tokenizer)
+    one = loaded(tokenizer)
     with torch.no_grad():
-        one.model.head.zero_()
+        one.model.network.head.zero_()
     measures = likelihood_measures(
         likelihood_units(one, arrays_of(texts_of([30] * 40), tokenizer), 8, lambda done, total: None), 0
     )
@@ -217,7 +217,7 @@ def test_baselines_cannot_beat_the_law_and_have_the_units_of_the_likelihood() ->
 
 
 def test_samples_are_drawn_as_asked() -> None:
-    one = opened(TOKENIZERS["byte"])
+    one = loaded(TOKENIZERS["byte"])
     samples = draw(one, 5, 3, 2)
     assert len(samples) == 5 and len(set(samples)) > 1
     assert draw(one, 5, 3, 5) == samples

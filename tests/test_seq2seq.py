@@ -21,23 +21,25 @@ from hypothesis import strategies as st
 from networks import disturbed, random_transformer, small_config
 
 from aigc_cli.backends.transformer.config import Sample, Train
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoding.beam import BeamOptions, Hypothesis, beam_search
 from aigc_cli.backends.transformer.decoding.generate import MOST_TOKENS, Job, SamplingOptions, batches, generate
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.decoding.sampling import next_tokens
-from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, Rules
+from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, TokenRules
+from aigc_cli.backends.transformer.encoder_decoder.incremental import Seq2SeqLM
+from aigc_cli.backends.transformer.encoder_decoder.likelihood import answer_nats
 from aigc_cli.backends.transformer.encoder_decoder.model import (
     EncoderDecoder,
+    EncoderDecoderConfig,
     PositionalEncoding,
-    Seq2SeqConfig,
     load_pretrained,
     save_pretrained,
 )
 from aigc_cli.backends.transformer.encoder_decoder.pairs import BLOCK, PairBatches, Pairs, collate_pairs
-from aigc_cli.backends.transformer.inputs import what_is_asked
-from aigc_cli.backends.transformer.likelihood import answer_nats
+from aigc_cli.backends.transformer.encoder_decoder.presets import decide, model_config
+from aigc_cli.backends.transformer.inputs import read_inputs
 from aigc_cli.backends.transformer.loss import IGNORED
-from aigc_cli.backends.transformer.presets import decide_pairs, seq2seq_config
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.sample import check_choices
 from aigc_cli.data.text.dataset import TextRequest, TokenArrays, documents, encode_documents, prepare_text
@@ -70,7 +72,7 @@ SMALL: dict[str, Any] = {
 def network(seed: int = 0, **shape: Any) -> EncoderDecoder:
     """A network all of whose weights matter."""
     torch.manual_seed(seed)
-    return disturbed(EncoderDecoder(Seq2SeqConfig(**(SMALL | shape))), seed, 0.3)
+    return disturbed(EncoderDecoder(EncoderDecoderConfig(**(SMALL | shape))), seed, 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +131,7 @@ def test_embeddings_are_scaled_and_tied(model: EncoderDecoder) -> None:
 
 def test_depth_does_not_matter_at_the_start() -> None:
     torch.manual_seed(0)
-    deep = EncoderDecoder(Seq2SeqConfig(**SMALL | {"num_decoder_layers": 6})).eval()
+    deep = EncoderDecoder(EncoderDecoderConfig(**SMALL | {"num_decoder_layers": 6})).eval()
     target = torch.tensor([[SOS, 1, 2]])
     hidden = deep(torch.tensor([[4, EOS]]), torch.tensor([2]), target)
     torch.testing.assert_close(hidden, F.layer_norm(deep.embed(target), (16,)))
@@ -146,7 +148,7 @@ def test_depth_does_not_matter_at_the_start() -> None:
 )
 def test_shapes_that_no_network_has(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Seq2SeqConfig(**(SMALL | wrong))
+        EncoderDecoderConfig(**(SMALL | wrong))
     assert str(caught.value) == message
 
 
@@ -249,7 +251,7 @@ JOBS = [Job(0, [1, 2, 3, EOS], 3), Job(3, [EOS], 2), Job(5, [7, 7, 7, 7, 7, EOS]
 
 
 def written(model: LanguageModel, options: SamplingOptions, batch_size: int, **more: Any) -> list[list[int]]:
-    given = {"rules": Rules(EOS, FieldEnds(FIELD, 1)), "seed": 0, "decode_bytes": bytes, "device": CPU}
+    given = {"rules": TokenRules(EOS, FieldEnds(FIELD, 1)), "seed": 0, "decode_bytes": bytes, "device": CPU}
     return [made.ids for made in generate(model, JOBS, options=options, batch_size=batch_size, **given, **more)]
 
 
@@ -264,7 +266,7 @@ def written(model: LanguageModel, options: SamplingOptions, batch_size: int, **m
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
 def test_an_answer_is_drawn_as_the_definition_has_it(model: EncoderDecoder, options: SamplingOptions, batch_size: int) -> None:
     sources = [job.prompt_ids for job in JOBS for _ in range(job.draws)]
-    for index, ids in enumerate(written(model, options, batch_size)):
+    for index, ids in enumerate(written(Seq2SeqLM(model), options, batch_size)):
         random, source = np.random.Generator(np.random.Philox(key=(0, index))), torch.tensor([sources[index]])
         expected: list[int] = []
         for _ in range(options.max_tokens or 2 * model.config.max_seq_length):
@@ -290,12 +292,12 @@ def test_a_source_is_read_once_for_all_of_its_answers(model: EncoderDecoder, mon
         return encode(source, lengths)
 
     monkeypatch.setattr(model, "encode", counted)
-    written(model, SamplingOptions(), 64)
+    written(Seq2SeqLM(model), SamplingOptions(), 64)
     assert read == [3]
 
 
 def searched(model: LanguageModel, jobs: list[Job], batch_size: int = 64, **options: Any) -> list[list[Hypothesis]]:
-    given = {"rules": Rules(EOS, FieldEnds(FIELD, 1)), "batch_size": batch_size, "device": CPU}
+    given = {"rules": TokenRules(EOS, FieldEnds(FIELD, 1)), "batch_size": batch_size, "device": CPU}
     return list(beam_search(model, jobs, options=BeamOptions(**options), **given))  # type: ignore[arg-type]
 
 
@@ -310,7 +312,7 @@ def test_a_wide_beam_finds_what_trying_everything_finds(model: EncoderDecoder, a
         log_p = log_p_of(model, source, ids, ended=ends)
         scored.append((log_p / max(1, len(ids) + ends) ** alpha, ids, ends))
     scored.sort(key=lambda text: (not text[2], -text[0]))
-    (found,) = searched(model, [Job(0, source, 12)], beams=200, length_penalty=alpha, max_tokens=2)
+    (found,) = searched(Seq2SeqLM(model), [Job(0, source, 12)], beams=200, length_penalty=alpha, max_tokens=2)
     assert [(text.ids, text.ended) for text in found] == [(ids, ends) for _, ids, ends in scored[:12]]
     assert [text.score for text in found] == pytest.approx([score for score, _, _ in scored[:12]], rel=1e-4)
 
@@ -318,9 +320,9 @@ def test_a_wide_beam_finds_what_trying_everything_finds(model: EncoderDecoder, a
 class Loop:
     """A model that is read as any other: token 0 ends with probability 0.9, or goes on with token 1, which hardly ever ends."""
 
-    continues, longest, begins_id = True, 50, 0
+    continues, longest, longest_prompt, begins_id = True, 50, None, 0
 
-    def read(self, prompts: Sequence[Sequence[int]], *, room: int) -> Loop:
+    def prefill(self, prompts: Sequence[Sequence[int]], *, room: int) -> Loop:
         self.steps = 0
         self.last = torch.tensor([prompt[-1] for prompt in prompts])
         return self
@@ -345,7 +347,7 @@ class Loop:
 def test_a_search_ends_with_a_text_that_ends(beams: int) -> None:
     loop = Loop()
     options = BeamOptions(beams)
-    (found,) = beam_search(loop, [Job(0, [0])], options=options, rules=Rules(2), batch_size=8, device=CPU)
+    (found,) = beam_search(loop, [Job(0, [0])], options=options, rules=TokenRules(2), batch_size=8, device=CPU)
     assert (found[0].ids, found[0].ended) == ([], True)
     assert loop.steps <= 50
 
@@ -360,27 +362,27 @@ def test_rows_are_read_together_as_far_as_memory_allows(lengths: list[int], batc
 
 
 def test_a_beam_of_one_takes_the_likeliest_token_each_time(model: EncoderDecoder) -> None:
-    greedy = [ids for (ids, job) in zip(written(model, SamplingOptions(temperature=0), 4), range(7), strict=True)]
+    greedy = [ids for (ids, job) in zip(written(Seq2SeqLM(model), SamplingOptions(temperature=0), 4), range(7), strict=True)]
     jobs = [Job(i, job.prompt_ids) for i, job in enumerate(JOBS)]
-    assert [found[0].ids for found in searched(model, jobs, beams=1)] == [greedy[0], greedy[3], greedy[5]]
+    assert [found[0].ids for found in searched(Seq2SeqLM(model), jobs, beams=1)] == [greedy[0], greedy[3], greedy[5]]
 
 
 def test_a_wider_beam_finds_no_less_likely_text_and_batches_change_nothing(model: EncoderDecoder) -> None:
     jobs = [Job(i, [*source, EOS]) for i, source in enumerate(([1], [2, 3], [4, 4, 4], [], [6, 5]))]
-    narrow, wide = (searched(model, jobs, beams=beams, length_penalty=0.0) for beams in (1, 9))
+    narrow, wide = (searched(Seq2SeqLM(model), jobs, beams=beams, length_penalty=0.0) for beams in (1, 9))
     for few, many in zip(narrow, wide, strict=True):
         assert many[0].score >= few[0].score - 1e-5
         ids, ended = many[0].ids, many[0].ended
         assert many[0].log_p == pytest.approx(log_p_of(model, [*jobs[wide.index(many)].prompt_ids], ids, ended=ended), rel=1e-4)
-    alone = searched(model, jobs, batch_size=1, beams=9, length_penalty=0.0)
+    alone = searched(Seq2SeqLM(model), jobs, batch_size=1, beams=9, length_penalty=0.0)
     assert [found[0].ids for found in alone] == [found[0].ids for found in wide]
 
 
 def test_a_beam_writes_the_fields_that_a_prompt_leaves() -> None:
     texts = random_transformer(small_config(vocab_size=V, context=16, eot_id=EOS), spread=0.3)
     jobs = [Job(0, [EOS, 1, FIELD, 2]), Job(1, [EOS])]
-    rules, options = Rules(EOS, FieldEnds(FIELD, 3)), BeamOptions(4, max_tokens=60)
-    every = beam_search(texts, jobs, options=options, rules=rules, batch_size=8, device=CPU)
+    rules, options = TokenRules(EOS, FieldEnds(FIELD, 3)), BeamOptions(4, max_tokens=60)
+    every = beam_search(CausalLM(texts), jobs, options=options, rules=rules, batch_size=8, device=CPU)
     for found, borders in zip(every, (1, 2), strict=True):
         assert found[0].ids.count(FIELD) == borders or not found[0].ended
 
@@ -395,15 +397,15 @@ def lengths(n: int, least: int, most: int) -> np.ndarray:
 def test_a_plan_is_complete_and_deciding_it_again_changes_nothing() -> None:
     options = Train(arch="encoder-decoder", data="x")
     given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500, "sources": lengths(4000, 3, 9), "targets": lengths(4000, 3, 9)}
-    plan, reasons = decide_pairs(options, **given)
+    plan, reasons = decide(options, **given)
     assert plan.max_seq_length == 16 and len(reasons) == 1
-    assert isinstance(seq2seq_config(plan, 500, 3, 3), Seq2SeqConfig)
-    assert decide_pairs(plan, **given)[0] == plan
+    assert isinstance(model_config(plan, 500, 3, 3), EncoderDecoderConfig)
+    assert decide(plan, **given)[0] == plan
 
 
 @pytest.mark.parametrize(("d_model", "nhead"), [(64, 2), (100, 2), (200, 5), (37, 1)])
 def test_heads_divide_the_width(d_model: int, nhead: int) -> None:
-    plan, _ = decide_pairs(
+    plan, _ = decide(
         Train(arch="encoder-decoder", d_model=d_model), flops=1e13, vocab_size=50, sources=np.array([3]), targets=np.array([8])
     )
     assert plan.nhead == nhead
@@ -412,7 +414,7 @@ def test_heads_divide_the_width(d_model: int, nhead: int) -> None:
 def test_what_is_cut_off_counts_for_nothing() -> None:
     options = Train(arch="encoder-decoder")
     given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500}
-    long, cut = (decide_pairs(options, sources=of, targets=of, **given)[0] for of in (np.full(400, 8000), np.full(400, 256)))
+    long, cut = (decide(options, sources=of, targets=of, **given)[0] for of in (np.full(400, 8000), np.full(400, 256)))
     assert long == cut and long.batch_size and long.batch_size > 1
 
 
@@ -421,8 +423,8 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
         arch="encoder-decoder", nhead=2, num_encoder_layers=1, num_decoder_layers=7, dim_feedforward=33, d_model=32,
         max_seq_length=5, tied=False,
     )  # fmt: skip
-    plan, reasons = decide_pairs(options, flops=1e12, vocab_size=50, sources=np.array([3, 9]), targets=np.array([8, 7]))
-    config = seq2seq_config(plan, 50, 0, 1)
+    plan, reasons = decide(options, flops=1e12, vocab_size=50, sources=np.array([3, 9]), targets=np.array([8, 7]))
+    config = model_config(plan, 50, 0, 1)
     shape = (config.nhead, config.num_encoder_layers, config.num_decoder_layers, config.dim_feedforward, config.max_seq_length)
     assert shape == (2, 1, 7, 33, 5) and not config.tied
     assert reasons[1:] == [
@@ -560,7 +562,7 @@ def test_what_is_to_be_typed_next_answers_a_source(shell: Shell) -> None:
 )
 def test_a_source_has_to_be_given_as_such(given: tuple[str, ...], prompt: str | None, message: str) -> None:
     with pytest.raises(RequestError) as caught:
-        list(what_is_asked(Start(True, ("q", "a"), answers=True), given, prompt))
+        list(read_inputs(Start(True, ("q", "a"), answers=True), given, prompt))
     assert str(caught.value) == message
 
 

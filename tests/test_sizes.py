@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.transformer.config import Size, Train
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
-from aigc_cli.backends.transformer.learner import advice
+from aigc_cli.backends.transformer.decoder_only.presets import decide, model_config
+from aigc_cli.backends.transformer.diagnostics import advice
 from aigc_cli.backends.transformer.presets import (
     NOMINAL_FLOPS,
     PRESETS,
     Preset,
-    decide,
     dropout_for,
-    model_config,
     tokenizer_budget,
     vocab_limit,
 )

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from networks import random_transformer, small_config
 from torch import Tensor
 
+from aigc_cli.backends.transformer import layers
 from aigc_cli.backends.transformer import loss as loss_module
-from aigc_cli.backends.transformer.decoder_only import operations
 from aigc_cli.backends.transformer.decoder_only.cache import KVCache
+from aigc_cli.backends.transformer.decoder_only.likelihood import token_nats
 from aigc_cli.backends.transformer.decoder_only.model import Transformer, load_pretrained, save_pretrained
-from aigc_cli.backends.transformer.decoder_only.operations import attention, attention_reference, rms_norm, rotate
-from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy, token_nats
+from aigc_cli.backends.transformer.layers import attention, attention_reference, rms_norm, rotate
+from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
 from aigc_cli.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,7 +35,7 @@ def random_ids(*shape: int) -> Tensor:
 @pytest.mark.parametrize("length", [1, 7, 40])
 @pytest.mark.parametrize("most_stored", [0, 2**24])
 def test_attention_is_its_definition(n_kv_heads: int, length: int, most_stored: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operations, "MOST_STORED", most_stored)
+    monkeypatch.setattr(layers, "MOST_STORED", most_stored)
     torch.manual_seed(0)
     q = torch.randn(2, 4, length, 16)
     k, v = torch.randn(2, n_kv_heads, length, 16), torch.randn(2, n_kv_heads, length, 16)

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from networks import random_transformer, small_config
 
 from aigc_cli.backends.transformer.decoder_only.eval import likelihood_measures, likelihood_units
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, TrainingBatches, block_diagonal
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.decoding.token_rules import Rules
-from aigc_cli.backends.transformer.loaded import Opened
+from aigc_cli.backends.transformer.decoding.token_rules import TokenRules
+from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.loss import cross_entropy
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text import pieces
@@ -291,10 +292,10 @@ def arrays_of(texts: Sequence[str], tokenizer: Tokenizer, folder: Path) -> Token
     return encode_documents(str(path), tokenizer, progress=lambda *_: None)
 
 
-def opened(tokenizer: Tokenizer, model: Transformer | None = None, context: int = 32) -> Opened:
+def loaded(tokenizer: Tokenizer, model: Transformer | None = None, context: int = 32) -> Loaded[CausalLM]:
     sos_id = tokenizer.sos_id
     shape = {"vocab_size": tokenizer.vocab_size, "context": context, "eot_id": tokenizer.eot_id, "sos_id": sos_id}
-    return Opened(model or random_transformer(small_config(**shape)), tokenizer, Start(with_eot=True), CPU)
+    return Loaded(CausalLM(model or random_transformer(small_config(**shape))), tokenizer, Start(with_eot=True), CPU)
 
 
 @pytest.mark.parametrize("n_docs", [3, 40])
@@ -302,9 +303,9 @@ def test_a_uniform_model_costs_its_tokens_and_the_spelling_of_unknown_words(n_do
     tokenizer = TOKENIZERS["word unk"]
     assert tokenizer.spelling is not None
     texts = [f"The river {'é' * i} crosses the river. " * 9 for i in range(n_docs)]
-    one = opened(tokenizer)
+    one = loaded(tokenizer)
     with torch.no_grad():
-        one.model.head.zero_()
+        one.model.network.head.zero_()
     units = likelihood_units(one, arrays_of(texts, tokenizer, tmp_path), 4, lambda *_: None)
     words = [unicode_pieces(text) for text in texts]
     known = [tokenizer.decode([index]) for index in range(4, tokenizer.vocab_size)]
@@ -329,8 +330,8 @@ def test_an_unknown_word_of_a_field_is_paid_for_there(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"a": "the éé" * (i % 3), "b": f" the fox{i}"}) + "\n" for i in range(9)))
     arrays = encode_documents(str(path), tokenizer, reading=Reading(("a", "b")), progress=lambda *_: None)
-    one = opened(tokenizer)
-    one = Opened(one.model, tokenizer, Start(True, ("a", "b")), CPU)
+    one = loaded(tokenizer)
+    one = Loaded(one.model, tokenizer, Start(True, ("a", "b")), CPU)
     units = likelihood_units(one, arrays, 4, lambda *_: None)
     np.testing.assert_allclose(sum(nats for nats, _ in units.fields.values()), units.nats)
     assert units.fields["a"][1].tolist() == [len("the éé" * (i % 3)) for i in range(9)]
@@ -374,7 +375,7 @@ def test_the_cost_of_texts_is_that_of_a_code(name: str, tmp_path: Path) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    one = opened(tokenizer, model.eval())
+    one = loaded(tokenizer, model.eval())
     nats = likelihood_units(one, arrays, 8, lambda *_: None).nats
     assert np.exp(-nats).sum() <= 1 + 1e-6
     assert nats.mean() / math.log(2) >= 5
@@ -391,7 +392,7 @@ def test_the_cost_of_texts_is_that_of_a_code(name: str, tmp_path: Path) -> None:
 
 def test_no_special_token_is_ever_written() -> None:
     tokenizer = fit_word([" a b a b "], 2, unk=True)
-    one = opened(tokenizer)
+    one = loaded(tokenizer)
     prompt = one.start.prompt_ids(tokenizer, " a nowhere b")
     assert prompt == [tokenizer.sos_id, 4, tokenizer.unk_id, 5]
     assert one.start.prompt_ids(tokenizer, None) == [tokenizer.sos_id]
@@ -399,7 +400,7 @@ def test_no_special_token_is_ever_written() -> None:
     def drawn(never: Sequence[int]) -> set[int]:
         options = SamplingOptions(max_tokens=40)
         made = generate(
-            one.model, [Job(0, prompt, 20)], options=options, rules=Rules(tokenizer.eot_id, never=never), seed=0,
+            one.model, [Job(0, prompt, 20)], options=options, rules=TokenRules(tokenizer.eot_id, never=never), seed=0,
             decode_bytes=tokenizer.decode_bytes, batch_size=20, device=CPU,
         )  # fmt: skip
         return {token for sample in made for token in sample.ids}

@@ -19,24 +19,24 @@ from pathlib import Path
 import numpy as np
 from common import aigc
 
-from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.likelihood import characters, prediction_nats
+from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
-from aigc_cli.backends.transformer.likelihood import characters, prediction_nats
-from aigc_cli.backends.transformer.loaded import open_run
+from aigc_cli.backends.transformer.loaded import load
 from aigc_cli.data.text.dataset import encode_documents
-from aigc_cli.engine.run import open_run as find
+from aigc_cli.engine.run import open_run
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 
 
 def second_halves(run: Path, poems: Path) -> Measure:
     """What a decoder-only model makes of them, in bits per character."""
-    opened = open_run(find(run), "cpu")
-    assert isinstance(opened.model, Transformer)
-    arrays = encode_documents(str(poems), opened.tokenizer, split="test", progress=lambda *_: None)
-    corpus = Corpus.of(arrays, opened.tokenizer, measured=True)
-    pieces = evaluation_pieces(corpus, opened.model.config.context)
-    costs = prediction_nats(opened.model, corpus, pieces, batch_size=32, device=opened.device)
-    chars_of = np.array([characters(opened.tokenizer.decode_bytes([token])) for token in range(opened.tokenizer.vocab_size)])
+    loaded = load(open_run(run), load_pretrained, CausalLM, "cpu")
+    arrays = encode_documents(str(poems), loaded.tokenizer, split="test", progress=lambda *_: None)
+    corpus = Corpus.of(arrays, loaded.tokenizer, measured=True)
+    pieces = evaluation_pieces(corpus, loaded.model.network.config.context)
+    costs = prediction_nats(loaded.model.network, corpus, pieces, batch_size=32, device=loaded.device)
+    chars_of = np.array([characters(loaded.tokenizer.decode_bytes([token])) for token in range(loaded.tokenizer.vocab_size)])
     nats, chars = np.zeros(arrays.n_docs), np.zeros(arrays.n_docs, np.int64)
     for i, first in enumerate(corpus.first_predictions.tolist()):
         tokens = arrays.tokens[arrays.offsets[i] : arrays.offsets[i + 1]]

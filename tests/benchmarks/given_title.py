@@ -20,22 +20,26 @@ from common import aigc
 from numpy.typing import NDArray
 
 from aigc_cli.backends.transformer.decoder_only.eval import likelihood_units
-from aigc_cli.backends.transformer.loaded import Opened, open_run
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
+from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.data.text.dataset import encode_documents
 from aigc_cli.data.text.documents import Reading
-from aigc_cli.engine.run import open_run as find
+from aigc_cli.engine.run import open_run
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 
 FIELDS = ("title", "text")
 
 
-def text_costs(opened: Opened, rows: list[tuple[str, str]], folder: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def text_costs(
+    loaded: Loaded[CausalLM], rows: list[tuple[str, str]], folder: Path
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """What the text of each row costs given its title, in nats, and its length in characters."""
     path = folder / "rows.tsv"
     path.write_text("".join("\t".join(row) + "\n" for row in [FIELDS, *rows]), encoding="utf-8")
-    arrays = encode_documents(str(path), opened.tokenizer, reading=Reading(FIELDS), progress=lambda *_: None)
+    arrays = encode_documents(str(path), loaded.tokenizer, reading=Reading(FIELDS), progress=lambda *_: None)
     assert arrays.n_docs == len(rows)
-    return likelihood_units(opened, arrays, 32, lambda done, total: None).fields["text"]
+    return likelihood_units(loaded, arrays, 32, lambda done, total: None).fields["text"]
 
 
 def told(name: str, measure: Measure) -> None:
@@ -72,9 +76,9 @@ def main() -> None:
             made, seconds = aigc("train", "transformer", *asked)
             run = Path(made["run"])
             print(f"{made['steps']:,} steps, {seconds:.1f} s", flush=True)
-        opened = open_run(find(run), "cpu")
-        own, chars = text_costs(opened, rows, Path(work))
-        others_cost, _ = text_costs(opened, [(title, text) for title, (_, text) in zip(others, rows, strict=True)], Path(work))
+        loaded = load(open_run(run), load_pretrained, CausalLM, "cpu")
+        own, chars = text_costs(loaded, rows, Path(work))
+        others_cost, _ = text_costs(loaded, [(title, text) for title, (_, text) in zip(others, rows, strict=True)], Path(work))
     bits = 1 / math.log(2)
     told("with its own title", ratio_of_sums(own * bits, chars, unit="bits/char"))
     told("with another's", ratio_of_sums(others_cost * bits, chars, unit="bits/char"))

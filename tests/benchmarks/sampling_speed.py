@@ -20,9 +20,10 @@ from typing import Any
 
 import torch
 
-from aigc_cli.backends.transformer.decoder_only.model import ModelConfig, Transformer, load_pretrained, save_pretrained
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.model import Transformer, TransformerConfig, load_pretrained, save_pretrained
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.decoding.token_rules import Rules
+from aigc_cli.backends.transformer.decoding.token_rules import TokenRules
 
 NEVER = -1
 
@@ -30,7 +31,7 @@ NEVER = -1
 def random_model(context: int) -> Transformer:
     torch.manual_seed(0)
     model = Transformer(
-        ModelConfig(
+        TransformerConfig(
             vocab_size=65,
             d_model=128,
             n_layers=4,
@@ -50,10 +51,10 @@ def random_model(context: int) -> Transformer:
 
 def ours(model: Transformer, n_texts: int, n_tokens: int) -> None:
     samples = generate(
-        model,
+        CausalLM(model),
         [Job(0, [1], draws=n_texts)],
         options=SamplingOptions(max_tokens=n_tokens),
-        rules=Rules(NEVER),
+        rules=TokenRules(NEVER),
         seed=0,
         decode_bytes=bytes,
         batch_size=n_texts,
@@ -62,7 +63,7 @@ def ours(model: Transformer, n_texts: int, n_tokens: int) -> None:
     assert sum(len(one.ids) for one in samples) == n_texts * n_tokens
 
 
-def nanogpt(path: Path, config: ModelConfig) -> Callable[[int, int], None]:
+def nanogpt(path: Path, config: TransformerConfig) -> Callable[[int, int], None]:
     file = path / "model.py" if path.is_dir() else path
     spec = importlib.util.spec_from_file_location("nanogpt_model", file)
     assert spec is not None and spec.loader is not None

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import aigc_cli.app
-from aigc_cli.backends.transformer import presets as sizes
 from aigc_cli.backends.transformer.encoder_decoder import learner as pair_learner
+from aigc_cli.backends.transformer.encoder_decoder import presets
 from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
 
 
@@ -45,8 +45,8 @@ def post_norm() -> None:
 
 def untied() -> None:
     """An output matrix of its own."""
-    original = sizes.seq2seq_config
-    pair_learner.seq2seq_config = lambda *args: dataclasses.replace(original(*args), tied=False)
+    original = presets.model_config
+    pair_learner.model_config = lambda *args: dataclasses.replace(original(*args), tied=False)
 
 
 def smoothed(share: float) -> None:

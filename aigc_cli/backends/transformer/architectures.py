@@ -1,26 +1,31 @@
-"""What `--arch` chooses between: how each architecture is planned, trained and measured."""
+"""What `--arch` chooses between: how each architecture is planned, trained, measured and loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.transformer.config import Eval, Train
-from aigc_cli.backends.transformer.decoder_only.eval import evaluation
-from aigc_cli.backends.transformer.encoder_decoder.eval import answers_evaluation
+from aigc_cli.backends.transformer.decoder_only.eval import evaluation as text_evaluation
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.learner import TransformerLearner
+from aigc_cli.backends.transformer.decoder_only.model import load_pretrained as load_transformer
+from aigc_cli.backends.transformer.decoder_only.presets import plan_for as plan_for_texts
+from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
+from aigc_cli.backends.transformer.encoder_decoder.eval import evaluation as answer_evaluation
+from aigc_cli.backends.transformer.encoder_decoder.incremental import Seq2SeqLM
 from aigc_cli.backends.transformer.encoder_decoder.learner import PairLearner
-from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs
-from aigc_cli.backends.transformer.learner import LanguageLearner, TransformerLearner
-from aigc_cli.backends.transformer.presets import decide, decide_pairs
+from aigc_cli.backends.transformer.encoder_decoder.model import load_pretrained as load_encoder_decoder
+from aigc_cli.backends.transformer.encoder_decoder.presets import plan_for as plan_for_pairs
+from aigc_cli.backends.transformer.learner import LanguageLearner
+from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine
-from aigc_cli.errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -28,40 +33,22 @@ class Architecture:
     plan: Callable[[Train, TextDataset, Machine], tuple[Train, list[str]]]
     learner: Callable[[Train, TextDataset, torch.device], LanguageLearner]
     evaluate: Callable[[Run, Eval, Bus], Evaluation]
-
-
-def plan_for_texts(options: Train, text: TextDataset, machine: Machine) -> tuple[Train, list[str]]:
-    """Raises RequestError for a text too short."""
-    lengths = np.diff(text.train.offsets) + 1
-    for purpose, arrays in (("training", text.train), ("held-out", text.select)):
-        if len(arrays.tokens) < 2:
-            raise RequestError(f"{options.data} is too short: its {purpose} part has {len(arrays.tokens)} tokens")
-    return decide(
-        options,
-        flops=machine.flops * machine.seconds,
-        vocab_size=text.tokenizer.vocab_size,
-        predictions=int(lengths.sum()),
-        longest=int(np.quantile(lengths, 0.95)),
-    )
-
-
-def plan_for_pairs(options: Train, text: TextDataset, machine: Machine) -> tuple[Train, list[str]]:
-    """Raises RequestError where no target says anything."""
-    pairs = Pairs.of(text.train, text.tokenizer)
-    if not pairs.target_lengths.any():
-        raise RequestError(f"{options.data}: every target that there is to learn is empty")
-    return decide_pairs(
-        options,
-        flops=machine.flops * machine.seconds,
-        vocab_size=text.tokenizer.vocab_size,
-        sources=pairs.source_lengths + 1,
-        targets=pairs.target_lengths + 1,
-    )
+    load: Callable[[Run, str, Bus], Loaded[LanguageModel]]
 
 
 ARCHITECTURES = {
-    "decoder-only": Architecture(plan_for_texts, TransformerLearner, evaluation),
-    "encoder-decoder": Architecture(plan_for_pairs, PairLearner, answers_evaluation),
+    "decoder-only": Architecture(
+        plan_for_texts,
+        TransformerLearner,
+        text_evaluation,
+        lambda run, device, bus: load(run, load_transformer, CausalLM, device, bus),
+    ),
+    "encoder-decoder": Architecture(
+        plan_for_pairs,
+        PairLearner,
+        answer_evaluation,
+        lambda run, device, bus: load(run, load_encoder_decoder, Seq2SeqLM, device, bus),
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""What `aigc sample transformer` is asked to write: texts that begin with a prompt, after fields that are given."""
+"""The inputs of `aigc sample transformer`: what --prompt and --given say, text by text."""
 
 from __future__ import annotations
 
@@ -6,27 +6,31 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.errors import RequestError
 
-Asked: TypeAlias = tuple[list[str], str | None]
-"""A text's leading fields, or the source that it answers, and what the next field, or the whole text, begins with."""
+
+class TextInput(NamedTuple):
+    """What one text begins with."""
+
+    leading: list[str]  # its first fields, or the source that it answers
+    prompt: str | None = None  # what the next field, or the whole text, begins with
 
 
-def what_is_asked(start: Start, given: Sequence[str], prompt: str | None) -> Iterator[Asked]:
-    """What --given and --prompt ask for, text by text, as they come. Raises RequestError where they make no sense."""
+def read_inputs(start: Start, given: Sequence[str], prompt: str | None) -> Iterator[TextInput]:
+    """The inputs in order, read as they are needed. Raises RequestError where --given or --prompt don't suit the run."""
     if start.answers:
         if given:
             raise RequestError("--given: this run answers a source, which --prompt gives")
         if prompt is None:
             raise RequestError("this run answers a source: give it with --prompt TEXT, or one a line with --prompt -")
-        yield from (([text or ""], None) for text in _prompts(prompt))
+        yield from (TextInput([text or ""]) for text in _prompts(prompt))
         return
     if "-" not in given:
         leading = start.leading(_named(given), "--given") if given else []
-        yield from ((leading, text) for text in _prompts(prompt))
+        yield from (TextInput(leading, text) for text in _prompts(prompt))
         return
     if len(given) > 1:
         raise RequestError("--given - stands alone: it reads the fields of each text from a line")
@@ -44,7 +48,7 @@ def what_is_asked(start: Start, given: Sequence[str], prompt: str | None) -> Ite
             texts = None
         if texts is None:
             raise RequestError(f'{where} is not a JSON object of texts, such as {{"title": "…"}}')
-        yield start.leading(fields, where), begins_with
+        yield TextInput(start.leading(fields, where), begins_with)
 
 
 def _named(given: Sequence[str]) -> dict[str, str]:

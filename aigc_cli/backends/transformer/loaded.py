@@ -1,19 +1,18 @@
-"""A run's model, opened to sample from or to measure."""
+"""A run's model, loaded to generate with or to measure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
+from torch import nn
 
-from aigc_cli.backends.transformer.decoder_only import model
-from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.decoding.token_rules import Rules, characters_of
-from aigc_cli.backends.transformer.encoder_decoder import model as seq2seq
-from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
+from aigc_cli.backends.transformer.decoding.token_rules import TokenRules, characters_of
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.device import open_device
@@ -22,23 +21,26 @@ from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 
 if TYPE_CHECKING:
-    from aigc_cli.backends.transformer.decoding.regex_constraint import Form
+    from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
+
+Network = TypeVar("Network", bound=nn.Module)
+Model = TypeVar("Model", bound=LanguageModel, covariant=True)
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A run's model, ready to be asked."""
+class Loaded(Generic[Model]):
+    """A model with what turns texts into its tokens and back."""
 
-    model: Transformer | EncoderDecoder
+    model: Model
     tokenizer: Tokenizer
     start: Start
     device: torch.device
 
-    def rules(self, form: Form | None = None) -> Rules:
-        """What its texts may be made of: tokens that training had, unless a form may ask for others."""
+    def rules(self, constraint: RegexConstraint | None = None) -> TokenRules:
+        """Which tokens may be generated: those that training saw, unless a constraint may ask for others."""
         tokenizer = self.tokenizer
-        never = {*tokenizer.unwritten, *(self.start.unseen if form is None else ())}
-        return Rules(tokenizer.eot_id, self.start.ends(tokenizer), sorted(never), characters_of(tokenizer))
+        never = {*tokenizer.unwritten, *(self.start.unseen if constraint is None else ())}
+        return TokenRules(tokenizer.eot_id, self.start.ends(tokenizer), sorted(never), characters_of(tokenizer))
 
     def generate(
         self,
@@ -47,26 +49,33 @@ class Opened:
         options: SamplingOptions,
         seed: int,
         batch_size: int,
-        form: Form | None = None,
+        constraint: RegexConstraint | None = None,
         on_bytes: Callable[[int, bytes], None] | None = None,
     ) -> Iterator[Generated]:
-        """Samples, as `generate` makes them of this model."""
+        """Samples, as the function `generate` draws them."""
         return generate(
             self.model,
             jobs,
             options=options,
-            rules=self.rules(form),
+            rules=self.rules(constraint),
             seed=seed,
             decode_bytes=self.tokenizer.decode_bytes,
             batch_size=batch_size,
             device=self.device,
-            form=form,
+            constraint=constraint,
             on_bytes=on_bytes,
         )
 
 
-def open_run(run: Run, wanted: str, bus: Bus | None = None) -> Opened:
-    """The run's model on a device."""
+def load(
+    run: Run,
+    network: Callable[[Path], Network],
+    model: Callable[[Network], Model],
+    wanted: str,
+    bus: Bus | None = None,
+) -> Loaded[Model]:
+    """A run's model on the device that is `wanted`: `network` reads the weights from a folder, `model` makes a language model
+    of them. Raises RequestError where a file can't be read."""
     device = open_device(wanted)
     try:
         tokenizer = Tokenizer.load(run.model)
@@ -75,5 +84,4 @@ def open_run(run: Run, wanted: str, bus: Bus | None = None) -> Opened:
     if tokenizer.changes and bus is not None:
         bus.note(f"words may be cut otherwise than in training, which had {', '.join(tokenizer.changes)}")
     start = Start.load(run.model)
-    load = seq2seq.load_pretrained if start.answers else model.load_pretrained
-    return Opened(load(run.model).to(device), tokenizer, start, device)
+    return Loaded(model(network(run.model).to(device)), tokenizer, start, device)

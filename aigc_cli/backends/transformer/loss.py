@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from aigc_cli.backends.transformer.decoder_only.model import Transformer
+from aigc_cli.data.text.dataset import TokenArrays
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
 IGNORED = -100
 CHUNK = 2**22  # logits that are alive at once (16 MiB): few enough to stay near the processor
@@ -62,22 +65,6 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 @torch.no_grad()
-def token_nats(
-    model: Transformer,
-    ids: Tensor,
-    targets: Tensor,
-    *,
-    positions: Tensor | None = None,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """The cost of each target (B, T) in nats, for evaluation: float32 (B, T), 0 where the target is -100.
-
-    The arguments are those of `Transformer.forward`.
-    """
-    return hidden_nats(model(ids, positions=positions, mask=mask), model.head, targets)
-
-
-@torch.no_grad()
 def hidden_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     """The cost of each target (B, T) in nats, given the hidden states (B, T, d) before it and the output matrix head (V, d)."""
     rows = max(1, CHUNK // head.shape[0])
@@ -86,3 +73,12 @@ def hidden_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
         for h, target in zip(torch.split(hidden.flatten(0, -2), rows), torch.split(targets.flatten(), rows), strict=True)
     ]
     return torch.cat(nats).view_as(targets)
+
+
+def spelling_nats(arrays: TokenArrays, tokenizer: Tokenizer) -> NDArray[np.float64] | None:
+    """What it costs to spell each token (N,) in nats, 0 of all but unknown words; None where there are no such."""
+    if arrays.unknown is None or tokenizer.spelling is None:
+        return None
+    spelling = np.zeros(len(arrays.tokens))
+    spelling[arrays.unknown.at] = [tokenizer.spelling.nats(word) for word in arrays.unknown.words()]
+    return spelling

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from aigc_cli.backends.base import Sample as Drawn
+from aigc_cli.backends.transformer.architectures import of_run
 from aigc_cli.backends.transformer.config import Sample
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions
-from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
-from aigc_cli.backends.transformer.inputs import Asked, what_is_asked
-from aigc_cli.backends.transformer.loaded import Opened, open_run
+from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
+from aigc_cli.backends.transformer.inputs import TextInput, read_inputs
+from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -21,42 +21,42 @@ from aigc_cli.errors import RequestError
 from aigc_cli.options import fields_of
 
 if TYPE_CHECKING:
-    from aigc_cli.backends.transformer.decoding.regex_constraint import Form
+    from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
 
 
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples of `aigc sample transformer`, in order; `piece` takes each as it grows."""
-    opened = open_run(run, options.device, bus)
-    tokenizer = opened.tokenizer
+    loaded = of_run(run).load(run, options.device, bus)
+    tokenizer = loaded.tokenizer
     assert options.seed is not None
     check_choices(options)
-    form = _form(options, tokenizer)
-    names = opened.start.fields
+    constraint = _constraint(options, tokenizer)
+    names = loaded.start.fields
     unmatched = unreached = too_long = 0
-    longest = opened.model.config.max_seq_length if isinstance(opened.model, EncoderDecoder) else math.inf
-    asked: dict[int, Asked] = {}
+    longest = loaded.model.longest_prompt
+    inputs: dict[int, TextInput] = {}
 
     def jobs() -> Iterator[Job]:
         nonlocal too_long
-        for number, (leading, prompt) in enumerate(what_is_asked(opened.start, options.given, options.prompt)):
-            asked[number] = (leading, prompt)
-            ids = opened.start.prompt_ids(tokenizer, prompt, leading)
-            too_long += len(ids) > longest
+        for number, text in enumerate(read_inputs(loaded.start, options.given, options.prompt)):
+            inputs[number] = text
+            ids = loaded.start.prompt_ids(tokenizer, text.prompt, text.leading)
+            too_long += longest is not None and len(ids) > longest
             yield Job(number * options.n, ids, options.n)
 
     def echoed(index: int) -> str:
-        leading, prompt = asked[index // options.n]
+        leading, prompt = inputs[index // options.n]
         if not options.echo:
             return ""
-        if opened.start.answers:
+        if loaded.start.answers:
             return f"{leading[0]}\t"
         return prompt if prompt and len(leading) + 1 >= len(names) else ""
 
     streamed = None if piece is None else _Streamed(piece, echoed)
     if options.beam is not None:
-        samples = _likeliest(opened, jobs(), options)
+        samples = _likeliest(loaded, jobs(), options)
     else:
-        samples = opened.generate(
+        samples = loaded.generate(
             jobs(),
             options=SamplingOptions(
                 temperature=options.temperature,
@@ -69,20 +69,20 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             ),
             seed=options.seed,
             batch_size=options.batch_size if streamed is None else 1,
-            form=form,
+            constraint=constraint,
             on_bytes=None if streamed is None else streamed.take,
         )
     for made in samples:
         number = made.index // options.n
-        asked.pop(number - 1, None)
-        leading, prompt = asked[number]
+        inputs.pop(number - 1, None)
+        leading, prompt = inputs[number]
         written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last may be cut in a character
         reached = len(leading) + len(written) >= len(names)
         text = written[-1] if reached else ""
         unreached += not reached
         record: dict[str, Any] = {
             "text": text,
-            "prompt": leading[0] if opened.start.answers else prompt or "",
+            "prompt": leading[0] if loaded.start.answers else prompt or "",
             "seed": options.seed,
             "index": made.index,
             "finish": made.finish,
@@ -94,7 +94,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             unmatched += not made.matches
         whole = [*leading, (prompt or "") + written[0], *written[1:]]
         of_names = dict(zip_longest(names, whole[: len(names)], fillvalue=""))
-        record |= {name: text for name, text in of_names.items() if not (opened.start.answers and name in record)}
+        record |= {name: text for name, text in of_names.items() if not (loaded.start.answers and name in record)}
         if streamed is not None:
             streamed.end(made.index)
         yield Drawn(record, text=echoed(made.index) + text)
@@ -123,20 +123,20 @@ def check_choices(options: Sample) -> None:
         raise RequestError(f"--beam {options.beam} finds {options.beam} texts at most, not the {options.n} of -n")
 
 
-def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator[Generated]:
+def _likeliest(loaded: Loaded[LanguageModel], jobs: Iterable[Job], options: Sample) -> Iterator[Generated]:
     """What --beam finds, as samples are."""
     from aigc_cli.backends.transformer.decoding.beam import BeamOptions, beam_search
 
     assert options.beam is not None
-    tokenizer, rules = opened.tokenizer, opened.rules()
+    tokenizer, rules = loaded.tokenizer, loaded.rules()
     penalty = 1.0 if options.length_penalty is None else options.length_penalty
     searched = beam_search(
-        opened.model,
+        loaded.model,
         jobs,
         options=BeamOptions(options.beam, penalty, options.max_tokens),
         rules=rules,
         batch_size=options.batch_size,
-        device=opened.device,
+        device=loaded.device,
     )
     for number, texts in enumerate(searched):
         for turn, text in enumerate(texts):
@@ -154,16 +154,16 @@ def _likeliest(opened: Opened, jobs: Iterable[Job], options: Sample) -> Iterator
             )
 
 
-def _form(options: Sample, tokenizer: Tokenizer) -> Form | None:
+def _constraint(options: Sample, tokenizer: Tokenizer) -> RegexConstraint | None:
     if options.match is None:
         return None
     if options.stop:
         raise RequestError("--match and --stop exclude one another: a text that is cut no longer matches")
     if tokenizer.unk_id is not None:
         raise RequestError("--match: a run trained with --unk cannot write just any text; train one without")
-    from aigc_cli.backends.transformer.decoding.regex_constraint import Form
+    from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
 
-    return Form(options.match, tokenizer)
+    return RegexConstraint(options.match, tokenizer)
 
 
 class _Streamed:

@@ -1,18 +1,40 @@
-"""Reads a batch of token sequences and goes on one token at a time, never past the model's context."""
+"""Incremental decoding: prompts are read once, then each token costs one token; never past the model's context."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from aigc_cli.backends.transformer.decoder_only.cache import KVCache
+from aigc_cli.backends.transformer.decoder_only.model import Transformer
 
-if TYPE_CHECKING:
-    from aigc_cli.backends.transformer.decoder_only.model import Transformer
+
+@dataclass(frozen=True)
+class CausalLM:
+    """A decoder-only network as a language model to generate with: it continues its prompts."""
+
+    network: Transformer
+
+    continues = True
+    longest_prompt = None
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens at which a text is cut that does not end by itself."""
+        return 4 * self.network.config.context
+
+    @property
+    def begins_id(self) -> int:
+        """The token that begins a document."""
+        return self.network.config.begins_id
+
+    def prefill(self, prompts: Sequence[Sequence[int]], *, room: int) -> CausalState:
+        """Reads prompts (at least one token each), to be continued by at most `room` tokens."""
+        return CausalState(self.network, prompts, room=room)
 
 
 def half_window(context: int) -> int:
@@ -32,8 +54,8 @@ def window_length(n_tokens: int, context: int) -> int:
     return half + (n_tokens - context - 1) % (context - half + 1)
 
 
-class Decoder:
-    """A batch of rows, the tokens in their windows, and the keys and values of those tokens.
+class CausalState:
+    """A batch of rows in the middle of decoding: the tokens in their windows, and the keys and values of those tokens.
 
     All rows write their newest token to the same column of the ring, so rows of different lengths differ in
     where they begin: a shorter row has padding to the left of its tokens, which `bias` hides.

@@ -8,7 +8,6 @@ folder: `AutoModelForCausalLM.from_pretrained` opens it as a `Qwen3ForCausalLM`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_cli.backends.transformer.decoder_only.cache import KVCache
-from aigc_cli.backends.transformer.decoder_only.incremental import Decoder
-from aigc_cli.backends.transformer.decoder_only.operations import (
+from aigc_cli.backends.transformer.layers import (
     attention,
     causal_bias,
     dropout,
@@ -32,7 +30,7 @@ from aigc_cli.errors import RequestError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
+class TransformerConfig:
     """The shape of a network. `eot_id` is the token that ends a document, and without a `sos_id` begins one.
 
     Raises `RequestError` for a shape that no network has.
@@ -105,7 +103,7 @@ class ModelConfig:
         }
 
     @classmethod
-    def from_hugging_face(cls, config: dict[str, Any]) -> ModelConfig:
+    def from_hugging_face(cls, config: dict[str, Any]) -> TransformerConfig:
         """Reads a `config.json`. Raises `RequestError` where it is not that of a network built here."""
         if config.get("model_type") != "qwen3":
             raise RequestError(f"the model type is {config.get('model_type')!r}; only 'qwen3' can be opened")
@@ -145,7 +143,7 @@ class Place:
 
 
 class Attention(nn.Module):
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
         self.n_heads, self.n_kv_heads, self.head_dim = config.n_heads, config.n_kv_heads, config.head_dim
@@ -184,7 +182,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """SwiGLU: (silu(xW_gate) ⊙ xW_up) W_down (Shazeer 2020, eq. 6)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
         self.up_proj = nn.Linear(config.d_model, config.d_ff, bias=False)
@@ -196,7 +194,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: ModelConfig, layer: int) -> None:
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
         self.input_layernorm = nn.RMSNorm(config.d_model, config.norm_eps)
         self.self_attn = Attention(config, layer)
@@ -218,7 +216,7 @@ class Block(nn.Module):
 class Layers(nn.Module):
     """The embeddings, the blocks and the last norm: what Hugging Face's names have under `model`."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList([Block(config, layer) for layer in range(config.n_layers)])
@@ -238,11 +236,10 @@ class Layers(nn.Module):
 class Transformer(nn.Module):
     """The whole network. `state_dict()` has exactly the names of Hugging Face's `Qwen3ForCausalLM`."""
 
-    continues = True
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.model = Layers(config)
@@ -308,22 +305,6 @@ class Transformer(nn.Module):
         """The logits (…, vocab_size) of the token after each hidden state (…, d_model)."""
         return F.linear(hidden, self.head)
 
-    # As a model to sample from
-
-    @property
-    def begins_id(self) -> int:
-        """The token that begins a document."""
-        return self.config.begins_id
-
-    @property
-    def longest(self) -> int:
-        """The tokens at which a text ends that does not end by itself."""
-        return 4 * self.config.context
-
-    def read(self, prompts: Sequence[Sequence[int]], *, room: int) -> Decoder:
-        """Reads prompts, to be continued by at most `room` tokens."""
-        return Decoder(self, prompts, room=room)
-
 
 def save_pretrained(model: Transformer, folder: Path) -> None:
     """Writes the model as a Hugging Face folder: config.json and model.safetensors (float32)."""
@@ -335,4 +316,4 @@ def load_pretrained(folder: Path) -> Transformer:
 
     Raises `RequestError` where the folder is not a whole model of this architecture.
     """
-    return load_network(folder, ModelConfig.from_hugging_face, Transformer)
+    return load_network(folder, TransformerConfig.from_hugging_face, Transformer)

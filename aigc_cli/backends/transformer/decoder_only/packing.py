@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.backends.transformer.loss import IGNORED, spelling_nats
 from aigc_cli.data.text.dataset import TokenArrays
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
@@ -38,7 +38,7 @@ class Corpus:
 
     @classmethod
     def of(cls, arrays: TokenArrays, tokenizer: Tokenizer, *, measured: bool = False) -> Corpus:
-        spelling = spelling_of(arrays, tokenizer) if measured else None
+        spelling = spelling_nats(arrays, tokenizer) if measured else None
         return cls(arrays.tokens, arrays.offsets, tokenizer.eot_id, tokenizer.sos_id, spelling)
 
     @property
@@ -50,15 +50,6 @@ class Corpus:
     def predictions(self) -> int:
         """Tokens to predict, each document's end among them."""
         return len(self.tokens) + len(self.offsets) - 1
-
-
-def spelling_of(arrays: TokenArrays, tokenizer: Tokenizer) -> NDArray[np.float64] | None:
-    """What it costs to spell each token (N,) in nats, 0 of all but unknown words; None where there are no such."""
-    if arrays.unknown is None or tokenizer.spelling is None:
-        return None
-    spelling = np.zeros(len(arrays.tokens))
-    spelling[arrays.unknown.at] = [tokenizer.spelling.nats(word) for word in arrays.unknown.words()]
-    return spelling
 
 
 @dataclass(frozen=True)

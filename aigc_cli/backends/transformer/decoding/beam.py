@@ -10,9 +10,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.transformer.decoding.generate import LOOKAHEAD, Job, batches, begun
+from aigc_cli.backends.transformer.decoding.generate import LOOKAHEAD, Job, batches, prefilled
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
-from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, Rules
+from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, TokenRules
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def beam_search(
     jobs: Iterable[Job],
     *,
     options: BeamOptions,
-    rules: Rules,
+    rules: TokenRules,
     batch_size: int,
     device: torch.device,
 ) -> Iterator[list[Hypothesis]]:
@@ -80,7 +80,7 @@ class _Search:
     finished: list[Hypothesis] = field(default_factory=list)
 
     @classmethod
-    def of(cls, job: Job, options: BeamOptions, begins_id: int, rules: Rules) -> _Search:
+    def of(cls, job: Job, options: BeamOptions, begins_id: int, rules: TokenRules) -> _Search:
         prompt = tuple(job.prompt_ids) or (begins_id,)
         return cls(prompt, job.draws, options.beams, options.length_penalty, [rules.to_come(prompt)])
 
@@ -108,11 +108,11 @@ def _search(
     searches: list[_Search],
     options: BeamOptions,
     limit: int,
-    rules: Rules,
+    rules: TokenRules,
     device: torch.device,
 ) -> None:
-    """Goes on with all searches at once, a token a step, until each is done."""
-    reader = begun(model, [search.prompt for search in searches], limit)
+    """Continues all searches at once, a token a step, until each is done."""
+    state = prefilled(model, [search.prompt for search in searches], limit)
     going = list(searches)
     for length in range(limit + 1):
         if length == limit:
@@ -120,20 +120,20 @@ def _search(
                 for log_p, ids in search.live:
                     search.finish(ids, log_p, ended=False)
             return
-        scores = reader.logits.log_softmax(dim=-1)
+        scores = state.logits.log_softmax(dim=-1)
         to_come = [left for search in going for left in search.to_come]
-        rules.exclude(scores, to_come, [state for search in going for state in search.states])
+        rules.exclude(scores, to_come, [at for search in going for at in search.states])
         # Of each beginning as many continuations as could be the best of all, one more for the end.
         values, tokens = scores.topk(min(options.beams + 1, scores.shape[1]), dim=1)
         rows, ids = _advance(going, values, tokens, rules)
         going = [search for search in going if search.live]
         if not going:
             return
-        reader.select(rows)
-        reader.step(torch.tensor(ids, device=device))
+        state.select(rows)
+        state.step(torch.tensor(ids, device=device))
 
 
-def _advance(searches: list[_Search], values: Tensor, tokens: Tensor, rules: Rules) -> tuple[list[int], list[int]]:
+def _advance(searches: list[_Search], values: Tensor, tokens: Tensor, rules: TokenRules) -> tuple[list[int], list[int]]:
     """Takes each search a token further, given the likeliest tokens (rows, k) after each of its beginnings; a search that is
     done has none left. Returns, of the beginnings that are pursued now, the rows that they continue and their new tokens."""
     rows, last = [], []

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.transformer.decoding.language_model import LanguageModel, Reader
+from aigc_cli.backends.transformer.decoding.language_model import IncrementalState, LanguageModel
 from aigc_cli.backends.transformer.decoding.sampling import SamplingOptions, next_allowed_tokens, next_tokens
-from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, FieldEnds, Rules
+from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, FieldEnds, TokenRules
 from aigc_cli.errors import AigcError
 
 if TYPE_CHECKING:
-    from aigc_cli.backends.transformer.decoding.regex_constraint import Form, Match
+    from aigc_cli.backends.transformer.decoding.regex_constraint import Match, RegexConstraint
 
 __all__ = ["FieldEnds", "Generated", "Job", "SamplingOptions", "generate"]
 
@@ -50,8 +50,8 @@ class Generated:
     `content` are its bytes, cut before the first stop string; `ids` the fewest of its tokens that hold those
     bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
     of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field;
-    `removed` is the probability that a form took away, on average over tokens, and `matches` whether the text is of it.
-    Of a text that was searched for, `log_p` is its log-probability in nats and `score` what it was ranked by.
+    `removed` is the probability mass that a constraint removed, on average over tokens, and `matches` whether the text
+    matches it. Of a text that was searched for, `log_p` is its log-probability in nats and `score` what it was ranked by.
     """
 
     index: int
@@ -76,12 +76,12 @@ def generate(
     jobs: Iterable[Job],
     *,
     options: SamplingOptions,
-    rules: Rules,
+    rules: TokenRules,
     seed: int,
     decode_bytes: Callable[[list[int]], bytes],
     batch_size: int,
     device: torch.device,
-    form: Form | None = None,
+    constraint: RegexConstraint | None = None,
     on_bytes: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Generated]:
     """Samples all jobs, and yields the samples in the order of the jobs.
@@ -90,8 +90,8 @@ def generate(
     Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
     `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
     Only tokens that the `rules` allow are drawn; at `max_tokens` a character may be cut. Of texts with fields, stop strings are
-    looked for in the last. With `form`, what is written of the last (of a text without fields, all of it) matches, unless it is
-    cut at `max_tokens`.
+    looked for in the last. With a `constraint`, what is generated of the last (of a text without fields, all of it) matches it,
+    unless it is cut at `max_tokens`.
     `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
 
     The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
@@ -114,7 +114,7 @@ def generate(
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
         for part in batches([len(sample.prompt) for sample in by_length], batch_size) if limit else ():
             batch = by_length[part]
-            for sample, token in _draw(model, batch, options, seed, limit, device, rules, form):
+            for sample, token in _draw(model, batch, options, seed, limit, device, rules, constraint):
                 if token == rules.eot_id:
                     sample.finish = "end"
                 else:
@@ -140,12 +140,12 @@ def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:
             start = end
 
 
-def begun(model: LanguageModel, prompts: Sequence[Sequence[int]], room: int) -> Reader:
-    """Prompts that are read. Raises `AigcError` when the model's logits are not finite."""
-    reader = model.read(prompts, room=room)
-    if not reader.logits.isfinite().all():
+def prefilled(model: LanguageModel, prompts: Sequence[Sequence[int]], room: int) -> IncrementalState:
+    """Reads prompts. Raises `AigcError` when the model's logits are not finite."""
+    state = model.prefill(prompts, room=room)
+    if not state.logits.isfinite().all():
         raise AigcError("the model's logits are not finite: train it anew, or choose another run")
-    return reader
+    return state
 
 
 @dataclass
@@ -229,23 +229,23 @@ def _draw(
     seed: int,
     limit: int,
     device: torch.device,
-    rules: Rules,
-    form: Form | None,
+    rules: TokenRules,
+    constraint: RegexConstraint | None,
 ) -> Iterator[tuple[_Sample, int]]:
     """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
     prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
-    reader = begun(model, list(prompts), limit)
+    state = prefilled(model, list(prompts), limit)
     if len(prompts) < len(rows):
-        reader.select([prompts[row.prompt] for row in rows])
+        state.select([prompts[row.prompt] for row in rows])
     # Philox (Salmon et al. 2011) is a function of its key and a counter: no draw depends on another sample's.
     keys = np.array([(seed % 2**64, row.index) for row in rows], dtype=np.uint64)
     randoms = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
-    if form is not None:
+    if constraint is not None:
         for row in rows:
-            row.match = form.begin()
+            row.match = constraint.begin()
     seen: Tensor | None = None
     if options.repetition_penalty != 1:
-        seen = torch.zeros(reader.logits.shape, dtype=torch.bool, device=device)
+        seen = torch.zeros(state.logits.shape, dtype=torch.bool, device=device)
         for place, row in enumerate(rows) if model.continues else ():
             seen[place, list(row.prompt)] = True
     uniforms: Tensor | None = None
@@ -254,16 +254,16 @@ def _draw(
             drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
-        rules.exclude(reader.logits, [row.to_come for row in rows], [row.state for row in rows])
-        matches = [] if form is None else [row.matching() for row in rows]
-        if form is not None and any(matches):
-            allowed = form.allowed(matches).to(device)
-            ids, kept = next_allowed_tokens(reader.logits, allowed, options, seen, uniform)
+        rules.exclude(state.logits, [row.to_come for row in rows], [row.state for row in rows])
+        matches = [] if constraint is None else [row.matching() for row in rows]
+        if constraint is not None and any(matches):
+            allowed = constraint.allowed(matches).to(device)
+            ids, kept = next_allowed_tokens(state.logits, allowed, options, seen, uniform)
             for match, share in zip(matches, kept, strict=True):
                 if match is not None:
                     match.kept(share)
         else:
-            ids = next_tokens(reader.logits, options, seen, uniform)
+            ids = next_tokens(state.logits, options, seen, uniform)
         for row, token in zip(rows, ids.tolist(), strict=True):
             if row.finish is None:
                 yield row, token
@@ -271,11 +271,11 @@ def _draw(
         if not going:
             return
         if len(going) <= CROWDING * len(rows):
-            reader.select(going)
+            state.select(going)
             rows, randoms = [rows[place] for place in going], [randoms[place] for place in going]
             ids = ids[going]
             uniforms = None if uniforms is None else uniforms[going]
             seen = None if seen is None else seen[going]
         if seen is not None:
             seen.scatter_(1, ids[:, None], True)
-        reader.step(ids)
+        state.step(ids)

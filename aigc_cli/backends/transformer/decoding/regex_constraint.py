@@ -1,4 +1,4 @@
-"""Texts of a given form: a regular expression that every sample matches, by leaving the tokens that can lead to a match.
+"""A regular expression that every sample matches: of each next token, only those that can still lead to a match are left.
 
 llguidance turns the expression into an automaton over bytes, state by state as they are reached, and tells of each state which
 tokens may follow; where one text alone can follow, it takes the tokens that this text is encoded as. Every byte is a token of
@@ -28,7 +28,7 @@ CLASS = re.compile(r"\\[pP]\{\w+\}|\\[dDwWsS]|\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|\."
 BITS = (torch.arange(256)[:, None] >> torch.arange(8) & 1).float()
 
 
-class Form:
+class RegexConstraint:
     """A regular expression (in the syntax of Rust's `regex`) for the texts of one tokenizer."""
 
     def __init__(self, pattern: str, tokenizer: Tokenizer) -> None:
@@ -76,7 +76,7 @@ class Form:
 class Match:
     """A text on its way to a match."""
 
-    form: Form
+    constraint: RegexConstraint
     matcher: LLMatcher
     n_tokens: int = 0
     total_removed: float = 0.0
@@ -87,19 +87,19 @@ class Match:
         self.total_removed += max(0.0, 1 - share)
 
     def take(self, token: int) -> bool:
-        """Goes on by a token; whether nothing can follow it."""
+        """Advances by a token; returns whether nothing can follow it."""
         self.matcher.consume_token(token)
         stopped = self.matcher.is_stopped()
         if stopped:  # by an error, maybe
-            self.form.check(self.matcher)
+            self.constraint.check(self.matcher)
         return bool(stopped)
 
     def end(self, *, reached: bool) -> tuple[float, bool]:
-        """The probability that the form took away, on average over tokens, and whether the text, where it was `reached`, is of
-        the form."""
+        """The probability mass that the constraint removed, on average over tokens, and whether the text, where it was
+        `reached`, matches."""
         matches = reached and self.matcher.is_accepting()
         self.matcher.reset()
-        self.form.idle.append(self.matcher)
+        self.constraint.idle.append(self.matcher)
         return self.total_removed / max(1, self.n_tokens), matches
 
 

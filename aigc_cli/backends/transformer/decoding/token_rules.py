@@ -83,7 +83,7 @@ class FieldEnds:
 
 
 @dataclass(frozen=True)
-class Rules:
+class TokenRules:
     """What may come next. The tokens `never` are not written, and with `characters` none that would break one. With
     `fields`, every text has as many, less those that its prompt ends."""
 
@@ -93,7 +93,7 @@ class Rules:
     characters: Characters | None = None
 
     def to_come(self, prompt: Sequence[int]) -> int:
-        """How many fields come after the one that goes on from a prompt."""
+        """How many fields come after the one that continues a prompt."""
         return self.fields.count - 1 - prompt.count(self.fields.id) if self.fields else 0
 
     @cached_property

@@ -10,19 +10,13 @@ import numpy as np
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.transformer.config import Eval
-from aigc_cli.backends.transformer.decoder_only.eval import (
-    MAX_TEXT,
-    Units,
-    baselines,
-    data_to_measure,
-    likelihood_measures,
-    training_data,
-)
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
-from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.encoder_decoder.incremental import Seq2SeqLM
+from aigc_cli.backends.transformer.encoder_decoder.likelihood import answer_lengths, answer_nats
+from aigc_cli.backends.transformer.encoder_decoder.model import load_pretrained
 from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs
-from aigc_cli.backends.transformer.likelihood import answer_lengths, answer_nats
-from aigc_cli.backends.transformer.loaded import Opened, open_run
+from aigc_cli.backends.transformer.eval import MAX_TEXT, Units, baselines, data_to_measure, likelihood_measures, training_data
+from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.data.text.tokenizers.choice import cjk_share
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
@@ -37,22 +31,21 @@ from aigc_cli.metrics.text.nearest import NearestText
 MOST_SOURCES = 100_000
 
 
-def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
+def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
     if options.tokenize != "auto" and not options.n:
         raise RequestError("--tokenize is for answers, of which -n 0 wants none")
-    opened = open_run(run, options.device, bus)
-    tokenizer = opened.tokenizer
-    assert isinstance(opened.model, EncoderDecoder)
+    loaded = load(run, load_pretrained, Seq2SeqLM, options.device, bus)
+    tokenizer = loaded.tokenizer
     data, notes = training_data(run, options, bus)
-    arrays, name = data_to_measure(opened, options, data, bus)
+    arrays, name = data_to_measure(loaded, options, data, bus)
     pairs = Pairs.of(arrays, tokenizer, measured=True)
     nats = answer_nats(
-        opened.model,
+        loaded.model.network,
         pairs,
         np.arange(len(pairs)),
         batch_size=options.batch_size,
-        device=opened.device,
+        device=loaded.device,
         progress=lambda done, total: bus.stage("evaluating", done, total),
     )
     chars, sizes = answer_lengths(pairs, tokenizer)
@@ -73,7 +66,7 @@ def answers_evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         beside = baselines(train, select, targets(pairs, tokenizer), None, options.seed)
         measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
     if options.n:
-        measures |= agreement(opened, pairs, data, options, bus)
+        measures |= agreement(loaded, pairs, data, options, bus)
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
@@ -83,17 +76,17 @@ def targets(pairs: Pairs, tokenizer: Tokenizer) -> list[str]:
     return [pairs.target_text(i, tokenizer) for i in range(0, len(pairs), max(1, every))]
 
 
-def agreement(opened: Opened, pairs: Pairs, data: TextDataset | None, options: Eval, bus: Bus) -> dict[str, Measure]:
+def agreement(loaded: Loaded[Seq2SeqLM], pairs: Pairs, data: TextDataset | None, options: Eval, bus: Bus) -> dict[str, Measure]:
     """How near the likeliest answers, taken token by token, come to those given, to `options.n` sources drawn at random. Beside
     it, that of the source itself as the answer (`copy`), and of the answer to the nearest training source (`nearest`)."""
-    tokenizer = opened.tokenizer
+    tokenizer = loaded.tokenizer
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(pairs))[: options.n]).tolist()
     sources = [pairs.source_text(i, tokenizer) for i in chosen]
     references = [pairs.target_text(i, tokenizer) for i in chosen]
     jobs = [Job(number, [*pairs.source(i), tokenizer.eot_id]) for number, i in enumerate(chosen)]
     bus.stage("answering", 0, len(jobs))
     greedy = SamplingOptions(temperature=0)
-    written = opened.generate(jobs, options=greedy, seed=options.seed, batch_size=options.batch_size)
+    written = loaded.generate(jobs, options=greedy, seed=options.seed, batch_size=options.batch_size)
     answers = [sample.text for sample in written]
     others = {"copy": sources}
     if data is not None:

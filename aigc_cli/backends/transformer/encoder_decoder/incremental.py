@@ -1,25 +1,51 @@
-"""Reads a batch of sources once and writes their targets one token at a time, with what attention needs of the past kept."""
+"""Incremental decoding: sources are read once, then targets are written token by token, the keys and values kept."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from aigc_cli.backends.transformer.decoder_only.operations import attention
-
-if TYPE_CHECKING:
-    from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.layers import attention
 
 FIRST_ROOM = 64  # tokens of a target that there is room for at first; it doubles when they are written
 
 
-class PairReader:
+@dataclass(frozen=True)
+class Seq2SeqLM:
+    """An encoder–decoder as a language model to generate with: it answers its prompts, which are sources."""
+
+    network: EncoderDecoder
+
+    continues = False
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens at which a target is cut that does not end by itself."""
+        return 2 * self.network.config.max_seq_length
+
+    @property
+    def longest_prompt(self) -> int:
+        """The longest source, in tokens, that training had."""
+        return self.network.config.max_seq_length
+
+    @property
+    def begins_id(self) -> int:
+        """The token that an empty source is."""
+        return self.network.config.eos_id
+
+    def prefill(self, prompts: Sequence[Sequence[int]], *, room: int) -> Seq2SeqState:
+        """Encodes sources (at least one token each), to write at most `room` tokens of an answer to each."""
+        return Seq2SeqState(self.network, prompts, room=room)
+
+
+class Seq2SeqState:
     """A batch of rows: a source each, of which the decoder's keys and values are computed once, and those of its target."""
 
     def __init__(self, model: EncoderDecoder, sources: Sequence[Sequence[int]], *, room: int) -> None:

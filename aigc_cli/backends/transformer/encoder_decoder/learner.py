@@ -11,13 +11,14 @@ import torch
 
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.decoding.generate import Job
+from aigc_cli.backends.transformer.encoder_decoder.incremental import Seq2SeqLM
+from aigc_cli.backends.transformer.encoder_decoder.likelihood import answer_lengths, answer_nats
 from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder, save_pretrained
 from aigc_cli.backends.transformer.encoder_decoder.pairs import PairBatches, Pairs
+from aigc_cli.backends.transformer.encoder_decoder.presets import model_config
 from aigc_cli.backends.transformer.learner import PREVIEWS, LanguageLearner
-from aigc_cli.backends.transformer.likelihood import answer_lengths, answer_nats
 from aigc_cli.backends.transformer.loss import cross_entropy
 from aigc_cli.backends.transformer.prepare import fields_of, source_share
-from aigc_cli.backends.transformer.presets import seq2seq_config
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.learner import Batch, Loss, Preview
@@ -32,7 +33,7 @@ class PairLearner(LanguageLearner):
     def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
         tokenizer = data.tokenizer
         assert plan.batch_size and plan.max_seq_length
-        self.model = EncoderDecoder(seq2seq_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
+        self.model = EncoderDecoder(model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
         start = Start(with_eot=True, fields=fields_of(plan), answers=True, source_share=source_share(plan))
         super().__init__(plan, data, self.model, start, device)
         pairs = Pairs.of(data.train, tokenizer)
@@ -60,7 +61,9 @@ class PairLearner(LanguageLearner):
         chosen = self.order[:PREVIEWS].tolist()
         jobs = [Job(number, [*self.held_out.source(i), tokenizer.eot_id]) for number, i in enumerate(chosen)]
         sources = [self.held_out.source_text(i, tokenizer) for i in chosen]
-        pairs = [f"{source}\n{answer}" for source, answer in zip(sources, self.written(self.model, jobs), strict=True)]
+        pairs = [
+            f"{source}\n{answer}" for source, answer in zip(sources, self.generated(Seq2SeqLM(self.model), jobs), strict=True)
+        ]
         return Preview(".txt", ("\n\n".join(pairs) + "\n").encode(), pairs[0])
 
     def first_sample(self) -> str:

@@ -7,7 +7,7 @@ better: the norms come first in each block (Xiong et al. 2020), and the output l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.transformer.encoder_decoder.incremental import PairReader
 from aigc_cli.engine.network import load_network, save_network
 from aigc_cli.errors import RequestError
 
@@ -25,7 +24,7 @@ MODEL_TYPE = "aigc-encoder-decoder"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seq2SeqConfig:
+class EncoderDecoderConfig:
     """The shape of a network. A target begins with `sos_id`; it ends, and a source too, with `eos_id`.
 
     Raises `RequestError` for a shape that no network has.
@@ -60,7 +59,7 @@ class Seq2SeqConfig:
         return {"architectures": ["EncoderDecoder"], "model_type": MODEL_TYPE, **asdict(self)}
 
     @classmethod
-    def from_json(cls, config: dict[str, Any]) -> Seq2SeqConfig:
+    def from_json(cls, config: dict[str, Any]) -> EncoderDecoderConfig:
         """Reads a config.json. Raises `RequestError` where it is not that of such a network."""
         if config.get("model_type") != MODEL_TYPE:
             raise RequestError(f"the model type is {config.get('model_type')!r}, not {MODEL_TYPE!r}")
@@ -112,10 +111,7 @@ def scores_not_stored() -> Iterator[None]:
 class EncoderDecoder(nn.Module):
     """The whole network."""
 
-    #: A text that it writes is an answer to what it read, and does not go on from it.
-    continues = False
-
-    def __init__(self, config: Seq2SeqConfig) -> None:
+    def __init__(self, config: EncoderDecoderConfig) -> None:
         super().__init__()
         self.config = c = config
         self.embedding = nn.Embedding(c.vocab_size, c.d_model)
@@ -180,22 +176,6 @@ class EncoderDecoder(nn.Module):
         """The logits (…, vocab_size) of the token after each hidden state (…, d_model)."""
         return F.linear(hidden, self.head)
 
-    # As a model to sample from
-
-    @property
-    def begins_id(self) -> int:
-        """An empty source."""
-        return self.config.eos_id
-
-    @property
-    def longest(self) -> int:
-        """The tokens at which a text ends that does not end by itself."""
-        return 2 * self.config.max_seq_length
-
-    def read(self, prompts: Sequence[Sequence[int]], *, room: int) -> PairReader:
-        """Reads sources, each once, to write at most `room` tokens of an answer to each."""
-        return PairReader(self, prompts, room=room)
-
 
 def save_pretrained(model: EncoderDecoder, folder: Path) -> None:
     """Writes config.json and model.safetensors (float32)."""
@@ -204,4 +184,4 @@ def save_pretrained(model: EncoderDecoder, folder: Path) -> None:
 
 def load_pretrained(folder: Path) -> EncoderDecoder:
     """Reads what `save_pretrained` wrote, on the CPU and in evaluation mode. Raises `RequestError` as `load_network` does."""
-    return load_network(folder, Seq2SeqConfig.from_json, EncoderDecoder)
+    return load_network(folder, EncoderDecoderConfig.from_json, EncoderDecoder)

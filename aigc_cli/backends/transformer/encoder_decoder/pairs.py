@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aigc_cli.backends.transformer.decoder_only.packing import Ints, spelling_of
-from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.backends.transformer.loss import IGNORED, spelling_nats
 from aigc_cli.data.text.dataset import TokenArrays
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
+Ints = NDArray[np.int64]
 #: Batches whose pairs are sorted by length together, so that little is padding.
 BLOCK = 64
 
@@ -32,7 +32,7 @@ class Pairs:
         middle = np.flatnonzero(arrays.tokens == tokenizer.field_id)
         assert len(middle) == arrays.n_docs
         pairs = cls(arrays, middle)
-        spelling = spelling_of(arrays, tokenizer) if measured else None
+        spelling = spelling_nats(arrays, tokenizer) if measured else None
         return pairs if spelling is None else replace(pairs, spelling=pairs.over_targets(spelling))
 
     def __len__(self) -> int:

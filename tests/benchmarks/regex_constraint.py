@@ -1,11 +1,11 @@
-"""Texts of a form: do all match, and how much slower is it than sampling freely?
+"""Texts of a constraint: do all match, and how much slower is it than sampling freely?
 
-    python tests/benchmarks/forms.py --run RUN [--samples 1000] [--repeats 3]
+    python tests/benchmarks/regex_constraint.py --run RUN [--samples 1000] [--repeats 3]
 
 RUN is a run of Chinese verse (`aigc train transformer --data poems.tsv`). Each pattern's samples are drawn in batches of 64, and so are
 as many free ones; tokens are counted as drawn, ends of texts not. The ratio is that of tokens per second in the same repeat, free
-sampling first; the median over repeats, with the lowest and the highest. Free samples are cut where those of the form end on average
-(`of free`), all of a batch at once; and each where that of the form ended (`alike`), so that batches thin out as theirs do.
+sampling first; the median over repeats, with the lowest and the highest. Free samples are cut where those of the constraint end on average
+(`of free`), all of a batch at once; and each where that of the constraint ended (`alike`), so that batches thin out as theirs do.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from unittest import mock
 
 import numpy as np
 
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
 from aigc_cli.backends.transformer.decoding import generate
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions
-from aigc_cli.backends.transformer.decoding.regex_constraint import Form
-from aigc_cli.backends.transformer.loaded import Opened, open_run
-from aigc_cli.engine.run import open_run as find
+from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
+from aigc_cli.backends.transformer.loaded import Loaded, load
+from aigc_cli.engine.run import open_run
 
 PATTERNS = {
     "couplet of fives": r"[\u4e00-\u9fff]{5}，[\u4e00-\u9fff]{5}。",
@@ -34,15 +36,19 @@ PATTERNS = {
 }
 
 
-def drawn(opened: Opened, n: int, form: Form | None, max_tokens: int) -> tuple[list[Generated], float]:
+def drawn(
+    loaded: Loaded[CausalLM], n: int, constraint: RegexConstraint | None, max_tokens: int
+) -> tuple[list[Generated], float]:
     """Samples, and the seconds they took."""
     began = time.perf_counter()
-    jobs = [Job(0, opened.start.prompt_ids(opened.tokenizer, None), n)]
-    samples = opened.generate(jobs, options=SamplingOptions(max_tokens=max_tokens), seed=0, batch_size=64, form=form)
+    jobs = [Job(0, loaded.start.prompt_ids(loaded.tokenizer, None), n)]
+    samples = loaded.generate(
+        jobs, options=SamplingOptions(max_tokens=max_tokens), seed=0, batch_size=64, constraint=constraint
+    )
     return list(samples), time.perf_counter() - began
 
 
-def drawn_alike(opened: Opened, lengths: Sequence[int]) -> tuple[list[Generated], float]:
+def drawn_alike(loaded: Loaded[CausalLM], lengths: Sequence[int]) -> tuple[list[Generated], float]:
     """Free samples of these numbers of tokens, and the seconds they took."""
 
     class Sample(generate._Sample):
@@ -52,7 +58,7 @@ def drawn_alike(opened: Opened, lengths: Sequence[int]) -> tuple[list[Generated]
                 self.finish = "length"
 
     with mock.patch.object(generate, "_Sample", Sample):
-        return drawn(opened, len(lengths), None, max(lengths))
+        return drawn(loaded, len(lengths), None, max(lengths))
 
 
 def speed(made: Sequence[Generated], seconds: float) -> float:
@@ -67,20 +73,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
 
-    opened = open_run(find(arguments.run), "cpu")
+    loaded = load(open_run(arguments.run), load_pretrained, CausalLM, "cpu")
     print(
         f"{'pattern':20} {'match':>12} {'tokens':>7} {'removed':>8} {'tokens/s':>9} {'of free':>8}  lowest and highest  {'alike':>5}  lowest and highest"
     )
     for name, pattern in PATTERNS.items():
-        form = Form(pattern, opened.tokenizer)
-        made, _ = drawn(opened, arguments.samples, form, 500)  # the first time is not counted
+        constraint = RegexConstraint(pattern, loaded.tokenizer)
+        made, _ = drawn(loaded, arguments.samples, constraint, 500)  # the first time is not counted
         matching = sum(bool(re.fullmatch(pattern, one.content.decode())) for one in made)
         tokens = sum(len(one.ids) for one in made)
         speeds, ratios, alike = [], [], []
         for _ in range(arguments.repeats):
-            free = speed(*drawn(opened, arguments.samples, None, max(1, round(tokens / len(made)))))
-            like = speed(*drawn_alike(opened, [len(one.ids) for one in made]))
-            speeds.append(speed(*drawn(opened, arguments.samples, form, 500)))
+            free = speed(*drawn(loaded, arguments.samples, None, max(1, round(tokens / len(made)))))
+            like = speed(*drawn_alike(loaded, [len(one.ids) for one in made]))
+            speeds.append(speed(*drawn(loaded, arguments.samples, constraint, 500)))
             ratios.append(speeds[-1] / free)
             alike.append(speeds[-1] / like)
         removed = np.mean([one.removed for one in made])

@@ -1,4 +1,4 @@
-"""What held-out text costs a model, prediction by prediction."""
+"""What held-out text costs a decoder-only model, prediction by prediction."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, Ints, Pieces, block_diagonal, collate, pack
-from aigc_cli.backends.transformer.decoding.generate import batches
-from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
-from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs, collate_pairs
-from aigc_cli.backends.transformer.loss import hidden_nats, token_nats
-from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.backends.transformer.loss import hidden_nats
 from aigc_cli.engine.device import to_device
+
+
+@torch.no_grad()
+def token_nats(
+    model: Transformer,
+    ids: Tensor,
+    targets: Tensor,
+    *,
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """The cost of each target (B, T) in nats, for evaluation: float32 (B, T), 0 where the target is -100.
+
+    The arguments are those of `Transformer.forward`.
+    """
+    return hidden_nats(model(ids, positions=positions, mask=mask), model.head, targets)
 
 
 def prediction_nats(
@@ -49,42 +62,6 @@ def prediction_nats(
     return nats
 
 
-@torch.no_grad()
-def answer_nats(
-    model: EncoderDecoder,
-    pairs: Pairs,
-    index: Ints,
-    *,
-    batch_size: int,
-    device: torch.device,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> NDArray[np.float64]:
-    """The cost in nats of these pairs' targets (n,), with their ends and the spelling of unknown words, given their sources;
-    all of them whole."""
-    nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
-    longer = np.maximum(pairs.target_lengths[index], pairs.source_lengths[index]) + 1
-    order = np.argsort(longer, kind="stable")
-    for part in batches(longer[order].tolist(), batch_size):
-        places = order[part]
-        batch = collate_pairs(pairs, index[places], model.config.sos_id, model.config.eos_id)
-        batch = to_device(batch, device)
-        hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
-        nats[places] += hidden_nats(hidden, model.head, batch["targets"]).cpu().double().sum(dim=1).numpy()
-        progress(part.stop, len(order))
-    return nats
-
-
-def characters(text: bytes) -> int:
-    """How many characters begin in these bytes of UTF-8."""
-    return sum(byte & 0xC0 != 0x80 for byte in text)
-
-
-def answer_lengths(pairs: Pairs, tokenizer: Tokenizer) -> tuple[Ints, Ints]:
-    """The characters and the bytes of each target, (n,)."""
-    targets = [pairs.target_text(i, tokenizer) for i in range(len(pairs))]
-    return np.array(list(map(len, targets))), np.array([len(text.encode()) for text in targets])
-
-
 def scored_range(corpus: Corpus, pieces: Pieces) -> tuple[Ints, Ints]:
     """The numbers, in the corpus, of the first prediction that each piece scores and of the one after its last."""
     begin = corpus.offsets[pieces.document] + pieces.document + pieces.begin
@@ -102,3 +79,8 @@ def scored_places(corpus: Corpus, pieces: Pieces, piece: int) -> tuple[int, int]
     start = int(corpus.offsets[pieces.document[piece]] + pieces.begin[piece])
     stop = int(corpus.offsets[pieces.document[piece] + 1])
     return start + int(pieces.context_only[piece]), min(start + int(pieces.length[piece]), stop)
+
+
+def characters(text: bytes) -> int:
+    """How many characters begin in these bytes of UTF-8."""
+    return sum(byte & 0xC0 != 0x80 for byte in text)

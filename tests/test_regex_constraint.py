@@ -1,4 +1,4 @@
-"""Texts of a given form, against a loop that knows every text of the form."""
+"""Texts of a given constraint, against a loop that knows every text of the constraint."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 from conftest import Shell, make_shell
 from networks import random_transformer, small_config
 
-from aigc_cli.backends.transformer.decoder_only.incremental import window_length
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM, window_length
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
-from aigc_cli.backends.transformer.decoding import regex_constraint as forms
+from aigc_cli.backends.transformer.decoding import regex_constraint
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.decoding.regex_constraint import Form
+from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
 from aigc_cli.backends.transformer.decoding.sampling import next_tokens
-from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, Rules
+from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds, TokenRules
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char
 from aigc_cli.errors import RequestError
 
@@ -46,7 +46,7 @@ def model_of(tokenizer: Tokenizer, context: int = 24) -> Transformer:
 def sample(
     model: Transformer,
     tokenizer: Tokenizer,
-    form: Form | None,
+    constraint: RegexConstraint | None,
     jobs: list[Job],
     options: SamplingOptions | None = None,
     *,
@@ -55,15 +55,15 @@ def sample(
 ) -> list[Generated]:
     return list(
         generate(
-            model,
+            CausalLM(model),
             jobs,
             options=options or SamplingOptions(max_tokens=400),
-            rules=Rules(tokenizer.eot_id, fields),
+            rules=TokenRules(tokenizer.eot_id, fields),
             seed=0,
             decode_bytes=tokenizer.decode_bytes,
             batch_size=batch_size,
             device=CPU,
-            form=form,
+            constraint=constraint,
         )
     )
 
@@ -72,13 +72,13 @@ def sample(
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_sample_matches(kind: str, pattern: str) -> None:
     tokenizer = TOKENIZERS[kind]
-    model, form = model_of(tokenizer), Form(pattern, tokenizer)
+    model, constraint = model_of(tokenizer), RegexConstraint(pattern, tokenizer)
     jobs = [Job(0, [tokenizer.eot_id], 6), Job(6, [tokenizer.eot_id, *tokenizer.encode("夜來")], 6)]
     for options in (
         SamplingOptions(max_tokens=400),
         SamplingOptions(max_tokens=400, top_k=3, top_p=0.9, min_p=0.01, temperature=1.5, repetition_penalty=1.3),
     ):
-        made = sample(model, tokenizer, form, jobs, options)
+        made = sample(model, tokenizer, constraint, jobs, options)
         ended = [one for one in made if one.finish == "end"]
         assert len(ended) > len(made) / 2
         for one in ended:
@@ -94,12 +94,12 @@ LANGUAGE = [b"abc", b"abcabc", b"ab-1999", "春眠".encode(), "夜".encode(), b"
 @pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(top_k=2), SamplingOptions(temperature=0)])
 def test_a_sample_is_drawn_from_what_can_still_match(kind: str, options: SamplingOptions) -> None:
     tokenizer = TOKENIZERS[kind]
-    model, form = model_of(tokenizer), Form("|".join(text.decode() for text in LANGUAGE), tokenizer)
+    model, constraint = model_of(tokenizer), RegexConstraint("|".join(text.decode() for text in LANGUAGE), tokenizer)
     pieces = [tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)]
     prompt = [tokenizer.eot_id, *tokenizer.encode("x")]
-    for one in sample(model, tokenizer, form, [Job(0, prompt, 12)], options):
+    for one in sample(model, tokenizer, constraint, [Job(0, prompt, 12)], options):
         random = np.random.Generator(np.random.Philox(key=(0, one.index)))
-        match = form.begin()
+        match = constraint.begin()
         ids: list[int] = []
         removed: list[float] = []
         text = b""
@@ -111,7 +111,7 @@ def test_a_sample_is_drawn_from_what_can_still_match(kind: str, options: Samplin
                 text in LANGUAGE if token == tokenizer.eot_id else any(word.startswith(text + piece) for word in LANGUAGE)
                 for token, piece in enumerate(pieces)
             ]
-            left = form.allowed([match])
+            left = constraint.allowed([match])
             following = {word[len(text) : len(text) + 1] for word in LANGUAGE if word.startswith(text)}
             if len(following) > 1:
                 assert left[0].tolist() == allowed
@@ -144,13 +144,13 @@ def test_classes_of_characters_that_are_allowed_at_once_are_those_that_would_be_
     kind: str, pattern: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = TOKENIZERS[kind]
-    form = Form(pattern, tokenizer)
-    monkeypatch.setattr(forms, "CLASS", re.compile("(?!)"))
-    matches = [form.begin(), Form(pattern, tokenizer).begin()]
+    constraint = RegexConstraint(pattern, tokenizer)
+    monkeypatch.setattr(regex_constraint, "CLASS", re.compile("(?!)"))
+    matches = [constraint.begin(), RegexConstraint(pattern, tokenizer).begin()]
     for token in tokenizer.encode(text):
         allowed = []
         for match in matches:
-            allowed.append(match.form.allowed([match])[0])
+            allowed.append(match.constraint.allowed([match])[0])
             match.take(token)
         assert allowed[0].equal(allowed[1])
         assert allowed[0][token]
@@ -159,10 +159,10 @@ def test_classes_of_characters_that_are_allowed_at_once_are_those_that_would_be_
 def test_the_form_is_that_of_the_last_field() -> None:
     tokenizer = TOKENIZERS["char"].with_fields()
     assert tokenizer.field_id is not None
-    model, form = model_of(tokenizer), Form("[a-c]{2}", tokenizer)
+    model, constraint = model_of(tokenizer), RegexConstraint("[a-c]{2}", tokenizer)
     ends = FieldEnds(tokenizer.field_id, 2)
     jobs = [Job(0, [tokenizer.eot_id], 8), Job(8, [tokenizer.eot_id, tokenizer.field_id], 8)]
-    made = sample(model, tokenizer, form, jobs, SamplingOptions(max_tokens=2000), fields=ends)
+    made = sample(model, tokenizer, constraint, jobs, SamplingOptions(max_tokens=2000), fields=ends)
     assert all(re.fullmatch("[a-c]{2}", one.fields[-1].decode()) for one in made)
     assert [len(one.fields) for one in made] == [2] * 8 + [1] * 8
     assert any(not re.fullmatch(b"[a-c]*", one.fields[0]) for one in made[:8])
@@ -171,24 +171,24 @@ def test_the_form_is_that_of_the_last_field() -> None:
 def test_a_sample_that_is_cut_says_so() -> None:
     tokenizer = TOKENIZERS["byte"]
     model, options = model_of(tokenizer), SamplingOptions(max_tokens=9)
-    (one,) = sample(model, tokenizer, Form("a{50}", tokenizer), [Job(0, [])], options)
+    (one,) = sample(model, tokenizer, RegexConstraint("a{50}", tokenizer), [Job(0, [])], options)
     assert (one.content, one.finish, one.matches) == (b"a" * 9, "length", False)
-    (one,) = sample(model, tokenizer, Form("a{9,50}", tokenizer), [Job(0, [])], options)
+    (one,) = sample(model, tokenizer, RegexConstraint("a{9,50}", tokenizer), [Job(0, [])], options)
     assert (one.content, one.finish, one.matches) == (b"a" * 9, "length", True)
 
 
 def test_a_form_is_kept_to_the_letter_where_normalising_would_change_it() -> None:
     tokenizer = TOKENIZERS["char"]
     for text in ("cafe\u0301", "\u212b", "\uf900x", "<|endoftext|>"):
-        (one,) = sample(model_of(tokenizer), tokenizer, Form(text.replace("|", r"\|"), tokenizer), [Job(0, [])])
+        (one,) = sample(model_of(tokenizer), tokenizer, RegexConstraint(text.replace("|", r"\|"), tokenizer), [Job(0, [])])
         assert (one.content.decode(), one.finish, one.matches) == (text, "end", True)
 
 
 def test_samples_are_the_same_in_any_batch() -> None:
     """Automata are used again, by another sample."""
     tokenizer = TOKENIZERS["bpe"]
-    model, form = model_of(tokenizer), Form(r"[a-c]{2,5}(-\d+)?", tokenizer)
-    draw = [sample(model, tokenizer, form, [Job(0, [], 30)], batch_size=size) for size in (1, 7, 30)]
+    model, constraint = model_of(tokenizer), RegexConstraint(r"[a-c]{2,5}(-\d+)?", tokenizer)
+    draw = [sample(model, tokenizer, constraint, [Job(0, [], 30)], batch_size=size) for size in (1, 7, 30)]
     for one, two, three in zip(*draw, strict=True):
         assert one.ids == two.ids == three.ids
         assert one.removed == pytest.approx(two.removed, abs=1e-4) == pytest.approx(three.removed, abs=1e-4)
@@ -208,7 +208,7 @@ def test_samples_are_the_same_in_any_batch() -> None:
 )
 def test_a_wrong_pattern_is_one_line(pattern: str, reason: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Form(pattern, TOKENIZERS["char"])
+        RegexConstraint(pattern, TOKENIZERS["char"])
     assert str(caught.value) == f"--match {pattern!r}: {reason}"
 
 
@@ -219,7 +219,9 @@ def test_a_catastrophic_pattern_is_followed_or_given_up(pattern: str) -> None:
     """Within 3 s here: each step has so much fuel."""
     tokenizer = TOKENIZERS["char"]
     try:
-        made = sample(model_of(tokenizer), tokenizer, Form(pattern, tokenizer), [Job(0, [], 2)], SamplingOptions(max_tokens=20))
+        made = sample(
+            model_of(tokenizer), tokenizer, RegexConstraint(pattern, tokenizer), [Job(0, [], 2)], SamplingOptions(max_tokens=20)
+        )
     except RequestError as error:
         assert str(error) == f"--match {pattern!r}: too complicated to follow"
     else:

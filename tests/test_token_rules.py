@@ -8,9 +8,10 @@ import pytest
 import torch
 from networks import random_transformer, small_config
 
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoding.beam import BeamOptions, beam_search
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions, generate
-from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, WRONG, Characters, Rules, after
+from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, WRONG, Characters, TokenRules, after
 
 EOT = 256
 #: Every byte, the end of a document, a character, the second half of one with the first of another, and a letter with a beginning.
@@ -39,7 +40,7 @@ def test_what_may_go_on_with_a_character_is_what_its_bytes_allow() -> None:
     characters = Characters(PIECES)
     moon = "月".encode()
     begun = characters.after(BETWEEN, moon[0])
-    rules = Rules(EOT, None, (), characters)
+    rules = TokenRules(EOT, None, (), characters)
     scores = torch.zeros(2, len(PIECES))
     rules.exclude(scores, [0, 0], [BETWEEN, begun])
     for token, piece in enumerate(PIECES):
@@ -53,10 +54,10 @@ def test_a_model_that_knows_nothing_writes_whole_characters(temperature: float) 
     model = random_transformer(small_config(vocab_size=len(PIECES), context=16, eot_id=EOT), spread=0.3)
     made = list(
         generate(
-            model,
+            CausalLM(model),
             [Job(0, [], SAMPLES)],
             options=SamplingOptions(temperature=temperature, max_tokens=30),
-            rules=Rules(EOT, characters=Characters(PIECES)),
+            rules=TokenRules(EOT, characters=Characters(PIECES)),
             seed=0,
             decode_bytes=lambda ids: b"".join(PIECES[token] for token in ids),
             batch_size=16,
@@ -76,10 +77,10 @@ def test_a_model_that_knows_nothing_writes_whole_characters(temperature: float) 
 def test_a_beam_finds_whole_characters() -> None:
     model = random_transformer(small_config(vocab_size=len(PIECES), context=16, eot_id=EOT), spread=0.3)
     (texts,) = beam_search(
-        model,
+        CausalLM(model),
         [Job(0, [], 8)],
         options=BeamOptions(8, 1.0, 12),
-        rules=Rules(EOT, characters=Characters(PIECES)),
+        rules=TokenRules(EOT, characters=Characters(PIECES)),
         batch_size=8,
         device=torch.device("cpu"),
     )

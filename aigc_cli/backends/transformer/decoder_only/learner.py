@@ -1,0 +1,74 @@
+"""The decoder-only model in training."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
+from aigc_cli.backends.transformer.decoder_only.model import Transformer, save_pretrained
+from aigc_cli.backends.transformer.decoder_only.packing import (
+    Corpus,
+    Pieces,
+    TrainingBatches,
+    block_diagonal,
+    evaluation_pieces,
+)
+from aigc_cli.backends.transformer.decoder_only.presets import model_config
+from aigc_cli.backends.transformer.decoding.generate import Job
+from aigc_cli.backends.transformer.learner import PREVIEWS, LanguageLearner
+from aigc_cli.backends.transformer.loss import cross_entropy
+from aigc_cli.backends.transformer.prepare import fields_of
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.engine.learner import Batch, Loss, Preview
+
+
+class TransformerLearner(LanguageLearner):
+    """The decoder-only model, which learns texts."""
+
+    def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
+        assert plan.context and plan.batch_size
+        tokenizer = data.tokenizer
+        self.model = Transformer(model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
+        super().__init__(plan, data, self.model, Start.of(data, plan.context, fields_of(plan)), device)
+        corpus = Corpus.of(data.train, tokenizer)
+        self.batches = TrainingBatches(corpus, plan.context, plan.batch_size, plan.seed)
+        self.steps_per_epoch = corpus.predictions / (plan.batch_size * plan.context)
+        self.held_out = Corpus.of(data.select, tokenizer, measured=True)
+        pieces = evaluation_pieces(self.held_out, plan.context)
+        self.pieces = pieces[np.random.default_rng(plan.seed).permutation(len(pieces))]
+        self.eval_items = len(pieces)
+        self.chars_per_prediction = float(data.select.chars.sum()) / self.held_out.predictions
+
+    def loss(self, batch: Batch) -> Loss:
+        mask = block_diagonal(batch["segments"]) if "segments" in batch else None
+        hidden = self.model(batch["ids"], positions=batch.get("positions"), mask=mask)
+        return Loss(cross_entropy(hidden, self.model.head, batch["targets"])[0])
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        """Bits per character over the first `items` pieces of a fixed shuffle (over all of them, it is exact)."""
+        pieces = self.pieces[np.arange(min(items, len(self.pieces)))]
+        nats = prediction_nats(self.model, self.held_out, pieces, batch_size=32, device=self.device)
+        return {"bits_per_char": float(nats.sum()) / scored(pieces) / self.chars_per_prediction / math.log(2)}
+
+    def preview(self) -> Preview:
+        texts = self.generated(CausalLM(self.model), [Job(0, self.start.prompt_ids(self.data.tokenizer, None), PREVIEWS)])
+        return Preview(".txt", ("\n\n".join(texts) + "\n").encode(), texts[0])
+
+    def save_network(self, folder: Path) -> None:
+        save_pretrained(self.model, folder)
+
+    def describe(self) -> str:
+        c = self.model.config
+        shape = f"{c.n_layers} layers of width {c.d_model}, {super().describe()}"
+        return f"{shape}, context {c.context}, vocabulary {c.vocab_size:,}"
+
+
+def scored(pieces: Pieces) -> int:
+    return int((pieces.length - pieces.context_only).sum())

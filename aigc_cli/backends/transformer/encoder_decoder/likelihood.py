@@ -1,0 +1,47 @@
+"""What held-out answers cost an encoder–decoder, given their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aigc_cli.backends.transformer.decoding.generate import batches
+from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
+from aigc_cli.backends.transformer.encoder_decoder.pairs import Ints, Pairs, collate_pairs
+from aigc_cli.backends.transformer.loss import hidden_nats
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.engine.device import to_device
+
+
+@torch.no_grad()
+def answer_nats(
+    model: EncoderDecoder,
+    pairs: Pairs,
+    index: Ints,
+    *,
+    batch_size: int,
+    device: torch.device,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> NDArray[np.float64]:
+    """The cost in nats of these pairs' targets (n,), with their ends and the spelling of unknown words, given their sources;
+    all of them whole."""
+    nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
+    longer = np.maximum(pairs.target_lengths[index], pairs.source_lengths[index]) + 1
+    order = np.argsort(longer, kind="stable")
+    for part in batches(longer[order].tolist(), batch_size):
+        places = order[part]
+        batch = collate_pairs(pairs, index[places], model.config.sos_id, model.config.eos_id)
+        batch = to_device(batch, device)
+        hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
+        nats[places] += hidden_nats(hidden, model.head, batch["targets"]).cpu().double().sum(dim=1).numpy()
+        progress(part.stop, len(order))
+    return nats
+
+
+def answer_lengths(pairs: Pairs, tokenizer: Tokenizer) -> tuple[Ints, Ints]:
+    """The characters and the bytes of each target, (n,)."""
+    targets = [pairs.target_text(i, tokenizer) for i in range(len(pairs))]
+    return np.array(list(map(len, targets))), np.array([len(text.encode()) for text in targets])
