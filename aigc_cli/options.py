@@ -94,6 +94,7 @@ class OptionField:
     default: Any
     rule: Rule
     help: str
+    optional: bool  # whether it may be None
 
     @property
     def flag(self) -> str:
@@ -181,12 +182,22 @@ def fields_of(options: type) -> dict[str, OptionField]:
     hints = typing.get_type_hints(options)
     found = {}
     for field in dataclasses.fields(options):
-        if "rule" in field.metadata:
+        if (rule := _rule_of(options, field.name)) is not None:
             kind = _without_none(hints[field.name])
-            rule = field.metadata["rule"]
-            found[field.name] = OptionField(field.name, kind, field.default, rule, docs.get(field.name, ""))
+            optional = kind is not hints[field.name]
+            found[field.name] = OptionField(field.name, kind, field.default, rule, docs.get(field.name, ""), optional)
     _FIELDS[options] = found
     return found
+
+
+def _rule_of(options: type, name: str) -> Rule | None:
+    """The rule of a field where it was declared: a subclass may narrow its type by an annotation alone."""
+    for base in options.__mro__:
+        field = base.__dict__.get("__dataclass_fields__", {}).get(name)
+        if field is not None and "rule" in field.metadata:
+            rule: Rule = field.metadata["rule"]
+            return rule
+    return None
 
 
 _FIELDS: dict[type, dict[str, OptionField]] = {}
@@ -273,6 +284,11 @@ def recorded(options: Any) -> dict[str, Any]:
     """The options that a run records, JSON-ready."""
     fields = fields_of(type(options))
     return {name: getattr(options, name) for name, field in fields.items() if field.rule.recorded}
+
+
+def undecided(options: Any) -> list[str]:
+    """The options that are None where their type has no None."""
+    return [name for name, field in fields_of(type(options)).items() if not field.optional and getattr(options, name) is None]
 
 
 def rebuild(options: type[T], settings: Mapping[str, Any]) -> T:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,8 +10,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+from aigc_cli.engine.settings import TrainOptions
+
+Options = TypeVar("Options", bound=TrainOptions)
 
 TOY = Path(__file__).parent / "toy"
 FORK_SERVER = str(Path(__file__).parent / "forkserver.py")
@@ -133,6 +139,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def settled(options: Options) -> Options:
+    """The options as a backend plans by them: what is decided before is."""
+    return dataclasses.replace(options, data=options.data or "x", threads=options.threads or 1, compile=bool(options.compile))
 
 
 @pytest.fixture

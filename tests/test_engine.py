@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import settled
 from safetensors.torch import load_file
 from torch import nn
 
@@ -22,13 +23,15 @@ from aigc_cli.engine.optim import MuonAdamW, orthogonalise
 from aigc_cli.engine.planning.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
 from aigc_cli.engine.run import Run, create_run
 from aigc_cli.engine.schedule import cooldown_start, default_warmup, warmup_stable_decay
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.signals import Interrupts
 from aigc_cli.engine.trainable import spread_out
 from aigc_cli.errors import AigcError
+from aigc_cli.options import recorded
 
 CPU = torch.device("cpu")
-PLAN = plan_for_steps(TrainOptions(steps=40, seed=3, log_every=10, eval_every=10), 1)
+OPTIONS = settled(TrainOptions(steps=40, seed=3, log_every=10, eval_every=10))
+PLAN = plan_for_steps(Plan.of(OPTIONS, batch_size=8, lr=0.1), OPTIONS, 1)
 
 
 class Regression(Learner):
@@ -47,7 +50,7 @@ class Regression(Learner):
         x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
         return {"x": x, "y": x @ torch.tensor([[1.0], [-2.0], [0.5]])}
 
-    def phases(self, step: int, plan: TrainOptions) -> list[Phase]:
+    def phases(self, step: int, plan: Plan) -> list[Phase]:
         return [Phase("model", self.loss)]
 
     def loss(self, batch: Batch) -> Loss:
@@ -66,10 +69,24 @@ def run(tmp_path: Path) -> Run:
     return create_run(tmp_path, "test", "run-1", {"plan": {}, "data": {}})
 
 
-def finish(learner: type[Learner], run: Run, plan: TrainOptions = PLAN, *subscribers: object) -> Trainer:
+def finish(learner: type[Learner], run: Run, plan: Plan = PLAN, *subscribers: object) -> Trainer:
     trainer = Trainer(learner, plan, CPU, Bus(*subscribers), run)  # type: ignore[arg-type]
     trainer.train(Interrupts())
     return trainer
+
+
+def test_a_plan_leaves_nothing_undecided_and_is_read_as_it_was_recorded() -> None:
+    with pytest.raises(ValueError, match=r"^Plan leaves batch_size, lr, micro_batch_size undecided$"):
+        Plan.of(OPTIONS, batch_size=None)
+    assert (PLAN.warmup, PLAN.cooldown, PLAN.micro_batch_size, PLAN.patience, PLAN.val) == (10, 0.5, 8, None, None)
+    record = json.loads(json.dumps(recorded(PLAN)))
+    assert list(record) == list(recorded(TrainOptions()))
+    assert Plan.read(record) == PLAN
+    assert Plan.read({**record, "micro_batch_size": None}) == PLAN  # earlier versions left it open
+    asked = dataclasses.replace(OPTIONS, lr=0.5, micro_batch_size=2, cooldown=0.0)
+    assert Plan.of(asked, batch_size=8, lr=0.1, cooldown=1.0) == Plan.of(
+        OPTIONS, batch_size=8, lr=0.5, cooldown=0.0, micro_batch_size=2
+    )
 
 
 def test_a_step_is_the_gradient_step_of_the_batch() -> None:
@@ -92,7 +109,7 @@ def test_micro_batches_sum_to_the_same_step() -> None:
 class Steady(Regression):
     """A gradient of one but where the batch is a shock; clipped to twice the usual norm."""
 
-    def phases(self, step: int, plan: TrainOptions) -> list[Phase]:
+    def phases(self, step: int, plan: Plan) -> list[Phase]:
         return [Phase("model", self.loss, max_grad_ratio=2.0)]
 
     def batch(self, step: int) -> Batch:
@@ -272,8 +289,8 @@ def test_the_schedule_rises_stays_and_falls_to_nothing() -> None:
 
 def test_the_steps_that_fit_in_a_budget_cost_what_the_budget_is() -> None:
     costs = Costs(step=0.05, eval_item=0.01, look=0.2, save=0.1)
-    plan = plan_for_seconds(TrainOptions(), costs, 100.0, eval_items=10_000)
-    assert plan.steps is not None and plan.eval_items is not None and plan.eval_every is not None
+    options = settled(TrainOptions())
+    plan = plan_for_seconds(Plan.of(options, batch_size=8, lr=0.1), options, costs, 100.0, eval_items=10_000)
     evaluations = -(-plan.steps // plan.eval_every)
     spent = plan.steps * costs.step + evaluations * (costs.look + costs.save + plan.eval_items * costs.eval_item)
     assert 94 < spent < 100
@@ -387,13 +404,13 @@ class TwoPhases(Regression):
         self.networks["other"] = self.other
         self.optimizers["other"] = torch.optim.Adam(self.other.parameters(), 0.1)
 
-    def phases(self, step: int, plan: TrainOptions) -> list[Phase]:
+    def phases(self, step: int, plan: Plan) -> list[Phase]:
         return [Phase("model", self.loss), Phase("other", self.other_loss, settings={"betas": (0.0, 0.5 + step / 100)})]
 
     def other_loss(self, batch: Batch) -> Loss:
         return Loss(self.other(batch["x"]).square().mean(), {"drawn": torch.zeros(())})
 
-    def after_step(self, step: int, batch: Batch, plan: TrainOptions) -> None:
+    def after_step(self, step: int, batch: Batch, plan: Plan) -> None:
         assert plan.steps == 40
         self.other.steps += 1
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from conftest import settled
 from test_gan_sizes import dataset
 
 from aigc_cli.backends.gan.config import Train
@@ -43,11 +44,11 @@ def blobs(n: int = 200, *, held_out: int = 64, two_classes: bool = False) -> Pic
 
 def trainer(options: Train, data: PictureDataset, steps: int = 40) -> Trainer:
     options = dataclasses.replace(options, preset="nano", batch_size=options.batch_size or 16, steps=steps, eval_every=20)
-    plan = plan_for_steps(decide(options, data, 1.0)[0], len(data.select))
+    plan = plan_for_steps(decide(settled(options), data, 1.0)[0], options, len(data.select))
 
     def build() -> GANLearner:
         seed_everything(plan.seed)
-        return GANLearner(plan, data, CPU)  # type: ignore[arg-type]
+        return GANLearner(plan, data, CPU)
 
     return Trainer(build, plan, CPU, Bus())
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
+from conftest import settled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ from aigc_cli.backends.gan.schedules import BETA2, LAST_LR, betas, gamma_factor,
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.errors import RequestError
 
 
@@ -54,30 +54,32 @@ def test_more_budget_never_takes_a_smaller_preset(a: float, b: float) -> None:
 
 def test_larger_pictures_take_a_smaller_preset_for_the_same_budget() -> None:
     budget = PRESETS[1].flops
-    small, large = (decide(Train(), dataset(side, side, n=2), budget)[0].preset for side in (32, 512))
+    small, large = (decide(settled(Train()), dataset(side, side, n=2), budget)[0].preset for side in (32, 512))
     assert (small, large) == (PRESETS[1].name, PRESETS[0].name)
 
 
 def test_the_penalty_grows_with_the_pictures() -> None:
-    small, large = (decide(Train(), dataset(side, side, n=2), 1e12)[0].gamma for side in (32, 64))
+    small, large = (decide(settled(Train()), dataset(side, side, n=2), 1e12)[0].gamma for side in (32, 64))
     assert small and large == 4 * small
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_network(preset: object) -> None:
-    plan, _ = decide(Train(preset=preset.name), dataset(48, 64, n=2), 1.0)  # type: ignore[attr-defined]
+    plan, _ = decide(settled(Train(preset=preset.name)), dataset(48, 64, n=2), 1.0)  # type: ignore[attr-defined]
     assert isinstance(model_config(plan, dataset(48, 64, n=2)), GANConfig)
 
 
 def test_an_option_overrides_its_part_of_the_preset() -> None:
-    plan, reasons = decide(Train(latent=7, lr=0.5, batch_size=4, cooldown=0.2, gamma=0.0, gamma_last=0.5), dataset(), 1e12)
+    plan, reasons = decide(
+        settled(Train(latent=7, lr=0.5, batch_size=4, cooldown=0.2, gamma=0.0, gamma_last=0.5)), dataset(), 1e12
+    )
     assert (plan.latent, plan.lr, plan.batch_size, plan.cooldown, plan.gamma, plan.gamma_last) == (7, 0.5, 4, 0.2, 0.0, 0.5)
     assert model_config(plan, dataset()).latent == 7
     assert reasons == []
 
 
 def test_few_pictures_are_told_and_are_one_batch_at_most() -> None:
-    plan, reasons = decide(Train(), dataset(n=5), 1e12)
+    plan, reasons = decide(settled(Train()), dataset(n=5), 1e12)
     assert plan.batch_size == 5
     assert len(reasons) == 1 and reasons[0].startswith("only 5 pictures to learn from")
 
@@ -90,14 +92,15 @@ def test_augmentation_as_it_is_asked_for(text: str, strength: float | None) -> N
 @pytest.mark.parametrize("text", ["on", "-0.1", "0.9", "nan", ""])
 def test_augmentation_that_is_none(text: str) -> None:
     with pytest.raises(RequestError, match=r"--augment must be auto, off or a number from 0 to 0\.8, not "):
-        decide(Train(augment=text), dataset(), 1e12)
+        decide(settled(Train(augment=text)), dataset(), 1e12)
 
 
 # Schedules
 
 
-def plan(steps: int, cooldown: float = 1.0, warmup: int = 0) -> TrainOptions:
-    return dataclasses.replace(TrainOptions(), steps=steps, cooldown=cooldown, warmup=warmup)
+def plan(steps: int, cooldown: float = 1.0, warmup: int = 0) -> Plan:
+    options = TrainOptions(steps=steps, cooldown=cooldown, warmup=warmup)
+    return Plan.of(settled(options), batch_size=1, lr=1.0)
 
 
 def test_everything_goes_from_its_first_value_to_its_last_by_half_a_cosine() -> None:

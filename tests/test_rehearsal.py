@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Shell
+from conftest import Shell, settled
 
 from aigc_cli.engine.planning.budget import Costs, expected_seconds
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan, TrainOptions
 
 ASKED = {
     "toy": ["toy"],
@@ -63,5 +63,6 @@ def test_the_text_of_a_pipe_is_read_and_left_nowhere(shell: Shell, tmp_path: Pat
 
 
 def test_what_steps_evaluations_and_checkpoints_take_together() -> None:
-    plan = TrainOptions(steps=100, eval_every=40, eval_items=10)
+    options = settled(TrainOptions(steps=100, eval_every=40, eval_items=10))
+    plan = Plan.of(options, batch_size=1, lr=1.0)
     assert expected_seconds(plan, Costs(step=1.0, eval_item=0.1, look=2.0, save=3.0)) == 100 + 3 * (2 + 1 + 3)

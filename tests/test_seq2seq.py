@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Shell, make_shell
+from conftest import Shell, make_shell, settled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import disturbed, random_transformer, small_config
@@ -395,7 +395,7 @@ def lengths(n: int, least: int, most: int) -> np.ndarray:
 
 
 def test_a_plan_is_complete_and_deciding_it_again_changes_nothing() -> None:
-    options = Train(arch="encoder-decoder", data="x")
+    options = settled(Train(arch="encoder-decoder"))
     given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500, "sources": lengths(4000, 3, 9), "targets": lengths(4000, 3, 9)}
     plan, reasons = decide(options, **given)
     assert plan.max_seq_length == 16 and len(reasons) == 1
@@ -406,16 +406,20 @@ def test_a_plan_is_complete_and_deciding_it_again_changes_nothing() -> None:
 @pytest.mark.parametrize(("d_model", "nhead"), [(64, 2), (100, 2), (200, 5), (37, 1)])
 def test_heads_divide_the_width(d_model: int, nhead: int) -> None:
     plan, _ = decide(
-        Train(arch="encoder-decoder", d_model=d_model), flops=1e13, vocab_size=50, sources=np.array([3]), targets=np.array([8])
+        settled(Train(arch="encoder-decoder", d_model=d_model)),
+        flops=1e13,
+        vocab_size=50,
+        sources=np.array([3]),
+        targets=np.array([8]),
     )
     assert plan.nhead == nhead
 
 
 def test_what_is_cut_off_counts_for_nothing() -> None:
-    options = Train(arch="encoder-decoder")
+    options = settled(Train(arch="encoder-decoder"))
     given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500}
     long, cut = (decide(options, sources=of, targets=of, **given)[0] for of in (np.full(400, 8000), np.full(400, 256)))
-    assert long == cut and long.batch_size and long.batch_size > 1
+    assert long == cut and long.batch_size > 1
 
 
 def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
@@ -423,7 +427,8 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
         arch="encoder-decoder", nhead=2, num_encoder_layers=1, num_decoder_layers=7, dim_feedforward=33, d_model=32,
         max_seq_length=5, tied=False,
     )  # fmt: skip
-    plan, reasons = decide(options, flops=1e12, vocab_size=50, sources=np.array([3, 9]), targets=np.array([8, 7]))
+    sources, targets = np.array([3, 9]), np.array([8, 7])
+    plan, reasons = decide(settled(options), flops=1e12, vocab_size=50, sources=sources, targets=targets)
     config = model_config(plan, 50, 0, 1)
     shape = (config.nhead, config.num_encoder_layers, config.num_decoder_layers, config.dim_feedforward, config.max_seq_length)
     assert shape == (2, 1, 7, 33, 5) and not config.tied

@@ -10,11 +10,12 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from conftest import settled
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_cli.backends.presets import preset_for
-from aigc_cli.backends.transformer.config import Size, Train
+from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Size, Train
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoder_only.presets import decide, model_config
 from aigc_cli.backends.transformer.diagnostics import advice
@@ -36,12 +37,14 @@ BUDGETS = st.floats(1e9, 1e21)
 EPOCHS = st.floats(0, 1e4)
 
 
-def planned(options: Train | None = None, **given: Any) -> Train:
+def planned(options: Train | None = None, **given: Any) -> DecoderOnlyPlan:
     """The plan for a middling budget and long documents."""
-    return decide(options or Train(), **{"flops": 1e15, "vocab_size": 512, "predictions": 10**6, "longest": 10**6, **given})[0]
+    return decide(
+        settled(options or Train()), **{"flops": 1e15, "vocab_size": 512, "predictions": 10**6, "longest": 10**6, **given}
+    )[0]
 
 
-def block_parameters(plan: Train) -> int:
+def block_parameters(plan: DecoderOnlyPlan) -> int:
     """The matrices of the blocks, counted in the network itself."""
     with torch.device("meta"):
         model = Transformer(model_config(plan, vocab_size=300, eot_id=0))
@@ -117,7 +120,7 @@ def test_an_option_overrides_its_part_of_the_preset(option: dict[str, Any]) -> N
     assert plan.preset == usual.preset
     follow = {"context": {"batch_size"}, "d_model": {"n_heads", "n_kv_heads", "d_ff"}, "n_heads": {"n_kv_heads"}}
     changed = {field.name for field in dataclasses.fields(plan) if getattr(plan, field.name) != getattr(usual, field.name)}
-    assert changed <= {name, "dropout"} | follow.get(name, set())
+    assert changed - {"micro_batch_size"} <= {name, "dropout"} | follow.get(name, set())
     config = model_config(plan, vocab_size=300, eot_id=0)
     assert config.n_heads % config.n_kv_heads == 0 and config.head_dim % 32 == 0
 
@@ -154,7 +157,7 @@ def test_the_context_follows_short_documents(longest: int, flops: float) -> None
     """Long enough for the documents, by less than 32, and for no more than the preset has."""
     context = planned(longest=longest, flops=flops).context
     most = preset_for(PRESETS, flops).context
-    assert context is not None and 32 <= context <= most
+    assert 32 <= context <= most
     assert context >= min(longest, most)
     assert context < longest + 32 or context == 32
 
@@ -162,7 +165,6 @@ def test_the_context_follows_short_documents(longest: int, flops: float) -> None
 @given(st.integers(1, 5000), BUDGETS)
 def test_a_step_has_as_many_tokens_whatever_the_context(longest: int, flops: float) -> None:
     plan, preset = planned(longest=longest, flops=flops), preset_for(PRESETS, flops)
-    assert plan.batch_size and plan.context
     tokens = plan.batch_size * plan.context
     assert preset.batch_size * preset.context - plan.context < tokens <= preset.batch_size * preset.context
 
@@ -210,13 +212,13 @@ def test_text_that_is_seen_once_has_no_dropout() -> None:
 @given(st.integers(100, 10**9), st.integers(100, 10**9), BUDGETS)
 def test_less_text_is_regularised_more(a: int, b: int, flops: float) -> None:
     little, much = (planned(predictions=predictions, flops=flops) for predictions in sorted((a, b)))
-    assert little.dropout is not None and much.dropout is not None and little.dropout >= much.dropout
+    assert little.dropout >= much.dropout
 
 
 def test_the_steps_asked_for_are_the_epochs_counted() -> None:
     """1,000 steps of 10 rows of 100 tokens are ten passes over 100,000."""
     options = Train(steps=1000, batch_size=10, context=100)
-    plan, reasons = decide(options, flops=1e15, vocab_size=300, predictions=100_000, longest=10**6)
+    plan, reasons = decide(settled(options), flops=1e15, vocab_size=300, predictions=100_000, longest=10**6)
     assert plan.dropout == dropout_for(10)
     assert len(reasons) == 1 and "context 100) for about 10.0 epochs of 100,000 tokens" in reasons[0]
 

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from conftest import settled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ def dataset(height: int = 8, width: int = 8, *, two_valued: bool = False, n: int
 
 @given(st.integers(1, 600), st.integers(1, 600))
 def test_the_last_level_is_small_and_none_is_empty(height: int, width: int) -> None:
-    plan, _ = decide(Train(preset="nano"), dataset(4, 4), 1.0)
+    plan, _ = decide(settled(Train(preset="nano")), dataset(4, 4), 1.0)
     assert levels_for(height, width, SMALLEST) >= 1
     config = model_config(plan, dataset(4, 4))
     levels = levels_for(height, width, SMALLEST)
@@ -58,13 +59,13 @@ def test_more_budget_never_takes_a_smaller_preset(a: float, b: float) -> None:
     ],
 )
 def test_the_likelihood_follows_the_data(options: Train, two_valued: bool, likelihood: str) -> None:
-    plan, reasons = decide(options, dataset(two_valued=two_valued), 1e12)
+    plan, reasons = decide(settled(options), dataset(two_valued=two_valued), 1e12)
     assert plan.likelihood == likelihood == model_config(plan, dataset()).likelihood
     assert likelihood in reasons[0]
 
 
 def test_an_option_overrides_its_part_of_the_preset() -> None:
-    plan, _ = decide(Train(latent=7, couplings=3, lr=0.5, batch_size=4, cooldown=0.2), dataset(), 1e12)
+    plan, _ = decide(settled(Train(latent=7, couplings=3, lr=0.5, batch_size=4, cooldown=0.2)), dataset(), 1e12)
     assert (plan.latent, plan.couplings, plan.lr, plan.batch_size, plan.cooldown) == (7, 3, 0.5, 4, 0.2)
     config = model_config(plan, dataset())
     assert (config.latent, config.couplings) == (7, 3)
@@ -72,22 +73,22 @@ def test_an_option_overrides_its_part_of_the_preset() -> None:
 
 def test_only_pictures_of_many_levels_have_a_map_of_latents() -> None:
     many, two = dataset(32, 32), dataset(32, 32, two_valued=True)
-    assert decide(Train(), many, 1e12)[0].latent_map == LATENT_MAP
-    assert decide(Train(), two, 1e12)[0].latent_map == 0
-    assert decide(Train(latent_map=3), two, 1e12)[0].latent_map == 3
-    assert model_config(decide(Train(latent=7, latent_map=0), many, 1e12)[0], many).latents == 7
-    assert model_config(decide(Train(latent=7, latent_map=2), many, 1e12)[0], many).latents == 7 + 2 * 8 * 8
+    assert decide(settled(Train()), many, 1e12)[0].latent_map == LATENT_MAP
+    assert decide(settled(Train()), two, 1e12)[0].latent_map == 0
+    assert decide(settled(Train(latent_map=3)), two, 1e12)[0].latent_map == 3
+    assert model_config(decide(settled(Train(latent=7, latent_map=0)), many, 1e12)[0], many).latents == 7
+    assert model_config(decide(settled(Train(latent=7, latent_map=2)), many, 1e12)[0], many).latents == 7 + 2 * 8 * 8
 
 
 def test_a_batch_is_no_larger_than_the_data() -> None:
-    assert decide(Train(), dataset(n=5), 1e12)[0].batch_size == 5
+    assert decide(settled(Train()), dataset(n=5), 1e12)[0].batch_size == 5
 
 
 def test_grey_levels_are_no_bernoulli_s() -> None:
     with pytest.raises(RequestError, match="--binarise dynamic"):
-        decide(Train(likelihood="bernoulli"), dataset(), 1e12)
+        decide(settled(Train(likelihood="bernoulli")), dataset(), 1e12)
     with pytest.raises(RequestError, match="leave out --likelihood logistics"):
-        decide(Train(likelihood="logistics", binarise="dynamic"), dataset(), 1e12)
+        decide(settled(Train(likelihood="logistics", binarise="dynamic")), dataset(), 1e12)
 
 
 @pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), ("64x48", (48, 64)), ("64X48", (48, 64)), ("64×48", (48, 64))])

@@ -156,7 +156,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-class Implementation(Trainable[Any], Protocol):
+class Implementation(Trainable[Any, Any], Protocol):
     """The part of a backend that needs torch: what the engine trains with, and a method for each other verb in its options."""
 
     def sample(self, run: Run, options: Any, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Sample]:

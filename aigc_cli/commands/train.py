@@ -30,7 +30,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     with progress(json_lines=options.json, quiet=options.quiet, meanings=backend.meanings) as bus:
         from aigc_cli.engine.train import train
 
-        result = train(backend.load(), backend.options["train"], given, backend.demo, bus)
+        result = train(backend.load(), options, given, backend.demo, bus)
         if not options.json:
             run = open_run(result.run)
             for line in next_steps(name, run.reference, run.first_sample):

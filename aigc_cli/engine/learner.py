@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aigc_cli.engine.schedule import warmup_stable_decay
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan
 
 Batch = dict[str, Tensor]
 HalfLife: TypeAlias = float | Callable[[int], float]
@@ -101,7 +101,7 @@ class Learner(ABC):
         """The batch of `step`, on the CPU, examples along each tensor's first dimension: a pure function of (seed, step)."""
 
     @abstractmethod
-    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
+    def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
         """The optimisers' turns in this step, in order; `plan` knows the number of steps, for what follows a schedule."""
 
     @abstractmethod
@@ -120,12 +120,11 @@ class Learner(ABC):
         """Items in a batch: what the mean loss is over."""
         return len(next(iter(batch.values())))
 
-    def lr_factor(self, step: int, plan: TrainOptions) -> float:
+    def lr_factor(self, step: int, plan: Plan) -> float:
         """The factor on every optimiser's peak learning rate at a step."""
-        assert plan.steps is not None and plan.warmup is not None and plan.cooldown is not None
         return warmup_stable_decay(step, plan.steps, plan.warmup, plan.cooldown)
 
-    def after_step(self, step: int, batch: Batch, plan: TrainOptions) -> None:  # noqa: B027
+    def after_step(self, step: int, batch: Batch, plan: Plan) -> None:  # noqa: B027
         """What changes in a step otherwise than by gradients. It must follow from the networks, the batch and (seed, step), and
         be kept in a network's buffers."""
 

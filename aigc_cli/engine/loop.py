@@ -31,7 +31,7 @@ from aigc_cli.engine.events import Bus, Evaluated, Previewed, Saved, Trained, di
 from aigc_cli.engine.learner import Batch, Concern, Learner
 from aigc_cli.engine.run import Run, read_metrics
 from aigc_cli.engine.schedule import cooldown_start
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.signals import Interrupts
 from aigc_cli.engine.state import Position
 from aigc_cli.engine.step import Turns
@@ -52,7 +52,7 @@ class Trainer:
     def __init__(
         self,
         build: Callable[[], Learner],
-        plan: TrainOptions,
+        plan: Plan,
         device: torch.device,
         bus: Bus,
         run: Run | None = None,
@@ -69,15 +69,14 @@ class Trainer:
         self._begin()
 
     def _begin(self) -> None:
-        self.at = Position(plan_steps=self.plan.steps or 0, micro_batches=self._parts())
+        self.at = Position(plan_steps=self.plan.steps, micro_batches=self._parts())
         self.averages = {
             name: Average(self.learner.networks[name], half_life) for name, half_life in self.learner.averages.items()
         }
 
     def _parts(self) -> int:
         """The number of micro-batches that the plan asks for."""
-        batch_size = self.plan.batch_size or 1
-        return -(-batch_size // (self.plan.micro_batch_size or batch_size))
+        return -(-self.plan.batch_size // self.plan.micro_batch_size)
 
     def restart(self) -> None:
         """Back to step 0 and the plan's initial weights; what was compiled stays compiled."""
@@ -114,7 +113,6 @@ class Trainer:
 
     def _evaluate_and_select(self) -> bool:
         """Measure, and note whether it is the best so far. False when the measure is not finite: the weights are bad."""
-        assert self.plan.eval_items is not None
         measures = self.evaluate(self.plan.eval_items)
         value = measures[self.learner.objective]
         if not math.isfinite(value):
@@ -170,7 +168,7 @@ class Trainer:
 
     def train(self, interrupts: Interrupts) -> str:
         """From the current position to the end; "finished", or "stopped" when it no longer improved."""
-        assert self.run is not None and self.plan.steps is not None
+        assert self.run is not None
         longer = self.at.step > 0 and self.at.plan_steps != self.plan.steps
         self.at.plan_steps = self.plan.steps
         with self.run.metrics.open("a", encoding="utf-8") as self._metrics:
@@ -186,7 +184,6 @@ class Trainer:
 
     def _stretch(self, interrupts: Interrupts) -> None:
         """Steps up to the end, to a roll-back, or to where it has stopped improving."""
-        assert self.plan.steps is not None and self.plan.eval_every is not None and self.plan.cooldown is not None
         steps = self.plan.steps
         before_cooldown = cooldown_start(steps, self.plan.cooldown)
         for batch in batches(self.learner.batch, self.at.step, steps, self.device):
@@ -255,7 +252,7 @@ class Trainer:
 
     def _prune(self, best: int) -> None:
         """Keep the newest, the newest that may be rolled back to, the best, and the one before the cool-down."""
-        assert self.run is not None and self.plan.steps is not None and self.plan.cooldown is not None
+        assert self.run is not None
         steps = self.run.checkpoint_steps
         planned = [s for s in steps if read_position(checkpoint_path(self.run, s))["planned"]]
         keep = {self.at.step, best, *planned[-1:], cooldown_start(self.plan.steps, self.plan.cooldown)}
@@ -266,7 +263,6 @@ class Trainer:
     # What is written down
 
     def _report(self, report: Mapping[str, float], items: int) -> None:
-        assert self.plan.steps is not None and self.plan.log_every is not None
         if report:
             for name, value in report.items():
                 self.at.sums[name] = self.at.sums.get(name, 0.0) + value

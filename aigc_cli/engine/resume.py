@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -27,19 +27,19 @@ from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.loop import Trainer
 from aigc_cli.engine.run import DONE, Run
 from aigc_cli.engine.schedule import cooldown_start
-from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.engine.trainable import Options, Prepared, Trainable
+from aigc_cli.engine.settings import Plan, TrainOptions
+from aigc_cli.engine.trainable import AnyPlan, Prepared, Trainable
 from aigc_cli.errors import RequestError
-from aigc_cli.options import Given, absolute, fields_of, rebuild, recorded
+from aigc_cli.options import Given, absolute, fields_of, recorded
+
+Options = TypeVar("Options", bound=TrainOptions)
 
 
-def resume(
-    backend: Trainable[Options], options: type[Options], run: Run, given: Mapping[str, Given], bus: Bus
-) -> Trainer | None:
+def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given], bus: Bus) -> Trainer | None:
     """A trainer where the (locked) run stands, or None when the run is done and no larger --steps was asked for."""
     if "plan" not in run.record:
         raise RequestError(f"run {display_path(run.path)} was killed before it had a plan; delete it and start a new one")
-    plan = rebuild(options, run.record["plan"])
+    plan = backend.read_plan(run.record["plan"])
     longer = _check_contradictions(run, plan, given)
     if longer is None and run.record["status"] in DONE:
         bus.note(f"run {display_path(run.path)} is {run.record['status']}; {_longer(run)}")
@@ -71,14 +71,14 @@ def resume(
     return trainer
 
 
-def _check_contradictions(run: Run, plan: TrainOptions, given: Mapping[str, Given]) -> int | None:
+def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> int | None:
     """The recorded settings hold. Returns a larger number of steps, if one was asked for."""
     longer = None
     for name, item in given.items():
         if not fields_of(type(plan))[name].rule.recorded:
             continue
         ours = getattr(plan, name)
-        if name == "steps" and item.value > (ours or 0):
+        if name == "steps" and item.value > plan.steps:
             longer = item.value
         elif name in ("data", "val") and absolute(item.value) == ours:
             continue
@@ -92,9 +92,9 @@ def _check_contradictions(run: Run, plan: TrainOptions, given: Mapping[str, Give
     return longer
 
 
-def _plan_longer(run: Run, plan: Options, steps: list[int], longer: int, bus: Bus) -> tuple[list[int], Options]:
+def _plan_longer(run: Run, plan: AnyPlan, steps: list[int], longer: int, bus: Bus) -> tuple[list[int], AnyPlan]:
     """Where to go on from, one of the checkpoints at `steps` or nowhere, and the plan of as many steps. Both are recorded."""
-    first = cooldown_start(plan.steps or 0, plan.cooldown or 0.0)
+    first = cooldown_start(plan.steps, plan.cooldown)
     # Where the whole run is a cool-down, only the beginning is before it.
     begin = max([step for step in steps if step <= first] or steps, default=0)
     where = "before the cool-down" if begin <= first else f"at the learning rate that {longer} steps have there"
@@ -129,7 +129,7 @@ def take_up(options: Options) -> tuple[torch.device, Options]:
     return device, dataclasses.replace(options, device=str(device), threads=threads, matmul=matmul, precision=precision)
 
 
-def builder(backend: Trainable[Options], plan: Options, data: Prepared, device: torch.device) -> Callable[[], Learner]:
+def builder(backend: Trainable[Any, AnyPlan], plan: AnyPlan, data: Prepared, device: torch.device) -> Callable[[], Learner]:
     """Makes the learner that the plan begins with, the same one every time."""
 
     def build() -> Learner:

@@ -1,13 +1,19 @@
-"""The options that every verb, and every `train`, has, whatever the backend. Free of torch."""
+"""The options that every verb, and every `train`, has, whatever the backend, and the plan that training follows. Free of
+torch."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
-from aigc_cli.options import EXPERT, MORE, option
+from aigc_cli.engine.schedule import default_warmup
+from aigc_cli.options import EXPERT, MORE, option, rebuild, undecided
 
 OUTPUT = "Output"
+#: Steps of a plan whose number is still to be measured.
+UNMEASURED = 10**9
 
 
 @dataclass(frozen=True)
@@ -80,3 +86,61 @@ class TrainOptions(CommandOptions):
     """Stop after this many evaluations without a better one."""
     checkpoint_seconds: float = option(60.0, above=0, panel=EXPERT, unit="seconds")
     """At most this much work is lost when the process is killed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(TrainOptions):
+    """What training follows: the options with everything decided. None is left only where it means something: no `val`, no
+    `minutes`, no `init_from`, no `patience`.
+
+    A backend's plan narrows its own options in the same way: `class GANPlan(Plan, Train): latent: int`.
+    """
+
+    data: str
+    steps: int
+    batch_size: int
+    micro_batch_size: int
+    lr: float
+    compile: bool
+    threads: int
+    warmup: int
+    cooldown: float
+    eval_every: int
+    eval_items: int
+    log_every: int
+
+    def __post_init__(self) -> None:
+        if open_still := undecided(self):
+            raise ValueError(f"{type(self).__name__} leaves {', '.join(open_still)} undecided")
+
+    @classmethod
+    def of(cls, options: TrainOptions, **decided: Any) -> Self:
+        """The plan of what was asked, and of what was `decided` where nothing was.
+
+        Without a number of steps the schedule is provisional: the engine measures, and then makes another with `scheduled`.
+        """
+        asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+        settled = {"cooldown": 0.5, **decided} | {name: value for name, value in asked.items() if value is not None}
+        settled.setdefault("micro_batch_size", settled.get("batch_size"))
+        return cls(**asked | _schedule(options, options.steps or UNMEASURED, 1, 1) | settled)
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Self:
+        """The plan that a run recorded. (Earlier versions left `micro_batch_size` open where it was the batch.)"""
+        whole = record.get("micro_batch_size") or record.get("batch_size")
+        return rebuild(cls, {**record, "micro_batch_size": whole})
+
+    def scheduled(self, asked: TrainOptions, steps: int, evaluations: int, eval_items: int) -> Self:
+        """The same for so many steps, with about so many evaluations, where what was asked says nothing else."""
+        return dataclasses.replace(self, **_schedule(asked, steps, evaluations, eval_items))
+
+
+def _schedule(asked: TrainOptions, steps: int, evaluations: int, eval_items: int) -> dict[str, Any]:
+    """The step numbers at which things happen."""
+    return {
+        "steps": steps,
+        "warmup": default_warmup(steps) if asked.warmup is None else asked.warmup,
+        "eval_every": asked.eval_every or max(1, -(-steps // evaluations)),
+        "eval_items": asked.eval_items or eval_items,
+        "log_every": asked.log_every or max(1, min(100, steps // 100)),
+    }

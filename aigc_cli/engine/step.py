@@ -11,7 +11,7 @@ from torch import Tensor
 from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Phase, split
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.state import Position
 
 #: Norms that a gradient is compared with.
@@ -29,7 +29,7 @@ class Turns:
             name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in learner.optimizers.items()
         }
 
-    def __call__(self, batch: Batch, step: int, plan: TrainOptions, at: Position) -> dict[str, float]:
+    def __call__(self, batch: Batch, step: int, plan: Plan, at: Position) -> dict[str, float]:
         """Every phase of one step. What there is to report; a value that is not finite skips the phase's update, and then
         nothing is."""
         self._set_lr(self.learner.lr_factor(step, plan) * at.lr_scale)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from aigc_cli import __version__
 from aigc_cli.engine.device import describe
@@ -19,11 +19,12 @@ from aigc_cli.engine.loop import Trainer
 from aigc_cli.engine.planning.plan import plan_run
 from aigc_cli.engine.resume import resume
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
+from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts
-from aigc_cli.engine.trainable import Options, Trainable
+from aigc_cli.engine.trainable import AnyPlan, Trainable
 from aigc_cli.errors import AigcError, Interrupted, RequestError, first_line
 from aigc_cli.machine import packages
-from aigc_cli.options import Given, build, recorded
+from aigc_cli.options import Given, recorded
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,17 @@ class Result:
         return {"version": 1, **dataclasses.asdict(self), "run": str(self.run)}
 
 
-def train(backend: Trainable[Options], options: type[Options], given: Mapping[str, Given], demo: str, bus: Bus) -> Result:
+def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[str, Given], demo: str, bus: Bus) -> Result:
     """Train a new run, or go on with one (`--resume`), and return where it is and how it went."""
     interrupts = Interrupts()
     with interrupts.installed(), ExitStack() as held:
-        asked = build(options, given)
         try:
             if not asked.resume:
                 run, trainer = _start(backend, asked, demo, bus, held, interrupts)
             else:
                 run = find_run(Path(asked.runs_dir), backend.name, asked.run, resumable=asked.run is None)
                 held.enter_context(run.lock())
-                resumed = resume(backend, options, run, given, bus)
+                resumed = resume(backend, run, given, bus)
                 if resumed is None:
                     return _result(run)
                 trainer = resumed
@@ -61,7 +61,7 @@ def train(backend: Trainable[Options], options: type[Options], given: Mapping[st
 
 
 def _start(
-    backend: Trainable[Options], asked: Options, demo: str, bus: Bus, held: ExitStack, interrupts: Interrupts
+    backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus, held: ExitStack, interrupts: Interrupts
 ) -> tuple[Run, Trainer]:
     """A new run, locked, and its trainer at step 0. From here on a signal waits for the step to end."""
     runs_dir = Path(asked.runs_dir)
@@ -76,7 +76,7 @@ def _start(
     environment = {"versions": _versions(), "device": describe(trainer.device)}
     run = _create(runs_dir, backend.name, asked.run, data.stem, record | environment)
     held.enter_context(run.lock())
-    plan = cast(Options, dataclasses.replace(trainer.plan, minutes=None))
+    plan = dataclasses.replace(trainer.plan, minutes=None)
     if options.init_from is not None:
         plan = dataclasses.replace(plan, init_from=str(keep_initial(run, Path(options.init_from))))
     if data.keep is not None:
@@ -108,7 +108,7 @@ def _keep_input(run: Run, spooled: Path) -> Path:
 def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
     """Train to the end, and record how it ended."""
     plan, learner = trainer.plan, trainer.learner
-    bus.emit(Started(display_path(run.path), plan.steps or 0, trainer.at.step, learner.describe()))
+    bus.emit(Started(display_path(run.path), plan.steps, trainer.at.step, learner.describe()))
     again = run.resume_command
     try:
         status = trainer.train(interrupts)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan, TrainOptions
 
 if TYPE_CHECKING:
     import torch
 
     from aigc_cli.engine.learner import Learner
 
-Options = TypeVar("Options", bound=TrainOptions)
+Options = TypeVar("Options", bound=TrainOptions, contravariant=True)
+AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
 
 #: Of the data, for a person to look at before a run is begun.
@@ -52,7 +53,7 @@ class Prepared:
     examples: Sequence[str] = ()  # some of them, for a person to look at
 
 
-class Trainable(Protocol[Options]):
+class Trainable(Protocol[Options, AnyPlan]):
     """The part of a backend that the engine trains with."""
 
     name: str
@@ -63,9 +64,12 @@ class Trainable(Protocol[Options]):
     def changed(self, info: dict[str, Any]) -> list[str]:
         """What differs now from the source that a run recorded as `info`, a line each."""
 
-    def plan(self, options: Options, data: Prepared, machine: Machine) -> tuple[Options, list[str]]:
-        """The options with everything decided but what follows from the measured speed (steps, evaluations), and
-        the reasons for the person."""
+    def plan(self, options: Options, data: Prepared, machine: Machine) -> tuple[AnyPlan, list[str]]:
+        """Everything decided (see `Plan.of`), and the reasons for the person. What follows from the measured speed, the
+        numbers of steps and evaluations, is provisional."""
 
-    def learner(self, plan: Options, data: Prepared, device: torch.device) -> Learner:
+    def read_plan(self, record: Mapping[str, Any]) -> AnyPlan:
+        """The plan that a run recorded (see `Plan.read`)."""
+
+    def learner(self, plan: AnyPlan, data: Prepared, device: torch.device) -> Learner:
         """Freshly initialised networks and optimisers; the same for the same plan."""

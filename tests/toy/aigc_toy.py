@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aigc_cli.backends.base import Backend, EvalOptions, Evaluation, Sample, SampleOptions
 from aigc_cli.engine.meanings import Meaning, Meanings
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.trainable import Prepared
 from aigc_cli.errors import RequestError
 from aigc_cli.options import option
@@ -20,6 +20,11 @@ class Train(TrainOptions):
     """The width of the two networks."""
     poison: int | None = option(None, min=0)
     """From this step on the critic's loss is not finite (0: never)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyPlan(Plan, Train):
+    hidden: int
 
 
 BACKEND = Backend(
@@ -59,14 +64,10 @@ class Toy:
         return []
 
     def plan(self, options, data, machine):
-        import dataclasses
+        return ToyPlan.of(options, hidden=16, batch_size=32, lr=0.01), []
 
-        decided = {
-            "hidden": options.hidden or 16,
-            "batch_size": options.batch_size or 32,
-            "lr": options.lr or 0.01,
-        }
-        return dataclasses.replace(options, **decided), []
+    def read_plan(self, record):
+        return ToyPlan.read(record)
 
     def learner(self, plan, data, device):
         import torch

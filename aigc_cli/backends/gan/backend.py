@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
-from aigc_cli.backends.gan.config import Eval, Sample, Train
+from aigc_cli.backends.gan.config import Eval, GANPlan, Sample, Train
 from aigc_cli.backends.gan.eval import evaluation
 from aigc_cli.backends.gan.learner import GANLearner
 from aigc_cli.backends.gan.presets import decide
@@ -25,10 +26,13 @@ class GANBackend(PictureTraining):
 
     # Training
 
-    def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[Train, list[str]]:
+    def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[GANPlan, list[str]]:
         return decide(options, data.arrays, machine.flops * machine.seconds)
 
-    def learner(self, plan: Train, data: Prepared, device: torch.device) -> Learner:
+    def read_plan(self, record: Mapping[str, Any]) -> GANPlan:
+        return GANPlan.read(record)
+
+    def learner(self, plan: GANPlan, data: Prepared, device: torch.device) -> Learner:
         return GANLearner(plan, data.arrays, device)
 
     # Using

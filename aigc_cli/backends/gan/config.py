@@ -9,6 +9,7 @@ from aigc_cli.backends.base import Backend, PictureSampleOptions
 from aigc_cli.backends.gan.meanings import MEANINGS
 from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureTrainOptions
 from aigc_cli.backends.pictures.quality import QualityOptions
+from aigc_cli.engine.settings import Plan
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, option
 
@@ -38,6 +39,15 @@ class Train(PictureTrainOptions):
     """Gradient penalties are computed this often, and weighted as many times."""
     ema: float = option(0.05, above=0, max=1, panel=EXPERT)
     """The half-life of the moving average of the generator, as a share of the steps so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GANPlan(Plan, Train):
+    """What the training of a GAN follows."""
+
+    preset: Size
+    latent: int
+    gamma: float
 
 
 @dataclass(frozen=True)

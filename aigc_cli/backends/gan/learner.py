@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aigc_cli.backends.gan.augment import Augmentation
-from aigc_cli.backends.gan.config import Train
+from aigc_cli.backends.gan.config import GANPlan
 from aigc_cli.backends.gan.diagnostics import concerns, outlook
 from aigc_cli.backends.gan.loaded import pictures_of, seen
 from aigc_cli.backends.gan.loss import OBJECTIVES, gradient_penalty
@@ -26,7 +26,7 @@ from aigc_cli.backends.pictures.batches import PictureBatches, labels_of
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase, Preview
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan
 from aigc_cli.metrics.pictures.features import make_extractor
 from aigc_cli.metrics.pictures.kernel_distance import kernel_distance
 
@@ -43,9 +43,8 @@ class GANLearner(Learner):
     objective = "kd_random"
     unit = "pictures"
 
-    def __init__(self, plan: Train, data: PictureDataset, device: torch.device) -> None:
+    def __init__(self, plan: GANPlan, data: PictureDataset, device: torch.device) -> None:
         self.plan, self.data, self.device = plan, data, device
-        assert plan.batch_size and plan.lr
         config = model_config(plan, data)
         strength = fixed_strength(plan.augment)
         self.adapting = strength is None
@@ -73,8 +72,7 @@ class GANLearner(Learner):
     def batch(self, step: int) -> Batch:
         return self.batches(step)
 
-    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
-        assert self.plan.gamma is not None
+    def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
         every = self.plan.penalty_every
         gamma = self.plan.gamma * gamma_factor(step, plan, self.plan.gamma_last)
         weight = every * gamma if step % every == 0 else 0.0
@@ -84,7 +82,7 @@ class GANLearner(Learner):
             Phase("generator", self.generator_loss, settings=settings),
         ]
 
-    def lr_factor(self, step: int, plan: TrainOptions) -> float:
+    def lr_factor(self, step: int, plan: Plan) -> float:
         return lr_factor(step, plan)
 
     def discriminator_loss(self, batch: Batch, *, penalty_weight: float) -> Loss:
@@ -125,11 +123,10 @@ class GANLearner(Learner):
     def labels(self, labels: Tensor) -> Tensor | None:
         return labels if self.plan.conditional else None
 
-    def after_step(self, step: int, batch: Batch, plan: TrainOptions) -> None:
+    def after_step(self, step: int, batch: Batch, plan: Plan) -> None:
         """Follow with the augmentation how much better the discriminator knows its training pictures than held-out ones."""
         if not self.adapting or step % ADAPT_EVERY:
             return
-        assert plan.steps is not None
         rng, n = np.random.default_rng((self.plan.seed, step, 2)), len(batch["pixels"])
         with torch.no_grad():
             # Not those of the batch: they were learned a moment ago, and score higher than others do for that alone.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from aigc_cli.backends.gan.augment import Augmentation
-from aigc_cli.backends.gan.config import Size, Train
+from aigc_cli.backends.gan.config import GANPlan, Size, Train
 from aigc_cli.backends.gan.model import GANConfig
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
@@ -47,20 +46,20 @@ PRESETS = (
 )
 
 
-def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, list[str]]:
-    """The options with model, batch, learning rate and penalty decided, and the reasons."""
+def decide(options: Train, data: PictureDataset, flops: float) -> tuple[GANPlan, list[str]]:
+    """The plan, with model, batch, learning rate and penalty decided, and the reasons."""
     pixels = data.format.height * data.format.width
     budget = flops / max(1.0, pixels / PIXELS)
     preset = preset_for(PRESETS, budget, options.preset)
     strength = fixed_strength(options.augment)
-    plan = dataclasses.replace(
+    plan = GANPlan.of(
         options,
         preset=preset.name,
-        latent=options.latent or preset.latent,
-        gamma=options.gamma if options.gamma is not None else GAMMA * pixels / PIXELS,
-        batch_size=options.batch_size or min(preset.batch_size, len(data.train)),
-        lr=options.lr or preset.lr,
-        cooldown=options.cooldown if options.cooldown is not None else 1.0,
+        latent=preset.latent,
+        gamma=GAMMA * pixels / PIXELS,
+        batch_size=min(preset.batch_size, len(data.train)),
+        lr=preset.lr,
+        cooldown=1.0,
     )
     reasons = []
     if len(data.train) < FEW:
@@ -88,10 +87,9 @@ def fixed_strength(augment: str) -> float | None:
     return strength
 
 
-def model_config(plan: Train, data: PictureDataset) -> GANConfig:
-    """The networks that a complete plan describes."""
+def model_config(plan: GANPlan, data: PictureDataset) -> GANConfig:
+    """The networks that a plan describes."""
     preset = preset_for(PRESETS, 0, plan.preset)
-    assert plan.latent
     levels = levels_for(data.format.height, data.format.width, SMALLEST)
     return GANConfig(
         height=data.format.height,

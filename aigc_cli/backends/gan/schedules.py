@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from aigc_cli.engine.schedule import cooldown_start
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan
 
 #: At the end of training, as a share of what it is at first.
 LAST_LR = 0.1
@@ -17,25 +17,23 @@ LAST_LR = 0.1
 BETA2 = (0.9, 0.99)
 
 
-def lr_factor(step: int, plan: TrainOptions) -> float:
+def lr_factor(step: int, plan: Plan) -> float:
     """The factor on the learning rate: a linear warm-up, then the fall."""
-    assert plan.warmup is not None
     return min((step + 1) / (plan.warmup + 1), cosine(1.0, LAST_LR, settled(step, plan)))
 
 
-def betas(step: int, plan: TrainOptions) -> tuple[float, float]:
+def betas(step: int, plan: Plan) -> tuple[float, float]:
     """Adam's."""
     return 0.0, cosine(*BETA2, settled(step, plan))
 
 
-def gamma_factor(step: int, plan: TrainOptions, last: float) -> float:
+def gamma_factor(step: int, plan: Plan, last: float) -> float:
     """The factor on the weight of the gradient penalties, which falls to `last` by equal shares rather than equal amounts."""
     return math.exp(cosine(0.0, math.log(last), settled(step, plan)))
 
 
-def settled(step: int, plan: TrainOptions) -> float:
+def settled(step: int, plan: Plan) -> float:
     """The share of the cool-down that is over, in [0, 1)."""
-    assert plan.steps is not None and plan.cooldown is not None
     start = cooldown_start(plan.steps, plan.cooldown)
     return max(0, step - start) / max(1, plan.steps - start)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 
 from aigc_cli.backends.base import Evaluation
-from aigc_cli.backends.transformer.config import Eval, Train
+from aigc_cli.backends.transformer.config import DecoderOnlyPlan, EncoderDecoderPlan, Eval, Train, TransformerPlan
 from aigc_cli.backends.transformer.decoder_only.eval import evaluation as text_evaluation
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.learner import TransformerLearner
@@ -27,23 +28,28 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine
 
+AnyPlan = TypeVar("AnyPlan", bound=TransformerPlan)
+
 
 @dataclass(frozen=True)
-class Architecture:
-    plan: Callable[[Train, TextDataset, Machine], tuple[Train, list[str]]]
-    learner: Callable[[Train, TextDataset, torch.device], LanguageLearner]
+class Architecture(Generic[AnyPlan]):
+    plan_type: type[AnyPlan]
+    plan: Callable[[Train, TextDataset, Machine], tuple[AnyPlan, list[str]]]
+    learner: Callable[[AnyPlan, TextDataset, torch.device], LanguageLearner]
     evaluate: Callable[[Run, Eval, Bus], Evaluation]
     load: Callable[[Run, str, Bus], Loaded[LanguageModel]]
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Architecture[Any]] = {
     "decoder-only": Architecture(
+        DecoderOnlyPlan,
         plan_for_texts,
         TransformerLearner,
         text_evaluation,
         lambda run, device, bus: load(run, load_transformer, CausalLM, device, bus),
     ),
     "encoder-decoder": Architecture(
+        EncoderDecoderPlan,
         plan_for_pairs,
         PairLearner,
         answer_evaluation,
@@ -52,6 +58,6 @@ ARCHITECTURES = {
 }
 
 
-def of_run(run: Run) -> Architecture:
+def of_run(run: Run) -> Architecture[Any]:
     """The architecture that a run was trained with."""
     return ARCHITECTURES[run.record["plan"].get("arch", "decoder-only")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.transformer.architectures import ARCHITECTURES, of_run
-from aigc_cli.backends.transformer.config import Eval, Sample, Train
+from aigc_cli.backends.transformer.config import Eval, Sample, Train, TransformerPlan
 from aigc_cli.backends.transformer.prepare import prepare
 from aigc_cli.backends.transformer.sample import sample_texts
 from aigc_cli.data.text.dataset import check_unchanged
@@ -31,10 +31,15 @@ class TransformerBackend:
     def changed(self, info: dict[str, Any]) -> list[str]:
         return check_unchanged(info)
 
-    def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[Train, list[str]]:
-        return ARCHITECTURES[options.arch].plan(options, data.arrays, machine)
+    def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[TransformerPlan, list[str]]:
+        planned: tuple[TransformerPlan, list[str]] = ARCHITECTURES[options.arch].plan(options, data.arrays, machine)
+        return planned
 
-    def learner(self, plan: Train, data: Prepared, device: torch.device) -> Learner:
+    def read_plan(self, record: Mapping[str, Any]) -> TransformerPlan:
+        plan: TransformerPlan = ARCHITECTURES[record.get("arch", "decoder-only")].plan_type.read(record)
+        return plan
+
+    def learner(self, plan: TransformerPlan, data: Prepared, device: torch.device) -> Learner:
         return ARCHITECTURES[plan.arch].learner(plan, data.arrays, device)
 
     # Using

@@ -7,7 +7,7 @@ from typing import Literal
 
 from aigc_cli.backends.base import Backend, EvalOptions, SampleOptions
 from aigc_cli.backends.transformer.meanings import MEANINGS
-from aigc_cli.engine.settings import CommandOptions, TrainOptions
+from aigc_cli.engine.settings import CommandOptions, Plan, TrainOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, MORE, option
 
@@ -116,6 +116,34 @@ FOREIGN = {
     ),
     "encoder-decoder": ("fields", "context", "n_layers", "n_heads", "n_kv_heads", "d_ff"),
 }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerPlan(Plan, Train):
+    """What the training of a Transformer follows, whatever its architecture."""
+
+    preset: Size
+    d_model: int
+    tied: bool
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderOnlyPlan(TransformerPlan):
+    context: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_ff: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDecoderPlan(TransformerPlan):
+    nhead: int
+    num_encoder_layers: int
+    num_decoder_layers: int
+    dim_feedforward: int
+    max_seq_length: int
 
 
 @dataclass(frozen=True)

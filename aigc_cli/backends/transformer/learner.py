@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.config import TransformerPlan
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.diagnostics import advice
@@ -22,7 +22,7 @@ from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase
 from aigc_cli.engine.optim import MuonAdamW
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan
 
 #: AdamW's peak learning rate as a share of Muon's.
 ADAMW_SHARE = 0.2
@@ -39,7 +39,9 @@ class LanguageLearner(Learner):
     batches: Callable[[int], Batch]
     steps_per_epoch: float  # in which everything is seen once
 
-    def __init__(self, plan: Train, data: TextDataset, network: nn.Module, start: Start, device: torch.device) -> None:
+    def __init__(
+        self, plan: TransformerPlan, data: TextDataset, network: nn.Module, start: Start, device: torch.device
+    ) -> None:
         self.plan, self.data, self.device = plan, data, device
         # What a model begun from another's weights has seen is not known here.
         self.start = start if plan.init_from is not None else replace(start, unseen=data.unseen)
@@ -48,7 +50,6 @@ class LanguageLearner(Learner):
 
     def _optimizer(self, network: nn.Module) -> MuonAdamW:
         """Muon for the blocks' matrices, AdamW for embeddings, output layer and norms."""
-        assert self.plan.lr
         named = dict(network.named_parameters())
         matrices = [p for name, p in named.items() if p.ndim == 2 and ".layers." in name]
         tables = [p for name, p in named.items() if p.ndim == 2 and ".layers." not in name]
@@ -67,7 +68,7 @@ class LanguageLearner(Learner):
     def count(self, batch: Batch) -> int:
         return int((batch["targets"] != IGNORED).sum())
 
-    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
+    def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
         return [Phase("model", self.loss, max_grad_norm=1.0)]
 
     @abstractmethod

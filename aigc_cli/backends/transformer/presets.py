@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.transformer.config import Size, Train
@@ -70,13 +70,13 @@ def dropout_for(epochs: float) -> float:
     return 0.0 if epochs < 15 else 0.1 if epochs < 30 else 0.2
 
 
-def common(options: Train, preset: TransformerPreset) -> Train:
-    """What a preset decides alike for both architectures."""
-    return dataclasses.replace(
-        options,
-        preset=preset.name,
-        d_model=options.d_model or preset.d_model,
-        tied=True if options.tied is None else options.tied,
-        lr=options.lr or preset.lr,
-        cooldown=options.cooldown if options.cooldown is not None else 0.6,
-    )
+def common(preset: TransformerPreset, epochs: float) -> dict[str, Any]:
+    """What is decided alike for both architectures, by the preset and the number of passes over the training text."""
+    return {
+        "preset": preset.name,
+        "d_model": preset.d_model,
+        "tied": True,
+        "dropout": dropout_for(epochs),
+        "lr": preset.lr,
+        "cooldown": 0.6,
+    }

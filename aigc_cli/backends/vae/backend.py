@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.pictures.options import PictureTraining
-from aigc_cli.backends.vae.config import Decode, Encode, Eval, Sample, Train
+from aigc_cli.backends.vae.config import Decode, Encode, Eval, Sample, Train, VAEPlan
 from aigc_cli.backends.vae.encode import encode_pictures
 from aigc_cli.backends.vae.eval import evaluation
 from aigc_cli.backends.vae.learner import VAELearner
@@ -28,10 +29,13 @@ class VAEBackend(PictureTraining):
 
     # Training
 
-    def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[Train, list[str]]:
+    def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[VAEPlan, list[str]]:
         return decide(options, data.arrays, machine.flops * machine.seconds)
 
-    def learner(self, plan: Train, data: Prepared, device: torch.device) -> Learner:
+    def read_plan(self, record: Mapping[str, Any]) -> VAEPlan:
+        return VAEPlan.read(record)
+
+    def learner(self, plan: VAEPlan, data: Prepared, device: torch.device) -> Learner:
         return VAELearner(plan, data.arrays, device)
 
     # Using

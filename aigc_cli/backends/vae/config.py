@@ -9,6 +9,7 @@ from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, Pictur
 from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureInput, PictureTrainOptions
 from aigc_cli.backends.pictures.quality import QualityOptions
 from aigc_cli.backends.vae.meanings import MEANINGS
+from aigc_cli.engine.settings import Plan
 from aigc_cli.options import EXPERT, MORE, option
 
 MODEL = "Model"
@@ -46,6 +47,18 @@ class Train(PictureTrainOptions):
     """A step's gradient is scaled down to this norm at most."""
     weight_decay: float = option(0.01, min=0, panel=EXPERT)
     """Decoupled weight decay of the matrices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEPlan(Plan, Train):
+    """What the training of a VAE follows."""
+
+    likelihood: Literal["bernoulli", "logistics", "gaussian"]
+    preset: Size
+    latent: int
+    latent_map: int
+    couplings: int
+    mixtures: int
 
 
 @dataclass(frozen=True)

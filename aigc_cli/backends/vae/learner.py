@@ -14,7 +14,7 @@ from torch import Tensor
 
 from aigc_cli.backends.pictures.batches import PictureBatches, labels_of, to_unit
 from aigc_cli.backends.vae.bound import importance_weighted
-from aigc_cli.backends.vae.config import Train
+from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import advice
 from aigc_cli.backends.vae.loaded import expected_pictures
 from aigc_cli.backends.vae.loss import negative_elbo
@@ -23,7 +23,7 @@ from aigc_cli.backends.vae.presets import model_config
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan
 from aigc_cli.metrics.latents.information import ACTIVE
 
 #: The batch of an evaluation, and the pictures of a preview.
@@ -36,9 +36,8 @@ class VAELearner(Learner):
     objective = "negative_elbo"
     unit = "pictures"
 
-    def __init__(self, plan: Train, data: PictureDataset, device: torch.device) -> None:
+    def __init__(self, plan: VAEPlan, data: PictureDataset, device: torch.device) -> None:
         self.plan, self.data, self.device = plan, data, device
-        assert plan.batch_size and plan.lr
         self.model = VAE(model_config(plan, data)).to(device)
         self.networks = {"vae": self.model}
         self.optimizers = {"vae": self._optimizer(plan.lr)}
@@ -59,8 +58,7 @@ class VAELearner(Learner):
     def batch(self, step: int) -> Batch:
         return self.batches(step)
 
-    def phases(self, step: int, plan: TrainOptions) -> Sequence[Phase]:
-        assert plan.steps
+    def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
         warmed = min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
         loss, limit = partial(self.loss, beta=self.plan.beta * warmed), self.plan.max_grad_norm
         return [Phase("vae", loss, max_grad_norm=limit, max_grad_ratio=MAX_GRAD_RATIO if limit is None else None)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
-from aigc_cli.backends.vae.config import Size, Train
+from aigc_cli.backends.vae.config import Size, Train, VAEPlan
 from aigc_cli.backends.vae.likelihood import LikelihoodName
 from aigc_cli.backends.vae.model import VAEConfig
 from aigc_cli.data.pictures.dataset import PictureDataset
@@ -47,21 +47,21 @@ PRESETS = (
 )
 
 
-def decide(options: Train, data: PictureDataset, flops: float) -> tuple[Train, list[str]]:
-    """The options with likelihood, model, batch and learning rate decided, and the reasons."""
+def decide(options: Train, data: PictureDataset, flops: float) -> tuple[VAEPlan, list[str]]:
+    """The plan, with likelihood, model, batch and learning rate decided, and the reasons."""
     preset = preset_for(PRESETS, flops, options.preset)
     likelihood, reason = likelihood_for(options, data)
-    plan = dataclasses.replace(
-        options,
-        likelihood=likelihood,
+    plan = VAEPlan.of(
+        dataclasses.replace(options, likelihood=likelihood),
         preset=preset.name,
-        latent=options.latent or preset.latent,
-        latent_map=latent_map_for(options, likelihood),
-        couplings=options.couplings or preset.couplings,
-        mixtures=options.mixtures or preset.mixtures,
-        batch_size=options.batch_size or min(preset.batch_size, len(data.train)),
-        lr=options.lr or preset.lr,
-        cooldown=options.cooldown if options.cooldown is not None else 1.0,
+        latent=preset.latent,
+        # What many levels show of texture and edges is local, and no short vector holds it; the strokes of two values it does.
+        latent_map=0 if likelihood == "bernoulli" else LATENT_MAP,
+        couplings=preset.couplings,
+        mixtures=preset.mixtures,
+        batch_size=min(preset.batch_size, len(data.train)),
+        lr=preset.lr,
+        cooldown=1.0,
     )
     return plan, [reason]
 
@@ -80,17 +80,9 @@ def likelihood_for(options: Train, data: PictureDataset) -> tuple[LikelihoodName
     return "logistics", "likelihood: a discretised mixture of logistics, for pixels of 256 levels"
 
 
-def latent_map_for(options: Train, likelihood: LikelihoodName) -> int:
-    """What many levels show of texture and edges is local, and no short vector holds it; the strokes of two values it does."""
-    if options.latent_map is not None:
-        return options.latent_map
-    return 0 if likelihood == "bernoulli" else LATENT_MAP
-
-
-def model_config(plan: Train, data: PictureDataset) -> VAEConfig:
-    """The network that a complete plan describes."""
+def model_config(plan: VAEPlan, data: PictureDataset) -> VAEConfig:
+    """The network that a plan describes."""
     preset = preset_for(PRESETS, 0, plan.preset)
-    assert plan.latent and plan.latent_map is not None and plan.couplings and plan.mixtures and plan.likelihood != "auto"
     levels = levels_for(data.format.height, data.format.width, SMALLEST)
     return VAEConfig(
         height=data.format.height,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import sys
 import tempfile
@@ -14,8 +13,8 @@ from pathlib import Path
 from aigc_cli.engine.checkpoint import save_checkpoint
 from aigc_cli.engine.device import synchronize, to_device
 from aigc_cli.engine.loop import Trainer
-from aigc_cli.engine.schedule import default_warmup
-from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.engine.settings import Plan, TrainOptions
+from aigc_cli.engine.trainable import AnyPlan
 
 #: Shares of the budget: measuring steps at most this (as often again on a machine that is busy with something else), looking at
 #: held-out data at most that.
@@ -84,44 +83,30 @@ def _time(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def decide_reports(plan: TrainOptions, steps: int, evaluations: int, eval_items: int) -> TrainOptions:
-    """Fill in the step numbers at which things happen, where they are still open."""
-    return dataclasses.replace(
-        plan,
-        steps=steps,
-        warmup=plan.warmup if plan.warmup is not None else default_warmup(steps),
-        cooldown=plan.cooldown if plan.cooldown is not None else 0.5,
-        eval_every=plan.eval_every or max(1, -(-steps // evaluations)),
-        eval_items=plan.eval_items or eval_items,
-        log_every=plan.log_every or max(1, min(100, steps // 100)),
-    )
-
-
 def plan_for_seconds(
-    plan: TrainOptions, costs: Costs, seconds: float, eval_items: int, most_steps: int | None = None
-) -> TrainOptions:
-    """As many steps as fit in `seconds`, and at most `most_steps`, with evaluations about every ten of them (2 … 20 in all)."""
+    plan: AnyPlan, asked: TrainOptions, costs: Costs, seconds: float, eval_items: int, most_steps: int | None = None
+) -> AnyPlan:
+    """As many steps as fit in `seconds`, and at most `most_steps`, with evaluations about every ten of them (2 … 20 in all) on
+    at most `eval_items`, where nothing else was asked."""
     evaluations = int(min(max(seconds / 10, 2), 20))
-    if plan.eval_items is None:
+    if asked.eval_items is None:
         affordable = int(seconds * EVALUATION / evaluations / max(costs.eval_item, 1e-9))
         eval_items = max(1, min(eval_items, max(affordable, 8)))
     else:
-        eval_items = plan.eval_items
+        eval_items = asked.eval_items
     look = costs.look + eval_items * costs.eval_item + costs.save
     resume_points = seconds / plan.checkpoint_seconds + 1
     training = seconds * (1 - SLACK) - EXIT - evaluations * look - resume_points * costs.save
     steps = max(1, min(int(training / costs.step), most_steps or sys.maxsize))
-    return decide_reports(plan, steps, evaluations, eval_items)
+    return plan.scheduled(asked, steps, evaluations, eval_items)
 
 
-def expected_seconds(plan: TrainOptions, costs: Costs) -> float:
-    """What training takes by a complete plan, from the first step to the last checkpoint."""
-    assert plan.steps is not None and plan.eval_every is not None and plan.eval_items is not None
+def plan_for_steps(plan: AnyPlan, asked: TrainOptions, eval_items: int) -> AnyPlan:
+    """The number of steps that was asked for: nothing is measured, so that the same command makes the same run anywhere."""
+    return plan.scheduled(asked, plan.steps, min(max(plan.steps // 50, 2), 20), min(eval_items, 512))
+
+
+def expected_seconds(plan: Plan, costs: Costs) -> float:
+    """What training takes by a plan, from the first step to the last checkpoint."""
     looks = -(-plan.steps // plan.eval_every)
     return plan.steps * costs.step + looks * (costs.look + plan.eval_items * costs.eval_item + costs.save)
-
-
-def plan_for_steps(plan: TrainOptions, eval_items: int) -> TrainOptions:
-    """A given number of steps: nothing is measured, so that the same command makes the same run anywhere."""
-    assert plan.steps is not None
-    return decide_reports(plan, plan.steps, min(max(plan.steps // 50, 2), 20), min(eval_items, 512))

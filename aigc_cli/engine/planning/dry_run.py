@@ -14,7 +14,7 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.planning.budget import expected_seconds, measure
 from aigc_cli.engine.planning.plan import plan_run
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.engine.trainable import Options, Trainable
+from aigc_cli.engine.trainable import AnyPlan, Trainable
 from aigc_cli.options import recorded
 
 #: The seconds within which steps are measured where their number was given.
@@ -40,7 +40,7 @@ class Rehearsal:
         return {"version": 1, **dataclasses.asdict(self)}
 
 
-def rehearse(backend: Trainable[Options], asked: Options, demo: str, bus: Bus) -> Rehearsal:
+def rehearse(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus) -> Rehearsal:
     """Plan a run, and measure some steps of it. Raises `RequestError` where what was asked cannot be."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -48,7 +48,7 @@ def rehearse(backend: Trainable[Options], asked: Options, demo: str, bus: Bus) -
         data, trainer = planned.data, planned.trainer
         if data.keep is not None:
             data.keep.unlink(missing_ok=True)
-        plan: TrainOptions = trainer.plan
+        plan = trainer.plan
         costs = planned.costs or measure(trainer, SECONDS, scratch)
     return Rehearsal(
         data=data.info,
@@ -57,7 +57,7 @@ def rehearse(backend: Trainable[Options], asked: Options, demo: str, bus: Bus) -
         parameters=sum(p.numel() for network in trainer.learner.networks.values() for p in network.parameters()),
         device=describe(trainer.device),
         memory=peak_memory(trainer.device),
-        steps=plan.steps or 0,
+        steps=plan.steps,
         seconds=round(expected_seconds(plan, costs), 3),
         reasons=planned.reasons,
         plan=recorded(plan),

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic
+from typing import Any
 
 import torch
 
@@ -15,28 +15,28 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.init_from import find_initial, take_over
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.loop import STALE, Trainer
-from aigc_cli.engine.planning.budget import Costs, decide_reports, measure, plan_for_seconds, plan_for_steps
+from aigc_cli.engine.planning.budget import Costs, measure, plan_for_seconds, plan_for_steps
 from aigc_cli.engine.planning.clock import seconds_since_start
 from aigc_cli.engine.resume import builder, take_up
-from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.engine.trainable import Machine, Options, Prepared, Trainable
+from aigc_cli.engine.settings import Plan, TrainOptions
+from aigc_cli.engine.trainable import AnyPlan, Machine, Prepared, Trainable
 from aigc_cli.options import absolute
 
 DEFAULT_MINUTES, DEMO_MINUTES = 10.0, 1.0
 
 
 @dataclass(frozen=True)
-class Planned(Generic[Options]):
+class Planned:
     """A run before it is begun."""
 
-    options: Options  # as asked, with sources as they are found again
+    options: TrainOptions  # as asked, with sources as they are found again
     data: Prepared
     trainer: Trainer  # at its first step, with the plan complete
     reasons: list[str]
     costs: Costs | None  # None where the number of steps was given, and nothing measured
 
 
-def plan_run(backend: Trainable[Options], asked: Options, demo: str, bus: Bus, scratch: Path) -> Planned[Options]:
+def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus, scratch: Path) -> Planned:
     """Open the data, decide everything, and say why; writing is measured in the folder `scratch`. Raises `RequestError` where
     what was asked cannot be."""
     open_ended = asked.steps is None and asked.minutes is None
@@ -61,8 +61,10 @@ def plan_run(backend: Trainable[Options], asked: Options, demo: str, bus: Bus, s
     compiled, compile_reasons = _decide_compile(data.options, device, minutes)
     flops = measure_flops(device, options.precision)
     machine = Machine(device, torch.get_num_threads(), flops, minutes * 60)
-    plan, reasons = backend.plan(dataclasses.replace(data.options, compile=compiled), data, machine)
-    trainer, costs = _decide_steps(plan, builder(backend, plan, data, device), device, bus, scratch, deadline, open_ended)
+    settled: TrainOptions = dataclasses.replace(data.options, compile=compiled)
+    plan, reasons = backend.plan(settled, data, machine)
+    build = builder(backend, plan, data, device)
+    trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]
     if open_ended and trainer.plan.steps == trainer.learner.useful_steps():
         reasons.append(f"{trainer.plan.steps} steps are as many as so little data is worth; --minutes or --steps ask for more")
@@ -83,7 +85,8 @@ def _decide_compile(options: TrainOptions, device: torch.device, minutes: float)
 
 
 def _decide_steps(
-    plan: Options,
+    plan: Plan,
+    asked: TrainOptions,
     build: Callable[[], Learner],
     device: torch.device,
     bus: Bus,
@@ -93,19 +96,18 @@ def _decide_steps(
 ) -> tuple[Trainer, Costs | None]:
     """A trainer at its initial state, with the plan complete, and what was measured. A budget that nobody asked for is a
     ceiling."""
-    if plan.steps is not None:
-        trainer = Trainer(build, plan, device, bus)
-        trainer.plan = plan_for_steps(plan, trainer.learner.eval_items)
+    trainer = Trainer(build, plan, device, bus)
+    if asked.steps is not None:
+        trainer.plan = plan_for_steps(plan, asked, trainer.learner.eval_items)
         return trainer, None
     bus.stage("calibrating", 0, None)
-    trainer = Trainer(build, decide_reports(plan, 10**9, 1, 1), device, bus)
     costs = measure(trainer, deadline - seconds_since_start(), scratch)
     parts = trainer.at.micro_batches
-    if parts > 1 and plan.batch_size:
+    if parts > 1:
         plan = dataclasses.replace(plan, micro_batch_size=-(-plan.batch_size // parts))
     trainer.plan = plan
     trainer.restart()
     learner = trainer.learner
     most = learner.useful_steps() if open_ended else None
-    trainer.plan = plan_for_seconds(plan, costs, deadline - seconds_since_start(), learner.eval_items, most)
+    trainer.plan = plan_for_seconds(plan, asked, costs, deadline - seconds_since_start(), learner.eval_items, most)
     return trainer, costs

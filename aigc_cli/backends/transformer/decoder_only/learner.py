@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.config import DecoderOnlyPlan
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
 from aigc_cli.backends.transformer.decoder_only.model import Transformer, save_pretrained
@@ -32,8 +32,7 @@ from aigc_cli.engine.learner import Batch, Loss, Preview
 class TransformerLearner(LanguageLearner):
     """The decoder-only model, which learns texts."""
 
-    def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
-        assert plan.context and plan.batch_size
+    def __init__(self, plan: DecoderOnlyPlan, data: TextDataset, device: torch.device) -> None:
         tokenizer = data.tokenizer
         self.model = Transformer(model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
         super().__init__(plan, data, self.model, Start.of(data, plan.context, fields_of(plan)), device)

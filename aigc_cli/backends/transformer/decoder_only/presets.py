@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from aigc_cli.backends.presets import preset_for
-from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Train
 from aigc_cli.backends.transformer.decoder_only.model import TransformerConfig
-from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common, dropout_for
+from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.trainable import Machine
 from aigc_cli.errors import RequestError
 
 
-def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Train, list[str]]:
+def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[DecoderOnlyPlan, list[str]]:
     """Raises RequestError for a text too short."""
     lengths = np.diff(text.train.offsets) + 1
     for purpose, arrays in (("training", text.train), ("held-out", text.select)):
@@ -30,33 +28,35 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Train
     )
 
 
-def decide(options: Train, *, flops: float, vocab_size: int, predictions: int, longest: int) -> tuple[Train, list[str]]:
-    """The options with the model, batch, learning rate and regularisation decided, and the reasons.
+def decide(
+    options: Train, *, flops: float, vocab_size: int, predictions: int, longest: int
+) -> tuple[DecoderOnlyPlan, list[str]]:
+    """The plan, with the model, batch, learning rate and regularisation decided, and the reasons.
 
     `flops` is the budget, `predictions` the training text in tokens, `longest` the number of tokens that nearly every
     document stays within.
     """
     preset = preset_for(PRESETS, flops, options.preset)
-    options = common(options, preset)
     context = options.context or min(preset.context, max(32, -(-longest // 32) * 32))
     batch_size = options.batch_size or max(1, preset.batch_size * preset.context // context)
     d_model = options.d_model or preset.d_model
     n_heads = options.n_heads or max(1, d_model // preset.head_dim)
-    plan = dataclasses.replace(
-        options,
-        context=context,
-        batch_size=batch_size,
-        n_layers=options.n_layers or preset.n_layers,
-        n_heads=n_heads,
-        n_kv_heads=options.n_kv_heads or n_heads,
-        d_ff=options.d_ff or (preset.d_ff if d_model == preset.d_model else -(-d_model * 8 // 3 // 32) * 32),
-    )
-    assert plan.n_layers and plan.d_ff
-    parameters = plan.n_layers * d_model * (4 * d_model + 3 * plan.d_ff)
-    cost = 6 * (parameters + vocab_size * d_model + plan.n_layers * context * d_model)
+    n_layers = options.n_layers or preset.n_layers
+    d_ff = options.d_ff or (preset.d_ff if d_model == preset.d_model else -(-d_model * 8 // 3 // 32) * 32)
+    parameters = n_layers * d_model * (4 * d_model + 3 * d_ff)
+    cost = 6 * (parameters + vocab_size * d_model + n_layers * context * d_model)
     tokens = options.steps * batch_size * context if options.steps else flops * EFFICIENCY / cost
     epochs = tokens / predictions
-    plan = dataclasses.replace(plan, dropout=dropout_for(epochs) if options.dropout is None else options.dropout)
+    plan = DecoderOnlyPlan.of(
+        options,
+        **common(preset, epochs),
+        context=context,
+        batch_size=batch_size,
+        n_layers=n_layers,
+        n_heads=n_heads,
+        n_kv_heads=n_heads,
+        d_ff=d_ff,
+    )
     reason = (
         f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context}) for about "
         f"{epochs:.1f} epochs of {predictions:,} tokens, so dropout {plan.dropout:g}"
@@ -64,9 +64,8 @@ def decide(options: Train, *, flops: float, vocab_size: int, predictions: int, l
     return plan, [reason]
 
 
-def model_config(plan: Train, vocab_size: int, eot_id: int, sos_id: int | None = None) -> TransformerConfig:
-    """The network that a complete plan describes."""
-    assert plan.n_layers and plan.d_model and plan.n_heads and plan.n_kv_heads and plan.d_ff and plan.context
+def model_config(plan: DecoderOnlyPlan, vocab_size: int, eot_id: int, sos_id: int | None = None) -> TransformerConfig:
+    """The network that a plan describes."""
     return TransformerConfig(
         vocab_size=vocab_size,
         d_model=plan.d_model,
@@ -78,12 +77,11 @@ def model_config(plan: Train, vocab_size: int, eot_id: int, sos_id: int | None =
         context=plan.context,
         eot_id=eot_id,
         sos_id=None if sos_id == eot_id else sos_id,
-        tied=bool(plan.tied),
-        dropout=plan.dropout or 0.0,
+        tied=plan.tied,
+        dropout=plan.dropout,
     )
 
 
-def head_dim(plan: Train) -> int:
+def head_dim(plan: DecoderOnlyPlan) -> int:
     """The width divided by the heads, rounded up to a multiple of 32."""
-    assert plan.d_model and plan.n_heads
     return max(32, -(-(plan.d_model // plan.n_heads) // 32) * 32)

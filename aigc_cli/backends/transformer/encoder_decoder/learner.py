@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.config import EncoderDecoderPlan
 from aigc_cli.backends.transformer.decoding.generate import Job
 from aigc_cli.backends.transformer.encoder_decoder.incremental import Seq2SeqLM
 from aigc_cli.backends.transformer.encoder_decoder.likelihood import answer_lengths, answer_nats
@@ -30,9 +30,8 @@ SHOWN = 40  # characters of a source, in what one might type
 class PairLearner(LanguageLearner):
     """The encoder–decoder, which learns to answer sources."""
 
-    def __init__(self, plan: Train, data: TextDataset, device: torch.device) -> None:
+    def __init__(self, plan: EncoderDecoderPlan, data: TextDataset, device: torch.device) -> None:
         tokenizer = data.tokenizer
-        assert plan.batch_size and plan.max_seq_length
         self.model = EncoderDecoder(model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
         start = Start(with_eot=True, fields=fields_of(plan), answers=True, source_share=source_share(plan))
         super().__init__(plan, data, self.model, start, device)

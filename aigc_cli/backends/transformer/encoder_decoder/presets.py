@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.presets import preset_for
-from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.config import EncoderDecoderPlan, Train
 from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoderConfig
 from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs
-from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common, dropout_for
+from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.trainable import Machine
 from aigc_cli.errors import RequestError
@@ -22,7 +20,7 @@ LAYERS_SHARE = 0.6
 LEAST_LONGEST = 256
 
 
-def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Train, list[str]]:
+def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[EncoderDecoderPlan, list[str]]:
     """Raises RequestError where no target says anything."""
     pairs = Pairs.of(text.train, text.tokenizer)
     if not pairs.target_lengths.any():
@@ -38,10 +36,9 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Train
 
 def decide(
     options: Train, *, flops: float, vocab_size: int, sources: NDArray[np.int64], targets: NDArray[np.int64]
-) -> tuple[Train, list[str]]:
+) -> tuple[EncoderDecoderPlan, list[str]]:
     """The same for an encoder–decoder, given the lengths (n,) in tokens of sources and targets, their ends included."""
     preset = preset_for(PRESETS, flops, options.preset)
-    options = common(options, preset)
     d_model = options.d_model or preset.d_model
     longest = int(max(sources.max(), targets.max()))
     limit = options.max_seq_length or min(max(LEAST_LONGEST, 2 * preset.context), -(-longest // 8) * 8)
@@ -49,23 +46,25 @@ def decide(
     heads = max(1, d_model // preset.head_dim)
     rows = max(1, round(preset.batch_size * preset.context / (read + written)))
     layers = max(1, round(preset.n_layers * LAYERS_SHARE))
-    plan = dataclasses.replace(
-        options,
-        nhead=options.nhead or next(n for n in range(heads, 0, -1) if d_model % n == 0),
-        num_encoder_layers=options.num_encoder_layers or layers,
-        num_decoder_layers=options.num_decoder_layers or layers,
-        dim_feedforward=options.dim_feedforward or 4 * d_model,
-        max_seq_length=limit,
-        batch_size=options.batch_size or min(len(sources), rows),
-    )
-    assert plan.num_encoder_layers and plan.num_decoder_layers and plan.dim_feedforward and plan.batch_size
+    num_encoder_layers, num_decoder_layers = options.num_encoder_layers or layers, options.num_decoder_layers or layers
+    dim_feedforward = options.dim_feedforward or 4 * d_model
+    batch_size = options.batch_size or min(len(sources), rows)
     # Attention has 4 d² weights, which the decoder's layers have twice.
-    encoder = plan.num_encoder_layers * d_model * (4 * d_model + 2 * plan.dim_feedforward)
-    decoder = plan.num_decoder_layers * d_model * (8 * d_model + 2 * plan.dim_feedforward) + vocab_size * d_model
+    encoder = num_encoder_layers * d_model * (4 * d_model + 2 * dim_feedforward)
+    decoder = num_decoder_layers * d_model * (8 * d_model + 2 * dim_feedforward) + vocab_size * d_model
     cost = 6 * (encoder * read + decoder * written)
-    pairs = options.steps * plan.batch_size if options.steps else flops * EFFICIENCY / cost
+    pairs = options.steps * batch_size if options.steps else flops * EFFICIENCY / cost
     epochs = pairs / len(sources)
-    plan = dataclasses.replace(plan, dropout=dropout_for(epochs) if options.dropout is None else options.dropout)
+    plan = EncoderDecoderPlan.of(
+        options,
+        **common(preset, epochs),
+        nhead=next(n for n in range(heads, 0, -1) if d_model % n == 0),
+        num_encoder_layers=num_encoder_layers,
+        num_decoder_layers=num_decoder_layers,
+        dim_feedforward=dim_feedforward,
+        max_seq_length=limit,
+        batch_size=batch_size,
+    )
     reasons = [
         f"model: {preset.name} ({plan.num_encoder_layers} layers that read and {plan.num_decoder_layers} that write, of width "
         f"{d_model}) for about {epochs:.1f} epochs of {len(sources):,} pairs, so dropout {plan.dropout:g}"
@@ -79,10 +78,8 @@ def decide(
     return plan, reasons
 
 
-def model_config(plan: Train, vocab_size: int, eot_id: int, sos_id: int) -> EncoderDecoderConfig:
-    """The encoder–decoder that a complete plan describes."""
-    assert plan.d_model and plan.nhead and plan.num_encoder_layers and plan.num_decoder_layers
-    assert plan.dim_feedforward and plan.max_seq_length
+def model_config(plan: EncoderDecoderPlan, vocab_size: int, eot_id: int, sos_id: int) -> EncoderDecoderConfig:
+    """The encoder–decoder that a plan describes."""
     return EncoderDecoderConfig(
         vocab_size=vocab_size,
         d_model=plan.d_model,
@@ -93,6 +90,6 @@ def model_config(plan: Train, vocab_size: int, eot_id: int, sos_id: int) -> Enco
         max_seq_length=plan.max_seq_length,
         sos_id=sos_id,
         eos_id=eot_id,
-        dropout=plan.dropout or 0.0,
-        tied=bool(plan.tied),
+        dropout=plan.dropout,
+        tied=plan.tied,
     )
