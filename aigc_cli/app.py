@@ -25,25 +25,25 @@ from aigc_cli.options import did_you_mean
 
 VERBS = {
     "train": ("Train a model on your data.", train.run),
-    "sample": ("Draw samples from a trained model.", sample.run),
-    "eval": ("Measure a trained model on data it has not seen.", eval_command.run),
-    "encode": ("Turn data into latent vectors and scores.", encode.run),
-    "decode": ("Turn latent vectors back into data.", decode.run),
+    "sample": ("Sample from a trained model.", sample.run),
+    "eval": ("Evaluate a trained model on held-out data.", eval_command.run),
+    "encode": ("Encode data as latent vectors and scores.", encode.run),
+    "decode": ("Decode latent vectors into data.", decode.run),
 }
-#: What is no backend's.
+#: Commands that belong to no backend.
 OTHERS = {"runs": runs.add, "report": report.add, "doctor": doctor.add}
 COMMANDS = (*VERBS, *OTHERS)
 
 
 class InOrderOfUse(TyperGroup):
-    """Help lists the commands as one comes to need them."""
+    """Lists the commands in help in the order in which they are needed."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=COMMANDS.index)
 
 
 def build(arguments: Sequence[str] = ()) -> typer.Typer:
-    """The command line, or as much of it as such arguments need: the rest would double the time that it takes to begin."""
+    """The command line, or the part that these arguments need: building the rest would double the start-up time."""
     app = typer.Typer(
         name="aigc",
         cls=InOrderOfUse,
@@ -56,7 +56,7 @@ def build(arguments: Sequence[str] = ()) -> typer.Typer:
     @app.callback()
     def top(
         version: Annotated[
-            bool, typer.Option("--version", help="Print the version and leave.", callback=_version, is_eager=True)
+            bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
         ] = False,
     ) -> None: ...
 
@@ -76,7 +76,7 @@ def _version(asked: bool) -> None:
 
 
 def main() -> None:
-    """The script `aigc`, a process of its own."""
+    """The entry point `aigc`."""
     status = [1]
     atexit.register(lambda: _leave(status[0]))  # the first one, which is called last
     status[0] = run()
@@ -84,25 +84,25 @@ def main() -> None:
 
 
 def run() -> int:
-    """Does what the arguments of the process say, and returns its exit code. Never shows a traceback, except with --debug."""
+    """Run the command in `sys.argv` and return its exit code. Shows no traceback without --debug."""
     _open_missing_streams()
     _buffer_output()
     try:
         code = build(sys.argv[1:])(prog_name="aigc", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        code = _fail(_in_our_words(error.format_message()), error.exit_code)
+        code = _fail(_reworded(error.format_message()), error.exit_code)
     except typer.Abort:
         code = _fail("interrupted", 130)
     except (PipeClosed, BrokenPipeError):
-        # Python would complain while it flushes at exit; what is left goes nowhere.
+        # Otherwise Python would complain while flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PipeClosed.exit_code
     except (AigcError, Interrupted) as error:
         code = _fail(str(error), error.exit_code, error)
     except KeyboardInterrupt:
         code = _fail("interrupted", 130)
-    except SystemExit as error:  # what completes a line for the shell leaves by itself
+    except SystemExit as error:  # shell completion exits by itself
         code = error.code
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
@@ -113,41 +113,39 @@ def run() -> int:
 
 
 def _leave(status: int) -> NoReturn:
-    """Ends the process as it is: to take apart what torch has loaded would take Python half a second."""
+    """End the process without tearing down the interpreter, which takes half a second with torch loaded."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody is listening any more
+        with suppress(OSError, ValueError):  # nobody is listening
             stream.flush()
     os._exit(status)
 
 
 def _open_missing_streams() -> None:
-    """A stream that was closed before the start (`2>&-`) goes nowhere, and its number is not given to the next open file."""
+    """Point streams closed at start (`2>&-`) at the null device, so that the next open file doesn't get their number."""
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
             setattr(sys, name, open(descriptor, "r" if descriptor == 0 else "w"))  # noqa: SIM115, PTH123
 
 
 def _buffer_output() -> None:
-    """Without a buffer (PYTHONUNBUFFERED, `python -u`) standard output takes a part of what is written at once, and says so to
-    nobody."""
+    """Buffer standard output even with PYTHONUNBUFFERED or `python -u`, where a large write may silently be cut short."""
     if isinstance(sys.stdout.buffer, io.RawIOBase):
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.detach()), encoding, errors, line_buffering=True)
-        sys.__stdout__ = sys.stdout  # type: ignore[misc]  # whose terminal is measured
+        sys.__stdout__ = sys.stdout  # type: ignore[misc]  # rich measures its terminal
 
 
-def _in_our_words(message: str) -> str:
-    """What the parser says: a misspelt flag gets the likeliest of the flags that it thinks possible; a backend where a command
-    was wanted, an example."""
+def _reworded(message: str) -> str:
+    """The parser's message, with the closest flag for a misspelt one, and an example for a backend in a command's place."""
     unknown = re.match(r"No such command '(.+)'\.", message)
     if unknown is not None and unknown[1] in backends():
-        return f"{unknown[1]!r} comes after what is to be done with it, as in: aigc train {unknown[1]}"
+        return f"{unknown[1]!r} is a backend, not a command; use it like this: aigc train {unknown[1]}"
     number = re.match(r"Invalid value for '(\S+)(?: / [^']+)?': Input should be a valid (integer|number)", message)
     if number is not None:
         return f"{number[1]} takes {'a whole number' if number[2] == 'integer' else 'a number'}"
     if re.match(r"No such option: --run\b(?!-)", message):
-        return "No such option: --run; here a run is named without it, as in: aigc report NAME"
+        return "No such option: --run; name the run directly, as in: aigc report NAME"
     match = re.fullmatch(r"No such option: (\S+) \(Possible options: (.+)\)", message)
     if match is None:
         return message
@@ -157,9 +155,9 @@ def _in_our_words(message: str) -> str:
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     if error is not None and ("--debug" in sys.argv or os.environ.get("AIGC_DEBUG")):
         traceback.print_exception(error)
-    if not message:  # help was printed instead
+    if not message:  # help was printed already
         return code
-    with suppress(OSError):  # nobody is listening any more; the exit code still tells
+    with suppress(OSError):  # nobody is listening; the exit code still tells
         print(f"aigc: {' '.join(message.split())}", file=sys.stderr)
     return code
 

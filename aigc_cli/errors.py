@@ -1,10 +1,10 @@
-"""What a user may be told: one line that says what is wrong, where, and what to do, and an exit code."""
+"""Errors for the user: one line that says what is wrong, where and what to do, and an exit code."""
 
 from __future__ import annotations
 
 
 class AigcError(Exception):
-    """It failed while running. The message is one line for the user; exit code 1."""
+    """A failure while running. The message is one line for the user; exit code 1."""
 
     exit_code = 1
 
@@ -16,7 +16,7 @@ class RequestError(AigcError):
 
 
 class PipeClosed(AigcError):
-    """The reader of standard output went away: nothing is said, and the exit code is what a shell reports of SIGPIPE."""
+    """The reader of standard output is gone: silent, with the exit code that a shell reports for SIGPIPE."""
 
     exit_code = 141
 
@@ -25,8 +25,8 @@ class PipeClosed(AigcError):
 
 
 class Interrupted(BaseException):
-    """A signal ended it; exit code 130 for SIGINT, 143 for SIGTERM. Like KeyboardInterrupt it is no Exception, so that nothing
-    that handles errors swallows it."""
+    """Ended by a signal; exit code 130 for SIGINT, 143 for SIGTERM. Like KeyboardInterrupt it is not an Exception, so that
+    error handlers don't swallow it."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -35,5 +35,5 @@ class Interrupted(BaseException):
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an error says, or its kind where it says nothing."""
+    """The first line of an error's message, or its type if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

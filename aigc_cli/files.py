@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written aside, fsynced, renamed."""
+"""Atomic writes: files and folders are written aside, fsynced and renamed, so that they are whole or absent."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aigc_cli.errors import RequestError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`; a crash at any moment leaves the old file or the new one."""
+    """Replace the content of `path`; a crash at any moment leaves the old file or the new one."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     aside = Path(name)
     try:
@@ -39,11 +39,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
-    """RequestError unless `path`, which `flag` names, can be written and is new, or may be overwritten."""
+    """RequestError unless `path`, the value of `flag`, can be written and is new or may be overwritten."""
     if path.exists() and not force:
         raise RequestError(f"{flag} {path} exists; add --force to overwrite it, or choose another name")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise RequestError(f"{flag} {path} is not a file that can be written; name a file in a folder that exists")
+        raise RequestError(f"{flag} {path} cannot be written; name a file in an existing folder")
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill; it appears as `path`, whole, when the block ends, and not at all when it fails.
 
-    A `path` that is there already by then (another process was quicker) is kept and ours is dropped.
+    If `path` exists by then (another process was faster), it is kept and ours is dropped.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
@@ -84,7 +84,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def point_link(link: Path, target: str) -> None:
-    """Make `link` a relative symbolic link to `target`, switched by a rename so that it is never missing."""
+    """Make `link` a relative symbolic link to `target`, replaced by a rename so that it is never missing."""
     aside = link.with_name(f".tmp-{link.name}-{os.getpid()}")
     aside.unlink(missing_ok=True)
     aside.symlink_to(target)
@@ -97,14 +97,14 @@ def point_link(link: Path, target: str) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder so that it is never seen half deleted under its own name."""
+    """Delete a folder; it is never visible half deleted under its own name."""
     aside = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
     path.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
 
 
 def size_of(path: Path) -> int:
-    """The bytes of a folder's files; what goes away meanwhile is not counted."""
+    """The bytes of a folder's files, not counting those that disappear meanwhile."""
     total = 0
     for file in path.rglob("*"):
         try:
@@ -115,7 +115,7 @@ def size_of(path: Path) -> int:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what an interrupted write left aside in `folder`."""
+    """Delete the temporary files that interrupted writes left in `folder`."""
     for leftover in folder.glob(".tmp-*"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What there is to compute with, and whether it will do: read from the system, without torch."""
+"""The hardware and software of this machine, read from the system without torch."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ ROOT = Path("/")
 
 @dataclass(frozen=True)
 class Memory:
-    """In bytes. `total` is what this process may have at most, `available` what it could get now (None where no system tells),
-    `limited` whether its control group allows it less than the machine has."""
+    """Memory in bytes: `total` is the most this process may use, `available` what it could get now (None if the system doesn't
+    say), `limited` whether its control group allows less than the machine has."""
 
     total: int | None
     available: int | None
@@ -30,7 +30,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder, there or not yet: whether it can be made and written to, what it holds, and what is free on its disk."""
+    """A folder that may not exist yet: whether it can be written to, the bytes in it, and the bytes free on its disk."""
 
     path: str
     writable: bool
@@ -40,7 +40,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Device:
-    """What PyTorch can compute on, and the operations a second measured on it in that precision, or why it can't after all."""
+    """A device that PyTorch sees, and its measured speed in that precision, or the error if it doesn't compute."""
 
     device: str
     name: str
@@ -52,8 +52,8 @@ class Device:
 
 @dataclass(frozen=True)
 class Torch:
-    """PyTorch as it is installed: why it can't be imported ("" where it can), what its build is for, whether torch.compile
-    works (None where that was not tried), and the threads that it would compute with."""
+    """The installed PyTorch: why it can't be imported ("" if it can), the GPUs it is built for, whether torch.compile works
+    (None if not tried), and its number of threads."""
 
     error: str = ""
     cuda: str | None = None
@@ -76,7 +76,7 @@ def usable_cores(root: Path = ROOT) -> int:
 
 
 def memory(root: Path = ROOT) -> Memory:
-    """Of the machine as Linux tells it, and of the control group (version 1 or 2) that this process is in."""
+    """The memory of the machine, as Linux reports it, within the limits of this process's control groups (version 1 or 2)."""
     machine = dict(re.findall(r"^(\w+): +(\d+) kB", _read(root / "proc/meminfo"), flags=re.M))
     total, available = (int(machine[key]) << 10 if key in machine else None for key in ("MemTotal", "MemAvailable"))
     if total is None and root == ROOT:
@@ -121,13 +121,13 @@ def _control_groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
 
 
 def cpu_model(root: Path = ROOT) -> str:
-    """The processor's name; its kind of instructions where the system doesn't tell."""
+    """The processor's name, or its architecture if the system doesn't say."""
     match = re.search(r"^model name\s*: *(.+)$", _read(root / "proc/cpuinfo"), flags=re.M)
     return match[1].strip() if match else platform.processor() or platform.machine()
 
 
 def graphics_cards(root: Path = ROOT) -> list[str]:
-    """Those that the system knows of, whether or not PyTorch can use them: NVIDIA's by name, and that AMD's driver is there."""
+    """Graphics cards that the system sees, whether or not PyTorch can use them: NVIDIA's by name, AMD's by its driver."""
     cards = []
     for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
         model = re.search(r"^Model:\s*(.+)$", _read(file), flags=re.M)
@@ -140,17 +140,16 @@ def graphics_cards(root: Path = ROOT) -> list[str]:
 
 
 def folder(path: Path) -> Folder:
-    """What is known of a folder that may not exist yet."""
+    """Describe a folder that may not exist yet."""
     whole = path.absolute()
-    # os.path's exists, unlike pathlib's, raises nothing where this user may not look.
+    # Unlike pathlib's, os.path's exists() doesn't raise where this user may not look.
     existing = next(there for there in (whole, *whole.parents) if os.path.exists(there))  # noqa: PTH110
     writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     return Folder(str(path), writable, size_of(path), shutil.disk_usage(existing).free)
 
 
 def packages() -> tuple[dict[str, str | None], dict[str, str | None]]:
-    """Version by name of what this package needs, and of what its extras bring (those for its developers excepted); None for
-    what isn't there."""
+    """Versions by name of the required packages, and of those in extras (except `dev`); None if not installed."""
     needed: dict[str, str | None] = {}
     optional: dict[str, str | None] = {}
     for need in requires("aigc-cli") or ():

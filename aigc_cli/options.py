@@ -1,14 +1,14 @@
-"""One dataclass a verb is the single source of its flags, help, TOML keys, validation and what a run records.
+"""A verb's options as one dataclass: the single source of its flags, help, TOML keys, validation and what a run records.
 
 A field is declared with `option`, its help is the docstring under it:
 
     @dataclass(frozen=True)
     class Sample(SampleOptions):
         temperature: float = option(1.0, min=0)
-        \"\"\"Below 1 the samples are safer, above 1 more surprising; 0 always takes the likeliest token.\"\"\"
+        \"\"\"Below 1, samples are safer; above 1, more surprising; 0 always picks the likeliest token.\"\"\"
 
-Fields may be `int`, `float`, `str`, `bool`, a `Literal` of strings or integers, `tuple[str, ...]` (a flag that may be
-repeated) or `tuple[str, str]` (a flag of two values); with `| None`, None means "decided by the program".
+Fields may be `int`, `float`, `str`, `bool`, a `Literal` of strings or integers, `tuple[str, ...]` (a repeatable flag) or
+`tuple[str, str]` (a flag of two values); with `| None`, None means "decided by the program".
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ T = TypeVar("T")
 #: A run, a column of the data, or several with commas between them.
 Names: TypeAlias = Literal["run", "column", "columns"]
 
-MAIN, MORE, EXPERT = "What most people need", "More", "For those who know"
+MAIN, MORE, EXPERT = "Main options", "More options", "Advanced"
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def option(
 ) -> Any:
     """A dataclass field that is a command-line option.
 
-    `min`, `max` are inclusive bounds and `above` an exclusive lower one; `auto` says how a default of None is decided;
-    `env` is a shorter variable beside AIGC_<FLAG>; `recorded=False` keeps the option out of run.json; `argument=True` makes
-    it a positional argument; `names` says what its value names, so that a shell can complete it.
+    `min` and `max` are inclusive bounds and `above` an exclusive lower one; `auto` tells in help what None means;
+    `env` is a shorter alternative to the variable AIGC_<FLAG>; `recorded=False` keeps the option out of run.json;
+    `argument=True` makes it a positional argument; `names` says what its value names, for shell completion.
     """
     rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument, names)
     return dataclasses.field(default=default, metadata={"rule": rule})
@@ -106,7 +106,7 @@ class OptionField:
 
     @property
     def variable(self) -> str:
-        """The variable that every option has, whatever shorter one it has beside it."""
+        """The variable that every option has, even if it also has a shorter one."""
         return "AIGC_" + self.name.upper()
 
     @property
@@ -122,15 +122,15 @@ class OptionField:
         return typing.get_origin(self.type) is tuple and not self.pair
 
     def check(self, value: Any, where: str) -> Any:
-        """`value` as this option's type, or a RequestError that names `where` it came from."""
+        """`value` as this option's type, or a RequestError that says `where` it came from."""
         if value is None:
             return None
         if self.repeated or self.pair:
             items = list(value) if isinstance(value, list | tuple) else [value]
             if not all(isinstance(item, str) for item in items):
-                raise RequestError(f"{where} must be a list of texts, not {value!r}")
+                raise RequestError(f"{where} must be a list of strings, not {value!r}")
             if self.pair and len(items) != 2:
-                raise RequestError(f"{where} must be two texts, not {len(items)}")
+                raise RequestError(f"{where} must be two strings, not {len(items)}")
             return tuple(items)
         if self.choices:
             matches = [choice for choice in self.choices if str(choice) == str(value)]
@@ -141,7 +141,7 @@ class OptionField:
         return self._in_range(self._converted(value, where), where)
 
     def _converted(self, value: Any, where: str) -> Any:
-        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}[self.type]
+        wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}[self.type]
         try:
             if self.type is bool:
                 return (
@@ -173,7 +173,7 @@ class OptionField:
 
 
 def fields_of(options: type) -> dict[str, OptionField]:
-    """The options that a dataclass declares, in order, its base classes' first."""
+    """The options of a dataclass in order, those of its base classes first."""
     if options in _FIELDS:
         return _FIELDS[options]
     docs: dict[str, str] = {}
@@ -205,7 +205,7 @@ _FIELDS: dict[type, dict[str, OptionField]] = {}
 
 @cache
 def _docstrings(module: str) -> dict[str, dict[str, str]]:
-    """Class name -> field name -> the string that stands under the field."""
+    """Class name -> field name -> the docstring under the field."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
     except (OSError, TypeError, KeyError):
@@ -233,14 +233,14 @@ def _without_none(hint: Any) -> Any:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that somebody asked for, and where: a flag, a variable, or a key of a file."""
+    """A value that the user gave, and where: a flag, a variable, or a key of a file."""
 
     value: Any
     where: str
 
 
 def gather(options: type, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> dict[str, Given]:
-    """Every value asked for, by precedence: flag, environment, `--config` file. What is absent keeps its default."""
+    """Every value that the user gave, by precedence: flag, environment, `--config` file. Absent ones keep their defaults."""
     fields = fields_of(options)
     given: dict[str, Given] = {}
     config = flags.get("config") or environ.get("AIGC_CONFIG")
@@ -292,13 +292,13 @@ def undecided(options: Any) -> list[str]:
 
 
 def rebuild(options: type[T], settings: Mapping[str, Any]) -> T:
-    """Options from what `recorded` returned, after a detour through JSON."""
+    """Options from what `recorded` returned, after a round trip through JSON."""
     fields = fields_of(options)
     return options(**{name: fields[name].check(value, name) for name, value in settings.items() if name in fields})
 
 
 def absolute(source: str | None) -> str | None:
-    """A path that means the same from anywhere; '-', hf:… and demo:… as they are."""
+    """A source that means the same from any working directory; '-', hf:… and demo:… are left as they are."""
     if source is None or source == "-" or source.startswith(("hf:", "demo:")):
         return source
     try:
@@ -308,7 +308,7 @@ def absolute(source: str | None) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The likeliest of what is known, as the end of a sentence; nothing where none is like it."""
-    names = {name.lstrip("-"): name for name in known}  # two dashes in common are no likeness
+    """The closest known name, as the end of a sentence; empty if none is close."""
+    names = {name.lstrip("-"): name for name in known}  # two dashes in common are no similarity
     close = difflib.get_close_matches(word.lstrip("-"), list(names), n=1, cutoff=0.6)
     return f"; did you mean {names[close[0]]!r}?" if close else ""

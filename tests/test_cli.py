@@ -60,7 +60,7 @@ def test_a_process_that_ends_without_being_taken_apart_loses_nothing(
 def test_a_backend_where_a_command_was_wanted_gets_an_example(shell: Shell) -> None:
     done = shell("gan", "train")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "aigc: 'gan' comes after what is to be done with it, as in: aigc train gan\n"
+    assert done.stderr == "aigc: 'gan' is a backend, not a command; use it like this: aigc train gan\n"
 
 
 def test_the_newest_run_is_named_where_nobody_named_one(trained: Shell) -> None:
@@ -82,7 +82,7 @@ def test_help_lists_commands_as_one_comes_to_need_them(shell: Shell) -> None:
 
 def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None:
     text = " ".join(shell.ok("train", "transformer", "--help", COLUMNS="200").replace("│", " ").split())
-    for part in ("--minutes", "--context", "(tokens, at least 8)", "[default: (at most 10)]", "What most people need", "Model"):
+    for part in ("--minutes", "--context", "(tokens, at least 8)", "[default: (at most 10)]", "Main options", "Model"):
         assert part in text
     assert text.index("--data") < text.index("--n-layers") < text.index("--checkpoint-seconds")
 
@@ -94,8 +94,8 @@ def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None
         (["train", "transfromer"], "No such command 'transfromer'. Did you mean 'transformer'?"),
         (["train", "transformer", "--setps", "3"], "No such option: --setps; did you mean '--steps'?"),
         (["sample", "transformer", "--label", "3"], "No such option: --label"),
-        (["report", "--run", "x"], "No such option: --run; here a run is named without it, as in: aigc report NAME"),
-        (["runs", "show", "--run", "x"], "No such option: --run; here a run is named without it, as in: aigc report NAME"),
+        (["report", "--run", "x"], "No such option: --run; name the run directly, as in: aigc report NAME"),
+        (["runs", "show", "--run", "x"], "No such option: --run; name the run directly, as in: aigc report NAME"),
         (["report", "--runs", "x"], "No such option: --runs; did you mean '--runs-dir'?"),
         (["train", "transformer", "--steps", "abc"], "--steps takes a whole number"),
         (["train", "transformer", "--lr", "x"], "--lr takes a number"),
@@ -105,7 +105,7 @@ def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None
         (["train", "transformer", "--resume"], "no transformer run to resume in runs; name one with --run, or start one without --resume"),
         (["train", "transformer", "--device", "cuda:7"], "--device cuda:7: PyTorch sees 0 CUDA devices here; use --device auto"),
         (["train", "transformer", "--device", "abacus"], "--device must be auto, cpu, cuda, cuda:N or mps, not 'abacus'"),
-        (["train", "transformer", "--lines", "--paragraphs"], "--lines and --paragraphs exclude one another"),
+        (["train", "transformer", "--lines", "--paragraphs"], "--lines and --paragraphs can't be used together"),
         (["sample", "transformer"], "no transformer run in runs; train one with: aigc train transformer"),
         (["eval", "transformer", "--run", "nope"], "no run 'nope' in runs/transformer; 'aigc runs' lists them"),
         (["sample", "transformer", "--run", "./nope"], "nope is not a run (it has no run.json); 'aigc runs' lists them"),

@@ -374,7 +374,7 @@ def test_a_run_without_fields_says_so(poet: Shell) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"fields": "title,text", "column": "text"}, "--fields and --column exclude one another"),
+        ({"fields": "title,text", "column": "text"}, "--fields and --column can't be used together"),
         ({"fields": "title,,text"}, "--fields 'title,,text': a name is empty; write --fields title,author,text"),
         ({"fields": "title,title"}, "--fields 'title,title' names 'title' twice"),
     ],

@@ -160,7 +160,7 @@ def test_two_pictures_and_one_of_each_class_are_enough_to_train(module_shell: Sh
         (["train", "gan", "--data", SHAPES, "--augment", "much"], "--augment must be auto, off or a number from 0 to 0.8, not 'much'"),
         (["train", "gan", "--data", SHAPES, "--objective", "wgan"], "--objective must be one of r3, minimax, non-saturating, hinge"),
         (["sample", "gan", "--run", "shapes", "--seeds", "1-x"], "--seeds 1-x: give whole numbers, or ranges as in 1-100,200"),
-        (["sample", "gan", "--run", "shapes", "--seeds", "1-3", "--seed", "9"], "--seed and --seeds exclude one another"),
+        (["sample", "gan", "--run", "shapes", "--seeds", "1-3", "--seed", "9"], "--seed and --seeds can't be used together"),
         (["sample", "gan", "--run", "shapes", "--interpolate", "a", "b"], "--interpolate a: give whole numbers"),
         (["encode", "gan", "--data", SHAPES], "the gan backend has no 'encode'"),
     ],

@@ -152,7 +152,7 @@ def test_ways_of_naming_seeds_exclude_one_another() -> None:
         {"seeds": "1-3", "interpolate": ("1", "2")},
         {"seed": 4, "interpolate": ("1", "2")},
     ):
-        with pytest.raises(RequestError, match="exclude one another"):
+        with pytest.raises(RequestError, match="can't be used together"):
             Sample(**options)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="--interpolate takes two seeds, not 1-2 4"):
         Sample(interpolate=("1-2", "4"))

@@ -226,7 +226,7 @@ def test_one_file_is_not_overwritten_unasked(halves: Shell, out: str) -> None:
         (["--out", "film.mp4"], "--out film.mp4: .mp4 is not written here; name a folder (end it with /), a sheet (.png .jpg .jpeg .webp .bmp .tif .tiff), an array (.npz) or a tar (.tar)"),
         (["--out", "sheet.png", "--format", "webp"], "--out sheet.png is no webp by its suffix; leave out --format"),
         (["--out", "a.npz", "--format", "webp"], "--out a.npz is an array, not webp pictures; leave out --format"),
-        (["--out", "missing/sheet.png"], "--out missing/sheet.png is not a file that can be written; name a file in a folder that exists"),
+        (["--out", "missing/sheet.png"], "--out missing/sheet.png cannot be written; name a file in an existing folder"),
         (["--out", "a-file/pictures"], "--out a-file/pictures: a-file is not a folder that can be written to"),
     ],
 )  # fmt: skip

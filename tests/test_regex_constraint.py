@@ -250,4 +250,4 @@ def test_match_on_the_command_line(trained: Shell) -> None:
     wrong = trained("sample", "transformer", "--match", "(a", "-q")
     assert (wrong.returncode, wrong.stdout, wrong.stderr) == (2, "", "aigc: --match '(a': unclosed group\n")
     both = trained("sample", "transformer", "--match", "a", "--stop", "b", "-q")
-    assert both.stderr == "aigc: --match and --stop exclude one another: a text that is cut no longer matches\n"
+    assert both.stderr == "aigc: --match and --stop can't be used together: a text that is cut no longer matches\n"

@@ -448,7 +448,7 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
         ({"arch": "encoder-decoder", "source": "a", "target": "a"}, "--source and --target both name 'a'"),
         (
             {"arch": "encoder-decoder", "source": "a", "target": "b", "source_ratio": 0.5},
-            "--source and --source-ratio exclude one another",
+            "--source and --source-ratio can't be used together",
         ),
     ],
 )

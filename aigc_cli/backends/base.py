@@ -5,7 +5,7 @@ A fourth backend is one folder with a `Backend` value, named by one entry point:
     [project.entry-points."aigc.backends"]
     diffusion = "my_package.config:BACKEND"
 
-The value and the options it names are free of torch; the implementation is imported when a command needs it.
+The value and its options are free of torch; the implementation is imported when a command needs it.
 """
 
 from __future__ import annotations
@@ -32,92 +32,92 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SampleOptions(CommandOptions):
-    """What every `aigc sample BACKEND` has."""
+    """Options of every `aigc sample BACKEND`."""
 
     run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to sample from: a name or a path."""
     n: int = option(1, min=1, short="-n")
-    """How many samples."""
-    seed: int | None = option(None, min=0, max=2**63 - 1, auto="random, and told")
-    """Sample i depends on the seed and i alone."""
+    """Number of samples."""
+    seed: int | None = option(None, min=0, max=2**63 - 1, auto="random, and printed")
+    """Random seed. Sample i depends only on the seed and i."""
     out: str | None = option(None, metavar="FILE|DIR|-", panel=OUTPUT, auto="standard output for text")
-    """Where the samples go."""
+    """Where to write the samples."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite a file that exists."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
-    """Where to compute."""
+    """Device to compute on."""
 
 
 @dataclass(frozen=True)
 class PictureOutput(CommandOptions, ABC):
-    """What every command has whose result is pictures."""
+    """Options of every command whose result is pictures."""
 
     out: str | None = option(None, metavar="DIR|FILE|-", panel=OUTPUT, auto="the folder samples/BACKEND-RUN")
-    """A folder of pictures, one sheet (sheet.png, which enlarges small ones), an array (.npz), or a tar (.tar, '-' for standard
-    output)."""
+    """Where to write the pictures: a folder, one sheet (sheet.png; small pictures are enlarged), an array (.npz), or a tar
+    (.tar, or '-' for standard output)."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite files that exist."""
     format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")
-    """The format of the pictures in a folder or a tar; PNG and WebP are lossless."""
+    """Format of the pictures in a folder or tar; PNG and WebP are lossless."""
 
     @abstractmethod
     def stem(self, position: int) -> str:
-        """The name, without its suffix, of the picture that comes at this position."""
+        """The file name, without suffix, of the picture at this position."""
 
     def columns(self, n: int) -> int:
-        """How many of n pictures stand in a row of a sheet."""
+        """The number of columns of a sheet of n pictures."""
         return math.isqrt(n - 1) + 1
 
 
 @dataclass(frozen=True)
 class PictureSampleOptions(PictureOutput, SampleOptions):
-    """What `aigc sample BACKEND` has where samples are pictures."""
+    """Options of `aigc sample BACKEND` when samples are pictures."""
 
     n: int = option(16, min=1, short="-n")
-    """How many pictures."""
+    """Number of pictures."""
 
     def stem(self, position: int) -> str:
-        """seed-42-000003: a picture has one name, and another seed's has another."""
+        """seed-42-000003: pictures of different seeds have different names."""
         return f"seed-{self.seed}-{position:06d}"
 
     def expected(self) -> int | None:
-        """How many pictures there will be; None where only the data can tell."""
+        """The number of pictures; None if it depends on the data."""
         return self.n
 
 
 @dataclass(frozen=True)
 class EncodeOptions(CommandOptions):
-    """What every `aigc encode BACKEND` has."""
+    """Options of every `aigc encode BACKEND`."""
 
     run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to encode with: a name or a path."""
-    data: str | None = option(None, metavar="SRC", auto="none: it must be given")
+    data: str | None = option(None, metavar="SRC", auto="required")
     """What to encode: a file, a folder, '-' for standard input, hf:OWNER/NAME, or demo:NAME."""
     out: str | None = option(None, metavar="FILE|-", panel=OUTPUT, auto="standard output")
-    """Where the table goes: .parquet, .npz, .tsv or .jsonl."""
+    """Where to write the table: .parquet, .npz, .tsv or .jsonl."""
     format: Literal["npz", "parquet", "tsv", "jsonl"] | None = option(
-        None, panel=OUTPUT, auto="from the suffix of --out, else tsv"
+        None, panel=OUTPUT, auto="from the suffix of --out, otherwise tsv"
     )
-    """The format of the table."""
+    """Format of the table."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite a file that exists."""
     seed: int = option(0, min=0, max=2**63 - 1, panel=MORE)
-    """For whatever is drawn."""
+    """Seed of everything random."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
-    """Where to compute."""
+    """Device to compute on."""
 
 
 @dataclass(frozen=True)
 class DecodeOptions(PictureOutput):
-    """What every `aigc decode BACKEND` has."""
+    """Options of every `aigc decode BACKEND`."""
 
     run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to decode with: a name or a path."""
-    latents: str | None = option(None, metavar="FILE|-", short="--from", auto="none: it must be given")
-    """What `aigc encode` wrote, or any table (.parquet, .npz, .npy, .tsv, .jsonl) of latent vectors; its column
-    `latent` is taken, else `mean`."""
+    latents: str | None = option(None, metavar="FILE|-", short="--from", auto="required")
+    """Latent vectors: the output of `aigc encode`, or any table (.parquet, .npz, .npy, .tsv, .jsonl) with a column `latent`
+    or `mean`."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
-    """Where to compute."""
+    """Device to compute on."""
 
     def stem(self, position: int) -> str:
         """decoded-000003."""
@@ -126,21 +126,21 @@ class DecodeOptions(PictureOutput):
 
 @dataclass(frozen=True)
 class EvalOptions(CommandOptions):
-    """What every `aigc eval BACKEND` has."""
+    """Options of every `aigc eval BACKEND`."""
 
     run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
-    """The run to measure: a name or a path."""
-    data: str | None = option(None, metavar="SRC", auto="the half of the held-out data that chose nothing")
-    """Data to measure on."""
+    """The run to evaluate: a name or a path."""
+    data: str | None = option(None, metavar="SRC", auto="the held-out data that chose no checkpoint")
+    """Data to evaluate on."""
     seed: int = option(0, min=0, max=2**63 - 1, panel=MORE)
-    """For bootstrap intervals and whatever is drawn."""
+    """Seed of bootstrap intervals and samples."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
-    """Where to compute."""
+    """Device to compute on."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: what `--json` prints of it, and its text or its pixels (height, width, channels)."""
+    """One sample: its record for `--json`, and its text or its pixels (height, width, channels)."""
 
     record: Mapping[str, Any]
     text: str | None = None
@@ -149,7 +149,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measures by name (value, low, high, n and what stands beside them), and what they were measured on."""
+    """Measures by name (value, low, high, n and reference figures), and the data they were measured on."""
 
     data: str
     measures: Mapping[str, Mapping[str, Any]]
@@ -157,32 +157,32 @@ class Evaluation:
 
 
 class Implementation(Trainable[Any, Any], Protocol):
-    """The part of a backend that needs torch: what the engine trains with, and a method for each other verb in its options."""
+    """The part of a backend that needs torch: what the engine trains with, and a method for each other verb."""
 
     def sample(self, run: Run, options: Any, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Sample]:
-        """Samples in order, each with its `seed` and `index` in its record; `options.seed` is never None here. One that comes
-        as text is also handed to `piece`, as it grows, where that is given."""
+        """Samples in order, each with its `seed` and `index` in its record; `options.seed` is never None here. If `piece` is
+        given, text is also passed to it as it is generated."""
 
     def evaluate(self, run: Run, options: Any, bus: Bus) -> Evaluation:
-        """Measures of the run's model; with their uncertainty and sample size."""
+        """Measures of the run's model, with their uncertainty and sample size."""
 
     def encode(self, run: Run, options: Any, bus: Bus) -> Iterator[Encoded]:
-        """The inputs in order, in chunks that all have the same columns: `mean` and `log_var` (n, d), `score` (n,), …"""
+        """The encoded inputs in order, in chunks with the same columns: `mean` and `log_var` (n, d), `score` (n,), …"""
 
     def decode(self, run: Run, options: Any, latents: Latents, bus: Bus) -> Iterator[Sample]:
-        """A sample for each latent vector, in order. RequestError where their width is not the model's."""
+        """One sample per latent vector, in order. RequestError if their width is not the model's."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A backend, as far as it can be told without torch."""
+    """A backend: everything about it that doesn't need torch."""
 
     name: str
     summary: str
     demo: str
-    """The SRC that `train` uses without --data."""
+    """The data that `train` uses without --data."""
     options: Mapping[str, type[CommandOptions]]
-    """Verb -> options. A verb that is absent is one that this backend lacks."""
+    """Verb -> options. The backend lacks verbs that are absent."""
     implementation: str
     """`module:Class`, imported when a command needs it."""
     meanings: Meanings = field(default_factory=Meanings)

@@ -18,74 +18,74 @@ UNMEASURED = 10**9
 
 @dataclass(frozen=True)
 class CommandOptions:
-    """What every command answers to."""
+    """Options of every command."""
 
     config: str | None = option(None, metavar="FILE", panel=MORE, recorded=False)
-    """Settings from a flat TOML file whose keys are the flags' names, or a run's run.json, which repeats that run."""
+    """Read settings from a flat TOML file (keys are flag names), or from a run's run.json to repeat that run."""
     runs_dir: str = option("runs", metavar="DIR", panel=OUTPUT, env="AIGC_RUNS", recorded=False)
-    """Where runs live: DIR/BACKEND/NAME."""
+    """The folder of all runs: DIR/BACKEND/NAME."""
     json: bool = option(False, panel=OUTPUT, recorded=False)
-    """The result as JSON on standard output; progress as JSON Lines on standard error."""
+    """Print the result as JSON on standard output, and progress as JSON Lines on standard error."""
     quiet: bool = option(False, panel=OUTPUT, short="-q", recorded=False)
-    """Nothing on standard error but errors."""
+    """Print only errors on standard error."""
     debug: bool = option(False, panel=OUTPUT, recorded=False)
-    """The traceback of an error."""
+    """Show the traceback of an error."""
 
 
 @dataclass(frozen=True)
 class TrainOptions(CommandOptions):
-    """What every `aigc train BACKEND` has. None is decided by the plan."""
+    """Options of every `aigc train BACKEND`. None means that the plan decides."""
 
     data: str | None = option(None, metavar="SRC", auto="the built-in demo data, for one minute")
-    """What to learn from: a file, a folder, '-' for standard input, hf:OWNER/NAME, or demo:NAME."""
+    """Data to train on: a file, a folder, '-' for standard input, hf:OWNER/NAME, or demo:NAME."""
     val: str | None = option(None, metavar="SRC", auto="a held-out slice of the data")
-    """Data to choose the best checkpoint by."""
+    """Validation data, to choose the best checkpoint."""
     run: str | None = option(None, metavar="NAME", names="run", recorded=False, auto="named after the data")
     """The run's name."""
     minutes: float | None = option(None, above=0, metavar="M", unit="minutes", auto="at most 10")
-    """Make the best model this machine can in M minutes. With --steps, M only chooses the model's size."""
-    steps: int | None = option(None, min=1, metavar="N", auto="from the minutes")
+    """Train the best model this machine can in M minutes. With --steps, M only sets the model's size."""
+    steps: int | None = option(None, min=1, metavar="N", auto="from --minutes")
     """Train for exactly N steps."""
     resume: bool = option(False, recorded=False)
-    """Go on with a run that was interrupted, or train a finished one longer (with a larger --steps)."""
+    """Resume an interrupted run, or train a finished one longer (with a larger --steps)."""
     dry_run: bool = option(False, recorded=False)
-    """Say what would be done (data, model, size, memory, steps, time) and begin no run; prepared data stay in the cache."""
+    """Print the plan (data, model, size, memory, steps, time) without training. Prepared data stays in the cache."""
     init_from: str | None = option(None, metavar="RUN", names="run", panel=MORE)
     """Start from another run's weights (fine-tuning)."""
     batch_size: int | None = option(None, min=1, panel=MORE, auto="from the model's size")
-    """Examples in a step."""
+    """Examples per step."""
     lr: float | None = option(None, above=0, panel=MORE, auto="from the model's size")
     """Peak learning rate of the main optimiser; the others scale with it."""
     seed: int = option(0, min=0, max=2**32 - 1, panel=MORE)
-    """Everything random follows from it."""
+    """Seed of everything random."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
-    """Where to compute."""
+    """Device to compute on."""
     precision: Literal["auto", "fp32", "bf16"] = option("auto", panel=MORE)
-    """bf16 is autocast, where the device is fast at it."""
-    compile: bool | None = option(None, panel=MORE, auto="where the run is long enough to earn it back")
+    """Precision of the computation; bf16 means autocast, and auto picks it if the device is fast at it."""
+    compile: bool | None = option(None, panel=MORE, auto="if the run is long enough to pay off")
     """Compile the networks with torch.compile."""
     matmul: Literal["auto", "default", "onednn"] = option("auto", panel=EXPERT)
-    """The library of a CPU's float32 matrix products; auto takes oneDNN where it is the faster and as exact."""
-    threads: int | None = option(None, min=1, panel=EXPERT, auto="the cores this process may use")
-    """CPU threads. A run continues bit for bit only with the same number."""
+    """Library for float32 matrix products on a CPU; auto picks oneDNN if it is faster and as exact."""
+    threads: int | None = option(None, min=1, panel=EXPERT, auto="all cores this process may use")
+    """CPU threads. A run resumes bit for bit only with the same number."""
     deterministic: bool = option(False, panel=EXPERT)
-    """Deterministic kernels on a GPU, where a run is otherwise not repeated bit for bit (slower)."""
-    micro_batch_size: int | None = option(None, min=1, panel=EXPERT, auto="as much as fits in memory")
-    """Examples computed at once; gradients are accumulated over a batch."""
-    warmup: int | None = option(None, min=0, panel=EXPERT, unit="steps", auto="a fiftieth of the steps, 10 to 200")
+    """Use deterministic kernels on a GPU, so that runs repeat bit for bit (slower)."""
+    micro_batch_size: int | None = option(None, min=1, panel=EXPERT, auto="as many as fit in memory")
+    """Examples computed at once; gradients are accumulated over the batch."""
+    warmup: int | None = option(None, min=0, panel=EXPERT, unit="steps", auto="2 % of the steps, 10 to 200")
     """Steps over which the learning rate rises."""
-    cooldown: float | None = option(None, min=0, max=1, panel=EXPERT, auto="the backend's")
-    """The last share of the steps, over which the learning rate falls to 0."""
-    eval_every: int | None = option(None, min=1, panel=EXPERT, unit="steps", auto="from the steps")
-    """Steps between evaluations; each ends in a checkpoint."""
-    eval_items: int | None = option(None, min=1, panel=EXPERT, auto="what costs under a twentieth of the time")
-    """Held-out examples in such an evaluation."""
-    log_every: int | None = option(None, min=1, panel=EXPERT, unit="steps", auto="from the steps")
+    cooldown: float | None = option(None, min=0, max=1, panel=EXPERT, auto="set by the backend")
+    """Share of the steps, at the end, over which the learning rate falls to 0."""
+    eval_every: int | None = option(None, min=1, panel=EXPERT, unit="steps", auto="from --steps")
+    """Steps between evaluations; each saves a checkpoint."""
+    eval_items: int | None = option(None, min=1, panel=EXPERT, auto="as many as take under 5 % of the time")
+    """Held-out examples per evaluation."""
+    log_every: int | None = option(None, min=1, panel=EXPERT, unit="steps", auto="from --steps")
     """Steps between lines of metrics.jsonl."""
-    patience: int | None = option(None, min=1, panel=EXPERT, auto="5 when no budget was given")
-    """Stop after this many evaluations without a better one."""
+    patience: int | None = option(None, min=1, panel=EXPERT, auto="5 if no budget is given")
+    """Stop after this many evaluations without improvement."""
     checkpoint_seconds: float = option(60.0, above=0, panel=EXPERT, unit="seconds")
-    """At most this much work is lost when the process is killed."""
+    """Time between checkpoints: the most work lost when the process is killed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,25 +20,25 @@ Size = Literal["nano", "micro", "tiny", "small", "base"]
 @dataclass(frozen=True)
 class Train(PictureTrainOptions):
     objective: Literal["r3", "minimax", "non-saturating", "hinge"] = option("r3", panel=MODEL)
-    """r3 compares real and generated pictures in pairs, which is what does not collapse; the others are the classic ones."""
+    """The loss. r3 compares real and generated pictures in pairs and does not collapse; the others are the classic losses."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
-    """A size of the networks."""
-    latent: int | None = option(None, min=1, panel=MODEL, auto="the preset's")
-    """The length of the vector that a picture is made from."""
+    """Size of the networks."""
+    latent: int | None = option(None, min=1, panel=MODEL, auto="from the preset")
+    """Length of the latent vector."""
     augment: str = option("auto", metavar="auto|off|X", panel=PICTURES)
     """How often, from 0 to 0.8, the discriminator sees pictures moved, recoloured and partly covered, so that it does not
     memorise them; auto adapts to how it does on held-out pictures."""
     augment_target: float = option(0.5, above=0, max=1, panel=EXPERT)
-    """auto augments more while training pictures stand out from held-out ones by more than this share of how they do from
-    generated ones."""
+    """auto augments more while the discriminator separates training from held-out pictures by more than this share of the gap
+    between training and generated ones."""
     gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the pictures' size")
-    """The weight of the gradient penalties at first. Higher is steadier and more varied, lower sharper."""
+    """Weight of the gradient penalties at the start. Higher is more stable and varied, lower is sharper."""
     gamma_last: float = option(1.0, above=0, panel=EXPERT)
-    """The weight of the gradient penalties at the end, as a share of --gamma; between, it goes by half a cosine."""
+    """Weight of the gradient penalties at the end, as a share of --gamma, on a cosine schedule."""
     penalty_every: int = option(4, min=1, panel=EXPERT, unit="steps")
-    """Gradient penalties are computed this often, and weighted as many times."""
+    """Compute the gradient penalties every so many steps, with their weight scaled to match."""
     ema: float = option(0.05, above=0, max=1, panel=EXPERT)
-    """The half-life of the moving average of the generator, as a share of the steps so far."""
+    """Half-life of the generator's moving average, as a share of the steps so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +53,18 @@ class GANPlan(Plan, Train):
 @dataclass(frozen=True)
 class Sample(PictureSampleOptions):
     label: str | None = option(None, metavar="CLASS")
-    """Draw pictures of this class, by its name or its number (a run trained with --conditional)."""
+    """Draw pictures of this class, by name or number (for a run trained with --conditional)."""
     truncation: float = option(1.0, min=0, metavar="ψ")
-    """Latents are scaled by ψ: below 1 the pictures are more typical and less varied."""
+    """Scale latents by ψ: below 1, pictures are more typical and less varied."""
     interpolate: tuple[str, str] | None = option(None, metavar="SEED SEED")
-    """The way from one seed's picture to another's, in --n steps."""
+    """Interpolate from one seed's picture to another's in -n steps."""
     seeds: str | None = option(None, metavar="A-B,C")
-    """A picture for each of these seeds, as in 1-100 or 3,7,20-29: the first that --seed would draw."""
+    """Draw one picture for each of these seeds, such as 1-100 or 3,7,20-29: the first that --seed would draw."""
     batch_size: int = option(64, min=1, panel=EXPERT)
-    """Pictures computed at once."""
+    """Pictures per batch."""
 
     def __post_init__(self) -> None:
-        """`seed` becomes the first of the seeds that are named otherwise: such a command needs no random one."""
+        """Take `seed` from --seeds or --interpolate, so that no random one is drawn."""
         named = [f"--{name}" for name in ("seeds", "interpolate") if getattr(self, name) is not None]
         if not named:
             return
@@ -72,7 +72,7 @@ class Sample(PictureSampleOptions):
         if self.seed not in (None, first):
             named.insert(0, "--seed")
         if len(named) > 1:
-            raise RequestError(f"{' and '.join(named)} exclude one another")
+            raise RequestError(f"{' and '.join(named)} can't be used together")
         object.__setattr__(self, "seed", first)
 
     @property
@@ -86,7 +86,7 @@ class Sample(PictureSampleOptions):
         return first[0][0], last[0][0]
 
     def seed_of(self, position: int) -> int:
-        """The seed of the picture that comes at this position."""
+        """The seed of the picture at this position."""
         if self.ends is not None:
             return self.ends[0]
         if self.seeds is None:
@@ -99,7 +99,7 @@ class Sample(PictureSampleOptions):
         raise IndexError(position)
 
     def index_of(self, position: int) -> int:
-        """Which of its seed's pictures comes at this position."""
+        """The index, among its seed's pictures, of the picture at this position."""
         return 0 if self.seeds is not None else position
 
     def expected(self) -> int:
@@ -120,17 +120,17 @@ def parse_seeds(text: str, flag: str) -> list[range]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or not (last if dash else first).isdecimal():
-            raise RequestError(f"{flag} {text}: give whole numbers, or ranges as in 1-100,200")
+            raise RequestError(f"{flag} {text}: give whole numbers or ranges, such as 1-100,200")
         seeds = range(int(first), int(last if dash else first) + 1)
         if not seeds or seeds[-1] >= 2**63:
-            raise RequestError(f"{flag} {text}: {part.strip()} is no range of seeds")
+            raise RequestError(f"{flag} {text}: {part.strip()} is not a range of seeds")
         found.append(seeds)
     return found
 
 
 @dataclass(frozen=True)
 class Eval(QualityOptions, PictureEvalOptions):
-    """How good, how varied and how new samples are."""
+    """The quality, variety and novelty of samples."""
 
 
 BACKEND = Backend(

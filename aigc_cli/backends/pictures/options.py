@@ -23,36 +23,36 @@ PICTURES = "Reading the pictures"
 
 @dataclass(frozen=True)
 class PictureInput(CommandOptions):
-    """How a source of pictures is read."""
+    """How to read a source of pictures."""
 
     label: str | None = option(None, metavar="NAME", names="column", panel=PICTURES, auto="subfolders, or a column of classes")
-    """The column or array that holds the labels."""
-    input_format: str | None = option(None, metavar="SUFFIX", panel=PICTURES, auto="told from its first bytes")
-    """The format of standard input: png, jpg, parquet, npz, tar, …"""
+    """The column or array with the labels."""
+    input_format: str | None = option(None, metavar="SUFFIX", panel=PICTURES, auto="from its first bytes")
+    """Format of standard input: png, jpg, parquet, npz, tar, …"""
 
 
 @dataclass(frozen=True)
 class PictureTrainOptions(PictureInput, TrainOptions):
-    """What every `train` has that learns from pictures."""
+    """Options of every `train` that learns from pictures."""
 
     size: str | None = option(None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most 64")
-    """Make every picture this large: a side, or width x height."""
-    mode: Mode | None = option(None, panel=PICTURES, auto="L where all are grey, else RGB")
-    """Grey, colour, or colour with transparency."""
+    """Resize every picture to this: a side, or width x height."""
+    mode: Mode | None = option(None, panel=PICTURES, auto="L if all are grey, otherwise RGB")
+    """Greyscale, colour, or colour with transparency."""
     fit: Fit = option("crop", panel=PICTURES)
-    """How a picture of another shape is made to fit: its middle, the whole between bars, or distorted."""
+    """How to fit a picture of another shape: crop it to the middle, pad it with bars, or stretch it."""
     flip: bool = option(False, panel=PICTURES)
-    """Show pictures mirrored too, half of the time: for what has no left and right (not digits, not letters)."""
+    """Mirror pictures half of the time. Not for digits, letters or anything else with a left and a right."""
     conditional: bool = option(False, panel=PICTURES)
-    """Learn the classes too, so that samples of one can be drawn."""
+    """Learn the classes too, so that `aigc sample --label` can draw one of them."""
 
 
 @dataclass(frozen=True)
 class PictureEvalOptions(PictureInput, EvalOptions):
-    """What every `eval` has that measures on pictures."""
+    """Options of every `eval` that measures on pictures."""
 
-    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, else val, else all")
-    """Which part of a data set that comes in splits."""
+    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, otherwise val, otherwise all")
+    """The split to evaluate on, if the data set comes in splits."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Pictures computed at once."""
 
@@ -113,5 +113,5 @@ def parse_size(text: str) -> tuple[int, int]:
     try:
         width, height = (int(side) for side in (sides if len(sides) > 1 else sides * 2))
     except ValueError:
-        raise RequestError(f"--size {text}: give a side in pixels, or width x height, as in 64x48") from None
+        raise RequestError(f"--size {text}: give a side in pixels, or width x height such as 64x48") from None
     return height, width

@@ -44,15 +44,15 @@ FEW = 1000
 
 @dataclass(frozen=True)
 class QualityOptions(CommandOptions):
-    """What every `eval` has that measures sampled pictures."""
+    """Options of every `eval` that measures sampled pictures."""
 
     samples: int = option(10_000, min=0, panel=QUALITY)
-    """Pictures to draw and to compare with as many held-out ones; fewer where the data have no more. 0 leaves it out."""
+    """Pictures to draw and compare with as many held-out ones (fewer if the data has fewer). 0 skips it."""
     features: Literal["random", "pixels", "labels"] = option("random", panel=QUALITY)
-    """What pictures are compared by: a fixed random network, their pixels, or a small classifier trained on the data's own
-    labels."""
+    """Features to compare pictures by: those of a fixed random network, of a small classifier trained on the data's labels, or
+    the pixels themselves."""
     copies: str | None = option(None, metavar="FILE", panel=QUALITY, auto="no sheet")
-    """A sheet (.png) of the samples that are nearest to a training picture, each to the left of it."""
+    """Write a sheet (.png) of the samples closest to a training picture, each to the left of it."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite the sheet of --copies."""
 

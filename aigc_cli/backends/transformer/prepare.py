@@ -64,7 +64,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
 def reading_of(options: Train) -> Reading:
     """How the options would have a source read."""
     if options.fields is not None and options.column is not None:
-        raise RequestError("--fields and --column exclude one another")
+        raise RequestError("--fields and --column can't be used together")
     columns = fields_of(options) or (() if options.column is None else (options.column,))
     return Reading(columns, layout_of(options), source_share(options), options.lower)
 
@@ -92,5 +92,5 @@ def fields_of(options: Train) -> tuple[str, ...]:
 
 def layout_of(options: TextOptions) -> TextLayout:
     if options.lines and options.paragraphs:
-        raise RequestError("--lines and --paragraphs exclude one another")
+        raise RequestError("--lines and --paragraphs can't be used together")
     return "lines" if options.lines else "paragraphs" if options.paragraphs else "document"

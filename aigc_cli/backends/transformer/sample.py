@@ -158,7 +158,7 @@ def _constraint(options: Sample, tokenizer: Tokenizer) -> RegexConstraint | None
     if options.match is None:
         return None
     if options.stop:
-        raise RequestError("--match and --stop exclude one another: a text that is cut no longer matches")
+        raise RequestError("--match and --stop can't be used together: a text that is cut no longer matches")
     if tokenizer.unk_id is not None:
         raise RequestError("--match: a run trained with --unk cannot write just any text; train one without")
     from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint

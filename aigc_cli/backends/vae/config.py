@@ -19,34 +19,34 @@ Size = Literal["nano", "micro", "tiny", "small", "base"]
 @dataclass(frozen=True)
 class Train(PictureTrainOptions):
     likelihood: Literal["auto", "bernoulli", "logistics", "gaussian"] = option("auto", panel=MODEL)
-    """What a pixel is drawn from: bernoulli for two-valued pictures, a discretised mixture of logistics for 256 levels, or a
-    gaussian with one learned variance. auto looks at the data."""
+    """Distribution of a pixel: Bernoulli for two-valued pictures, a discretised mixture of logistics for 256 levels, or a
+    Gaussian with one learned variance. auto looks at the data."""
     binarise: Literal["no", "dynamic"] = option("no", panel=PICTURES)
-    """dynamic: a grey level is the probability of white, and pictures are drawn anew from it every time."""
+    """dynamic: treat grey levels as probabilities of white, and draw two-valued pictures anew every time."""
     prior: Literal["flow", "normal"] = option("flow", panel=MODEL)
-    """Where latents come from: a learned RealNVP flow, or the standard normal of the plain VAE."""
+    """Prior of the latents: a learned RealNVP flow, or the standard normal of the plain VAE."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
-    """A size of model; the options below override parts of it."""
-    latent: int | None = option(None, min=2, panel=MODEL, auto="the preset's")
-    """Latents that stand for the whole of a picture."""
+    """Size of the model; the options below override parts of it."""
+    latent: int | None = option(None, min=2, panel=MODEL, auto="from the preset")
+    """Latents for the picture as a whole."""
     latent_map: int | None = option(None, min=0, panel=MODEL, auto="8, and 0 for two-valued pixels")
-    """Latents at each place of a coarse map (8x8 or less), for what is only there; they complete a picture's latent vector."""
-    couplings: int | None = option(None, min=2, panel=MODEL, auto="the preset's")
-    """Coupling layers of the flow."""
-    mixtures: int | None = option(None, min=1, panel=EXPERT, auto="the preset's")
-    """Logistics in the mixture for a pixel."""
+    """Latents at each position of a coarse map (8x8 or smaller), for local detail; part of the latent vector too."""
+    couplings: int | None = option(None, min=2, panel=MODEL, auto="from the preset")
+    """Coupling layers in the flow."""
+    mixtures: int | None = option(None, min=1, panel=EXPERT, auto="from the preset")
+    """Logistics in each pixel's mixture."""
     beta: float = option(1.0, above=0, panel=EXPERT)
-    """The weight of the rate in training; what is reported is never weighted."""
+    """Weight of the rate (the KL term) in training; reported measures are never weighted."""
     free_bits: float = option(0.0, min=0, panel=EXPERT, unit="nats a latent")
-    """A rate below this is not penalised in training; what is reported knows nothing of it."""
+    """Don't penalise a rate below this in training; reported measures ignore it."""
     kl_warmup: float = option(0.1, min=0, max=1, panel=EXPERT)
-    """The first share of the steps, over which the weight of the rate rises to --beta."""
+    """Share of the steps, at the start, over which the weight of the rate rises to --beta."""
     ema: float = option(100.0, above=0, panel=EXPERT, unit="steps")
-    """The half-life of the moving average of the weights, which is what is kept."""
+    """Half-life of the moving average of the weights, which is what is saved."""
     max_grad_norm: float | None = option(None, above=0, panel=EXPERT, auto="twice the median of the last 64 steps")
-    """A step's gradient is scaled down to this norm at most."""
+    """Clip the gradient to this norm."""
     weight_decay: float = option(0.01, min=0, panel=EXPERT)
-    """Decoupled weight decay of the matrices."""
+    """Decoupled weight decay of the weight matrices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,24 +64,24 @@ class VAEPlan(Plan, Train):
 @dataclass(frozen=True)
 class Sample(PictureSampleOptions):
     temperature: float = option(1.0, min=0)
-    """Below 1 the samples are more typical, above 1 more unusual."""
+    """Below 1, samples are more typical; above 1, more unusual."""
     label: str | None = option(None, metavar="CLASS")
     """The class of every picture, by its name or its number (a run trained with --conditional). Otherwise samples take turns,
     --reconstruct and --interpolate take the pictures' own labels, and --traverse the most common class."""
     interpolate: tuple[str, str] | None = option(None, metavar="A B")
-    """The way from one picture to another, in --n steps."""
+    """Interpolate from one picture to another in -n steps."""
     reconstruct: str | None = option(None, metavar="SRC")
-    """The first --n pictures of this source, through the encoder and back."""
+    """Encode and decode the first -n pictures of this source."""
     traverse: bool = option(False)
-    """A row of pictures for each of the 40 most informative latents, which changes while the others stay; --n in a row."""
+    """Draw a row of -n pictures for each of the 40 most informative latents, varying it and keeping the others."""
     batch_size: int = option(64, min=1, panel=EXPERT)
-    """Pictures computed at once."""
+    """Pictures per batch."""
 
     def expected(self) -> int | None:
         return None if self.reconstruct or self.traverse else self.n
 
     def stem(self, position: int) -> str:
-        """A picture's name says where it comes from."""
+        """The file name says how the picture was made."""
         if self.traverse:
             return f"latent-{position // self.n:04d}-{position % self.n:04d}"
         kind = "reconstructed" if self.reconstruct else "way" if self.interpolate else None
@@ -94,9 +94,9 @@ class Sample(PictureSampleOptions):
 @dataclass(frozen=True)
 class Encode(PictureInput, EncodeOptions):
     k: int = option(20, min=1, panel=MORE)
-    """Draws in the bound that `score` is; more of them, a tighter one."""
+    """Draws in the importance-weighted bound behind `score`; more make it tighter."""
     batch_size: int = option(64, min=1, panel=EXPERT)
-    """Pictures computed at once."""
+    """Pictures per batch."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ class Decode(DecodeOptions):
     label: str | None = option(None, metavar="CLASS", auto="the table's column `label`")
     """The class of every picture, by its name or its number (a run trained with --conditional)."""
     batch_size: int = option(64, min=1, panel=EXPERT)
-    """Pictures computed at once."""
+    """Pictures per batch."""
 
 
 @dataclass(frozen=True)
 class Eval(QualityOptions, PictureEvalOptions):
     k: int = option(100, min=1)
-    """Draws in the importance-weighted bound."""
+    """Draws in the importance-weighted bound; more make it tighter."""
 
 
 BACKEND = Backend(

@@ -34,7 +34,7 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
     """What `aigc sample vae` asks for, in order."""
     modes = [name for name in ("interpolate", "reconstruct", "traverse") if getattr(options, name)]
     if len(modes) > 1:
-        raise RequestError(f"--{modes[0]} and --{modes[1]} exclude one another")
+        raise RequestError(f"--{modes[0]} and --{modes[1]} can't be used together")
     loaded = Loaded.of(run, options.device)
     if options.interpolate:
         yield from _interpolated(loaded, options, options.interpolate, bus)
