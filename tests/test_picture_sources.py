@@ -19,10 +19,13 @@ import zstandard
 from PIL import Image
 
 from aigc_cli.data import archives
+from aigc_cli.data.opening import sniff
 from aigc_cli.data.pictures.decode import NotDecodable, decode
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format, choose_size
+from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.raw import RawPicture
-from aigc_cli.data.pictures.source import SUFFIXES, open_pictures, open_readers, sniff
+from aigc_cli.data.pictures.readers import READ as SUFFIXES
+from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.sources import Part
 from aigc_cli.errors import RequestError
 
@@ -52,7 +55,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def _read(src: Path | str, split: str | None = None, label: str | None = None, step: int = 1) -> list[RawPicture]:
-    source = open_pictures(str(src))
+    source = PICTURES.open(str(src))
     part = source.parts[split] if split else source.training()
     readers = open_readers(part, label)
     read = [list(reader.read(step)) for reader in readers]
@@ -83,7 +86,7 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
         ("3.png", None), ("cat/0.png", "cat"), ("cat/deep/1.PNG", "cat"), ("dog/2.png", "dog"),
     ]  # fmt: skip
     assert (_pixels(raws) == PIXELS[[3, 0, 1, 2]]).all()
-    assert open_pictures(str(tmp_path)).notes == (f"ignored 1 files of other types in {tmp_path}: notes.txt",)
+    assert PICTURES.open(str(tmp_path)).notes == (f"ignored 1 files of other types in {tmp_path}: notes.txt",)
 
 
 def test_a_folder_that_holds_only_another_is_passed_over(tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_archives_are_streams_of_pictures(name: str, tmp_path: Path) -> None:
     assert (_pixels(raws) == PIXELS).all()
     assert [raw.name for raw in _read(tmp_path / name, step=4)] == list(members)[::4]
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert sniff(data) == {"a.tgz": ".tar.gz"}.get(name, name[1:])
+    assert sniff(PICTURES, data) == {"a.tgz": ".tar.gz"}.get(name, name[1:])
 
 
 def test_what_a_hostile_archive_holds_is_passed_over(tmp_path: Path) -> None:
@@ -277,9 +280,9 @@ def test_parquet_and_both_formats_of_arrow(tmp_path: Path) -> None:
         assert [raw.factors for raw in raws] == [(age, 0.5) for age in range(3, 9)]
         assert (_pixels(raws) == PIXELS).all()
         assert [raw.name for raw in _read(tmp_path / name, step=4)] == ["row 0", "row 4"]
-        (reader,) = open_readers(open_pictures(str(tmp_path / name)).training(), None)
+        (reader,) = open_readers(PICTURES.open(str(tmp_path / name)).training(), None)
         assert (reader.classes, reader.factors) == (("cat", "dog", "emu"), ("age", "weight"))
-        assert sniff((tmp_path / name).read_bytes()) == Path(name).suffix
+        assert sniff(PICTURES, (tmp_path / name).read_bytes()) == Path(name).suffix
 
 
 def test_pictures_as_plain_bytes_and_labels_of_other_kinds(tmp_path: Path) -> None:
@@ -296,7 +299,7 @@ def test_columns_are_chosen_and_told(tmp_path: Path) -> None:
     table = _table([0, 1], {"mask": {"_type": "Image"}, "fine": _class_label("a", "b"), "coarse": _class_label("c")},
                    mask=[{"bytes": PNGS[2], "path": None}] * 2, fine=[1, 0], coarse=[0, 0])  # fmt: skip
     pq.write_table(table, tmp_path / "a.parquet")
-    part = open_pictures(str(tmp_path / "a.parquet")).training()
+    part = PICTURES.open(str(tmp_path / "a.parquet")).training()
     (reader,) = open_readers(part, None)
     assert reader.notes == (
         "pictures are of the column 'image', not of 'mask'",
@@ -385,9 +388,9 @@ def test_arrays_in_every_shape_and_type(array: np.ndarray, tmp_path: Path) -> No
     assert (_pixels(_read(tmp_path / "b.npy.gz")) == PIXELS).all()
     np.savez_compressed(tmp_path / "c.npz", images=array)
     assert (_pixels(_read(tmp_path / "c.npz")) == PIXELS).all()
-    assert sniff((tmp_path / "a.npy").read_bytes()) == ".npy"
-    assert sniff((tmp_path / "b.npy.gz").read_bytes()) == ".npy.gz"
-    assert sniff((tmp_path / "c.npz").read_bytes()) == ".npz"
+    assert sniff(PICTURES, (tmp_path / "a.npy").read_bytes()) == ".npy"
+    assert sniff(PICTURES, (tmp_path / "b.npy.gz").read_bytes()) == ".npy.gz"
+    assert sniff(PICTURES, (tmp_path / "c.npz").read_bytes()) == ".npz"
 
 
 def test_grey_and_two_valued_arrays(tmp_path: Path) -> None:
@@ -411,7 +414,7 @@ def test_long_arrays_come_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_labels_and_factors_of_an_npz(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, imgs=PIXELS, y=np.array([[10], [9], [9], [9], [9], [9]]), angle=np.arange(6.0), size=3, other=np.arange(5))
-    part = open_pictures(str(path)).training()
+    part = PICTURES.open(str(path)).training()
     (reader,) = open_readers(part, None)
     assert reader.notes == ("pictures of the array 'imgs', labels of 'y'",)
     assert reader.factors == ("angle",)
@@ -427,7 +430,7 @@ def test_splits_of_an_npz(names: tuple[str, str], tmp_path: Path) -> None:
     for split, rows in (("train", slice(0, 3)), ("test", slice(3, 6))):
         arrays |= {names[0].format(split): PIXELS[rows], names[1].format(split): np.array(LABELS[rows])}
     np.savez(tmp_path / "a.npz", **arrays)
-    assert list(open_pictures(str(tmp_path / "a.npz")).parts) == ["train", "test"]
+    assert list(PICTURES.open(str(tmp_path / "a.npz")).parts) == ["train", "test"]
     for split, rows in (("train", slice(0, 3)), ("test", slice(3, 6))):
         raws = _read(tmp_path / "a.npz", split)
         assert [raw.label for raw in raws] == LABELS[rows]
@@ -499,9 +502,9 @@ def test_the_first_bytes_tell_the_format() -> None:
     ):
         file = io.BytesIO()
         Image.fromarray(PIXELS[0]).save(file, kind)
-        assert sniff(file.getvalue()) == suffix
-    assert sniff(b"text") is None
-    assert sniff(gzip.compress(b"text")) is None
+        assert sniff(PICTURES, file.getvalue()) == suffix
+    assert sniff(PICTURES, b"text") is None
+    assert sniff(PICTURES, gzip.compress(b"text")) is None
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,8 @@ from aigc_cli.data.pictures.dataset import (
     check_unchanged,
     prepare_pictures,
     read_pictures,
-    take_stdin,
 )
-from aigc_cli.data.pictures.source import SUFFIXES
+from aigc_cli.data.pictures.readers import READ as SUFFIXES
 from aigc_cli.errors import AigcError, RequestError
 
 GREY = np.random.default_rng(0).integers(0, 256, (300, 6, 8, 1), np.uint8)
@@ -421,11 +420,10 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     np.savez(tmp_path / "a.npz", images=GREY[:60])
     data = (tmp_path / "a.npz").read_bytes()
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
-    taken = take_stdin(PictureRequest("-"))
-    assert Path(taken.data).read_bytes() == data
-    dataset = prepare_pictures(taken, progress=_silent)
+    dataset = prepare_pictures(PictureRequest("-"), progress=_silent)
+    assert dataset.spooled is not None and dataset.spooled.read_bytes() == data
     assert len(dataset.train) + len(dataset.select) + len(dataset.report) == 60
-    Path(taken.data).rename(tmp_path / "input.npz")  # as a run keeps it
+    dataset.spooled.rename(tmp_path / "input.npz")  # as a run keeps it
     assert _prepare(tmp_path / "input.npz").cached
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
     assert len(_read_in(dataset.format, "-")) == 60

@@ -9,7 +9,7 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from aigc_cli.data.cache import cache_dir
+from aigc_cli.data.fingerprints import FileRecord
 from aigc_cli.data.text import build as text_build
 from aigc_cli.data.text import pieces
 from aigc_cli.data.text.dataset import (
@@ -26,7 +27,6 @@ from aigc_cli.data.text.dataset import (
     documents,
     encode_documents,
     prepare_text,
-    take_stdin,
     true_nats,
 )
 from aigc_cli.data.text.documents import Reading
@@ -280,9 +280,8 @@ class _Stdin:
 )
 def test_standard_input(data: bytes, options: dict[str, Any], count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
-    taken = take_stdin(TextRequest("-", **options))
-    assert Path(taken.data).read_bytes() == data
-    dataset = prepare_text(taken, progress=_silent)
+    dataset = prepare_text(TextRequest("-", **options), progress=_silent)
+    assert dataset.spooled is not None and dataset.spooled.read_bytes() == data
     assert len(_everything(dataset)) == count
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
     assert prepare_text(TextRequest("-", **options), progress=_silent).cached
@@ -322,6 +321,38 @@ def test_a_source_that_changed_or_is_gone_is_told(tmp_path: Path) -> None:
     _lines(train, POEMS[1:])
     val.unlink()
     assert check_unchanged(info) == [f"{train} has changed since this run was trained", f"{val} is gone"]
+
+
+@pytest.mark.parametrize("change", ["added", "removed", "exchanged", "added to the split"])
+def test_a_folder_is_looked_at_as_it_is_now(change: str, tmp_path: Path) -> None:
+    """Not only the files that were there: one that was added changes what a run trains on and is measured on."""
+    folder = tmp_path / "texts"
+    names = ["train/a.txt", "train/b.txt", "val/c.txt"] if change == "added to the split" else ["a.txt", "b.txt", "c.txt"]
+    for name in names:
+        _lines(folder / name, POEMS[:30], header=name)
+    dataset = _prepare(folder)
+    info = json.loads(json.dumps(dataset.info))
+    assert isinstance(info["files"], int)
+    then = [FileRecord(str(folder / name), 0, 0, "") for name in names]
+    old = {key: value for key, value in info.items() if key not in ("kind", "split")}  # as version 0.1 recorded it
+    old["files"] = [asdict(record) for record in then if "val" not in record.path]
+    if old["val"]:
+        old["val"] = {**{key: value for key, value in old["val"].items() if key != "split"}, "files": [asdict(then[-1])]}
+    assert check_unchanged(info) == check_unchanged(old) == []
+    if change == "added":
+        (folder / "d.txt").write_text("another")
+        told = ": 4 files now, 3 then"
+    elif change == "removed":
+        (folder / "c.txt").unlink()
+        told = ": 2 files now, 3 then"
+    elif change == "exchanged":
+        (folder / "a.txt").rename(folder / "z.txt")
+        told = ""
+    else:
+        (folder / "val" / "d.txt").write_text("another")
+        told = ": 2 files now, 1 then"
+    assert check_unchanged(info) == check_unchanged(old) == [f"{folder} has changed since this run was trained{told}"]
+    assert not _prepare(folder).cached
 
 
 def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:

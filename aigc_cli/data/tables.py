@@ -223,6 +223,12 @@ TABLES: dict[str, Callable[[Path, ColumnNames], Iterator[Row]]] = {
 """How a file of each suffix is read, given its path and the columns to take (none: one is to be chosen)."""
 
 
+def table_suffix(head: bytes) -> str | None:
+    """The suffix that fits the first bytes of a table in a binary format; None for what is none."""
+    magics = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
+    return next((suffix for magic, suffix in magics.items() if head.startswith(magic)), None)
+
+
 def _choose(wanted: ColumnNames, of_text: Sequence[str], columns: Sequence[str], where: object) -> ColumnNames:
     """The columns wanted, else `text`, else the only column of text."""
     for column in wanted:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from aigc_cli.backends.pictures.quality import QualityOptions, quality, stacked
 from aigc_cli.backends.registry import backends
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureFormat, PictureRequest, prepare_pictures, read_pictures
+from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.output import encode_picture, sheet
-from aigc_cli.data.pictures.source import open_pictures
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import open_run
 from aigc_cli.metrics.statistics.bootstrap import Measure
@@ -39,7 +39,7 @@ def load(source: str) -> Data:
     test = data.report
     if source.startswith("demo:"):
         test = read_pictures(f"{source.partition('?')[0]}?n=10000&seed=1", data.format, progress=lambda *_: None)
-    elif "test" in open_pictures(source).parts:
+    elif "test" in PICTURES.open(source).parts:
         test = read_pictures(source, data.format, classes=data.classes, split="test", progress=lambda *_: None)
     return Data(data.train, test, data.format, data.classes)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aigc_cli.backends.base import EvalOptions
+from aigc_cli.backends.prepare import prepared
 from aigc_cli.data.pictures.format import Fit, Mode
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import CommandOptions, TrainOptions
@@ -59,11 +58,10 @@ class PictureEvalOptions(PictureInput, EvalOptions):
 
 def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
     """The pictures of --data and --val, decoded into memory-mapped arrays, and what a run records of them."""
-    from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures, take_stdin
-    from aigc_cli.data.sources import speaking_of_stdin, stem
+    from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
     assert options.data is not None
-    asked = PictureRequest(
+    request = PictureRequest(
         data=options.data,
         val=options.val,
         size=None if options.size is None else parse_size(options.size),
@@ -71,28 +69,10 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
         fit=options.fit,
         label=options.label,
         input_format=options.input_format,
+        conditional=options.conditional,
     )
-    request = take_stdin(asked)
-    spooled = None if request is asked else Path(request.data)
-    with speaking_of_stdin(spooled):
-        data: PictureDataset = prepare_pictures(request, progress=bus.stage)
-        if options.conditional and not data.classes:
-            raise RequestError(
-                f"--conditional: {options.data} has no labels; use a subfolder a class, or name a column: --label"
-            )
-    settled: Any = dataclasses.replace(options, input_format=None)
-    if options.data.startswith("hf:"):  # with the revision that was read
-        settled = dataclasses.replace(settled, data=str(data.info["location"]))
-    return Prepared(
-        arrays=data,
-        options=settled,
-        info=data.info,
-        notes=data.notes,
-        stem="stdin" if spooled is not None else stem(options.data, "pictures"),
-        cached=data.cached,
-        keep=spooled,
-        examples=[data.described(number) for number in spread_out(len(data.train), EXAMPLES)],
-    )
+    data: PictureDataset = prepare_pictures(request, progress=bus.stage)
+    return prepared(options, data, [data.described(number) for number in spread_out(len(data.train), EXAMPLES)], {})
 
 
 class PictureTraining:

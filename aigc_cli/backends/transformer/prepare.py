@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
+from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.transformer.config import TextOptions, Train
 from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_budget, vocab_limit
-from aigc_cli.data.sources import speaking_of_stdin, stem
-from aigc_cli.data.text.dataset import TextRequest, prepare_text, take_stdin
+from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.formats import TextLayout
 from aigc_cli.data.text.tokens import openings
@@ -21,7 +20,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
     """The texts of --data and --val as tokens, and what a run records of them."""
     assert options.data is not None
     options.check()
-    asked = TextRequest(
+    request = TextRequest(
         data=options.data,
         val=options.val,
         reading=reading_of(options),
@@ -34,31 +33,15 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         chars_affordable=chars_affordable(options),
         tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
     )
-    request = take_stdin(asked)
-    spooled = None if request is asked else Path(request.data)
-    with speaking_of_stdin(spooled):
-        data = prepare_text(request, progress=bus.stage)
-    share = source_share(options)
-    settled = dataclasses.replace(options, tokenizer_budget=tokenizer_budget(options), source_ratio=share)
-    if options.data.startswith("hf:"):  # with the revision that was read
-        settled = dataclasses.replace(settled, data=str(data.info["location"]))
-    if spooled is not None:
-        settled = dataclasses.replace(
-            settled,
-            lines=request.reading.layout == "lines",
-            paragraphs=request.reading.layout == "paragraphs",
-            input_format=None,
-        )
-    return Prepared(
-        arrays=data,
-        options=settled,
-        info=data.info,
-        notes=data.notes,
-        stem="stdin" if spooled is not None else stem(options.data, "text"),
-        cached=data.cached,
-        keep=spooled,
-        examples=openings(data.train, data.tokenizer, spread_out(len(data.train.offsets) - 1, EXAMPLES)),
-    )
+    data = prepare_text(request, progress=bus.stage)
+    decided = {
+        "tokenizer_budget": tokenizer_budget(options),
+        "source_ratio": source_share(options),
+        "lines": data.info["layout"] == "lines",
+        "paragraphs": data.info["layout"] == "paragraphs",
+    }
+    examples = openings(data.train, data.tokenizer, spread_out(len(data.train.offsets) - 1, EXAMPLES))
+    return prepared(options, data, examples, decided)
 
 
 def reading_of(options: Train) -> Reading:

@@ -17,15 +17,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from aigc_cli.data import cache, sources
+from aigc_cli.data import cache, opening
 from aigc_cli.data.cache import Progress
+from aigc_cli.data.opening import Snapshot
 from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted, choose_format
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
-from aigc_cli.data.pictures.shapes import ShapesReader
-from aigc_cli.data.pictures.source import open_readers, shapes_of
+from aigc_cli.data.pictures.readers import open_readers
+from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.pictures.store import StoredColumns, save
-from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.data.sources import Part
 from aigc_cli.errors import RequestError
 
 _T = TypeVar("_T")
@@ -38,13 +39,14 @@ _TOLERATED = 0.1  # the share of them that is
 _STEP_BYTES = 256  # memory a value in a training step: 8 pictures in float32 with 8 arrays of their size
 
 
-def build_entry(key: str, part: Part, records: Sequence[FileRecord], wanted: Wanted, progress: Progress) -> None:
+def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress) -> None:
     """Decode the source's pictures and put them into the cache."""
+    part = snapshot.part
     readers, format = _open(part, wanted, progress)
     total = _total(readers)
     _check_room(total, format)
     factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
-    with cache.new_entry(key) as folder, _Collector(folder, format, factors) as collector:
+    with opening.new_entry(key, [snapshot]) as folder, _Collector(folder, format, factors) as collector:
         for reader in readers:
             columns = [reader.factors.index(name) for name in factors]
             for raw, decoded in _parallel(reader.read(), lambda content: decode(content, format)):
@@ -61,14 +63,13 @@ def build_entry(key: str, part: Part, records: Sequence[FileRecord], wanted: Wan
         _stop_if_too_many(part, collector, collector.seen)
         notes = list(dict.fromkeys(note for reader in readers for note in reader.notes))
         collector.finish(wanted, list(chain.from_iterable(reader.classes for reader in readers)), notes)
-        sources.refuse_changed(records)
 
 
 def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader], PictureFormat]:
     """The part's readers, and the format that its pictures are to have."""
     if part.kind == "demo":  # drawn in the format, whatever it is
         format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
-        return [ShapesReader(shapes_of(part), format)], format
+        return [ShapesReader(Shapes.of(part.location), format)], format
     readers = open_readers(part, wanted.label)
     if wanted.size and wanted.mode:
         return readers, PictureFormat(*wanted.size, wanted.mode, wanted.fit)

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data import cache, sources
+from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.files import SUFFIXES as PICTURE_SUFFIXES
-from aigc_cli.data.pictures.format import Fit, Mode, PictureFormat, Wanted
-from aigc_cli.data.pictures.source import (
-    PictureRequest,
-    check_input_format,
-    check_label_applies,
-    check_request,
-    check_unchanged,
-    described,
-    identity,
-    open_pictures,
-    spool_stdin,
-    take_stdin,
-)
+from aigc_cli.data.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
+from aigc_cli.data.pictures.format import Fit, Mode, PictureFormat, Size, Wanted, check_size
+from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
 from aigc_cli.data.pictures.store import Factors, Store, load
-from aigc_cli.data.sources import FileRecord, Part
 from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
-from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.errors import RequestError
 
 __all__ = [
     "Fit",
@@ -41,13 +31,29 @@ __all__ = [
     "check_unchanged",
     "prepare_pictures",
     "read_pictures",
-    "take_stdin",
 ]
+
+check_unchanged = partial(changes, PICTURES)
+"""What differs now from the source that a `PictureDataset.info`, or run.json, describes, a line each."""
 
 _VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
 _SPLITS = {"train": TRAIN, "select": SELECT, "report": REPORT}
 
 Ints: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """What the user asked for."""
+
+    data: str
+    val: str | None = None
+    size: Size | None = None  # (height, width)
+    mode: Mode | None = None
+    fit: Fit = "crop"
+    label: str | None = None  # the column or array with the labels
+    input_format: str | None = None  # of standard input: png jpg … parquet arrow npy npz tar zip
+    conditional: bool = False  # what has no labels is refused
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class PictureDataset:
     info: dict[str, Any]  # for run.json
     notes: list[str]  # for the person
     cached: bool  # nothing had to be decoded
+    spooled: Path | None = None  # the copy of standard input
 
     def described(self, number: int) -> str:
         """The name of a training picture, and its class where it has one."""
@@ -97,22 +104,24 @@ def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureD
     same side; of copies the first is kept. Raises RequestError, with nothing left in the cache, when the source
     cannot be used, and AigcError when the cache cannot be written or the source changes while it is read.
     """
-    check_request(request)
-    spooled = take_stdin(request)
-    with sources.speaking_of_stdin(None if spooled is request else Path(spooled.data)):
-        return _prepare(spooled, progress)
+    if request.size is not None:
+        check_size(request.size)
+    with open_training(PICTURES, request.data, request.val, request.input_format) as opened:
+        dataset = _prepare(request, opened, progress)
+        if request.conditional and not dataset.classes:
+            raise RequestError(
+                f"--conditional: {request.data} has no labels; use a subfolder a class, or name a column: --label"
+            )
+        return dataset
 
 
-def _prepare(request: PictureRequest, progress: Progress) -> PictureDataset:
-    source = open_pictures(request.data)
-    train = source.training()
-    val = sources.validation_part(request.val, source, open_pictures)
-    check_label_applies([train, val] if val else [train], request.label)
-    records = sources.record_files(train)
-    store = open_store(train, records, Wanted(request.size, request.mode, request.fit, request.label), progress)
+def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> PictureDataset:
+    train, val = opened.train.part, opened.val
+    check_label_applies(opened.parts, request.label)
+    store = open_store(opened.train, Wanted(request.size, request.mode, request.fit, request.label), progress)
     classes = store.classes if len(store.classes) > 1 else ()
     notes = [f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes)]
-    notes += [*source.notes, *store.notes]
+    notes += [*opened.notes, *store.notes]
     if val is None:
         plan = plan_with_slice(store.hashes, np.ones(len(store.hashes), np.int64), "pictures")
         if not (plan.splits >= SELECT).any():
@@ -123,10 +132,9 @@ def _prepare(request: PictureRequest, progress: Progress) -> PictureDataset:
             rows["report"] = rows["select"]
         arrays = {name: _arrays(store, its, classes)[0] for name, its in rows.items()}
         notes += plan.notes
-        described_val, cached = None, store.cached
+        was_cached = store.cached
     else:
-        val_records = sources.record_files(val)
-        val_store = open_store(val, val_records, Wanted.exactly(store.format, request.label), progress)
+        val_store = open_store(val, Wanted.exactly(store.format, request.label), progress)
         plan = plan_with_val(store.hashes, np.ones(len(store.hashes), np.int64), val_store.hashes)
         held, unknown = _arrays(val_store, None, classes)
         arrays = {"train": _arrays(store, np.flatnonzero(plan.splits == TRAIN), classes)[0], "select": held, "report": held}
@@ -135,10 +143,9 @@ def _prepare(request: PictureRequest, progress: Progress) -> PictureDataset:
         notes += [*val_store.notes, *plan.notes]
         if unknown:
             notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
-        described_val, cached = described(val, val_records), store.cached and val_store.cached
+        was_cached = store.cached and val_store.cached
     info = {
-        **described(train, records),
-        "val": described_val,
+        **opened.describe(),
         "label": request.label,
         "format": store.format.to_json(),
         "classes": list(classes),
@@ -154,30 +161,26 @@ def _prepare(request: PictureRequest, progress: Progress) -> PictureDataset:
         explicit_val=val is not None,
         info=info,
         notes=notes,
-        cached=cached,
+        cached=was_cached,
+        spooled=opened.spooled,
     )
 
 
-def open_store(part: Part, records: Sequence[FileRecord], wanted: Wanted, progress: Progress) -> Store:
+def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
     """The pictures of a part in the format wanted; decoded now if they never were.
 
     Raises RequestError, with nothing left in the cache, when they cannot be used, and AigcError when the cache
     cannot be written or the source changes while it is read.
     """
-    key = cache.key_of("pictures", _VERSION, identity(part, records), wanted.size, wanted.mode, wanted.fit, wanted.label)
-    folder = cache.lookup(key)
-    if folder is not None and (store := load(folder, cached=True)) is not None:
-        return store
-    cache.discard(key)
-    from aigc_cli.data.pictures.build import build_entry
+    key = cache.key_of("pictures", _VERSION, snapshot.identity, wanted.size, wanted.mode, wanted.fit, wanted.label)
 
-    build_entry(key, part, records, wanted, progress)
-    sources.remember_files(part, records)
-    folder = cache.lookup(key)
-    store = load(folder, cached=False) if folder else None
-    if store is None:
-        raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
-    return store
+    def build() -> None:
+        from aigc_cli.data.pictures.build import build_entry  # which takes Pillow
+
+        build_entry(key, snapshot, wanted, progress)
+
+    store, was_cached = cached(key, [snapshot], load, build)
+    return replace(store, cached=was_cached)
 
 
 def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:
@@ -215,20 +218,12 @@ def read_pictures(
     too. With `classes`, labels are their numbers, and one that is none of them is refused. Raises RequestError
     as `prepare_pictures` does.
     """
-    check_input_format(source, input_format)
-    spooled = spool_stdin(input_format) if source == "-" else None
-    src = source if spooled is None else str(spooled)
-    try:
-        with sources.speaking_of_stdin(spooled):
-            part = open_pictures(src).evaluation(split)
-            check_label_applies([part], label)
-            store = open_store(part, sources.record_files(part), Wanted.exactly(format, label), progress)
-            arrays, unknown = _arrays(store, None, classes)
-            if unknown:
-                saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
-                raise RequestError(f"{part.location}: {saw}")
-    finally:
-        if spooled is not None:
-            spooled.unlink(missing_ok=True)
-    of_itself = spooled is not None and spooled.suffix in PICTURE_SUFFIXES
+    with open_evaluation(PICTURES, source, split, input_format) as (snapshot, spooled):
+        check_label_applies([snapshot.part], label)
+        store = open_store(snapshot, Wanted.exactly(format, label), progress)
+        arrays, unknown = _arrays(store, None, classes)
+        if unknown:
+            saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
+            raise RequestError(f"{snapshot.part.location}: {saw}")
+    of_itself = spooled is not None and spooled.suffix in SUFFIXES
     return replace(arrays, names=["standard input"]) if of_itself else arrays

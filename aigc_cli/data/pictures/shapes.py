@@ -57,6 +57,11 @@ class Shapes:
             chosen[name] = int(value)
         return cls(chosen.get("n", cls.count), chosen.get("seed", cls.seed))
 
+    @classmethod
+    def of(cls, location: str) -> Shapes:
+        """Those that `demo:shapes?n=5000` names."""
+        return cls.parse(location.partition("?")[2])
+
     @property
     def location(self) -> str:
         """The source's name, as short as it can be."""

@@ -58,7 +58,7 @@ class Store:
     format: PictureFormat
     notes: tuple[str, ...]  # for the person
     unreadable: tuple[Mapping[str, str], ...]  # name and reason of the first that could not be decoded
-    cached: bool  # nothing had to be decoded
+    cached: bool = True  # nothing had to be decoded
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def save(folder: Path, columns: StoredColumns, **facts: Any) -> None:
     (folder / "facts.json").write_text(text, encoding="utf-8")
 
 
-def load(folder: Path, *, cached: bool) -> Store | None:
+def load(folder: Path) -> Store | None:
     """What an entry of the cache holds; None when it is damaged."""
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
@@ -103,7 +103,6 @@ def load(folder: Path, *, cached: bool) -> Store | None:
             format=format,
             notes=tuple(facts["notes"]),
             unreadable=tuple(facts["unreadable"]),
-            cached=cached,
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

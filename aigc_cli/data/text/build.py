@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aigc_cli.data import cache, sources
+from aigc_cli.data import opening
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.sources import FileRecord, Part
+from aigc_cli.data.opening import Opened
+from aigc_cli.data.sources import Part
 from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, SplitPlan, plan_with_slice, plan_with_val
 from aigc_cli.data.text.documents import Reading, Scan, routed, scan, stream
-from aigc_cli.data.text.source import TextRequest
+from aigc_cli.data.text.request import TextRequest
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, is_of_words
@@ -32,18 +33,12 @@ SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
 _SAMPLE_BYTES = 32_000_000  # of training text for fitting a tokenizer
 
 
-def build_entry(
-    key: str,
-    request: TextRequest,
-    train: Part,
-    val: Part | None,
-    records: list[FileRecord],
-    progress: Progress,
-) -> None:
+def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progress) -> None:
     """Prepare the source and put it into the cache."""
     if is_spacy(request.tokenizer):
         SpacyWords.named(request.tokenizer).check()  # before all is read
-    reading = request.reading
+    reading, train = request.reading, opened.train.part
+    val = opened.val.part if opened.val else None
     scanned = _scan(train, reading, progress)
     n_bytes = scanned.n_bytes
     if val is None:
@@ -72,7 +67,7 @@ def build_entry(
             where = val.location if val and split == SELECT else train.location
             raise RequestError(f"{where} is too short: {_PURPOSE[split]} needs 2 characters at least")
 
-    with cache.new_entry(key) as folder:
+    with opening.new_entry(key, opened.snapshots) as folder:
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
@@ -89,7 +84,6 @@ def build_entry(
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        sources.refuse_changed(records)
 
 
 def _scan(part: Part, reading: Reading, progress: Progress) -> Scan:

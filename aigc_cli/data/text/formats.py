@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import zstandard
-
 from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
 from aigc_cli.data.sources import suffix_of
-from aigc_cli.data.tables import TABLES, Row
+from aigc_cli.data.tables import TABLES, Row, table_suffix
 from aigc_cli.data.text.pieces import Piece, documents_in_pieces, in_pieces
 
 TextLayout: TypeAlias = Literal["document", "lines", "paragraphs"]
@@ -40,24 +37,10 @@ def read_documents(path: Path, columns: tuple[str, ...], layout: TextLayout) -> 
             yield from documents_in_pieces(TABLES[suffix](path, columns))
 
 
-def sniff(head: bytes) -> str | None:
-    """The suffix that fits a file's first bytes, such as ".parquet" or ".json.gz"; None for plain text."""
-    if head.startswith(b"\x1f\x8b"):
-        return _sniff_packed(lambda: zlib.decompressobj(wbits=31).decompress(head, 1 << 10)) + ".gz"
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return _sniff_packed(lambda: zstandard.ZstdDecompressor().stream_reader(head).read(1 << 10)) + ".zst"
-    for magic, suffix in ((b"PAR1", ".parquet"), (b"ARROW1", ".arrow"), (b"\xff\xff\xff\xff", ".arrow")):
-        if head.startswith(magic):
-            return suffix
+def recognise(head: bytes) -> str | None:
+    """The suffix that fits a file's first bytes, such as ".parquet"; None for plain text."""
     first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    return {b"{": ".jsonl", b"[": ".json"}.get(first)
-
-
-def _sniff_packed(unpack: Callable[[], bytes]) -> str:
-    try:
-        return sniff(unpack()) or ".txt"
-    except (zlib.error, zstandard.ZstdError):
-        return ".txt"  # reading it will say what is wrong
+    return table_suffix(head) or {b"{": ".jsonl", b"[": ".json"}.get(first)
 
 
 def _lines_of_text(path: Path) -> Iterator[Row]:

@@ -1,4 +1,5 @@
-"""Pictures that are files: of a folder, or in a tar or zip. The top folder that one lies in is its class."""
+"""What reads the pictures of a source: files of a folder, or in a tar or zip, whose class is the top folder that they lie in;
+arrays; tables."""
 
 from __future__ import annotations
 
@@ -8,12 +9,17 @@ from pathlib import Path, PurePosixPath
 
 from aigc_cli.data import archives
 from aigc_cli.data.compression import open_bytes
-from aigc_cli.data.pictures.raw import RawPicture
-from aigc_cli.data.sources import SPLIT_NAMES
+from aigc_cli.data.pictures import arrays
+from aigc_cli.data.pictures.arrays import ArrayReader
+from aigc_cli.data.pictures.raw import RawPicture, Reader
+from aigc_cli.data.sources import SPLIT_NAMES, Part, suffix_of
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 ARCHIVES = (".tar", ".tgz", ".zip")
+TABLES = (".parquet", ".arrow")
+READ = (*SUFFIXES, *TABLES, *arrays.SUFFIXES, *ARCHIVES)
+"""The suffixes of files that pictures are read from."""
 
 
 class FileReader:
@@ -66,3 +72,40 @@ def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
     while folders and all(len(of) >= depth + 2 for of in folders) and len({of[depth] for of in folders}) == 1:
         depth += 1
     return [of[depth] if len(of) > depth else None for of in folders]
+
+
+def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
+    """Raise RequestError for a --label that would do nothing."""
+    suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
+    if label is not None and not suffixes & {*TABLES, ".npz"} and all(part.kind != "hub" for part in parts):
+        raise RequestError(f"--label is for tables and .npz files; {parts[0].location} has neither")
+
+
+def open_readers(part: Part, label: str | None) -> list[Reader]:
+    """What reads the pictures of a part that is not drawn; picture files together, then each other file."""
+    if part.kind == "hub":
+        from aigc_cli.data.pictures.tables import open_hub
+
+        return [open_hub(part.location, part.split, label)]
+    readers: list[Reader] = []
+    pictures = [path for path in part.files if suffix_of(path, READ) in SUFFIXES]
+    if pictures:
+        readers.append(FileReader(pictures, [name_in(path, part) for path in pictures], part.split))
+    several = len(part.files) > 1
+    for path in part.files:
+        suffix = suffix_of(path, READ)
+        prefix = name_in(path, part) if several else ""
+        if suffix in ARCHIVES:
+            readers.append(ArchiveReader(path, prefix + "/" * several))
+        elif suffix in arrays.SUFFIXES:
+            readers.append(ArrayReader(path, part.split, label, prefix + " " * several))
+        elif suffix in TABLES:
+            from aigc_cli.data.pictures.tables import open_table
+
+            readers.append(open_table(path, label, prefix + " " * several))
+    return readers
+
+
+def name_in(path: Path, part: Part) -> str:
+    """The file's path in the folder that is the source; its own name where it is the source itself."""
+    return path.name if str(path) == part.location else path.relative_to(part.location).as_posix()

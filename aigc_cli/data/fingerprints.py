@@ -1,0 +1,91 @@
+"""Files by their content, so that a run can say whether its data changed: hashes, remembered by path, size and time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aigc_cli.data import cache
+from aigc_cli.data.sources import Part
+from aigc_cli.errors import AigcError, RequestError
+
+_SETTLED_NS = 2_000_000_000  # a file younger than this may change again within one tick of its clock
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file as it was when it was read."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    digest: str  # BLAKE2b of the content
+
+
+def record_files(part: Part) -> list[FileRecord]:
+    """The part's files with the hashes of their content, remembered for the same path, size and time.
+
+    Raises RequestError for a file that cannot be read.
+    """
+    known = _recall(part.location)
+    records = []
+    for path in part.files:
+        try:
+            stat = path.stat()
+            remembered = known.get(str(path))
+            if remembered and (remembered.size, remembered.mtime_ns) == (stat.st_size, stat.st_mtime_ns):
+                records.append(remembered)
+                continue
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        except OSError as error:
+            raise RequestError(f"cannot read {path}: {error.strerror}") from error
+        records.append(FileRecord(str(path), stat.st_size, stat.st_mtime_ns, digest))
+    return records
+
+
+def remember_files(part: Part, records: Sequence[FileRecord]) -> None:
+    """Keep the hashes, so that the next start need not read the files; but not of files just changed."""
+    settled = [asdict(record) for record in records if record.mtime_ns < time.time_ns() - _SETTLED_NS]
+    known = [asdict(record) for record in _recall(part.location).values()]
+    merged = {record["path"]: record for record in [*known, *settled]}
+    if merged:
+        cache.write(_memory(part.location), json.dumps(list(merged.values())))
+
+
+def _recall(location: str) -> dict[str, FileRecord]:
+    try:
+        records = [FileRecord(**record) for record in json.loads(_memory(location).read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return {}  # nothing remembered, or not in a form that this version writes: the files are read again
+    return {record.path: record for record in records}
+
+
+def _memory(location: str) -> Path:
+    return cache.cache_dir() / "hashes" / f"{cache.key_of(location)}.json"
+
+
+def content_fingerprint(records: Sequence[FileRecord]) -> str:
+    """One hash for the content of the files in their order; their names and places do not enter."""
+    return cache.key_of([record.digest for record in records])
+
+
+def refuse_changed(records: Sequence[FileRecord]) -> None:
+    """Raise AigcError when the files are no longer as they were recorded."""
+    for record in records:
+        path = Path(record.path)
+        what = "is gone" if not path.is_file() else "has changed" if _changed(record, path) else None
+        if what is not None:
+            raise AigcError(f"{path} {what} while it was read; try again when it is at rest")
+
+
+def _changed(record: FileRecord, path: Path) -> bool:
+    stat = path.stat()
+    if (stat.st_size, stat.st_mtime_ns) == (record.size, record.mtime_ns):
+        return False
+    (now,) = record_files(Part(record.path, "files", (path,)))
+    return now.digest != record.digest

@@ -1,0 +1,260 @@
+"""From what a user names to parts that can be read, for every kind of data: standard input, `--val`, files as they are now,
+what a run records of them, and whether they changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import zstandard
+
+from aigc_cli.data import cache, fingerprints
+from aigc_cli.data.fingerprints import FileRecord
+from aigc_cli.data.kinds import Kind
+from aigc_cli.data.sources import Part
+from aigc_cli.errors import AigcError, RequestError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A part of a source, and its files as they were when it was first asked about them."""
+
+    kind: Kind
+    part: Part
+
+    @cached_property
+    def records(self) -> list[FileRecord]:
+        return fingerprints.record_files(self.part)
+
+    @property
+    def identity(self) -> list[Any]:
+        """What its content depends on: a part of the cache's key."""
+        return self.kind.identity(self.part, self.records)
+
+    def describe(self) -> dict[str, Any]:
+        """What run.json keeps; not every file, of which there may be a million."""
+        return {
+            "location": self.part.location,
+            "split": self.part.split,
+            "files": len(self.records),
+            "fingerprint": cache.key_of(self.identity),
+        }
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source to train on."""
+
+    train: Snapshot
+    val: Snapshot | None  # of --val, else the source's own
+    notes: tuple[str, ...]
+    spooled: Path | None  # the copy of standard input, where the data came from there
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        return [snapshot for snapshot in (self.train, self.val) if snapshot is not None]
+
+    @property
+    def parts(self) -> list[Part]:
+        return [snapshot.part for snapshot in self.snapshots]
+
+    def describe(self) -> dict[str, Any]:
+        """What run.json keeps."""
+        val = None if self.val is None else self.val.describe()
+        return {"kind": self.train.kind.name, **self.train.describe(), "val": val}
+
+
+@contextmanager
+def open_training(kind: Kind, data: str, val: str | None, input_format: str | None) -> Iterator[Opened]:
+    """What `--data` and `--val` name. Errors inside speak of standard input, not of its copy, and remove that.
+
+    Raises RequestError when there is nothing, and for options that contradict one another.
+    """
+    check_input_format(data, input_format)
+    if val == "-":
+        raise RequestError("--val cannot be standard input; name a file")
+    spooled = spool_stdin(kind, input_format) if data == "-" else None
+    with _speaking_of_stdin(spooled):
+        source = kind.open(data if spooled is None else str(spooled))
+        train = Snapshot(kind, source.training())
+        val_part = source.parts.get("val") if val is None else _validation(kind, val)
+        yield Opened(train, None if val_part is None else Snapshot(kind, val_part), source.notes, spooled)
+
+
+def _validation(kind: Kind, val: str) -> Part:
+    parts = kind.open(val).parts
+    part = parts.get("all") or parts.get("val")
+    if part is None:
+        raise RequestError(f"--val {val} has the splits {', '.join(parts)} but no val; name a file of it")
+    return part
+
+
+@contextmanager
+def open_evaluation(
+    kind: Kind, src: str, split: str | None, input_format: str | None
+) -> Iterator[tuple[Snapshot, Path | None]]:
+    """One part of a source: `split`, or by default test, else val, else train or all; and the copy of standard input, which is
+    removed in the end. Raises RequestError as `open_training` does."""
+    check_input_format(src, input_format)
+    spooled = spool_stdin(kind, input_format) if src == "-" else None
+    try:
+        with _speaking_of_stdin(spooled):
+            yield Snapshot(kind, kind.open(src if spooled is None else str(spooled)).evaluation(split)), spooled
+    finally:
+        if spooled is not None:
+            spooled.unlink(missing_ok=True)
+
+
+def cached(
+    key: str, snapshots: Sequence[Snapshot], load: Callable[[Path], T | None], build: Callable[[], None]
+) -> tuple[T, bool]:
+    """What `load` makes of an entry of the cache, and whether it was there. One that is absent, or that `load` finds damaged
+    (None), is made by `build`, in a `new_entry`.
+
+    Raises AigcError when the cache cannot be written, and what `build` raises.
+    """
+    folder = cache.lookup(key)
+    if folder is not None and (found := load(folder)) is not None:
+        return found, True
+    cache.discard(key)
+    build()
+    for snapshot in snapshots:
+        fingerprints.remember_files(snapshot.part, snapshot.records)
+    folder = cache.lookup(key)
+    found = load(folder) if folder is not None else None
+    if found is None:
+        raise AigcError(f"the cache {cache.cache_dir()} lost what was just written to it; try again")
+    return found, False
+
+
+@contextmanager
+def new_entry(key: str, snapshots: Sequence[Snapshot]) -> Iterator[Path]:
+    """A folder to fill, which becomes an entry of the cache unless the sources changed meanwhile: AigcError."""
+    with cache.new_entry(key) as folder:
+        yield folder
+        for snapshot in snapshots:
+            fingerprints.refuse_changed(snapshot.records)
+
+
+def changes(kind: Kind, info: Mapping[str, Any]) -> list[str]:
+    """What differs now from the source that `info`, of a data set or run.json, describes, a line each.
+
+    What is there now is looked at, so that a file that was added counts. Sources of the hub are not: their location names the
+    revision.
+    """
+    recorded = ((info, True), (info["val"], False))
+    return [line for then, training in recorded if then and (line := _difference(kind, then, training))]
+
+
+def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | None:
+    location = then["location"]
+    if location.startswith("hf:"):
+        return None
+    if not location.startswith("demo:") and not Path(location).exists():
+        return f"{location} is gone"
+    try:
+        source = kind.open(location)
+        if "split" in then:
+            part = source.parts.get(then["split"] or "all")
+        else:  # of texts, before version 0.2
+            part = source.training() if training else source.parts.get("all") or source.parts.get("val")
+        if part is None:
+            return f"{location} no longer has the split {then.get('split', 'val')}"
+        now = Snapshot(kind, part).describe()
+    except RequestError as error:
+        return str(error)
+    if now["fingerprint"] == then["fingerprint"]:
+        return None
+    if part.kind == "demo":
+        return f"{location} is made otherwise by this version of aigc"
+    n = then["files"] if isinstance(then["files"], int) else len(then["files"])
+    counts = f": {now['files']:,} files now, {n:,} then" if now["files"] != n else ""
+    return f"{location} has changed since this run was trained{counts}"
+
+
+# Standard input
+
+
+def check_input_format(src: str, input_format: str | None) -> None:
+    """Raise RequestError for a format that is given of anything but standard input."""
+    if input_format is not None and src != "-":
+        raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
+
+
+def spool_stdin(kind: Kind, input_format: str | None) -> Path:
+    """Copy standard input, which can be read only once, to a file of the cache named by its content.
+
+    Its suffix is of `input_format`, else what the first bytes tell. Raises RequestError when there is nothing to read, or
+    nothing that can be read.
+    """
+    known = [suffix.removeprefix(".") for suffix in kind.suffixes]
+    if input_format is not None and input_format not in known:
+        raise RequestError(f"--input-format {input_format!r} is not one of {', '.join(known)}")
+    stream = sys.stdin.buffer
+    head = stream.read(1 << 18)
+    if not head:
+        raise RequestError("standard input is empty; pipe the data in, or name a file with --data")
+    suffix = f".{input_format}{_unpacked(head)[0]}" if input_format else sniff(kind, head)
+    if suffix is None:
+        raise RequestError(f"standard input is of no known format of {kind.name}; name its format with --input-format")
+    return _copied(head, stream.read, suffix)
+
+
+def sniff(kind: Kind, head: bytes) -> str | None:
+    """The suffix that fits a file's first bytes, such as ".parquet" or ".json.gz"; None for what is not known."""
+    packing, start = _unpacked(head)
+    suffix = (kind.recognise(start) if start else None) or kind.unnamed
+    return suffix and suffix + packing
+
+
+def _unpacked(head: bytes) -> tuple[str, bytes]:
+    """The suffix of the compression, and the first bytes without it; none of them where it is broken."""
+    try:
+        if head.startswith(b"\x1f\x8b"):
+            return ".gz", zlib.decompressobj(wbits=31).decompress(head, 1 << 10)
+        if head.startswith(b"\x28\xb5\x2f\xfd"):
+            return ".zst", zstandard.ZstdDecompressor().stream_reader(head).read(1 << 10)
+    except (zlib.error, zstandard.ZstdError):
+        return (".gz" if head.startswith(b"\x1f\x8b") else ".zst"), b""
+    return "", head
+
+
+def _copied(head: bytes, read: Callable[[int], bytes], suffix: str) -> Path:
+    folder = cache.cache_dir() / "stdin"
+    digest = hashlib.blake2b(digest_size=16)
+    with cache.writing():
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
+        aside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                while head:
+                    digest.update(head)
+                    file.write(head)
+                    head = read(1 << 20)
+            return aside.replace(folder / f"{digest.hexdigest()}{suffix}")
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _speaking_of_stdin(spooled: Path | None) -> Iterator[None]:
+    """An error about the copy of standard input speaks of standard input, and removes the copy. None: there is no copy."""
+    try:
+        yield
+    except RequestError as error:
+        if spooled is None:
+            raise
+        spooled.unlink(missing_ok=True)
+        raise RequestError(str(error).replace(str(spooled), "standard input")) from error
