@@ -185,6 +185,8 @@ class Backend:
     """Verb -> options. The backend lacks verbs that are absent."""
     implementation: str
     """`module:Class`, imported when a command needs it."""
+    kinds: tuple[str, ...]
+    """The kinds of data that it learns from, by name; the first is that of runs that do not record theirs."""
     meanings: Meanings = field(default_factory=Meanings)
     """What its measures mean, for tables, curves and the report page."""
 

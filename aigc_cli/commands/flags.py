@@ -11,6 +11,7 @@ import typer
 
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.completion import Completer, completer
+from aigc_cli.data.kinds import WrongKind
 from aigc_cli.engine.settings import OUTPUT
 from aigc_cli.errors import PipeClosed, RequestError
 from aigc_cli.options import EXPERT, MAIN, MORE, Given, OptionField, fields_of, gather
@@ -46,6 +47,10 @@ def answer(run: Run, given: Mapping[str, Given]) -> None:
         run(given)
     except BrokenPipeError:  # the parser would take it for a failure of its own
         raise PipeClosed from None
+    except WrongKind as error:
+        able = [name for name, backend in backends().items() if error.kind in backend.kinds and "train" in backend.options]
+        learners = " or ".join(f"'aigc train {name}'" for name in able)
+        raise RequestError(f"{error}: {learners} learns from {error.kind}" if able else str(error)) from error
 
 
 def _panel_rank(field: OptionField) -> int:

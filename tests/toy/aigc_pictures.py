@@ -39,6 +39,7 @@ BACKEND = Backend(
     demo="demo:halves",
     options={"sample": Draw, "encode": EncodeOptions, "decode": DecodeOptions},
     implementation="aigc_pictures:Halves",
+    kinds=("pictures",),
 )
 
 

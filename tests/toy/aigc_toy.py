@@ -33,6 +33,7 @@ BACKEND = Backend(
     demo="demo:numbers",
     options={"train": Train, "sample": SampleOptions, "eval": EvalOptions},
     implementation="aigc_toy:Toy",
+    kinds=("text",),
     meanings=Meanings(
         {
             "distance": Meaning("Quantile distance", "How far draws are from held-out numbers.", "units"),

@@ -140,4 +140,5 @@ BACKEND = Backend(
     options={"train": Train, "sample": Sample, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.gan.backend:GANBackend",
+    kinds=("pictures",),
 )

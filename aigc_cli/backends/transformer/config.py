@@ -198,4 +198,5 @@ BACKEND = Backend(
     options={"train": Train, "sample": Sample, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.transformer.backend:TransformerBackend",
+    kinds=("text",),
 )

@@ -120,4 +120,5 @@ BACKEND = Backend(
     options={"train": Train, "sample": Sample, "encode": Encode, "decode": Decode, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.vae.backend:VAEBackend",
+    kinds=("pictures",),
 )
