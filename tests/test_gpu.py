@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import Shell
 
 from aigc_cli.engine.device import is_out_of_memory, resolve_precision
+from aigc_cli.metrics.pictures.features import make_extractor
 
 GPU = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
 pytestmark = pytest.mark.skipif(GPU is None, reason="no GPU")
@@ -65,3 +67,10 @@ def test_running_out_of_memory_is_recognised() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 50, device="cuda")
     assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("name", ["random", "pixels"])
+def test_features_of_pictures_are_those_of_the_cpu(name: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 24, 20, 3), dtype=np.uint8)
+    here, there = (make_extractor(name, pixels, device=torch.device(device))(pixels) for device in ("cpu", str(GPU)))
+    assert np.allclose(here, there, atol=0.05)

@@ -112,3 +112,12 @@ def test_extractors_go_by_their_names() -> None:
     pixels, labels = discs(60)
     for name in EXTRACTORS:
         assert make_extractor(name, pixels, labels, 2).name == name
+
+
+def test_features_are_float32_whatever_is_autocast() -> None:
+    pixels, labels = discs(60)
+    for name in EXTRACTORS:
+        extractor = make_extractor(name, pixels, labels, 2)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert np.array_equal(extractor(pixels), make_extractor(name, pixels, labels, 2)(pixels)), name
+        assert extractor(pixels).dtype == np.float32

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_metrics_features import blurred, discs
 
@@ -37,7 +38,7 @@ def measured(
     pixels: np.ndarray, train: PictureArrays = TRAIN, held_out: PictureArrays = HELD_OUT, **options: object
 ) -> tuple[dict[str, Measure], list[str]]:
     asked = QualityOptions(**{"samples": 600, **options})
-    return quality(chunked(pixels), train, held_out, ("left", "right"), asked, seed=0, bus=Bus())
+    return quality(chunked(pixels), train, held_out, ("left", "right"), asked, seed=0, device=torch.device("cpu"), bus=Bus())
 
 
 @pytest.mark.parametrize("features", ["random", "pixels"])
@@ -76,7 +77,9 @@ def test_all_figures_are_of_one_n_and_no_more_is_drawn() -> None:
             drawn.append(seed)
             yield discs(100, seed=seed + 10)[0]
 
-    found, notes = quality(samples(), TRAIN, HELD_OUT, (), QualityOptions(samples=250), seed=0, bus=Bus())
+    found, notes = quality(
+        samples(), TRAIN, HELD_OUT, (), QualityOptions(samples=250), seed=0, device=torch.device("cpu"), bus=Bus()
+    )
     assert set(found) == NAMES and {measure.n for measure in found.values()} == {250} and drawn == [0, 1, 2]
     assert len(notes) == 1 and notes[0].startswith("250 samples can't be told from real pictures by kd_random, which overlooks")
     few = arrays(HELD_OUT.take(range(130)))
@@ -138,12 +141,14 @@ def test_a_sheet_or_features_that_cannot_be_had_are_refused_before_anything_is_d
     unlabelled = arrays(TRAIN.take(range(100)))
     for options, words in (
         ({"copies": str(tmp_path / "sheet.gif")}, "ends in .png"),
-        ({"copies": str(tmp_path / "no" / "sheet.png")}, "a folder that exists"),
+        ({"copies": str(tmp_path / "no" / "sheet.png")}, "in an existing folder"),
         ({"features": "labels"}, "take --features random"),
         ({"samples": 0, "copies": str(tmp_path / "sheet.png")}, "leave out --samples 0"),
     ):
         with pytest.raises(RequestError, match=words):
-            quality(samples(), unlabelled, HELD_OUT, (), QualityOptions(**options), seed=0, bus=Bus())
+            quality(
+                samples(), unlabelled, HELD_OUT, (), QualityOptions(**options), seed=0, device=torch.device("cpu"), bus=Bus()
+            )
 
 
 def test_many_training_pictures_are_thinned_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,9 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     dataset = dataset_of(run, Train, bus)
     arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
     samples = stacked(drawn(loaded, _draws(loaded, dataset, options, options.samples), options.batch_size))
-    measures, told = quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
+    measures, told = quality(
+        samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus
+    )
     notes += told
     discriminator = load_discriminator(run.model, loaded.generator)
     if discriminator is None:

@@ -64,7 +64,7 @@ class GANLearner(Learner):
         self.eval_items = min(len(data.select), MOST_DRAWN)
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
         self.train_order = np.random.default_rng(plan.seed).permutation(len(data.train))
-        self.extract = make_extractor("random", data.train.take(self.train_order[:MOST_DRAWN]), seed=plan.seed)
+        self.extract = make_extractor("random", data.train.take(self.train_order[:MOST_DRAWN]), seed=plan.seed, device=device)
         self.features = np.empty((0, 0), np.float32)  # of the held-out pictures in `order`, as far as they were looked at
 
     # Training

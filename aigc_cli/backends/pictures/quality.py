@@ -20,6 +20,7 @@ from aigc_cli.options import option
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from aigc_cli.data.pictures.dataset import PictureArrays
@@ -65,6 +66,7 @@ def quality(
     options: QualityOptions,
     *,
     seed: int,
+    device: torch.device,
     bus: Bus,
 ) -> tuple[dict[str, Measure], list[str]]:
     """Samples against as many held-out pictures, by name, and what there is to tell of it.
@@ -95,7 +97,7 @@ def quality(
     if n <= K:
         return {}, [f"samples are not measured: that takes {K + 1} training and as many held-out pictures at least"]
     bus.stage(f"preparing the features: {options.features}", 0, None)
-    extractor = make_extractor(options.features, pixels, labels, len(classes))
+    extractor = make_extractor(options.features, pixels, labels, len(classes), device=device)
     kept: list[Pixels] = []
     drawn = _features(extractor, _first(samples, n, None if sheet is None else kept), n, "drawing samples", bus)
     n = len(drawn)

@@ -39,7 +39,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     notes += told
     of_samples: dict[str, Measure] = {}
     if dataset is not None:
-        of_samples, told = _samples(run, dataset, arrays, options, bus)
+        of_samples, told = _samples(run, loaded, dataset, arrays, options, bus)
         notes += told
     index = loaded.usable(arrays)
     if not len(index):
@@ -70,12 +70,12 @@ def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list
 
 
 def _samples(
-    run: Run, dataset: PictureDataset, arrays: PictureArrays, options: Eval, bus: Bus
+    run: Run, loaded: Loaded, dataset: PictureDataset, arrays: PictureArrays, options: Eval, bus: Bus
 ) -> tuple[dict[str, Measure], list[str]]:
     """Of what `aigc sample vae` draws."""
     asked = Sample(n=options.samples, seed=options.seed, device=options.device, batch_size=options.batch_size)
     samples = stacked(sample_pictures(run, asked, bus))
-    return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, bus=bus)
+    return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus)
 
 
 def _bounds(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval, bus: Bus) -> tuple[Bounds, Posteriors]:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+CPU = torch.device("cpu")
 PICTURES = 120_000  # that it sees in training at most: 20 seconds on a core
 EPOCHS = 30
 BATCH = 128
@@ -42,16 +43,25 @@ class Classifier(nn.Module):
         return logits
 
 
-def train_classifier(pictures: Callable[[Tensor], Tensor], labels: Tensor, n_classes: int, *, seed: int = 0) -> Classifier:
-    """A classifier trained on the CPU, in evaluation mode.
+def train_classifier(
+    pictures: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    n_classes: int,
+    *,
+    seed: int = 0,
+    device: torch.device = CPU,
+) -> Classifier:
+    """A classifier trained on `device`, in evaluation mode.
 
-    `pictures(index)` are those with these numbers, (n, channels, height, width) from −1 to 1; labels: (N,). It sees 120,000
-    pictures, or each 30 times where that is less. The random state that others draw from is left alone.
+    `pictures(index)` are those with these numbers, (n, channels, height, width) from −1 to 1, on the CPU; labels: (N,). It sees
+    120,000 pictures, or each 30 times where that is less. The random state that others draw from is left alone.
     """
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    on_gpu = [device] if device.type == "cuda" else []
+    plain = torch.autocast(device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), plain, torch.random.fork_rng(on_gpu):
         torch.manual_seed(seed)
         _, channels, height, width = pictures(torch.zeros(1, dtype=torch.int64)).shape
-        network = Classifier(height, width, channels, n_classes)
+        network = Classifier(height, width, channels, n_classes).to(device)
         steps = max(1, min(PICTURES, EPOCHS * len(labels)) // min(BATCH, len(labels)))
         optimizer = torch.optim.AdamW(network.parameters(), lr=_PEAK_LR, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_LR, steps + 1, pct_start=_WARMUP)
@@ -60,7 +70,7 @@ def train_classifier(pictures: Callable[[Tensor], Tensor], labels: Tensor, n_cla
             if len(order) < min(BATCH, len(labels)):
                 order = torch.cat([order, torch.randperm(len(labels))])
             index, order = order[:BATCH], order[BATCH:]
-            loss = F.cross_entropy(network(pictures(index)), labels[index])
+            loss = F.cross_entropy(network(pictures(index).to(device)), labels[index].to(device))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -20,6 +20,8 @@ from aigc_cli.errors import RequestError
 from aigc_cli.metrics.pictures.classifier import Classifier, train_classifier
 from aigc_cli.metrics.statistics.proportion import proportion
 
+CPU = torch.device("cpu")
+
 Pixels = NDArray[np.uint8]
 Features = NDArray[np.float32]
 
@@ -41,16 +43,23 @@ class Extractor(Protocol):
 
 
 def make_extractor(
-    name: str, pixels_train: Pixels, labels_train: NDArray[np.int64] | None = None, n_classes: int = 0, *, seed: int = 0
+    name: str,
+    pixels_train: Pixels,
+    labels_train: NDArray[np.int64] | None = None,
+    n_classes: int = 0,
+    *,
+    seed: int = 0,
+    device: torch.device = CPU,
 ) -> Extractor:
     """The extractor called `name` for pictures such as the training pictures `pixels_train` (n, height, width, channels).
 
     labels_train: (n,) class numbers below `n_classes`, −1 where there is none. `seed` is for what an extractor learns;
-    features compare only where it and the training pictures are the same. Torch's random state is left alone.
+    features compare only where it and the training pictures are the same. Torch's random state is left alone. Features are
+    computed on `device`, in float32 whatever is autocast around it.
 
     Raises `RequestError` where labels are wanted and there are not 20 of them, or not two classes.
     """
-    return EXTRACTORS[name](pixels_train, labels_train, n_classes, seed)
+    return EXTRACTORS[name](pixels_train, labels_train, n_classes, seed, device)
 
 
 class RandomFeatures:
@@ -67,17 +76,19 @@ class RandomFeatures:
 
     name = "random"
 
-    def __init__(self, pixels_train: Pixels) -> None:
+    def __init__(self, pixels_train: Pixels, device: torch.device = CPU) -> None:
+        self._device = device
         height, width, channels = pixels_train.shape[1:]
         levels = max(4, int(math.log2(min(height, width))) - 1)
         widths = [32, 32] + [64] * (levels - 2)
         random = np.random.RandomState(0)  # the generator whose stream NumPy promises to keep (NEP 19)
-        self._layers = [_random_layer(random, *sizes) for sizes in zip([channels, *widths[:-1]], widths, strict=True)]
-        self._shift, self._spread = _usual(self._means, pixels_train)
+        layers = (_random_layer(random, *sizes) for sizes in zip([channels, *widths[:-1]], widths, strict=True))
+        self._layers = [(weight.to(self._device), bias.to(self._device)) for weight, bias in layers]
+        self._shift, self._spread = _usual(self._means, pixels_train, self._device)
         self.about: Mapping[str, Any] = {"features": self.name, "dimensions": sum(widths)}
 
     def __call__(self, pixels: Pixels) -> Features:
-        return (_extracted(self._means, pixels) - self._shift) / self._spread
+        return (_extracted(self._means, pixels, self._device) - self._shift) / self._spread
 
     def _means(self, x: Tensor) -> Tensor:
         means = []
@@ -101,14 +112,15 @@ class PixelFeatures:
 
     name = "pixels"
 
-    def __init__(self, pixels_train: Pixels) -> None:
+    def __init__(self, pixels_train: Pixels, device: torch.device = CPU) -> None:
+        self._device = device
         height, width, channels = pixels_train.shape[1:]
         side = min(_MAX_SIDE, math.isqrt(MAX_PIXEL_FEATURES // channels))
         self._grid = (min(height, side), min(width, side))
         self.about: Mapping[str, Any] = {"features": self.name, "dimensions": math.prod(self._grid) * channels}
 
     def __call__(self, pixels: Pixels) -> Features:
-        return _extracted(lambda x: F.adaptive_avg_pool2d(x, self._grid).flatten(1), pixels)
+        return _extracted(lambda x: F.adaptive_avg_pool2d(x, self._grid).flatten(1), pixels, self._device)
 
 
 class LabelFeatures:
@@ -121,7 +133,15 @@ class LabelFeatures:
 
     name = "labels"
 
-    def __init__(self, pixels_train: Pixels, labels_train: NDArray[np.int64] | None, n_classes: int, seed: int) -> None:
+    def __init__(
+        self,
+        pixels_train: Pixels,
+        labels_train: NDArray[np.int64] | None,
+        n_classes: int,
+        seed: int,
+        device: torch.device = CPU,
+    ) -> None:
+        self._device = device
         labels = np.full(len(pixels_train), -1) if labels_train is None else labels_train
         labelled = np.random.default_rng(seed).permutation(np.flatnonzero(labels >= 0))
         if len(labelled) < MIN_LABELLED or len(np.unique(labels[labelled])) < 2:
@@ -130,9 +150,13 @@ class LabelFeatures:
             )
         held_out, learned = np.split(labelled, [max(1, len(labelled) // 10)])
         self._network: Classifier = train_classifier(
-            lambda index: _unit(pixels_train[learned[index.numpy()]]), torch.from_numpy(labels[learned]), n_classes, seed=seed
+            lambda index: _unit(pixels_train[learned[index.numpy()]]),
+            torch.from_numpy(labels[learned]),
+            n_classes,
+            seed=seed,
+            device=self._device,
         )
-        self._shift, self._spread = _usual(self._network.features, pixels_train)
+        self._shift, self._spread = _usual(self._network.features, pixels_train, self._device)
         right = self.classes(self(pixels_train[held_out])) == labels[held_out]
         accuracy = proportion(right)
         self.about: Mapping[str, Any] = {
@@ -142,37 +166,37 @@ class LabelFeatures:
         }
 
     def __call__(self, pixels: Pixels) -> Features:
-        return (_extracted(self._network.features, pixels) - self._shift) / self._spread
+        return (_extracted(self._network.features, pixels, self._device) - self._shift) / self._spread
 
     def classes(self, features: Features) -> NDArray[np.int64]:
         """The class that each picture most looks like, (n,), from its features (n, 64)."""
         with torch.inference_mode():
-            seen = torch.from_numpy(features * self._spread + self._shift)
-            numbers: NDArray[np.int64] = self._network.head(seen).argmax(1).numpy()
+            seen = torch.from_numpy(features * self._spread + self._shift).to(self._device)
+            numbers: NDArray[np.int64] = self._network.head(seen).argmax(1).cpu().numpy()
         return numbers
 
 
-EXTRACTORS: Mapping[str, Callable[[Pixels, NDArray[np.int64] | None, int, int], Extractor]] = {
-    "random": lambda pixels, labels, n_classes, seed: RandomFeatures(pixels),
-    "pixels": lambda pixels, labels, n_classes, seed: PixelFeatures(pixels),
+EXTRACTORS: Mapping[str, Callable[[Pixels, NDArray[np.int64] | None, int, int, torch.device], Extractor]] = {
+    "random": lambda pixels, labels, n_classes, seed, device: RandomFeatures(pixels, device),
+    "pixels": lambda pixels, labels, n_classes, seed, device: PixelFeatures(pixels, device),
     "labels": LabelFeatures,
 }
 
 
-def _usual(network: Callable[[Tensor], Tensor], pixels_train: Pixels) -> tuple[Features, Features]:
+def _usual(network: Callable[[Tensor], Tensor], pixels_train: Pixels, device: torch.device) -> tuple[Features, Features]:
     """The mean and the standard deviation of each feature, (d,), over at most 2,000 training pictures."""
-    found = _extracted(network, pixels_train[:: math.ceil(len(pixels_train) / _SCALED_ON)]).astype(np.float64)
+    found = _extracted(network, pixels_train[:: math.ceil(len(pixels_train) / _SCALED_ON)], device).astype(np.float64)
     spread = found.std(axis=0)
     # What hardly varies must not be blown up until rounding counts.
     spread = np.maximum(spread, 0.01 * spread.max()) if spread.any() else np.ones_like(spread)
     return found.mean(axis=0).astype(np.float32), spread.astype(np.float32)
 
 
-def _extracted(network: Callable[[Tensor], Tensor], pixels: Pixels) -> Features:
+def _extracted(network: Callable[[Tensor], Tensor], pixels: Pixels, device: torch.device) -> Features:
     if not len(pixels):
         raise ValueError("no pictures to take features of")
-    with torch.inference_mode():
-        return np.concatenate([network(_unit(part)).numpy() for part in _chunks(pixels)])
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        return np.concatenate([network(_unit(part).to(device)).cpu().numpy() for part in _chunks(pixels)])
 
 
 def _chunks(pixels: Pixels) -> Iterator[Pixels]:
