@@ -63,9 +63,9 @@ def changed(path: str, **changes: Any) -> Any:
         ({"packages": {"torch": None, "numpy": "2.4.0", "rich": None}}, "missing_packages", True, "torch, rich; pip install torch rich"),
         ({"torch": Torch("libcudart.so: no such file"), "devices": []}, "broken_torch", True, "(libcudart.so: no such file)"),
         ({"torch": Torch(threads=8, compiles=False)}, "no_compiler", False, "g++"),
-        ({"graphics_cards": ["NVIDIA H100"]}, "torch_without_gpu", False, "NVIDIA H100 is here, but this PyTorch (2.12.0) is built for CPUs only"),
-        ({"graphics_cards": ["NVIDIA H100"], "torch": Torch(cuda="12.8", threads=8)}, "gpu_not_seen", False, "older than this PyTorch needs (12.8)"),
-        ({"graphics_cards": ["NVIDIA H100"], "torch": Torch(cuda="12.8", threads=8), "environ": {"CUDA_VISIBLE_DEVICES": ""}}, "gpu_not_seen", False, "unset that"),
+        ({"graphics_cards": ["NVIDIA H100"]}, "torch_without_gpu", False, "found NVIDIA H100, but this PyTorch (2.12.0) is built for CPUs only"),
+        ({"graphics_cards": ["NVIDIA H100"], "torch": Torch(cuda="12.8", threads=8)}, "gpu_not_seen", False, "too old for this PyTorch (12.8)"),
+        ({"graphics_cards": ["NVIDIA H100"], "torch": Torch(cuda="12.8", threads=8), "environ": {"CUDA_VISIBLE_DEVICES": ""}}, "gpu_not_seen", False, "CUDA_VISIBLE_DEVICES= may hide it; unset it"),
         ({"torch": Torch(cuda="12.8", threads=8)}, "gpu_build_without_gpu", False, "whl/cpu"),
         ({"torch": Torch(rocm="6.4", threads=8)}, "gpu_build_without_gpu", False, "(6.4)"),
         ({"devices": [CPU, dataclasses.replace(CARD, gflops=None, error="no kernel image")]}, "broken_device", True, "cuda:0 (NVIDIA H100) does not compute: no kernel image"),
@@ -74,14 +74,14 @@ def changed(path: str, **changes: Any) -> Any:
         ({"environ": {"OMP_NUM_THREADS": "2"}}, "omp_num_threads", False, "to 2 of 8 cores"),
         ({"environ": {"OMP_NUM_THREADS": "16,4"}}, "omp_num_threads", False, "OMP_NUM_THREADS=16 is more than 8 cores"),
         ({"environ": {"OMP_THREAD_LIMIT": "4"}}, "omp_thread_limit", False, "to 4 of 8 cores"),
-        ({"memory": Memory(2 * GB, 19 * GB // 10, limited=False)}, "little_memory", False, "only 1.9 GB of memory are free"),
-        ({"memory": Memory(GB, GB // 4, limited=True)}, "little_memory", True, "this container may have"),
-        ({"runs": changed("runs", free=GB)}, "runs_disk_full", False, "only 1.0 GB of disk are free for the runs folder runs;"),
-        ({"cache": changed("cache", free=GB // 20)}, "cache_disk_full", True, "the cache folder /home/me/.cache/aigc; make room, or choose another place with AIGC_CACHE_DIR"),
+        ({"memory": Memory(2 * GB, 19 * GB // 10, limited=False)}, "little_memory", False, "only 1.9 GB of memory is free"),
+        ({"memory": Memory(GB, GB // 4, limited=True)}, "little_memory", True, "is left to this container"),
+        ({"runs": changed("runs", free=GB)}, "runs_disk_full", False, "only 1.0 GB of disk space is free for the runs folder runs;"),
+        ({"cache": changed("cache", free=GB // 20)}, "cache_disk_full", True, "the cache folder /home/me/.cache/aigc; free disk space, or use another folder with AIGC_CACHE_DIR"),
         ({"runs": changed("runs", writable=False)}, "runs_not_writable", True, "--runs-dir"),
         ({"cache": changed("cache", writable=False)}, "cache_not_writable", True, "AIGC_CACHE_DIR"),
         ({"encodings": {"standard_output": "iso8859-1", "file_names": "UTF-8"}}, "standard_output_not_utf8", False, "is iso8859-1, not UTF-8; set PYTHONUTF8=1"),
-        ({"killed": {"runs/vae/a": "aigc train vae --run a --resume"}}, "killed_run", False, "go on with: aigc train vae --run a --resume"),
+        ({"killed": {"runs/vae/a": "aigc train vae --run a --resume"}}, "killed_run", False, "resume it with: aigc train vae --run a --resume"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_found_and_nothing_else(changes: dict[str, Any], name: str, fatal: bool, said: str) -> None:
@@ -96,14 +96,14 @@ def test_the_worst_comes_first_and_everything_is_said() -> None:
     lines = readable(ill, problems(ill))
     assert "cuda:0            NVIDIA H100, 80 GB: 500,000 GFLOP/s in bf16" in lines
     assert "memory.available  20 GB of 32 GB" in lines
-    assert "runs              runs: 3 runs, 5.0 GB, 100 GB free on its disk" in lines
-    assert "graphics          no card that this system knows of" in lines
+    assert "runs              runs: 3 runs, 5.0 GB, 100 GB free on disk" in lines
+    assert "graphics          no graphics card found" in lines
     assert "extra.spacy       not installed (optional)" in lines
     assert lines[-2:] == [
-        "✗ the runs folder runs cannot be written to; choose another place with\n  --runs-dir or AIGC_RUNS",
-        "! networks compute with 4 of 8 cores; unset AIGC_THREADS",
+        "✗ the runs folder runs cannot be written to; use another folder with --runs-dir\n  or AIGC_RUNS",
+        "! training uses only 4 of 8 cores; unset AIGC_THREADS",
     ]
-    assert readable(WELL, [])[-1] == "nothing is wrong"
+    assert readable(WELL, [])[-1] == "no problems found"
     names = [name for name, _, _ in rows(ill)]
     assert len(names) == len(set(names))
 
@@ -262,7 +262,7 @@ def test_the_command(shell: Shell) -> None:
     assert report["cache"]["path"] == shell.env["AIGC_CACHE_DIR"] and report["cache"]["free"] > 0
     assert not report["terminal"]["stdout"]
     said = [problem["text"] for problem in report["problems"] if problem["name"] == "killed_run"]
-    assert said == ["runs/toy/killed was killed while it trained; go on with: aigc train toy --run killed --resume"]
+    assert said == ["runs/toy/killed was killed during training; resume it with: aigc train toy --run killed --resume"]
     assert killed.record["status"] == "running" and not (killed.path / ".lock").exists()  # nothing was touched
 
 
@@ -272,7 +272,7 @@ def test_a_pipe_gets_tabs_and_what_keeps_it_from_working_exits_1(shell: Shell) -
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     found = dict(line.split("\t") for line in done.stdout.splitlines())
     assert found["fatal"] == (
-        "the runs folder a-file/runs cannot be written to; choose another place with --runs-dir or AIGC_RUNS"
+        "the runs folder a-file/runs cannot be written to; use another folder with --runs-dir or AIGC_RUNS"
     )
     assert float(found["cpu.gflops"]) > 0.1 and found["terminal.stdout"] == "false" and int(found["memory.total"]) > 0
 

@@ -150,7 +150,7 @@ def test_a_trained_run_becomes_one_page_with_its_measures_and_nearest_pairs(trai
     assert f"{measured['density']['value']:.4g}" in page.said
     assert f"{measured['recall']['floor']['value']:.4g}" in page.said
     sheets = [image["alt"] for image in page.all("img")]
-    assert sheets == [f"Pictures that the model draws at step {step}" for step in (2, 4)] + ["Pairs of a sample and the training picture that is nearest to it"]  # fmt: skip
+    assert sheets == [f"Samples at step {step}" for step in (2, 4)] + ["Samples, each with the training picture closest to it"]  # fmt: skip
     assert not list(trained.cwd.glob("runs/gan/tiny/.tmp-*"))
     (again,) = [line for line in page.inside("pre").splitlines() if "--config" in line]
     assert again == "aigc train gan --config runs/gan/tiny/run.json --run tiny-again"
@@ -184,12 +184,12 @@ def test_the_facts_of_a_run_are_on_its_page(tmp_path: Path, monkeypatch: pytest.
         "finished", "in 1:15", "Quantile distance 0.25 while training, best at step 40", "12,345 numbers", "x86_64, 1 threads",
         "hidden: 16, since numbers are small", "--hidden 16 The width of the two networks.", "--steps 40", "torch 2.12",
         "Not measured: --no-eval was given.", "aigc sample toy --run a -n 4 --seed 0", "aigc eval toy --run a --seed 0",
-        "Step 40 quantile distance 0.25, the best, which was kept",
+        "Step 40 quantile distance 0.25, the best, kept",
     ):  # fmt: skip
         assert fact in page.said
     assert "--poison" not in page.said
-    asked, decided, left = (page.said.index(text) for text in ("Asked for", "Decided by the program", "Left as they are"))
-    places = [page.said.index(f"{flag} ") for flag in ("--steps", "--lr", "--seed 0 Everything")]
+    asked, decided, left = (page.said.index(text) for text in ("Set by you", "Decided by aigc", "Defaults"))
+    places = [page.said.index(f"{flag} ") for flag in ("--steps", "--lr", "--seed 0 Seed of")]
     assert asked < places[0] < decided < places[1] < left < places[2]
 
 
@@ -227,7 +227,7 @@ def test_a_run_that_has_little_has_a_page_too(tmp_path: Path, monkeypatch: pytes
     shutil.rmtree(run / "samples") if missing != "metrics.jsonl" else (run / "metrics.jsonl").write_text("")
     page = report(tmp_path, monkeypatch)
     assert ("Nothing was reported yet." in page.said) == (missing != "samples")
-    assert ("What it makes" in page.said) == (missing == "metrics.jsonl")
+    assert ("Samples during training" in page.said) == (missing == "metrics.jsonl")
     assert page.all("script") == ([{}] if missing == "metrics.jsonl" else [])
 
 
@@ -409,8 +409,8 @@ def test_curves_forget_what_the_run_went_back_behind() -> None:
     curves = Curves(lines)
     assert curves.trained["loss"] == [(10, 1.0), (25, 2.0)]
     assert curves.happenings() == [
-        ("33", "the loss was not finite: went back to step 15 at half the learning rate"),
-        ("25", "was trained longer from here, to step 2,000"),
+        ("33", "the loss was not finite: rolled back to step 15 at half the learning rate"),
+        ("25", "trained longer from here, to step 2,000"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Runs: the table, and how to have their room back."""
+"""Runs: the table, and how to free their disk space."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_removed_runs_are_gone_and_the_others_are_not(shell: Shell) -> None:
     ("arguments", "line"),
     [
         (["rm"], "aigc: name the runs to remove; 'aigc runs' lists them\n"),
-        (["rm", "verse"], "aigc: nobody can be asked without a terminal: add --yes\n"),
+        (["rm", "verse"], "aigc: can't ask for confirmation without a terminal; add --yes\n"),
         (["rm", "verse", "vers", "--yes"], "aigc: no run 'vers' in runs; 'aigc runs' lists them; did you mean 'verse'?\n"),
     ],
 )

@@ -25,4 +25,4 @@ def test_of_a_measure_at_many_lengths_some_are_shown_and_the_last_line_says_so()
     lines = measures_table(dict.fromkeys(names, MEASURE), Meanings(), "poems-1").splitlines()
     shown = [line.split()[0] for line in lines[2:-1]]
     assert shown == ["bits_per_char", "novelty_1", "novelty_2", "novelty_4", "novelty_8", *names[-4:]]
-    assert lines[-1] == "(8 more at lengths between: --json, or a pipe, has all)"
+    assert lines[-1] == "(8 more lengths in between; --json or a pipe shows all)"

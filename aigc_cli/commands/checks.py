@@ -1,4 +1,4 @@
-"""What is wrong with a machine, judged from facts alone, and how to mend it."""
+"""What is wrong with a machine, judged from facts alone, and how to fix it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Terminal:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that `aigc doctor` looks at."""
+    """Everything that `aigc doctor` checks."""
 
     python: str
     platform: str
@@ -34,7 +34,7 @@ class Facts:
     cpu: str
     cores: int
     environ: Mapping[str, str]
-    """The variables that matter, where they are set."""
+    """The relevant environment variables that are set."""
     graphics_cards: Sequence[str]
     torch: Torch
     devices: Sequence[Device]
@@ -42,7 +42,7 @@ class Facts:
     runs: Folder
     n_runs: int
     killed: Mapping[str, str]
-    """Runs that say they are running and are not, with the command that goes on with each."""
+    """Runs that are marked as running but are not, with the command that resumes each."""
     cache: Folder
     encodings: Mapping[str, str]
     terminal: Terminal
@@ -50,7 +50,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Problem:
-    """One that is `fatal` keeps aigc from working."""
+    """A problem; a `fatal` one keeps aigc from working."""
 
     name: str
     text: str
@@ -58,7 +58,7 @@ class Problem:
 
 
 def problems(facts: Facts) -> list[Problem]:
-    """The worst first."""
+    """All problems, fatal ones first."""
     found = [*_installed(facts), *_graphics(facts), *_threads(facts), *_space(facts), *_encodings(facts), *_runs(facts)]
     return sorted(found, key=lambda problem: not problem.fatal)
 
@@ -91,21 +91,21 @@ def _graphics(facts: Facts) -> Iterator[Problem]:
     if cards and not build:
         yield Problem(
             "torch_without_gpu",
-            f"{cards} is here, but this PyTorch ({facts.packages.get('torch')}) is built for CPUs only; "
-            "install one for the GPU: https://pytorch.org/get-started/locally",
+            f"found {cards}, but this PyTorch ({facts.packages.get('torch')}) is built for CPUs only; "
+            "install a GPU build: https://pytorch.org/get-started/locally",
         )
     elif cards:
         hidden = facts.environ.get("CUDA_VISIBLE_DEVICES")
         why = (
-            f"CUDA_VISIBLE_DEVICES={hidden} may hide it: unset that"
+            f"CUDA_VISIBLE_DEVICES={hidden} may hide it; unset it"
             if hidden is not None
-            else f"its driver may be older than this PyTorch needs ({build}): see what nvidia-smi says, and update it"
+            else f"its driver may be too old for this PyTorch ({build}); check nvidia-smi and update it"
         )
-        yield Problem("gpu_not_seen", f"{cards} is here, but PyTorch doesn't see it; {why}")
+        yield Problem("gpu_not_seen", f"found {cards}, but PyTorch doesn't see it: {why}")
     elif build:
         yield Problem(
             "gpu_build_without_gpu",
-            f"this PyTorch is built for GPUs ({build}) and there is none: it computes on the CPU as well, but "
+            f"this PyTorch is built for GPUs ({build}), but there is none; it works on the CPU too, but "
             "'pip install torch --index-url https://download.pytorch.org/whl/cpu' is gigabytes smaller",
         )
 
@@ -113,18 +113,18 @@ def _graphics(facts: Facts) -> Iterator[Problem]:
 def _threads(facts: Facts) -> Iterator[Problem]:
     cores, threads = facts.cores, facts.torch.threads
     if threads > cores:
-        yield Problem("too_many_threads", f"{threads} threads on {_cores(cores)} slow one another down; unset AIGC_THREADS")
+        yield Problem("too_many_threads", f"{threads} threads on {_cores(cores)} compete with each other; unset AIGC_THREADS")
     elif 0 < threads < cores:
-        yield Problem("few_threads", f"networks compute with {threads} of {_cores(cores)}; unset AIGC_THREADS")
+        yield Problem("few_threads", f"training uses only {threads} of {_cores(cores)}; unset AIGC_THREADS")
     limit = facts.environ.get("OMP_THREAD_LIMIT", "")
     if limit.isdecimal() and 0 < int(limit) < min(threads, cores):
-        yield Problem("omp_thread_limit", f"OMP_THREAD_LIMIT={limit} keeps networks to {limit} of {_cores(cores)}; unset it")
+        yield Problem("omp_thread_limit", f"OMP_THREAD_LIMIT={limit} limits training to {limit} of {_cores(cores)}; unset it")
     omp = facts.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if omp.isdecimal() and 0 < int(omp) < cores:
         yield Problem(
             "omp_num_threads",
-            f"OMP_NUM_THREADS={omp} keeps numpy, which measures samples, to {omp} of {_cores(cores)} (networks take --threads, "
-            "whatever it says); unset it",
+            f"OMP_NUM_THREADS={omp} limits numpy, which evaluation uses, to {omp} of {_cores(cores)} (training uses --threads "
+            "instead); unset it",
         )
     elif omp.isdecimal() and int(omp) > cores:
         yield Problem(
@@ -135,22 +135,23 @@ def _threads(facts: Facts) -> Iterator[Problem]:
 def _space(facts: Facts) -> Iterator[Problem]:
     free = facts.memory.available
     if free is not None and free < LITTLE_MEMORY:
-        whose = "this container may have" if facts.memory.limited else "are free"
+        whose = "is left to this container" if facts.memory.limited else "is free"
         yield Problem(
             "little_memory",
-            f"only {free / GB:.1f} GB of memory {whose}; end other programs, or train with a smaller --batch-size",
+            f"only {free / GB:.1f} GB of memory {whose}; close other programs, or use a smaller --batch-size",
             free < TOO_LITTLE_MEMORY,
         )
-    for name, folder, mend in (
-        ("runs", facts.runs, "choose another place with --runs-dir or AIGC_RUNS"),
-        ("cache", facts.cache, "choose another place with AIGC_CACHE_DIR"),
+    for name, folder, fix in (
+        ("runs", facts.runs, "use another folder with --runs-dir or AIGC_RUNS"),
+        ("cache", facts.cache, "use another folder with AIGC_CACHE_DIR"),
     ):
         if not folder.writable:
-            yield Problem(f"{name}_not_writable", f"the {name} folder {folder.path} cannot be written to; {mend}", True)
+            yield Problem(f"{name}_not_writable", f"the {name} folder {folder.path} cannot be written to; {fix}", True)
         if folder.free < LITTLE_DISK:
             yield Problem(
                 f"{name}_disk_full",
-                f"only {folder.free / GB:.1f} GB of disk are free for the {name} folder {folder.path}; make room, or {mend}",
+                f"only {folder.free / GB:.1f} GB of disk space is free for the {name} folder {folder.path}; "
+                f"free disk space, or {fix}",
                 folder.free < TOO_LITTLE_DISK,
             )
 
@@ -166,7 +167,7 @@ def _encodings(facts: Facts) -> Iterator[Problem]:
 
 def _runs(facts: Facts) -> Iterator[Problem]:
     for path, command in facts.killed.items():
-        yield Problem("killed_run", f"{path} was killed while it trained; go on with: {command}")
+        yield Problem("killed_run", f"{path} was killed during training; resume it with: {command}")
 
 
 def _cores(n: int) -> str:

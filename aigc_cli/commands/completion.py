@@ -1,4 +1,4 @@
-"""What a shell offers for the value of an option: choices, runs, columns of the data. Where there is none it offers files."""
+"""Shell completion of option values: choices, runs and columns of the data. Without any, the shell offers files."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from aigc_cli.options import OptionField, build, gather
 from aigc_cli.ui.text import printable, span
 
 Offer: TypeAlias = tuple[str, str]
-"""A value, and what zsh and fish say beside it."""
-#: What a shell takes as it stands: names of columns and folders may be written by strangers.
+"""A value, and the help that zsh and fish show beside it."""
+#: Values that need no quoting in a shell: names of columns and folders may come from strangers.
 _PLAIN = re.compile(r"[\w.,+-]+\Z")
 Completer: TypeAlias = Callable[[typer.Context, str], list[Offer]]
 
 
 def completer(options: type, field: OptionField, backend: str | None) -> Completer:
-    """What Typer asks when a value of `field` is begun: it gets what the line already says, and the value's beginning."""
+    """The function Typer calls to complete a value of `field`, with the flags so far and the beginning of the value."""
 
     def complete(context: typer.Context, incomplete: str) -> list[Offer]:
-        with suppress(Exception):  # a shell shows what goes wrong in the middle of the line
+        with suppress(Exception):  # the shell would show errors in the middle of the line
             offers = _offers(field, options, context.params, backend, incomplete)
             return [(value, printable(help)) for value, help in offers if value.startswith(incomplete) and _PLAIN.match(value)]
         return []
@@ -36,7 +36,7 @@ def completer(options: type, field: OptionField, backend: str | None) -> Complet
 def _offers(
     field: OptionField, options: type, flags: Mapping[str, Any], backend: str | None, incomplete: str
 ) -> Iterable[Offer]:
-    """Every value that is known of."""
+    """Every known value."""
     if not field.rule.names:
         return ((word, "") for word in _words(field))
     asked: Any = build(options, gather(options, flags))
@@ -46,7 +46,7 @@ def _offers(
 
 
 def _words(field: OptionField) -> list[str]:
-    """The choices, or what the metavar has beside placeholders."""
+    """The choices, or the words of the metavar that are not placeholders."""
     if field.choices:
         return [str(choice) for choice in field.choices]
     return [word for word in field.rule.metavar.split("|") if word.islower()]
@@ -59,7 +59,7 @@ def _runs(asked: Any, backend: str | None, named: Any) -> Iterable[Offer]:
 
 
 def _columns(asked: Any, begun: str) -> Iterable[Offer]:
-    """The columns of --data; after a comma, of a list that is `begun`, those that it does not have yet."""
+    """The columns of --data; for a comma-separated list, those it doesn't have yet."""
     from aigc_cli.data.tables import column_names
 
     *before, _ = begun.split(",")

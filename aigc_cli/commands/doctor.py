@@ -1,4 +1,4 @@
-"""`aigc doctor`: what there is here, what is wrong with it, and how to mend it."""
+"""`aigc doctor`: the hardware and software of this machine, what is wrong with them, and how to fix it."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from aigc_cli.ui.text import bytes_of, one_line, printable
 
 VARIABLES = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "CUDA_VISIBLE_DEVICES")
 HELP = (
-    "Say what there is here to train with, what is wrong with it, and how to mend it.\n\n"
-    "Exit code 1 only where something would keep aigc from working."
+    "Check this machine: hardware, software, memory and disk space, what is wrong, and how to fix it.\n\n"
+    "Exits with 1 only if something keeps aigc from working."
 )
 
 Row: TypeAlias = tuple[str, Any, str]
-"""Its name, its value for a program, and for a person."""
+"""A name, its value for programs, and its text for people."""
 
 
 @dataclass(frozen=True)
 class DoctorOptions(CommandOptions):
     compile: bool = option(False, panel=MORE)
-    """Try torch.compile too, which may take a minute."""
-    threads: int | None = option(None, min=1, panel=MORE, auto="the cores this process may use")
+    """Also try torch.compile, which may take a minute."""
+    threads: int | None = option(None, min=1, panel=MORE, auto="all cores this process may use")
     """CPU threads to measure with."""
 
 
@@ -62,7 +62,7 @@ def add(app: typer.Typer) -> None:
 def run(given: Mapping[str, Given]) -> None:
     options = build(DoctorOptions, given)
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
-        bus.stage("looking at this machine", 0, None)
+        bus.stage("checking this machine", 0, None)
         facts = gather(options)
     found = problems(facts)
     if options.json:
@@ -111,16 +111,16 @@ def gather(options: DoctorOptions) -> Facts:
 
 
 def _torch(options: DoctorOptions) -> tuple[Torch, list[Device]]:
-    """PyTorch, and what it computes on. One that is broken is a finding, not a failure."""
+    """PyTorch and its devices. A broken PyTorch is a finding, not a failure."""
     try:
         from aigc_cli.engine.planning.hardware import survey
-    except Exception as error:  # whatever an installation may raise
+    except Exception as error:  # a broken installation may raise anything
         return Torch(first_line(error)), []
     return survey(options.threads, compile=options.compile)
 
 
 def as_json(facts: Facts, found: list[Problem]) -> dict[str, Any]:
-    """What --json prints; README describes it under Formats."""
+    """What --json prints; documented in the README under Formats."""
     return {
         "version": 1,
         "versions": {"aigc": __version__, "python": facts.python, **facts.packages},
@@ -140,7 +140,7 @@ def as_json(facts: Facts, found: list[Problem]) -> dict[str, Any]:
 
 
 def rows(facts: Facts) -> Iterator[Row]:
-    """The facts one by one, in the order in which they are read."""
+    """The facts one by one, in reading order."""
     yield "aigc", __version__, __version__
     yield "python", facts.python, facts.python
     for name, version in facts.packages.items():
@@ -151,7 +151,7 @@ def rows(facts: Facts) -> Iterator[Row]:
     yield "processor", facts.cpu, facts.cpu
     yield "cores", facts.cores, f"{facts.cores} usable"
     yield "threads", facts.torch.threads, str(facts.torch.threads)
-    yield "graphics", ", ".join(facts.graphics_cards), ", ".join(facts.graphics_cards) or "no card that this system knows of"
+    yield "graphics", ", ".join(facts.graphics_cards), ", ".join(facts.graphics_cards) or "no graphics card found"
     for device in facts.devices:
         held = f", {bytes_of(device.memory)}" if device.memory else ""
         speed = "does not compute" if device.gflops is None else f"{device.gflops:,g} GFLOP/s in {device.precision}"
@@ -159,14 +159,14 @@ def rows(facts: Facts) -> Iterator[Row]:
         for part in ("memory", "precision", "gflops"):
             yield f"{device.device}.{part}", getattr(device, part), ""
     yield "torch.cuda", facts.torch.cuda or facts.torch.rocm, ""
-    compiles = {True: "works", False: "does not work", None: "not tried (--compile tries it)"}[facts.torch.compiles]
+    compiles = {True: "works", False: "does not work", None: "not tried (use --compile)"}[facts.torch.compiles]
     yield "torch.compile", facts.torch.compiles, compiles
     total, available = (None if n is None else bytes_of(n) for n in (facts.memory.total, facts.memory.available))
-    limit = " that the control group allows" if facts.memory.limited else ""
+    limit = " allowed by the control group" if facts.memory.limited else ""
     yield "memory.available", facts.memory.available, f"{available or 'unknown'} of {total or 'unknown'}{limit}"
     yield "memory.total", facts.memory.total, ""
     for name, place, what in (("runs", facts.runs, f"{facts.n_runs:,} runs, "), ("cache", facts.cache, "")):
-        yield name, place.path, f"{place.path}: {what}{bytes_of(place.bytes)}, {bytes_of(place.free)} free on its disk"
+        yield name, place.path, f"{place.path}: {what}{bytes_of(place.bytes)}, {bytes_of(place.free)} free on disk"
         yield f"{name}.bytes", place.bytes, ""
         yield f"{name}.free", place.free, ""
     yield "runs.n", facts.n_runs, ""
@@ -178,12 +178,12 @@ def rows(facts: Facts) -> Iterator[Row]:
 
 
 def readable(facts: Facts, found: list[Problem]) -> list[str]:
-    """For a person: what rows say in words, then what is wrong."""
+    """For people: the rows as text, then the problems."""
     said = [(name, text) for name, _, text in rows(facts) if text]
     widest = max(len(name) for name, _ in said)
     lines = [f"{name:<{widest}}  {printable(text, keep='')}" for name, text in said]
     if not found:
-        return [*lines, "", "nothing is wrong"]
+        return [*lines, "", "no problems found"]
     wrapper = textwrap.TextWrapper(
         facts.terminal.columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
     )
@@ -193,7 +193,7 @@ def readable(facts: Facts, found: list[Problem]) -> list[str]:
 
 
 def _say(text: str) -> None:
-    """On standard output, in whatever encoding: one that is wrong is a finding, not a failure."""
+    """Print in whatever encoding standard output has: a wrong one is a finding, not a failure."""
     encoding = sys.stdout.encoding or "ascii"
     typer.echo(text.encode(encoding, "replace").decode(encoding))
 

@@ -30,7 +30,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
         evaluation = backend.load().evaluate(target, options, bus)
         FirstNotes(options, target, bus, *evaluation.notes).emit()
         if sys.stdout.isatty():
-            bus.note(f"what each measure means stands on the page that this writes: aigc report {target.reference}")
+            bus.note(f"to see what each measure means: aigc report {target.reference}")
     typer.echo(_shown(evaluation, target, backend.meanings, options.json))
 
 

@@ -1,4 +1,4 @@
-"""From an options dataclass to a Typer command: flags, help and dispatch, with what was given and where it came from."""
+"""From an options dataclass to a Typer command: flags, help and dispatch, with the given values and where they came from."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Run = Callable[[Mapping[str, Given]], None]
 
 
 def command(options: type, run: Run, name: str, help: str, backend: str | None = None) -> Callable[..., None]:
-    """A function whose signature Typer reads as the flags of `options`. Every flag is None unless it was given, so that
-    environment, file and default can be told apart from it. Completion offers the runs of `backend`, or of all."""
+    """A function whose signature Typer reads as the flags of `options`. Flags default to None, so that those given can be told
+    apart from environment, file and defaults. Completion offers the runs of `backend`, or of all backends."""
 
     def call(**flags: Any) -> None:
         answer(run, gather(options, flags))
 
-    completing = "_AIGC_COMPLETE" in os.environ  # which takes long to prepare
+    completing = "_AIGC_COMPLETE" in os.environ  # slow to prepare
     parameters = [
         inspect.Parameter(
             field.name,
@@ -45,7 +45,7 @@ def command(options: type, run: Run, name: str, help: str, backend: str | None =
 def answer(run: Run, given: Mapping[str, Given]) -> None:
     try:
         run(given)
-    except BrokenPipeError:  # the parser would take it for a failure of its own
+    except BrokenPipeError:  # otherwise the parser handles it as its own failure
         raise PipeClosed from None
     except WrongKind as error:
         able = [name for name, backend in backends().items() if error.kind in backend.kinds and "train" in backend.options]
@@ -54,7 +54,7 @@ def answer(run: Run, given: Mapping[str, Given]) -> None:
 
 
 def _panel_rank(field: OptionField) -> int:
-    """Help shows panels in the order in which they first occur: what most people need, what is the backend's own, the rest."""
+    """Help shows panels in the order in which they first occur: main options, those of the backend, then the rest."""
     return {MAIN: 0, MORE: 2, OUTPUT: 3, EXPERT: 4}.get(field.rule.panel, 1)
 
 
@@ -110,8 +110,7 @@ def _default(field: OptionField) -> str | bool:
 def add_verb(
     app: typer.Typer, verb: str, help: str, run: Callable[[str, Mapping[str, Given]], None], only: str | None = None
 ) -> None:
-    """`aigc VERB BACKEND`, one subcommand for every backend, or for the `only` one that is asked for; one that lacks the verb
-    says so."""
+    """`aigc VERB BACKEND`: a subcommand for every backend, or only for the one needed. A backend without the verb says so."""
     group = typer.Typer(help=help, no_args_is_help=True)
     for name, backend in backends().items():
         if only in backends() and name != only:

@@ -1,4 +1,4 @@
-"""What the page of a run says, gathered from the run and from what `aigc eval` finds."""
+"""The content of a run's page, from the run and from evaluating it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from aigc_cli.errors import AigcError
 from aigc_cli.options import fields_of
 from aigc_cli.ui.report import Measured, Origin, Picture, Report, Setting, Snapshot, png
 
-#: Previews in the page, at most, in number and in bytes.
+#: The most previews on the page, in number and in bytes.
 MAX_SNAPSHOTS, MAX_BYTES = 40, 6 << 20
-#: Characters of a preview that is text, at most.
+#: The most characters of a text preview.
 MAX_TEXT = 5000
 
 
 def gather(run: Run, bus: Bus, *, evaluate: bool, seed: int, device: str, debug: bool) -> Report:
-    """Everything that the page says of the run; with `evaluate`, also what `aigc eval` finds on `device`."""
+    """Everything on the page; with `evaluate`, also what `aigc eval` finds on `device`."""
     backend = backends().get(run.backend)
     measured, reason = _measured(run, backend, seed, device, debug, bus) if evaluate else (None, "--no-eval was given.")
     snapshots, left_out = _snapshots(run)
@@ -44,19 +44,19 @@ def gather(run: Run, bus: Bus, *, evaluate: bool, seed: int, device: str, debug:
         not_measured=reason,
         settings=_settings(run, backend),
         commands=_commands(run, backend),
-        written=f"Written by aigc {__version__} on {time.strftime('%d %B %Y')} of a run of {run.record['created'][:10]}.",
+        written=f"Written by aigc {__version__} on {time.strftime('%d %B %Y')}, from a run of {run.record['created'][:10]}.",
     )
 
 
 def _measured(run: Run, backend: Backend | None, seed: int, device: str, debug: bool, bus: Bus) -> tuple[Measured | None, str]:
-    """What `aigc eval` finds with its default settings; or None, and why it can't be found."""
+    """What `aigc eval` finds with its default settings; or None, and why."""
     kind = backend.options.get("eval") if backend else None
     if backend is None or kind is None:
-        return None, f"the {run.backend} backend {'is not installed' if backend is None else 'measures nothing'}."
+        return None, f"the {run.backend} backend {'is not installed' if backend is None else 'has no eval'}."
     if device != "auto":
         from aigc_cli.engine.device import resolve_device
 
-        resolve_device(device)  # one that isn't there is a wrong request, and no property of the run
+        resolve_device(device)  # a missing device is a wrong request, not a property of the run
     fields = fields_of(kind)
     with tempfile.TemporaryDirectory() as folder:
         sheet = Path(folder) / "copies.png"
@@ -65,7 +65,7 @@ def _measured(run: Run, backend: Backend | None, seed: int, device: str, debug: 
             run.require_model()
             asked = kind(**{name: value for name, value in wanted.items() if name in fields})
             evaluation = backend.load().evaluate(run, asked, bus)
-        except Exception as error:  # whatever is wrong with the data or the model, the rest of the page is right
+        except Exception as error:  # whatever is wrong with the data or the model, the rest of the page is still right
             return None, _why_not(error, debug, bus)
         return _found(evaluation, png(sheet.read_bytes()) if sheet.is_file() else None), ""
 
@@ -85,8 +85,8 @@ def _found(evaluation: Evaluation, copies: Picture | None) -> Measured:
 
 
 def _snapshots(run: Run) -> tuple[list[Snapshot], int]:
-    """The run's previews in order, or evenly chosen ones where they are many or large, and how many there are beside these.
-    Links are left alone: a stranger's run shows its own files only."""
+    """The run's previews in order, evenly thinned if they are many or large, and how many were left out. Links are skipped: a
+    stranger's run shows only its own files."""
     found = {
         int(match[1]): path
         for path in run.samples.glob("step-*")
@@ -112,7 +112,7 @@ def _snapshot(step: int, path: Path) -> Snapshot | None:
 
 
 def _evenly(steps: list[int], most: int) -> list[int]:
-    """At most so many of them, the last among them and, where there are two, the first."""
+    """At most `most` of them, with the last and, if there are at least two, the first."""
     if len(steps) <= most:
         return steps
     last = len(steps) - 1
@@ -120,7 +120,7 @@ def _evenly(steps: list[int], most: int) -> list[int]:
 
 
 def _settings(run: Run, backend: Backend | None) -> list[Setting]:
-    """Every setting that has a value: those that somebody asked for, those that the program decided, and the defaults."""
+    """Every setting with a value: those given by the user, those decided by the program, and the defaults."""
     asked, plan = ({**(run.record.get(key) or {})} for key in ("asked", "plan"))
     fields = fields_of(backend.options["train"]) if backend else {}
     found = []
@@ -138,7 +138,7 @@ def _settings(run: Run, backend: Backend | None) -> list[Setting]:
 def _origin(asked: Any, planned: Any, default: Any) -> Origin:
     if asked is None or (asked == default and planned not in (None, asked)):
         return "decided"
-    return "default" if asked == default else "asked for"
+    return "default" if asked == default else "given"
 
 
 def _in_words(value: Any) -> str:
@@ -150,17 +150,17 @@ def _in_words(value: Any) -> str:
 
 
 def _commands(run: Run, backend: Backend | None) -> list[tuple[str, str]]:
-    """What to type to go on, to use the model and to repeat the run: (what for, command)."""
+    """Commands to resume the run, to use its model and to repeat it: (what for, command)."""
     name = shlex.quote(run.backend)  # a stranger's run may say anything
     found = []
     if run.status in RESUMABLE:
-        found.append(("Go on with it:", run.resume_command))
+        found.append(("Resume it:", run.resume_command))
     verbs = backend.options if backend else {}
     if "sample" in verbs:
-        found.append(("Draw samples:", f"aigc sample {name} --run {run.reference} {run.first_sample} --seed 0"))
+        found.append(("Sample from it:", f"aigc sample {name} --run {run.reference} {run.first_sample} --seed 0"))
     if "eval" in verbs:
-        found.append(("Measure it:", f"aigc eval {name} --run {run.reference} --seed 0"))
+        found.append(("Evaluate it:", f"aigc eval {name} --run {run.reference} --seed 0"))
     again = re.sub(r"[^\w.+-]+", "-", run.name).strip("-.") or "run"
     config = shlex.quote(str(run.path / "run.json"))
-    found.append(("Train it again, with the whole plan as it was:", f"aigc train {name} --config {config} --run {again}-again"))
+    found.append(("Train it again with the same plan:", f"aigc train {name} --config {config} --run {again}-again"))
     return found

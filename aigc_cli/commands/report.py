@@ -1,4 +1,4 @@
-"""`aigc report`: a run as one page of HTML, which needs nothing else to be read."""
+"""`aigc report`: a run as a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from aigc_cli.ui.progress import progress
 @dataclass(frozen=True)
 class ReportOptions(CommandOptions):
     run: str | None = option(None, metavar="RUN", names="run", argument=True, recorded=False)
-    """A run's name or path; without one, the newest run."""
+    """A run's name or path; by default the newest run."""
     eval: bool = option(True)
-    """Measure the run's model first, as `aigc eval` does by default."""
-    out: str | None = option(None, metavar="FILE|-", panel=OUTPUT, auto="report.html in the run")
-    """Where the page goes."""
+    """Evaluate the run first, as `aigc eval` does by default."""
+    out: str | None = option(None, metavar="FILE|-", panel=OUTPUT, auto="report.html in the run's folder")
+    """Where to write the page."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite a file that exists."""
     seed: int = option(0, min=0, max=2**63 - 1, panel=MORE)
-    """For bootstrap intervals and whatever is drawn in measuring."""
+    """Seed of bootstrap intervals and samples."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
-    """Where to compute."""
+    """Device to compute on."""
 
 
 def add(app: typer.Typer) -> None:
-    help = "Write a run's curves, samples, measures and settings as one page of HTML."
+    help = "Write a run's samples, curves, measures and settings as one HTML page."
     app.command("report")(command(ReportOptions, run, "report", help))
 
 
@@ -55,7 +55,7 @@ def run(given: Mapping[str, Given]) -> None:
 
         content = gather(target, bus, evaluate=options.eval, seed=options.seed, device=options.device, debug=options.debug)
         page = render(content)
-    if own:  # a link in its place is replaced, not followed: a stranger's run overwrites nothing
+    if own:  # replaces a link instead of following it: a stranger's run overwrites nothing
         write_text(path, page)
     else:
         with output(options.out, force=options.force) as file:

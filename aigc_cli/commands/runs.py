@@ -1,4 +1,4 @@
-"""`aigc runs`: list, show, path, rm, prune. Reads run.json and metrics.jsonl only, so it is quick."""
+"""`aigc runs`: list, show, path, rm, prune. Reads only run.json and metrics.jsonl, so it is fast."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from aigc_cli.ui.text import bytes_of, one_line, printable, span, sparkline
 @dataclass(frozen=True)
 class OneRun(CommandOptions):
     run: str | None = option(None, metavar="RUN", names="run", argument=True, recorded=False)
-    """A run's name or path; without one, the newest run."""
+    """A run's name or path; by default the newest run."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class SomeRuns(CommandOptions):
     names: tuple[str, ...] = option((), metavar="RUN…", names="run", argument=True, recorded=False)
     """Names or paths of runs."""
     yes: bool = option(False, short="-y", recorded=False)
-    """Without asking."""
+    """Don't ask for confirmation."""
 
 
 def add(app: typer.Typer) -> None:
-    group = typer.Typer(help="List runs, show one, print its path, or have its room back.", invoke_without_command=True)
+    group = typer.Typer(help="List runs, show one, print its path, or free disk space.", invoke_without_command=True)
 
-    everything = command(CommandOptions, show_list, "list", "Every run, the newest first.")
+    everything = command(CommandOptions, show_list, "list", "List all runs, newest first.")
 
     def listing(context: typer.Context, **flags: Any) -> None:
         if context.invoked_subcommand is None:
@@ -55,14 +55,14 @@ def add(app: typer.Typer) -> None:
     group.callback()(listing)
     group.command("list")(everything)
     for name, options, run, help in (
-        ("show", OneRun, show_run, "What was asked, what was decided and why, and how it went."),
-        ("path", OneRun, show_path, "The run's directory."),
+        ("show", OneRun, show_run, "Show a run's settings, plan, reasons and curves."),
+        ("path", OneRun, show_path, "Print a run's folder."),
         ("rm", SomeRuns, remove_runs, "Delete runs."),
         (
             "prune",
             SomeRuns,
             prune_runs,
-            "Delete the checkpoints of finished runs (of all, where none is named) but for the best weights.",
+            "Delete checkpoints of finished runs (of all if none is named), keeping the best weights.",
         ),
     ):
         group.command(name)(command(options, run, name, help))
@@ -81,7 +81,7 @@ def show_list(given: Mapping[str, Given]) -> None:
             row |= {"data": Path(row["data"] or "").name, "age": span(age(run)), "size": bytes_of(row["bytes"])}
         head = ["name", "backend", "status", "steps", "best", "data", "age", "size"]
         widths = {column: 2 + max(len(_cell(row[column])) for row in [*rows, {column: column}]) for column in head}
-        for column in ("data", "size", "age"):  # what can be done without, where a row would take two lines
+        for column in ("data", "size", "age"):  # dispensable, if a row would take two lines
             if sum(widths[column] for column in head) - 2 > shutil.get_terminal_size().columns:
                 head.remove(column)
         typer.echo(table(head, [[_cell(row[column]) for column in head] for row in rows]))
@@ -123,7 +123,7 @@ def show_run(given: Mapping[str, Given]) -> None:
 
 
 def curves(run: Run) -> dict[str, list[float]]:
-    """The losses and the measure that chose the best checkpoint, along the steps."""
+    """The losses, and the measure that chose the best checkpoint, over steps."""
     found, best = Curves(read_metrics(run)), run.record.get("best") or {}
     shown = {name: points for name, points in found.trained.items() if name.endswith("loss")}
     shown |= {name: points for name, points in found.evaluated.items() if name in best}
@@ -148,20 +148,20 @@ def prune_runs(given: Mapping[str, Given]) -> None:
     runs = _named(options) or [
         run for run in list_runs(Path(options.runs_dir)) if run.record["status"] in DONE and not run.record.get("pruned")
     ]
-    _free(options, runs, "prune (they cannot be trained longer after it)", prune)
+    _free(options, runs, "prune (they can't be trained longer afterwards)", prune)
 
 
 def _named(options: SomeRuns) -> list[Run]:
-    """Each once, in the order in which they were named; a wrong name is told before anything is done."""
+    """Each run once, in the given order. RequestError for a wrong name, before anything is done."""
     runs = {run.path.resolve(): run for name in options.names for run in [find_run(Path(options.runs_dir), None, name)]}
     return list(runs.values())
 
 
 def _free(options: SomeRuns, runs: Sequence[Run], what: str, free: Callable[[Run], int]) -> None:
-    """Do it, having asked, and print the paths on standard output and the room that was freed on standard error."""
+    """Do it after confirmation, and print the paths on standard output and the freed space on standard error."""
     if runs and not options.yes:
         if not sys.stdin.isatty():
-            raise RequestError("nobody can be asked without a terminal: add --yes")
+            raise RequestError("can't ask for confirmation without a terminal; add --yes")
         for run in runs:
             typer.echo(f"{printable(str(run.path))}  {bytes_of(size_of(run.path))}", err=True)
         if not typer.confirm(f"{what}?", err=True):

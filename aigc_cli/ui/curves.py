@@ -1,4 +1,4 @@
-"""Curves of a training as drawings: which there are, their scales and ticks, and the points of their lines."""
+"""Training curves as charts: which there are, their scales and ticks, and the points of their lines."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Points: TypeAlias = list[tuple[float, float]]
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 26
-#: Points of a line, at most: more than that can't be told apart.
-MOST_POINTS = 300
-#: A beginning that needs more than so many times the room of the rest is let run off the scale.
+#: The most points of a line; more can't be told apart.
+MAX_POINTS = 300
+#: A beginning that would take more than this multiple of the range of the rest runs off the scale.
 STEEP = 2.0
 #: The share of the steps that counts as the beginning.
 BEGINNING = 0.1
-#: What is measured on held-out data and changes by more than this factor is drawn logarithmically.
+#: Held-out measures that change by more than this factor get a logarithmic scale.
 ORDERS = 20.0
 _NOT_CURVES = {"event", "step", "skipped", "seconds", "best", "to", "lr_scale"}
 
@@ -35,15 +35,15 @@ class Tick:
 class Line:
     label: str
     points: str
-    """For an SVG polyline, in its coordinates."""
+    """The points of an SVG polyline."""
     marks: Sequence[tuple[float, float, str]]
-    """Where each value was measured by itself: x, y and what it says."""
+    """Single measurements: x, y and a text."""
     last: str
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing of WIDTH x HEIGHT; steps run from x = LEFT to WIDTH - RIGHT."""
+    """A chart of WIDTH x HEIGHT; steps run from x = LEFT to WIDTH - RIGHT."""
 
     name: str
     title: str
@@ -54,20 +54,19 @@ class Chart:
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
     best: float | None
-    """The x of the step whose weights were kept."""
+    """The x of the checkpoint that was kept."""
     cut: str
-    """The largest value, where the beginning runs off the scale."""
+    """The largest value, if the beginning runs off the scale."""
 
 
 class Curves:
-    """What metrics.jsonl's lines say, as curves along the steps. What was trained after a step that the run went back to is
-    forgotten, as the run forgot it."""
+    """The lines of metrics.jsonl as curves over steps. Steps that a roll-back discarded are left out."""
 
     def __init__(
         self, metrics: Iterable[Mapping[str, Any]], kept: Mapping[str, Any] | None = None, meanings: Meanings | None = None
     ) -> None:
-        """`kept` is what the run records of the weights that it kept: their step, and what they were chosen by. They may be of
-        a training before this one, which no line tells of."""
+        """`kept` is the run's record of the checkpoint it kept: its step and the measure that chose it. It may come from an
+        earlier training, which no line reports."""
         self.meanings = meanings or Meanings()
         self.objective = next((name for name in kept or () if name != "step"), None)
         self.lines = [line for line in metrics if isinstance(line, Mapping) and _finite(line.get("step"))]
@@ -91,8 +90,8 @@ class Curves:
         self.end = max((points[-1][0] for points in everything), default=0.0)
 
     def charts(self) -> list[Chart]:
-        """Losses first, then the objective, then the other held-out measures, and what happened beside them last. Curves that
-        mean the same share a drawing."""
+        """Losses first, then the objective, then the other held-out measures, and minor curves last. Curves with
+        the same meaning share a chart."""
         groups: dict[str, list[tuple[str, Points, bool]]] = {}
         for held_out, found in ((False, self.trained), (True, self.evaluated)):
             for name, points in found.items():
@@ -103,31 +102,29 @@ class Curves:
         return sorted(drawn, key=lambda chart: (chart.minor, place.get(chart.name, 2 if chart.name in measured else 3)))
 
     def x(self, step: float) -> float:
-        """Where a step is in every drawing."""
+        """The x of a step in every chart."""
         return round(LEFT + min(step, self.end) * (WIDTH - LEFT - RIGHT) / (self.end or 1.0), 1)
 
     def told_at(self, step: float) -> str:
-        """The objective, or the first of the held-out measures, at a step, and whether its weights were kept."""
+        """A caption for a step: the objective, or the first held-out measure, and whether its checkpoint was kept."""
         name = self.objective if self.objective in self.evaluated else next(iter(self.evaluated), None)
         value = None if name is None else dict(self.evaluated[name]).get(float(step))
         told = [] if name is None or value is None else [f"{_in_a_sentence(self.meanings.of(name).title)} {number(value)}"]
-        return ", ".join([*told, "the best, which was kept"] if step == self.best else told)
+        return ", ".join([*told, "the best, kept"] if step == self.best else told)
 
     def happenings(self) -> list[tuple[str, str]]:
-        """What was told while it trained: concerns, and where it went back. (step, text)."""
+        """What happened in training, such as concerns and roll-backs: (step, text)."""
         found = []
         for line in self.lines:
             match line.get("event"):
                 case "concern":
                     text = str(line.get("text", ""))
                 case "undone":
-                    text = (
-                        f"went on with the weights of step {number(line.get('to'))}, the best so far, at half the learning rate"
-                    )
+                    text = f"continued from step {number(line.get('to'))}, the best so far, at half the learning rate"
                 case "continued":
-                    text = f"was trained longer from here, to step {number(line.get('steps'))}"
+                    text = f"trained longer from here, to step {number(line.get('steps'))}"
                 case "rolled_back":
-                    text = f"the loss was not finite: went back to step {number(line.get('to'))} at half the learning rate"
+                    text = f"the loss was not finite: rolled back to step {number(line.get('to'))} at half the learning rate"
                 case _:
                     continue
             found.append((number(line["step"]), text))
@@ -142,7 +139,7 @@ def _forget(found: Mapping[str, Mapping[str, dict[float, float]]], step: float) 
 
 
 def _in_a_sentence(title: str) -> str:
-    """Without a capital, unless the word is written in capitals."""
+    """Lower-case the first letter, unless the word is an acronym."""
     return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
@@ -173,7 +170,7 @@ def _chart(key: str, group: Sequence[tuple[str, Points, bool]], curves: Curves) 
 
 
 def _label(name: str, held_out: bool, group: Sequence[tuple[str, Points, bool]]) -> str:
-    """What tells a line from the others of its drawing."""
+    """What tells a line from the others in its chart."""
     names = {other for other, _, _ in group}
     if len(names) == 1:
         return "held-out" if held_out else "training"
@@ -182,7 +179,7 @@ def _label(name: str, held_out: bool, group: Sequence[tuple[str, Points, bool]])
 
 @dataclass(frozen=True)
 class Scale:
-    """The values that a drawing shows, from `low` to `high`."""
+    """The range of values in a chart."""
 
     low: float
     high: float
@@ -191,8 +188,8 @@ class Scale:
 
     @classmethod
     def of(cls, curves: Sequence[Points], end: float, measured: bool) -> Scale:
-        """Room for all values; but a steep beginning runs off it, and what was measured and falls by orders of magnitude is
-        shown by these."""
+        """A range for all values, except that a steep beginning runs off it; held-out measures that span orders of magnitude
+        get a logarithmic scale."""
         everything = [value for points in curves for _, value in points]
         later = [value for points in curves for step, value in points if step >= BEGINNING * end]
         low, high, cut = min(everything), max(everything), ""
@@ -202,11 +199,11 @@ class Scale:
         if measured and low > 0 and high > ORDERS * low:
             return cls(min(everything) / 1.2, max(everything) * 1.2, log=True)
         room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-        # What cannot be negative is not shown as if it could.
+        # Values that are never negative get no negative range.
         return cls(low - room if low < 0 or low - room >= 0 else 0.0, high + room, cut=cut)
 
     def y(self, value: float) -> float:
-        """Where a value is in the drawing."""
+        """The y of a value in the chart."""
         low, high, at = map(math.log, (self.low, self.high, value)) if self.log else (self.low, self.high, value)
         return round(TOP + (high - at) * (HEIGHT - TOP - BOTTOM) / (high - low), 1)
 
@@ -218,16 +215,16 @@ class Scale:
 
 
 def _thinned(points: Points) -> Points:
-    """At most `MOST_POINTS` of them, each the mean of its neighbourhood."""
-    if len(points) <= MOST_POINTS:
+    """At most `MAX_POINTS` points, each the mean of its neighbourhood."""
+    if len(points) <= MAX_POINTS:
         return points
-    edges = [i * len(points) // MOST_POINTS for i in range(MOST_POINTS + 1)]
+    edges = [i * len(points) // MAX_POINTS for i in range(MAX_POINTS + 1)]
     parts = [points[start:end] for start, end in pairwise(edges)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
 def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
-    """At most so many round numbers from low to high, a step of 1, 2 or 5 times a power of ten apart, and their texts."""
+    """At most `most` round numbers from low to high, in steps of 1, 2 or 5 times a power of ten, with their texts."""
     if not high > low:
         return [(low, number(low))]
     power = 10.0 ** math.floor(math.log10((high - low) / (most + 1)))
@@ -243,7 +240,7 @@ def _multiples(low: float, high: float, step: float) -> range:
 
 
 def number(value: Any) -> str:
-    """Four significant digits, and whole numbers as they are."""
+    """Four significant digits; integers in full."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     if isinstance(value, int) or (abs(value) >= 1000 and abs(value) < 1e15):
@@ -252,5 +249,5 @@ def number(value: Any) -> str:
 
 
 def _signed(text: str) -> str:
-    """With a minus sign that is as wide as a plus."""
+    """With a typographic minus sign."""
     return text.replace("-", "−")

@@ -1,4 +1,4 @@
-"""A few lines at the bottom of what a terminal shows, redrawn in place."""
+"""A few lines at the bottom of the terminal, redrawn in place."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from rich.segment import Segment, Segments
 Line: TypeAlias = list[Segment]
 
 ERASE = "\x1b[K"
-"""To the end of the line. Erasing to the end of the screen instead would put a copy into the history of some terminals."""
+"""Erases to the end of the line. Erasing to the end of the screen would copy it to the scrollback of some terminals."""
 
 
 class Frame:
-    """Each redrawing is one write, which overwrites line by line and erases only what is left, so that nothing flickers. The
-    cursor waits on the line below. A terminal that became narrower has wrapped the lines that are there: that is counted when
-    the cursor goes back to their first, and they are erased before they are drawn anew."""
+    """Each redraw is one write that overwrites line by line and erases only the rest, so that nothing flickers. The cursor
+    rests on the line below. A terminal that was made narrower has wrapped the lines: that is taken into account when the
+    cursor moves back to the first of them, and they are erased before being redrawn."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.width = console.width
         self.drawn: list[int] = []
-        """The cells in each line that is there."""
+        """The cells in each line on screen."""
 
     def draw(self, lines: Iterable[RenderableType] = (), above: Iterable[RenderableType] = ()) -> None:
-        """Show these instead of what is there, as far as the terminal is high enough; what is `above` stays for good."""
+        """Show these lines instead of the current ones, as far as they fit; those `above` stay for good."""
         width, most = self.console.width, max(1, self.console.height - 1)
         staying, shown = self._rendered(above), self._rendered(lines)[:most]
-        rows = min(most, sum(max(1, -(-cells // width)) for cells in self.drawn))  # what went off the screen is out of reach
+        rows = min(most, sum(max(1, -(-cells // width)) for cells in self.drawn))  # what scrolled off is out of reach
         text = _up(rows)
         if width != self.width:
             text += _erased(rows)
@@ -41,7 +41,7 @@ class Frame:
             self.console.file.flush()
 
     def leave(self) -> None:
-        """What is there stays, and whatever comes next goes below it."""
+        """Leave the current lines; whatever comes next goes below them."""
         self.drawn = []
 
     def _rendered(self, lines: Iterable[RenderableType]) -> list[Line]:
@@ -50,7 +50,7 @@ class Frame:
     def _text(self, line: Line) -> str:
         with self.console.capture() as captured:
             self.console.print(Segments(line), end="")
-        full = Segment.get_line_length(line) >= self.console.width  # where the cursor is still on the last cell
+        full = Segment.get_line_length(line) >= self.console.width  # then the cursor is still on the last cell
         return captured.get() + ("" if full else ERASE) + "\n"
 
 
@@ -59,5 +59,5 @@ def _up(rows: int) -> str:
 
 
 def _erased(rows: int) -> str:
-    """So many rows, beginning with the cursor's, where it is again in the end."""
+    """Erase this many rows from the cursor's on, and move back there."""
     return f"{ERASE}\n" * rows + _up(rows)

@@ -26,15 +26,15 @@ from aigc_cli.ui.text import duration, number, printable, sparkline
 SAMPLE_LINES, MEASURE_LINES = 8, 2
 BAR, CURVE = 24, 60
 BELOW = 7
-"""Lines that are left free for what is said at the end."""
+"""Lines left free for the messages at the end."""
 SECONDS_BETWEEN_FRAMES, SECONDS_BETWEEN_MOVES = 0.1, 0.2
-SECONDS_BEFORE_A_GUESS = 2.0
-"""A stage that has gone on for so long says how long it will still take."""
+SECONDS_BEFORE_ESTIMATE = 2.0
+"""After this time a stage shows how long it will still take."""
 
 
 class LiveView:
-    """Redraws a few lines in place and leaves the last state behind when training ends. Before the first step the bar moves by
-    itself, so that one sees that something goes on."""
+    """Redraws a few lines in place, and leaves the last state on screen when training ends. Before the first step the bar moves
+    by itself, to show that something is going on."""
 
     def __init__(self, stream: TextIO, meanings: Meanings) -> None:
         self.meanings = meanings
@@ -91,7 +91,7 @@ class LiveView:
             self._show()
 
     def close(self) -> None:
-        """Leave the last state of training on the screen; a stage's bar goes."""
+        """Leave the last state of training on screen, without the bar of a stage."""
         with self.lock:
             if not self.closed.is_set():
                 self.closed.set()
@@ -114,12 +114,12 @@ class LiveView:
                     if self.stage is not None and not self.closed.is_set():
                         self._show()
 
-    # What it looks like
+    # Layout
 
     def _lines(self) -> list[RenderableType]:
         parts: list[RenderableType] = []
         if self.stage is not None:
-            # Some say what they have to do, and then nothing until it is done.
+            # Some stages report a total and then nothing until they are done.
             total = self.stage.total if self.stage.done else None
             parts.append(self._bar(self._label(self.stage), self.stage.done, total))
         if self.started is not None:
@@ -145,12 +145,12 @@ class LiveView:
         if not stage.total:
             return f"{stage.name} {stage.done:,}"
         label = f"{stage.name}   {100 * stage.done // stage.total} %"
-        if seconds < SECONDS_BEFORE_A_GUESS or stage.done >= stage.total:
+        if seconds < SECONDS_BEFORE_ESTIMATE or stage.done >= stage.total:
             return label
         return f"{label}   {duration(seconds / stage.done * (stage.total - stage.done))} left"
 
     def _bar(self, label: str, done: int, total: int | None) -> RenderableType:
-        """The label has its whole length, and the bar what is left of the line."""
+        """A bar with its label; the label is never cut, and the bar takes the rest of the line."""
         width = min(BAR, self.console.width - cell_len(label) - 1)
         if width < 1:
             return _one_line(label)
@@ -159,7 +159,7 @@ class LiveView:
         return line
 
     def _measures(self, measures: Mapping[str, float], *before: str) -> list[Text]:
-        """Each whole, in as many lines as they get; the last ends in an ellipsis where they are too many."""
+        """Measures in at most `MEASURE_LINES` lines, none of them split; the last ends in an ellipsis if there are too many."""
         lines: list[str] = []
         told = [f"{in_words(name)} {number(value)}" for name, value in measures.items() if not self.meanings.of(name).minor]
         for part in (*before, *told):
@@ -170,7 +170,7 @@ class LiveView:
         return [_one_line(line) for line in lines]
 
     def _sample(self, event: Previewed, lines: int) -> list[Text]:
-        """What the model makes now, in at most so many lines."""
+        """The latest preview, in at most `lines` lines."""
         if lines < 1:
             return []
         if event.text:
@@ -182,12 +182,12 @@ class LiveView:
 
 
 def _pictures(event: Previewed, lines: int, cells: int, colours: Colours) -> list[Text]:
-    """The pictures of a preview, nothing where it is none that can be read."""
+    """The pictures of a preview; empty if it can't be read."""
     from aigc_cli.ui.preview import preview, read_pixels, split_sheet
 
     try:
         pixels = read_pixels(Path(event.path))
-    except (OSError, ValueError, SyntaxError):  # as pillow says that a file is damaged
+    except (OSError, ValueError, SyntaxError):  # pillow's for a damaged file
         return []
     return preview(split_sheet(pixels, *event.grid), lines, cells, colours)
 

@@ -1,4 +1,4 @@
-"""Pictures in a terminal: a character cell is two pixels, ▀ in the upper one's colour on the lower one's."""
+"""Pictures in a terminal: each character cell is two pixels, a ▀ in the upper one's colour on the lower one's."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 GAP = 2
 """Pixels between pictures, here and on a sheet."""
 SEVERAL = 4
-"""So many of many pictures are seen at least; they are made smaller for it."""
+"""At least this many of several pictures are shown, made smaller if needed."""
 SQUARE, DARKER, LIGHTER = 4, 102, 153
-"""The side and the greys of the squares behind what is transparent."""
+"""The size and the greys of the checkerboard behind transparent pixels."""
 CUBE, GREYS = (0, 95, 135, 175, 215, 255), range(8, 239, 10)
-"""The levels of red, green and blue in colours 16 to 231 of the 256, and the greys 232 to 255. The first sixteen are left out:
-they are as whoever uses the terminal likes them."""
+"""The levels of red, green and blue in colours 16 to 231 of the 256, and the greys 232 to 255. The first sixteen are not used:
+terminals let users change them."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Pictures of (height, width) pixels, so many across and down."""
+    """A grid of pictures of (height, width) pixels, so many across and down."""
 
     height: int
     width: int
@@ -45,8 +45,8 @@ class Layout:
 
 
 def layout(n: int, height: int, width: int, lines: int, cells: int) -> Layout:
-    """How n pictures of (height, width) pixels stand in so many lines of so many cells: as large as they are, or smaller
-    where not all, or several, would fit; and as many as fit then."""
+    """The layout of n pictures of (height, width) pixels in so many lines and cells: at their own size, or smaller so that all
+    of them, or at least several, fit."""
     several, scale = min(n, SEVERAL), 0.0
     for across in range(1, several + 1):
         down = math.ceil(several / across)
@@ -59,7 +59,7 @@ def layout(n: int, height: int, width: int, lines: int, cells: int) -> Layout:
 
 
 def preview(pictures: Sequence[Pixels], lines: int, cells: int, colours: Colours) -> list[Text]:
-    """The first of these pictures of one size, side by side in at most so many lines of so many cells."""
+    """The first of these pictures of one size, side by side in at most this many lines and cells."""
     import numpy as np
 
     height, width, _ = pictures[0].shape
@@ -73,7 +73,7 @@ def preview(pictures: Sequence[Pixels], lines: int, cells: int, colours: Colours
 
 
 def half_blocks(pixels: Pixels, colours: Colours) -> list[Text]:
-    """A line for every two rows of RGBA pixels; those whose alpha is 0 are left as the terminal is."""
+    """A line for every two rows of RGBA pixels; pixels with alpha 0 keep the terminal's background."""
     import numpy as np
 
     if len(pixels) % 2:
@@ -92,7 +92,7 @@ Code: TypeAlias = tuple[int, ...]
 
 
 def _line(upper: Sequence[Code | None], lower: Sequence[Code | None]) -> Text:
-    """Cells that look the same become one span."""
+    """One line of text; runs of equal cells become one span."""
     text, cells = Text(no_wrap=True), list(zip(upper, lower, strict=True))
     start = 0
     for end in range(1, len(cells) + 1):
@@ -116,12 +116,12 @@ def _colour(code: Code | None) -> Color | None:
 
 
 def nearest_256(pixels: Pixels) -> npt.NDArray[np.int64]:
-    """For RGB (…, 3) the nearest of the cube's colours and the greys (…), in Euclidean distance; the cube's at a tie."""
+    """For RGB (…, 3), the nearest of the cube's colours and the greys (…) in Euclidean distance; ties go to the cube."""
     import numpy as np
 
     cube, greys = np.array(CUBE), np.array(GREYS)
-    levels = np.abs(pixels[..., None] - cube).argmin(-1)  # each channel's is the nearest by itself
-    grey = np.abs(pixels.mean(-1)[..., None] - greys).argmin(-1)  # the mean's is, for any three channels
+    levels = np.abs(pixels[..., None] - cube).argmin(-1)  # each channel's nearest is independent
+    grey = np.abs(pixels.mean(-1)[..., None] - greys).argmin(-1)  # the mean decides, for any three channels
     to_cube = ((pixels - cube[levels]) ** 2).sum(-1)
     to_grey = ((pixels - greys[grey][..., None]) ** 2).sum(-1)
     chosen: npt.NDArray[np.int64] = np.where(to_grey < to_cube, 232 + grey, 16 + levels @ np.array([36, 6, 1]))
@@ -129,7 +129,7 @@ def nearest_256(pixels: Pixels) -> npt.NDArray[np.int64]:
 
 
 def split_sheet(sheet: Pixels, rows: int, columns: int) -> list[Pixels]:
-    """The pictures of a sheet that is full, row by row."""
+    """The pictures of a full sheet, row by row."""
     height, width = (sheet.shape[0] + GAP) // rows, (sheet.shape[1] + GAP) // columns
     return [
         sheet[top : top + height - GAP, left : left + width - GAP]
@@ -139,7 +139,7 @@ def split_sheet(sheet: Pixels, rows: int, columns: int) -> list[Pixels]:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """A picture file as it is, but with its palette and odd depths turned into grey, RGB or RGBA. Raises OSError."""
+    """A picture file as grey, RGB or RGBA; palettes and other modes are converted. Raises OSError."""
     import numpy as np
     from PIL import Image
 
@@ -161,7 +161,7 @@ def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
 
 
 def _on_squares(pixels: Pixels) -> Pixels:
-    """RGBA that hides everything behind it, with squares of two greys behind what is transparent."""
+    """Opaque RGBA, with a grey checkerboard behind transparent pixels."""
     import numpy as np
 
     height, width, channels = pixels.shape
@@ -177,7 +177,7 @@ def _on_squares(pixels: Pixels) -> Pixels:
 
 
 class FirstPictures:
-    """Keeps as many of the pictures that come by as a preview on this terminal shows, and shows them."""
+    """Keeps as many of the pictures passing by as a preview on this terminal can show, and shows them."""
 
     def __init__(self, stream: TextIO, colours: Colours) -> None:
         self.colours = colours

@@ -1,4 +1,4 @@
-"""What a person sees of the engine's events on standard error: a live view on a terminal, plain lines elsewhere."""
+"""Progress on standard error from the engine's events: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def progress(*, json_lines: bool, quiet: bool, meanings: Meanings | None = None)
 
 
 def next_steps(backend: str, run: str, sample: str) -> list[str]:
-    """What one would type after training; `sample` are the words that a first sample takes."""
+    """Commands to type after training; `sample` are the arguments for a first sample."""
     return [
         f"next: aigc sample {backend} --run {run} {sample}",
         f"      aigc eval {backend} --run {run}",
@@ -61,7 +61,7 @@ def next_steps(backend: str, run: str, sample: str) -> list[str]:
 
 
 def json_printer(stream: TextIO) -> Subscriber:
-    """A line an event; of a stage's progress at most one a second."""
+    """One line per event; for the progress of stages, at most one per second."""
     shown = 0.0
 
     def show(event: Event) -> None:

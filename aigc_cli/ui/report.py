@@ -1,6 +1,6 @@
-"""A run as one page of HTML that needs nothing else: no network, no other file, and no script but its own.
+"""A run as a self-contained HTML page: no network, no other files, and no script but its own.
 
-Whatever comes from data, names or settings is escaped by the template, and made printable before that.
+Everything that comes from data, names or settings is made printable and escaped by the template.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from aigc_cli.ui.report_tables import facts, legend, rows, splits
 from aigc_cli.ui.text import duration, printable
 
 PAGE = Path(__file__).parent / "page"
-#: How wide a picture is shown, at most, in CSS pixels; small ones are enlarged by a whole factor.
-SHOWN = 620
-Origin: TypeAlias = Literal["asked for", "decided", "default"]
+#: The maximum width of a picture in CSS pixels; small ones are enlarged by an integer factor.
+MAX_WIDTH = 620
+Origin: TypeAlias = Literal["given", "decided", "default"]
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG for the page, and the size it is shown at."""
+    """A PNG for the page, and its size there."""
 
     source: str
     width: int
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What the model made at a step: a picture or a text."""
+    """A preview of the model at a step: a picture or a text."""
 
     step: int
     picture: Picture | None = None
@@ -46,7 +46,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting, whether somebody asked for it, and what it does."""
+    """One setting, where its value comes from, and what it does."""
 
     flag: str
     value: str
@@ -56,7 +56,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run was measured to be, and on what."""
+    """The result of evaluating a run, and the data it was evaluated on."""
 
     data: str
     measures: Mapping[str, Mapping[str, Any]]
@@ -66,7 +66,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a page says of a run."""
+    """Everything on a run's page."""
 
     name: str
     status: str
@@ -79,7 +79,7 @@ class Report:
     """Why `measured` is None."""
     settings: Sequence[Setting]
     commands: Sequence[tuple[str, str]]
-    """What one may type next, and what for."""
+    """Commands to type next: (what for, command)."""
     written: str
     snapshots_left_out: int = 0
     meanings: Meanings = field(default_factory=Meanings)
@@ -96,20 +96,20 @@ class _Shown:
 
 
 def png(content: bytes) -> Picture | None:
-    """A PNG file as it stands in the page; None for anything else."""
+    """A PNG file for the page; None for any other file."""
     if not content.startswith(_PNG) or len(content) < 24:
         return None
     width, height = struct.unpack(">II", content[16:24])
     if not width or not height:
         return None
-    factor = max(1, SHOWN // width)
+    factor = max(1, MAX_WIDTH // width)
     source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
     return Picture(source, width * factor, height * factor, factor > 1)
 
 
 def render(report: Report) -> str:
     """The page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # it takes a fifth of a second
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # takes 0.2 s to import
     from markupsafe import Markup
 
     def finish(value: Any) -> Any:
@@ -147,7 +147,7 @@ def render(report: Report) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing may be fetched, and nothing run but the one script that stands in the page."""
+    """A content security policy that fetches nothing and runs nothing but the page's own script."""
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in (style, script)]
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
@@ -156,7 +156,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _head(report: Report) -> list[tuple[str, str, str]]:
-    """What the page begins with: name, value, and what there is to add."""
+    """The facts at the top of the page: name, value and a remark."""
     record, found = report.record, []
     if isinstance(steps := record.get("steps"), int):
         seconds = record.get("seconds")
@@ -169,10 +169,10 @@ def _head(report: Report) -> list[tuple[str, str, str]]:
     parts = _mapping(data.get("splits")).get("train")
     counts = [f"{number(count)} {unit}" for unit, count in _mapping(parts).items()]
     if data.get("location"):
-        found.append(("Learned from", Path(str(data["location"])).name or str(data["location"]), counts[0] if counts else ""))
+        found.append(("Trained on", Path(str(data["location"])).name or str(data["location"]), counts[0] if counts else ""))
     if record.get("device"):
         place, _, more = str(record["device"]).partition(" ")
-        found.append(("Trained on", place, more.strip("()")))
+        found.append(("Device", place, more.strip("()")))
     return found
 
 

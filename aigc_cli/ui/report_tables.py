@@ -1,4 +1,4 @@
-"""The tables of a run's page: its measures with what stands beside them, its data, and other facts by name."""
+"""The tables of a run's page: measures with their reference figures, the data, and other facts by name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from aigc_cli.engine.meanings import Meanings, in_words
 from aigc_cli.ui.curves import number
 
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_EDGE = 132, 18, 6
-#: Items of a list and pairs of a mapping that are written out.
-WRITTEN_OUT = 24
+#: The most items of a list or mapping to write out.
+MAX_ITEMS = 24
 _NUMBERS = ("value", "low", "high", "n", "unit")
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A figure beside a measure: its name, its value, and its interval where it has one."""
+    """A reference figure: its name, its value, and its interval if it has one."""
 
     name: str
     value: str
@@ -26,7 +26,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Strip:
-    """A measure as a drawing: its interval, itself and the figures beside it along one line, in pixels."""
+    """A measure as a drawing: its value, interval and reference figures along one line, in pixels."""
 
     value: float
     interval: tuple[float, float] | None
@@ -35,7 +35,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Row:
-    """A measure as the page shows it."""
+    """A row of the table of measures."""
 
     title: str
     name: str
@@ -46,70 +46,70 @@ class Row:
     n: str
     beside: Sequence[Beside]
     how: str
-    """What else is known of it: how it was taken."""
+    """How it was measured."""
     strip: Strip | None
 
 
 def rows(measures: Mapping[str, Mapping[str, Any]], meanings: Meanings) -> list[Row]:
-    """A row a measure, in order; what is the same as in the row before is said once."""
+    """One row per measure, in order; text that repeats from row to row is shown once."""
     found: list[Row] = []
-    said, taken = "", ""
+    last_sentence, last_how = "", ""
     for name, measure in measures.items():
         meaning, others = meanings.of(name), meanings.beside(measure)
         how = _how(measure, meanings)
         row = Row(
             title=meaning.title,
             name=name,
-            sentence="" if meaning.sentence == said else meaning.sentence,
+            sentence="" if meaning.sentence == last_sentence else meaning.sentence,
             value=_value(measure),
             unit=str(measure.get("unit") or meaning.unit),
             interval=_interval(measure),
             n=number(measure.get("n")),
             beside=[Beside(in_words(key), _value(other), _interval(other)) for key, other in others.items()],
-            how="" if how == taken else how,
+            how="" if how == last_how else how,
             strip=_strip(measure, others),
         )
-        said, taken = meaning.sentence, how
+        last_sentence, last_how = meaning.sentence, how
         found.append(row)
     return found
 
 
 def legend(measures: Mapping[str, Mapping[str, Any]], meanings: Meanings) -> list[tuple[str, str]]:
-    """What the figures beside these measures are: (name, meaning)."""
+    """What the reference figures of these measures mean: (name, meaning)."""
     keys = dict.fromkeys(key for measure in measures.values() for key in meanings.beside(measure))
     return [(in_words(key), meanings.references[key]) for key in keys if key in meanings.references]
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Whatever is known by name, as text; what is empty is left out."""
-    told = [(in_words(name), told_of(value)) for name, value in values.items()]
-    return [(name, text) for name, text in told if text]
+    """Facts by name, as text, without empty ones."""
+    texts = [(in_words(name), as_text(value)) for name, value in values.items()]
+    return [(name, text) for name, text in texts if text]
 
 
-def told_of(value: Any) -> str:
-    """A JSON value in words. Long lists are cut."""
+def as_text(value: Any) -> str:
+    """A JSON value as text. Long lists are cut."""
     if value is None or value == "" or value == [] or value == {}:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        parts = ((in_words(str(name)), told_of(part)) for name, part in value.items())
+        parts = ((in_words(str(name)), as_text(part)) for name, part in value.items())
         return _listed([f"{name} {text}" for name, text in parts if text])
     if isinstance(value, list | tuple):
-        if all(isinstance(item, Mapping) for item in value):  # files, say: how many, and the first of them
-            first = told_of(value[0].get("path", value[0]))
+        if all(isinstance(item, Mapping) for item in value):  # such as files: how many, and the first
+            first = as_text(value[0].get("path", value[0]))
             return f"{len(value):,}: {first}" + (", …" if len(value) > 1 else "")
-        return _listed([told_of(item) for item in value])
+        return _listed([as_text(item) for item in value])
     return number(value)
 
 
 def _listed(parts: Sequence[str]) -> str:
-    more = f", … ({len(parts):,} in all)" if len(parts) > WRITTEN_OUT else ""
-    return ", ".join(parts[:WRITTEN_OUT]) + more
+    more = f", … ({len(parts):,} in total)" if len(parts) > MAX_ITEMS else ""
+    return ", ".join(parts[:MAX_ITEMS]) + more
 
 
 def splits(found: Any) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """The parts of the data and what each counts: the columns, and a row a part."""
+    """The splits of the data and their sizes: the columns, and one row per split."""
     if not isinstance(found, Mapping):
         return [], []
     parts = {name: counts for name, counts in found.items() if isinstance(counts, Mapping)}
@@ -129,7 +129,7 @@ def _interval(measure: Mapping[str, Any]) -> str:
 
 def _how(measure: Mapping[str, Any], meanings: Meanings) -> str:
     parts = (
-        (name, told_of(value))
+        (name, as_text(value))
         for name, value in measure.items()
         if name not in (*_NUMBERS, *meanings.references) and isinstance(value, str | int | float)
     )
@@ -137,7 +137,7 @@ def _how(measure: Mapping[str, Any], meanings: Meanings) -> str:
 
 
 def _strip(measure: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> Strip | None:
-    """None where there is nothing to see beside the value."""
+    """None if there is nothing to compare the value with."""
     value, low, high = (_number(measure.get(name)) for name in ("value", "low", "high"))
     beside = {key: at for key, other in others.items() if (at := _number(other.get("value"))) is not None}
     if value is None or not beside:

@@ -15,7 +15,7 @@ from aigc_cli.ui.text import printable
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
-    """Columns as wide as they need, no lines but the one under the head."""
+    """A table without borders, each column as wide as its widest cell."""
     console = Console(file=io.StringIO(), force_terminal=False, width=max(80, Console().width))
     drawn = Table(*head, box=None, pad_edge=False, title=Text(printable(title)) if title else None, title_justify="left")
     for row in rows:
@@ -26,8 +26,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -
 
 
 def measures_table(measures: Mapping[str, Mapping[str, Any]], meanings: Meanings, title: str) -> str:
-    """Each measure with its interval, sample size and whatever stands beside it (floor, human, baseline). Of one that is taken
-    at many lengths (`novelty_1` to `novelty_12`), the lengths that are powers of two, and the last line says so."""
+    """Each measure with its interval, sample size and reference figures. Of a measure taken at many lengths (`novelty_1` to
+    `novelty_12`), only the lengths that are powers of two, with a last line that says so."""
     rows = []
     left_out = set(_between(measures))
     for name, measure in measures.items():
@@ -38,11 +38,11 @@ def measures_table(measures: Mapping[str, Mapping[str, Any]], meanings: Meanings
         beside = [f"{key} {_number(other.get('value'))}" for key, other in meanings.beside(measure).items()]
         rows.append([name, _number(measure["value"]), interval, f"{measure.get('n') or ''}", ", ".join(beside)])
     drawn = table(["measure", "value", "95 % interval", "n", ""], rows, title)
-    return f"{drawn}\n({len(left_out)} more at lengths between: --json, or a pipe, has all)" if left_out else drawn
+    return f"{drawn}\n({len(left_out)} more lengths in between; --json or a pipe shows all)" if left_out else drawn
 
 
 def _between(names: Iterable[str]) -> Iterator[str]:
-    """Of names that differ in a number alone, more than four of them, those whose number is no power of two."""
+    """Names whose number is not a power of two, out of more than four names that differ only in their number."""
     families: dict[str, list[str]] = {}
     for name in names:
         stem, _, number = name.rpartition("_")

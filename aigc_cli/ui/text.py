@@ -8,13 +8,13 @@ _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
 
 def printable(text: str, keep: str = "\n") -> str:
-    """`text` with control characters (but those in `keep`) and bidirectional overrides written as escapes, so that no data
-    can move a terminal's cursor or disguise itself."""
+    """`text` with control characters (except those in `keep`) and bidirectional overrides escaped, so that data can't move the
+    terminal's cursor or disguise itself."""
     return "".join(_escape(c) if _unsafe(c) and c not in keep else c for c in text)
 
 
 def one_line(text: str) -> str:
-    """`text` on one line: newlines and backslashes as `\\n`, `\\r` and `\\\\`; what it was can be had back exactly."""
+    """`text` on one line: newlines and backslashes as `\\n`, `\\r` and `\\\\`; this is reversible."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
 
 
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """42 s, 3 min, 5 h, 12 d: the largest unit of which there are two, or the second one."""
+    """42 s, 3 min, 5 h, 12 d: in the largest unit of which there are at least two."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -49,7 +49,7 @@ def span(seconds: float) -> str:
 
 
 def bytes_of(n: int) -> str:
-    """999 B, 1.5 kB, 12 GB: two digits at least, in powers of a thousand."""
+    """999 B, 1.5 kB, 12 GB: at least two digits, in powers of a thousand."""
     if n < 1000:
         return f"{n} B"
     value, units = float(n), iter(("kB", "MB", "GB", "TB", "PB"))
@@ -60,7 +60,7 @@ def bytes_of(n: int) -> str:
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The curve of `values` in `width` characters."""
+    """The curve of `values` in at most `width` block characters."""
     bars = "▁▂▃▄▅▆▇█"
     if len(values) > width:
         values = [values[i * len(values) // width] for i in range(width)]
