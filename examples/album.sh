@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# All three at once: the GAN draws, the VAE chooses the likeliest of its pictures, and the Transformer writes a line below each.
+# All three together: a GAN draws pictures, a VAE picks the likeliest of them, and a Transformer captions each.
 #
 #     examples/album.sh [PICTURES [TEXTS [MINUTES]]]
 #
-# Without data they learn the shapes and the verse that aigc makes by itself. It writes album/index.html.
+# Without arguments it uses the built-in shapes and verse. It writes album/index.html.
 set -euo pipefail
 pictures=${1:-demo:shapes}
 texts=${2:-demo:verse}
@@ -13,7 +13,7 @@ gan=$(aigc train gan --data "$pictures" --minutes "$minutes" --quiet)
 vae=$(aigc train vae --data "$pictures" --minutes "$minutes" --quiet)
 transformer=$(aigc train transformer --data "$texts" --minutes "$minutes" --quiet)
 
-# Pictures go from the one to the other as a tar, scores come back as JSON Lines; nine of a hundred are kept.
+# Pictures travel as a tar, scores come back as JSON Lines; keep nine of a hundred.
 mkdir -p album
 aigc sample gan --run "$gan" --seeds 1-100 --out - --quiet > drawn.tar
 aigc encode vae --run "$vae" --data drawn.tar --json --quiet | python3 -c '
@@ -23,7 +23,7 @@ for picture in sorted(map(json.loads, sys.stdin), key=lambda picture: picture["s
 ' > kept.txt
 tar -x -f drawn.tar -C album -T <(sed "s|^drawn.tar/||" kept.txt)
 
-# One text a picture.
+# One text per picture.
 aigc sample transformer --run "$transformer" -n 9 --seed 1 --json --quiet > texts.jsonl
 (cd album && ls -- *.png) | paste - texts.jsonl | python3 -c '
 import html, json, sys

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # The classic text-generation project in three commands: a folder with train.tsv, val.tsv and test.tsv, each with a column
-# `text` of Chinese poems; words as spaCy cuts them, in lower case, between <sos> and <eos>, those seen at least five times;
-# and an encoder-decoder Transformer with sinusoidal positions, which reads the first half of a poem and writes the rest.
+# `text` of Chinese poems; a vocabulary of spaCy's words, lower-cased, seen at least five times, with <sos> and <eos>; and an
+# encoder-decoder Transformer with sinusoidal positions, which reads the first half of a poem and writes the rest.
 #
 #     examples/classic.sh [FOLDER [MINUTES]]
 #
-# Without a folder it makes up a tiny one. It needs spaCy (pip install 'aigc-cli[spacy]') and writes into the current directory.
+# Without a folder it generates a tiny one. It needs spaCy (pip install 'aigc-cli[spacy]') and writes into the current directory.
 set -euo pipefail
 folder=${1:-classic-poems}
 minutes=${2:-0.5}
-# spaCy's Chinese model, where it is installed (python -m spacy download zh_core_web_sm), is spacy:zh_core_web_sm.
+# With spaCy's Chinese model (python -m spacy download zh_core_web_sm), set TOKENIZER=spacy:zh_core_web_sm.
 tokenizer=${TOKENIZER:-spacy:blank:zh}
 
 if [ $# -eq 0 ]; then
@@ -28,13 +28,13 @@ if [ $# -eq 0 ]; then
   done
 fi
 
-# val.tsv chooses the best checkpoint. The sizes follow from the minutes; the project's own would be given as --d-model 256
+# val.tsv chooses the best checkpoint. The model's size follows from the minutes; the original project's would be --d-model 256
 # --nhead 8 --num-encoder-layers 3 --num-decoder-layers 3 --dim-feedforward 1024 --max-seq-length 128 --dropout 0.1.
 run=$(aigc train transformer --data "$folder" --arch encoder-decoder --source-ratio 0.5 --tokenizer "$tokenizer" --lower \
   --min-freq 5 --unk --minutes "$minutes" --quiet)
 echo "trained $run"
 
-# The first halves of five test poems, and what the model goes on with: drawn, then the likeliest that a beam finds.
+# The first halves of five test poems, and how the model continues them: sampled, then by beam search.
 python3 - "$folder/test.tsv" > first-halves.txt <<'PYTHON'
 import csv, sys
 for row in csv.DictReader(open(sys.argv[1], encoding="utf-8"), delimiter="\t", quoting=csv.QUOTE_NONE):
@@ -43,6 +43,6 @@ PYTHON
 head -n 5 first-halves.txt | aigc sample transformer --run "$run" --prompt - --echo --seed 1 --quiet
 head -n 5 first-halves.txt | aigc sample transformer --run "$run" --prompt - --echo --beam 4 --quiet
 
-# On test.tsv: what a character of the second halves costs, unknown words spelled, and how near greedy ones come to the poets'.
+# On test.tsv: bits per character of the second halves, with unknown words spelled, and how close greedy ones come to the originals.
 aigc eval transformer --run "$run" --data "$folder" --quiet > figures.tsv
 cat figures.tsv

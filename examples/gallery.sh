@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The picture at the top of the README: samples of all three generators on the built-in data, no setting touched.
+# The picture at the top of the README: samples of all three generators on the built-in data with default settings.
 #
 #     examples/gallery.sh [GALLERY.svg [MINUTES]]
 #
-# Five minutes of training each, and then one picture, put together of what `aigc sample` wrote and nothing else.
+# Trains each for five minutes, then composes one picture from the output of `aigc sample` and nothing else.
 set -euo pipefail
 gallery=${1:-gallery.svg}
 minutes=${2:-5}
@@ -29,7 +29,7 @@ picture() { # NAME X: a sheet and what stands above it
   picture gan 20
   picture vae 340
   echo "<text class='name' x='670' y='36'>aigc sample transformer -n 3</text>"
-  # A sample is a line, its line breaks are written \n; the poems stand one below the other.
+  # A sample is a line with \n for its line breaks; the poems go one below the other.
   tr -d '\000-\011\013-\037' < "$folder/verse.txt" | cut -c 1-400 | sed 's/&/\&amp;/g; s/</\&lt;/g; s/$/\\n/; s/\\n/\n/g' | head -n 16 |
     awk '{ printf "<text x=\"670\" y=\"%d\">%s</text>\n", 70 + 18 * (NR - 1), $0 }'
   echo "</svg>"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From a pipe of texts to samples and figures, without a file of settings. Run it anywhere; it writes into ./runs.
+# From a pipe of texts to samples and measures, without a settings file. Run it anywhere; it writes into ./runs.
 set -euo pipefail
 
-# A text a line, from any program that prints lines; here 3,000 couplets made up on the spot.
+# One text per line, from any program that prints lines; here 3,000 generated couplets.
 couplets() {
   awk 'BEGIN {
     srand(1)
@@ -14,14 +14,14 @@ couplets() {
   }'
 }
 
-# Half a minute of training. What is printed on standard output is the run's directory, and nothing else.
+# Half a minute of training. Standard output is the run's folder and nothing else.
 run=$(couplets | aigc train transformer --data - --minutes 0.5 --quiet)
 echo "trained $run"
 
-# Five samples, one a line; then two that begin as they are told to.
+# Five samples, one per line; then two with a given beginning.
 aigc sample transformer --run "$run" -n 5 --seed 1
 aigc sample transformer --run "$run" -n 2 --seed 1 --prompt "the wolf" --echo
 
-# What the held-out lines cost, with an interval, beside an n-gram model: a number a script can use.
+# Bits per character of held-out lines, with an interval, next to an n-gram model: numbers for a script.
 aigc eval transformer --run "$run" --json --quiet -n 20 > figures.json
 python3 -c 'import json; f = json.load(open("figures.json"))["bits_per_char"]; print(f["value"], "bits per character, n-grams", f["baseline"]["value"])'

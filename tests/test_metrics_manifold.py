@@ -84,7 +84,7 @@ def test_the_real_pictures_themselves_and_far_ones() -> None:
 
 
 def test_what_has_no_neighbours() -> None:
-    with pytest.raises(RequestError, match="need 6 pictures at least, not 5"):
+    with pytest.raises(RequestError, match="need at least 6 pictures, not 5"):
         Manifold(np.zeros((5, 2)))
     with pytest.raises(AigcError, match="not finite"):
         Manifold(np.full((7, 2), np.nan))

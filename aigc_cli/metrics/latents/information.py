@@ -20,7 +20,7 @@ def rate_per_latent(means: ArrayLike, log_var: ArrayLike) -> NDArray[np.float64]
     """KL(q(z_j | x_i) ‖ N(0, 1)) in nats, shape (n, latents): Kingma and Welling (2014), appendix B.
 
     The sum over latents is the rate of a model whose prior is N(0, I). Under any other prior, a flow's say,
-    the rate is no sum over latents: use `information_per_latent`.
+    the rate is not a sum over latents: use `information_per_latent`.
     """
     mu, lv = _posterior(means, log_var)
     return 0.5 * (mu**2 + np.expm1(lv) - lv)
@@ -31,9 +31,9 @@ def information_per_latent(means: ArrayLike, log_var: ArrayLike, *, seed: int = 
 
     q(z_j) = 1/n Σₖ q(z_j | x_k) is the aggregate posterior, so the mean over examples estimates the mutual
     information of z_j and x, whatever the prior (Hoffman and Johnson, 2016, "ELBO Surgery"). It is below the
-    mean of `rate_per_latent` by KL(q(z_j) ‖ N(0, 1)). The sum over latents counts twice what two of them share.
-    It comes out too low where the truth is near log n: no n examples can tell more than log n nats apart.
-    The cost grows with n², so at most 2,000 examples are used, drawn at random.
+    mean of `rate_per_latent` by KL(q(z_j) ‖ N(0, 1)). The sum over latents double-counts information that they share.
+    The estimate is too low when the truth is near log n: n examples can't tell apart more than log n nats.
+    The cost grows with n², so at most 2,000 randomly drawn examples are used.
     """
     mu, lv = _posterior(means, log_var)
     rng = np.random.default_rng(seed)
@@ -49,7 +49,7 @@ def information_per_latent(means: ArrayLike, log_var: ArrayLike, *, seed: int = 
         for start in range(0, len(z), step):
             i = slice(start, start + step)
             each = -0.5 * (((z[i, j, None] - mu[:, j]) * precision[:, j]) ** 2 + lv[:, j])
-            # The example itself is in the mixture, so the mean is at least 1/n and needs no shift by a maximum.
+            # The example itself is in the mixture, so the mean is at least 1/n and no maximum has to be subtracted.
             information[i, j] = -np.log(np.exp(each - own[i, j, None]).mean(axis=1))
     return information
 
@@ -58,7 +58,7 @@ def active_units(means: ArrayLike, *, threshold: float = ACTIVE) -> Measure:
     """The number of latents whose posterior mean varies: Var_x E[z_j | x] > 0.01.
 
     Burda et al. (2016), "Importance Weighted Autoencoders", section 5.2. The threshold is meant for latents of
-    about unit scale, which a normal prior gives them. The interval counts the latents whose variance is
+    about unit scale, as under a normal prior. The interval counts the latents whose variance is
     above the threshold by 1.96 of its standard errors, and those that are not below it by as much.
 
     Raises `RequestError` for fewer than two examples.
@@ -66,7 +66,7 @@ def active_units(means: ArrayLike, *, threshold: float = ACTIVE) -> Measure:
     mu = finite(means)
     n = len(mu)
     if n < 2:
-        raise RequestError("active units are counted over at least two examples")
+        raise RequestError("active units need at least two examples")
     squares = (mu - mu.mean(axis=0)) ** 2
     variance = squares.sum(axis=0) / (n - 1)
     error = squares.std(axis=0) / np.sqrt(n)  # of a variance: √((μ₄ − σ⁴) / n)

@@ -17,22 +17,22 @@ BINS = 20
 def mig(latents: ArrayLike, factors: Mapping[str, ArrayLike], *, bins: int = BINS, seed: int = 0) -> Measure:
     """The mutual information gap of Chen et al. (2018), "Isolating Sources of Disentanglement in VAEs", eq. 6.
 
-    For each factor v, (I(z_a; v) − I(z_b; v)) / H(v), where z_a tells most of v and z_b second most (nothing,
-    where there is one latent); then the mean over factors. It is 1 where each factor has a latent to itself, and
-    0 where none stands out. As in Locatello et al. (2019), "Challenging Common Assumptions in the Unsupervised
+    For each factor v, (I(z_a; v) − I(z_b; v)) / H(v), where z_a is the latent most informative of v and z_b the
+    second most (0 if there is only one latent); then the mean over factors. It is 1 if each factor has a latent to
+    itself, and 0 if none stands out. As in Locatello et al. (2019), "Challenging Common Assumptions in the Unsupervised
     Learning of Disentangled Representations", latents are posterior means, cut into 20 bins of equal width.
-    A floating factor is cut likewise; an integer one is taken as it is, and can reach 1 only with no more
-    values than bins. A factor that does not vary is left out.
+    A floating-point factor is binned likewise; an integer one is used as is, and can reach 1 only with no more
+    values than bins. A constant factor is left out.
 
     latents: shape (n, latents); factors: name -> shape (n,). `extra["factors"]` has each factor's own gap and the
     number of its `latent`, z_a. The units of the intervals are examples; z_a and z_b are held fixed.
 
-    Bias: information from counts is too high by about (bins − 1)(values − 1) / 2n nats where there is none
+    Bias: information estimated from counts is too high by about (bins − 1)(values − 1) / 2n nats when there is none
     (Miller, 1955): 0.09 for 20 bins, 10 values and 1,000 examples. Two useless latents share that bias, and
     what is left of it in their gap is small and positive: 0.01 or less from 300 examples on.
-    Beside a z_a that knows v, a useless z_b lowers the gap by its bias over H(v): 0.04 in that example.
+    Next to a z_a that determines v, a useless z_b lowers the gap by its bias over H(v): 0.04 in that example.
 
-    Raises `RequestError` where no factor varies or a factor is not finite.
+    Raises `RequestError` if no factor varies or a factor is not finite.
     """
     codes = np.stack([_cut(column, bins) for column in finite(latents).T])
     gaps: dict[str, Measure] = {}
@@ -79,6 +79,6 @@ def _factor(name: str, values: ArrayLike, n: int, bins: int) -> NDArray[np.int64
         return np.unique(factor, return_inverse=True)[1]
     if not np.isfinite(factor).all():
         raise RequestError(
-            f"the factor {name!r} has a value that is not a finite number: give every row one, or leave the column out"
+            f"the factor {name!r} has a value that is not a finite number: give every row a number, or leave the column out"
         )
     return _cut(factor.astype(np.float64), bins)

@@ -23,8 +23,8 @@ def mmd2(
 
     The kernel is the mean of five Gaussian ones, exp(−‖a − b‖² / 2σ²), with σ a quarter, a half, one, two and
     four times the median distance in the pooled sample, so the measure does not change when all points are
-    moved, turned or scaled together. Being unbiased, it is 0 on average where the distributions are equal, and
-    so negative more often than not.
+    shifted, rotated or scaled together. It is unbiased: for equal distributions it is 0 on average, and so
+    negative more often than not.
 
     `extra` holds what random relabelling of the pooled points gives: `null_95`, the 95th percentile of MMD², and
     `p_value`, the share of relabellings with at least the observed MMD², the observed one among them (Phipson

@@ -1,4 +1,4 @@
-"""Whether samples have the data's classes in the data's shares."""
+"""Whether samples have the classes of the data in the same proportions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aigc_cli.metrics.statistics.jackknife import GROUPS, bounds, groups, standa
 
 
 def class_shares(samples: ArrayLike, held_out: ArrayLike, names: Sequence[str], *, seed: int = 0) -> Measure:
-    """The total variation distance ½ Σ |p − q| of two sets' shares of classes: 0 where they agree, 1 where they share no class.
+    """The total variation distance ½ Σ |p − q| of two sets' class proportions: 0 if they agree, 1 if they share no class.
 
     samples: (m,) and held_out: (n,) class numbers below len(names). They should come from one classifier, so that it errs
     in both alike. `shares` and `held_out` are the shares by name. The distance of samples is above that of their
@@ -25,7 +25,7 @@ def class_shares(samples: ArrayLike, held_out: ArrayLike, names: Sequence[str], 
     sets = [np.asarray(numbers, dtype=np.int64) for numbers in (samples, held_out)]
     n = min(map(len, sets))
     if n == 0:
-        raise RequestError("shares of classes need at least one sample and one held-out picture")
+        raise RequestError("class proportions need at least one sample and one held-out picture")
 
     def shares(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.bincount(numbers, minlength=len(names)) / len(numbers)

@@ -1,4 +1,4 @@
-"""A small classifier of pictures, quickly trained: a yardstick, not a contender."""
+"""A small, quickly trained classifier of pictures, for features rather than accuracy."""
 
 from __future__ import annotations
 

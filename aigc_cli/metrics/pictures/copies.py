@@ -29,24 +29,24 @@ class Copies:
 
 
 def copies(samples: ArrayLike, training: ArrayLike, held_out: ArrayLike) -> Copies:
-    """Samples as near to a training picture as, of 100 held-out pictures, the nearest one is.
+    """Samples as close to a training picture as the closest of 100 held-out pictures is.
 
     A sample counts whose distance to its nearest training picture is at most the 1st percentile of held-out pictures'
-    distances to theirs; so of new pictures about one in a hundred does, and of copies all. Meehan et al. (2020), "A
+    distances to theirs; so about 1 % of new pictures count, and all copies. Meehan et al. (2020), "A
     Non-Parametric Test to Detect Data-Copying in Generative Models", compare the same distances. All are features: samples
     (m, d), training (t, d), held_out (h, d). `floor` is the proportion of the held-out pictures themselves, `threshold`
-    the distance, `training` the number t: with fewer training pictures to be near to, copies go unseen.
+    the distance, `training` the number t: with fewer training pictures, copies go unnoticed.
 
-    Fewer than 100 held-out pictures have no such percentile; the threshold is then about their least distance.
+    With fewer than 100 held-out pictures the threshold is about their smallest distance.
     Time: O((m + h) t d), in float32. Raises `RequestError` where a set is empty, `AigcError` where a number is not finite.
     """
     sets = [np.asarray(points, dtype=np.float32) for points in (samples, training, held_out)]
     if any(points.ndim != 2 or points.shape[1] != sets[0].shape[1] for points in sets):
         raise ValueError(f"three sets of points (n, d): got {', '.join(str(points.shape) for points in sets)}")
     if not all(map(len, sets)):
-        raise RequestError("copies cannot be told without samples, training pictures and held-out pictures")
+        raise RequestError("copies need samples, training pictures and held-out pictures")
     if not all(np.isfinite(points).all() for points in sets):
-        raise AigcError("some pictures have features that are not finite numbers, so they are near to nothing")
+        raise AigcError("some pictures have features that are not finite numbers, so copies can't be found")
     nearest, distance = nearest_neighbours(sets[0], sets[1])
     usual = nearest_neighbours(sets[2], sets[1])[1]
     threshold = float(np.percentile(usual, PERCENTILE))

@@ -30,9 +30,9 @@ def frechet_distance(mean_a: ArrayLike, cov_a: ArrayLike, mean_b: ArrayLike, cov
 def frechet(a: ArrayLike, b: ArrayLike, *, seed: int = 0) -> Measure:
     """`frechet_distance` of the sample moments of a: (m, d) and b: (n, d), with its 95 % interval.
 
-    The distance of samples is above that of their distributions, by about as much as two samples of one distribution
-    are apart: it compares with distances between sets of the same sizes, and the interval is of the distance at these
-    sizes. It leaves out a twentieth of each set in turn, drawn by `seed`; there is none for fewer than 40 points a set.
+    The distance between samples exceeds that of their distributions by about the distance between two samples of one
+    distribution: compare it only with distances between sets of the same sizes. The interval is for the distance at these
+    sizes. It leaves out a random twentieth of each set in turn (`seed`); there is none for fewer than 40 points per set.
     With no more points than `dimensions`, d, the covariances are singular and the excess is large.
 
     Raises `RequestError` for a set of fewer than two points, `AigcError` where a point is not finite.

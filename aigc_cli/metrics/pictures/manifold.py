@@ -18,12 +18,12 @@ _CLOSED = 1 + 1e-9  # so that a point on a ball's surface is in it, whatever the
 
 
 class Manifold:
-    """Where a set of pictures lies: the union of closed balls around their features, each to its k-th nearest neighbour.
+    """The manifold of a set of pictures: the union of closed balls around their features, each to its k-th nearest neighbour.
 
     Kynkäänniemi et al. (2019), "Improved Precision and Recall Metric for Assessing Generative Models", eq. 1. A
     point is not its own neighbour. `points` is (n, d), `squared_radii` (n,).
 
-    Time: O(n² d). Raises `RequestError` for fewer than k + 1 points, `AigcError` where one is not finite.
+    Time: O(n² d). Raises `RequestError` for fewer than k + 1 points, `AigcError` if one is not finite.
     """
 
     def __init__(self, points: ArrayLike, *, k: int = K) -> None:
@@ -32,7 +32,7 @@ class Manifold:
             raise ValueError(f"points (n, d): got {self.points.shape}")
         if len(self.points) <= k:
             raise RequestError(
-                f"the {k} nearest neighbours of a picture need {k + 1} pictures at least, not {len(self.points)}"
+                f"the {k} nearest neighbours of a picture need at least {k + 1} pictures, not {len(self.points)}"
             )
         if not np.isfinite(self.points).all():
             raise AigcError("some pictures have features that are not finite numbers, so they have no neighbours")
@@ -43,7 +43,7 @@ class Manifold:
 
 
 def manifold(real: Manifold, generated: Manifold, *, seed: int = 0) -> dict[str, Measure]:
-    """Four figures, each a mean over pictures whose interval is over those pictures, with the other set held fixed.
+    """Four measures, each a mean over pictures with an interval over those pictures, the other set held fixed.
 
     - `precision`: the share of generated pictures in the real manifold (Kynkäänniemi et al., 2019, eq. 2).
     - `recall`: the share of real pictures in the generated manifold.
@@ -52,7 +52,7 @@ def manifold(real: Manifold, generated: Manifold, *, seed: int = 0) -> dict[str,
     - `coverage`: the share of real pictures with a generated one in their ball (eq. 4); for n of each from one distribution
       it is 1 − 2⁻ᵏ on average, as n grows.
 
-    All depend on the sizes of the sets and compare only where these are the same. Time: O(m n d); memory: 100 MB or so.
+    All depend on the sizes of the sets, and are comparable only for equal sizes. Time: O(m n d); memory: 100 MB or so.
     """
     entered = np.zeros(len(generated.points))
     recalled, covered = np.empty(len(real.points), dtype=bool), np.empty(len(real.points), dtype=bool)

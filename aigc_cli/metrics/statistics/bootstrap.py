@@ -1,7 +1,7 @@
-"""What every reported number is, and how uncertain it is: `Measure`, and bootstrap intervals over units.
+"""`Measure`, a number with its uncertainty, and bootstrap intervals over units.
 
-A unit is what was drawn independently: a document, a sample, a picture. Characters of one document are not,
-so an interval over characters would be too narrow.
+A unit is what was drawn independently: a document, a sample, a picture. The characters of a document are not
+independent, so an interval over characters would be too narrow.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _CHUNK = 1 << 20  # resampled units held at once: 8 MiB an array
 
 @dataclass(frozen=True)
 class Measure:
-    """A number with its interval.
+    """A number with its 95 % interval.
 
-    `low` and `high` bound the 95 % interval and are None where there is none (a single unit, a maximum). `n`
-    counts the units that the number was taken over. `unit` is the unit of measurement ("bits/char"), `extra`
-    what belongs beside the number: a `human`, `floor` or `baseline` figure (itself a `Measure` or a plain
-    value), the settings that define it, the size to which its sample was cut.
+    `low` and `high` bound the interval and are None if there is none (a single unit, a maximum). `n` is the number
+    of units. `unit` is the unit of measurement ("bits/char"). `extra` holds what belongs next to the number:
+    reference figures such as `human`, `floor` or `baseline` (a `Measure` or a plain value), the settings that
+    define it, and how much data was used.
     """
 
     value: float
@@ -39,16 +39,16 @@ class Measure:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def beside(self, **extra: Any) -> Measure:
-        """The same number with further figures beside it."""
+        """The same number with more figures in `extra`."""
         return replace(self, extra={**self.extra, **extra})
 
     def map(self, increasing: Callable[[float], float], unit: str) -> Measure:
-        """The measure on another scale. Percentile intervals follow any increasing function."""
+        """The measure on another scale: percentile intervals are equivariant under increasing functions."""
         low, high = (None if bound is None else increasing(bound) for bound in (self.low, self.high))
         return replace(self, value=increasing(self.value), low=low, high=high, unit=unit)
 
     def to_json(self) -> dict[str, Any]:
-        """The object `{"value", "low", "high", "n"}`, then `unit` and `extra`; what is not finite is null."""
+        """The object `{"value", "low", "high", "n"}`, then `unit` and `extra`; non-finite numbers are null."""
         numbers: dict[str, Any] = {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
         if self.unit:
             numbers["unit"] = self.unit
@@ -70,11 +70,11 @@ def _plain(value: Any) -> Any:
 def ratio_of_sums(numerator: ArrayLike, denominator: ArrayLike, *, unit: str = "", seed: int = 0) -> Measure:
     """Σ numerator / Σ denominator over units, with the percentile bootstrap interval of Efron (1979).
 
-    Both arrays have shape (units,) and are resampled together, so that long documents weigh what they weigh
-    in the ratio itself. A numerator may be a difference: with nats of one model minus nats of another this is
-    the paired comparison of the two. The same arrays and seed give the same interval.
+    Both arrays have shape (units,) and are resampled together, so that long documents have the weight
+    they have in the ratio. The numerator may be a difference: the nats of one model minus those of another give a
+    paired comparison of the two. The same arrays and seed give the same interval.
 
-    Raises `RequestError` when there is nothing to divide by, `ValueError` when the arrays differ in length.
+    Raises `RequestError` if the denominator is 0, `ValueError` when the arrays differ in length.
     """
     top = np.asarray(numerator, dtype=np.float64)
     bottom = np.asarray(denominator, dtype=np.float64)
@@ -102,7 +102,7 @@ def median(values: ArrayLike, *, unit: str = "", seed: int = 0) -> Measure:
 
 
 def _ratio(top: NDArray[np.float64], bottom: NDArray[np.float64]) -> NDArray[np.float64]:
-    # A resample of nothing but empty documents has no ratio; it is left out of the percentiles.
+    # A resample of only empty documents has no ratio, and is left out of the percentiles.
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
 
 

@@ -1,4 +1,4 @@
-"""The interval of a statistic that is no mean over units: the delete-a-group jackknife.
+"""The delete-a-group jackknife: intervals of statistics that are not means over units.
 
 A bootstrap sample repeats units, and a distance between two samples takes repeats for structure: it is biased upward,
 and its interval may not even hold the estimate. Leaving units out repeats none.
@@ -31,7 +31,7 @@ def standard_error(without: ArrayLike) -> float:
 
 
 def bounds(value: float, error: float) -> tuple[float | None, float | None]:
-    """The 95 % interval of `value` with the standard error `error`; none where that is not finite."""
+    """The 95 % interval of `value` with the standard error `error`; none if that is not finite."""
     if not math.isfinite(error):
         return None, None
     return value - _STUDENT * error, value + _STUDENT * error

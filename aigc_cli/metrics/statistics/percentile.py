@@ -1,4 +1,4 @@
-"""Where a score stands among reference scores."""
+"""The percentile of a score among reference scores."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def percentile(scores: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
     An equal reference score counts half, so that the reference scores among themselves have a mean of 50.
     The resolution is 100 / (number of reference scores). NaN stays NaN.
 
-    scores: any shape; reference: shape (n,). Raises `RequestError` where there is no reference score,
-    `ValueError` where one is NaN.
+    scores: any shape; reference: shape (n,). Raises `RequestError` if there are no reference scores,
+    `ValueError` if one is NaN.
     """
     values, ordered = np.asarray(scores, dtype=np.float64), np.sort(np.asarray(reference, dtype=np.float64))
     if ordered.size == 0:

@@ -14,10 +14,10 @@ _Z = 1.959964  # the 97.5th percentile of the standard normal
 
 
 def proportion(true: ArrayLike) -> Measure:
-    """The proportion of units, shape (n,), for which it is true, with the 95 % interval of Wilson (1927).
+    """The proportion of units, shape (n,), that are true, with the 95 % interval of Wilson (1927).
 
-    Resampling none of n units gives none again; this interval then ends at 3.84 / (n + 3.84).
-    Raises `RequestError` where there is no unit.
+    Unlike a bootstrap interval it is not empty for 0 of n units: it then ends at 3.84 / (n + 3.84).
+    Raises `RequestError` if there are no units.
     """
     counted = np.asarray(true, dtype=bool)
     n = counted.size

@@ -20,14 +20,14 @@ def xz_baseline(
     max_train_chars: int = MAX_TRAIN_CHARS,
     max_held_out_chars: int = MAX_HELD_OUT_CHARS,
 ) -> Measure:
-    """Bits per character that xz needs for the `report` documents once it has read the training text.
+    """Bits per character that xz needs for the `report` documents after the training text.
 
     8 · (C(train + report) − C(train)) / characters, where C is the length in bytes under LZMA2 at preset 9,
     "extreme", with a dictionary that holds both. A byte that UTF-8 never uses ends each document. Longer
     inputs are thinned to the caps by taking every k-th document, and `extra` says how much was used. There is
-    no interval: a compressed text is not a sum over its documents.
+    no interval, since the size of a compressed text is not a sum over its documents.
 
-    Raises `RequestError` when the `report` documents are empty.
+    Raises `RequestError` if the `report` documents are empty.
     """
     known, new = thin(train, max_train_chars), thin(report, max_held_out_chars)
     chars = sum(map(len, new))

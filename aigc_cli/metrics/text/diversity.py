@@ -14,14 +14,14 @@ from aigc_cli.metrics.text.symbols import number_words
 
 
 def distinct_n(texts: Sequence[str], n: int) -> Measure:
-    """The number of different n-grams over the number of n-grams in all texts together, in words.
+    """The number of distinct word n-grams over the number of all n-grams in the texts.
 
     Li et al. (2016), "A Diversity-Promoting Objective Function for Neural Conversation Models". It falls as
-    texts are added, so it compares only sets of one size. For the same reason a bootstrap, which repeats
-    texts, would bias it; the interval is value ± 1.96 standard errors by the jackknife over texts, which errs
-    on the wide side (Efron and Stein, 1981).
+    texts are added, so it is comparable only between sets of one size. For the same reason a bootstrap, which
+    repeats texts, would bias it; the interval is value ± 1.96 standard errors by the jackknife over texts, which
+    errs on the wide side (Efron and Stein, 1981).
 
-    Raises `RequestError` where no text has n words.
+    Raises `RequestError` if no text has n words.
     """
     hashes, owner = Queries(number_words(texts)[0]).ngrams(n)
     if hashes.size == 0:
@@ -32,7 +32,7 @@ def distinct_n(texts: Sequence[str], n: int) -> Measure:
     np.minimum.at(first, gram, owner)
     np.maximum.at(last, gram, owner)
     value = different / hashes.size
-    # Without text i: fewer n-grams by its own, fewer different ones by those that no other text has.
+    # Without text i there are fewer n-grams, by its own, and fewer distinct ones, by those in no other text.
     own = np.bincount(owner, minlength=len(texts))
     only = np.bincount(first[first == last], minlength=len(texts))
     if own.max() == hashes.size:

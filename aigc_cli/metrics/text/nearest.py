@@ -1,4 +1,4 @@
-"""The text of a collection that is most like a given one, by the characters and pairs of characters that both have."""
+"""The text in a collection that is most similar to a given one, by the characters and character pairs they share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_CHARS = 200  # of a text, that are looked at
+_CHARS = 200  # of each text that are compared
 
 
 def _grams(text: str) -> set[str]:
@@ -20,7 +20,7 @@ class NearestText:
     """Texts, indexed by their n-grams of 1 and 2 characters."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """There is at least one text."""
+        """`texts` is not empty."""
         postings: defaultdict[str, list[int]] = defaultdict(list)
         self._sizes = np.zeros(len(texts))
         for number, text in enumerate(texts):
@@ -31,7 +31,7 @@ class NearestText:
         self._postings = {gram: np.array(numbers) for gram, numbers in postings.items()}
 
     def nearest(self, text: str) -> int:
-        """The place of the text with the largest Jaccard similarity |A ∩ B| / |A ∪ B| of n-grams; of equals, the first."""
+        """The index of the text with the largest Jaccard similarity |A ∩ B| / |A ∪ B| of n-grams; the first one on ties."""
         grams = _grams(text)
         found = [self._postings[gram] for gram in grams if gram in self._postings]
         if not found:

@@ -1,4 +1,4 @@
-"""The measures of sampled text, each beside the same measure of human text."""
+"""The measures of sampled text, each with the same measure of human text."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ DISTINCT = (1, 2, 3, 4)
 
 
 def human_like(samples: Sequence[str], held_out: Sequence[str], *, seed: int = 0) -> list[str]:
-    """Held-out human texts to set beside the samples: as many, and as long.
+    """Held-out human texts to compare the samples with: as many, and as long.
 
     A held-out document is one text, or is cut into several of the longest sample's length. They are drawn at
     random without replacement, paired with the samples by rank of length, and cut where longer than their
-    partner. There are fewer where the held-out data is short, and a text is shorter than its partner where
-    people write shorter.
+    partner. There are fewer if the held-out data is short, and a text is shorter than its partner if human texts
+    are shorter.
 
-    Raises `AigcError` when every sample is empty.
+    Raises `AigcError` if every sample is empty.
     """
     longest = max(map(len, samples), default=0)
     if longest == 0:
@@ -48,16 +48,16 @@ def sample_measures(
 ) -> dict[str, Measure]:
     """Every measure of a set of samples, with the same measure of human text under `human` in its `extra`.
 
-    - `distinct_1` … `distinct_4`: `distinct_n`, over equally many and equally long texts of either kind;
+    - `distinct_1` … `distinct_4`: `distinct_n`, over equally many and equally long texts of both;
     - `copied_lines`: the share of samples with a line of the training text, `copied_lines`;
     - `longest_copy`, `longest_copy_max`: the median and the maximum over samples of `longest_copies`;
     - `novelty_1` … `novelty_12`: the share of n-grams that are not in the training text, `novel_ngrams`.
 
-    A measure of n-grams that no sample or no human text is long enough for is left out.
+    A measure of n-grams is left out if no sample or no human text is long enough.
     """
     human = human_like(samples, held_out, seed=seed)
     if not human:
-        raise RequestError("there is no held-out text to set beside the samples")
+        raise RequestError("there is no held-out text to compare the samples with")
     by_length = sorted(samples, key=len, reverse=True)
     alike = [sample[: len(text)] for sample, text in zip(by_length, human, strict=False)]
     measures = {}

@@ -1,4 +1,4 @@
-"""Text as sequences of symbols, for the measures that count n-grams."""
+"""Text as sequences of symbols, for measures of n-grams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-SEPARATOR = 0xD800  # a surrogate, so never a character of a text; stands between documents
+SEPARATOR = 0xD800  # a surrogate, so never part of a text; separates documents
 
 # Scripts written without spaces between words: Thai and Lao, Burmese, Khmer, kana, Han and its extensions.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -21,13 +21,13 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 
 def words(text: str) -> Iterator[str]:
-    """The words and marks of a text: runs of letters and digits, single marks, and in scripts written without
-    spaces (Han, kana, Thai and the like) single characters. White space separates and is dropped."""
+    """The words and punctuation of a text: runs of letters and digits, single marks, and in scripts without spaces
+    between words (Han, kana, Thai and others) single characters. White space is dropped."""
     return (match.group() for match in _WORD.finditer(text))
 
 
 def number_words(texts: Sequence[str]) -> tuple[list[NDArray[np.uint32]], dict[str, int]]:
-    """The words of each text as numbers, and the vocabulary: 0, 1, … in the order in which words appear."""
+    """The words of each text as numbers, and the vocabulary, numbered in order of first appearance."""
     vocabulary: dict[str, int] = {}
     numbered = [
         np.fromiter((vocabulary.setdefault(word, len(vocabulary)) for word in words(text)), dtype=np.uint32) for text in texts
