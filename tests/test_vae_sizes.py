@@ -80,6 +80,28 @@ def test_only_pictures_of_many_levels_have_a_map_of_latents() -> None:
     assert model_config(decide(settled(Train(latent=7, latent_map=2)), many, 1e12)[0], many).latents == 7 + 2 * 8 * 8
 
 
+def test_batch_and_preset_follow_the_number_of_pixels() -> None:
+    """At 32×32 and below they are the preset's own; four times the pixels have half the batch and a quarter of the budget."""
+    for side, batch in ((8, 128), (28, 128), (32, 128), (64, 64), (128, 32), (256, 16)):
+        assert decide(settled(Train(preset="nano")), dataset(side, side, n=200), 1e12)[0].batch_size == batch
+    assert decide(settled(Train(batch_size=77)), dataset(256, 256, n=200), 1e12)[0].batch_size == 77
+    budget = PRESETS[0].flops * 2
+    chosen = [decide(settled(Train()), dataset(side, side), budget)[0].preset for side in (28, 32, 64)]
+    assert chosen == ["micro", "micro", "nano"]
+
+
+def test_a_step_takes_half_of_the_memory_that_is_left() -> None:
+    data = dataset(64, 64, n=200)
+    plan, reasons = decide(settled(Train(preset="nano")), data, 1e12, memory=10**9)
+    assert plan.micro_batch_size == plan.batch_size == 64 and len(reasons) == 1
+    plan, reasons = decide(settled(Train(preset="nano")), data, 1e12, memory=10**8)
+    each = PRESETS[0].picture_bytes(64 * 64, 2 * 3)  # logits, means and scales of two logistics
+    assert plan.batch_size == 64 and 0.25e8 < plan.micro_batch_size * each <= 0.5e8
+    assert f"{plan.micro_batch_size} are computed at a time" in reasons[-1] and "of the 0.1 GB left" in reasons[-1]
+    assert decide(settled(Train(preset="nano")), data, 1e12, memory=1)[0].micro_batch_size == 1
+    assert decide(settled(Train(micro_batch_size=50)), data, 1e12, memory=1)[0].micro_batch_size == 50
+
+
 def test_a_batch_is_no_larger_than_the_data() -> None:
     assert decide(settled(Train()), dataset(n=5), 1e12)[0].batch_size == 5
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from aigc_cli.errors import RequestError
-from aigc_cli.machine import usable_cores
+from aigc_cli.machine import memory, usable_cores
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -163,6 +163,15 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return resident * (1 if sys.platform == "darwin" else 1024)
+
+
+def available_memory(device: torch.device) -> int | None:
+    """The bytes that this process could still get on the device; None where no system tells."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return memory().available
 
 
 def is_out_of_memory(error: BaseException) -> bool:

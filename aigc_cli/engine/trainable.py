@@ -37,6 +37,7 @@ class Machine:
     threads: int
     flops: float  # float32 operations a second, measured on a matrix product
     seconds: float  # that the run may last
+    memory: int | None = None  # bytes that the device has left; None where no system tells
 
 
 @dataclass(frozen=True)

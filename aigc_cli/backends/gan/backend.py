@@ -27,7 +27,7 @@ class GANBackend(PictureTraining):
     # Training
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[GANPlan, list[str]]:
-        return decide(options, data.arrays, machine.flops * machine.seconds)
+        return decide(options, data.arrays, machine.flops * machine.seconds, machine.memory)
 
     def read_plan(self, record: Mapping[str, Any]) -> GANPlan:
         return GANPlan.read(record)

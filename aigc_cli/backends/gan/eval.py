@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -29,6 +30,7 @@ SCORED = 2000
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's generator and its discriminator."""
     loaded = Loaded.of(run, options.device)
+    options = replace(options, batch_size=loaded.at_once(options.batch_size))
     dataset = dataset_of(run, Train, bus)
     arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
     samples = stacked(drawn(loaded, _draws(loaded, dataset, options, options.samples), options.batch_size))

@@ -22,7 +22,7 @@ from aigc_cli.backends.gan.loss import OBJECTIVES, gradient_penalty
 from aigc_cli.backends.gan.model import Discriminator, Generator, save_pretrained
 from aigc_cli.backends.gan.presets import fixed_strength, model_config
 from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
-from aigc_cli.backends.pictures.batches import PictureBatches, labels_of
+from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase, Preview
@@ -32,7 +32,7 @@ from aigc_cli.metrics.pictures.kernel_distance import kernel_distance
 
 Index = NDArray[np.int64]
 
-#: Pictures computed at once in an evaluation, the fewest and the most that are drawn for one, and those of a preview.
+#: Pictures computed at once in an evaluation, at most, the fewest and the most that are drawn for one, and those of a preview.
 EVAL_BATCH, LEAST_DRAWN, MOST_DRAWN, PREVIEWS = 128, 256, 1000, 64
 #: The augmentation is adapted once in so many steps, and goes from nothing to all in this share of the run at the fastest.
 #: What it follows is averaged over the other share.
@@ -154,7 +154,7 @@ class GANLearner(Learner):
         index = self.order[:items]
         reference = self._reference(index)
         drawn, of_fake = [], []
-        for some in _chunks(np.resize(index, max(items, LEAST_DRAWN))):
+        for some in self._chunks(np.resize(index, max(items, LEAST_DRAWN))):
             labels = self._labels_of(self.data.select, some)
             x = self.drawn(len(some), labels)
             drawn.append(self.extract(pictures_of(x)))
@@ -177,12 +177,17 @@ class GANLearner(Learner):
     def _reference(self, index: Index) -> NDArray[np.float32]:
         """The features of some held-out pictures, of two at least: a single one counts twice."""
         if len(self.features) < max(len(index), 2):
-            pictures = (self.data.select.take(some) for some in _chunks(np.resize(index, max(len(index), 2))))
+            pictures = (self.data.select.take(some) for some in self._chunks(np.resize(index, max(len(index), 2))))
             self.features = np.concatenate([self.extract(pixels) for pixels in pictures])
         return self.features[: max(len(index), 2)]
 
+    def _chunks(self, index: Index) -> Iterator[Index]:
+        """Some pictures, as many at a time as are computed at once."""
+        batch = at_once(math.prod(self.data.train.pixels.shape[1:]), EVAL_BATCH)
+        return (index[at : at + batch] for at in range(0, len(index), batch))
+
     def _mean_score(self, arrays: PictureArrays, index: Index) -> float:
-        return float(torch.cat([self.scores(*self._some(arrays, some)) for some in _chunks(index)]).mean())
+        return float(torch.cat([self.scores(*self._some(arrays, some)) for some in self._chunks(index)]).mean())
 
     def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Tensor | None]:
         """Pictures as the networks see them, and their labels."""
@@ -195,9 +200,13 @@ class GANLearner(Learner):
         """Always the same latents; with classes, these take turns."""
         z = torch.randn(PREVIEWS, self.generator.config.latent, generator=torch.Generator().manual_seed(self.plan.seed))
         labels = torch.arange(PREVIEWS, device=self.device) % max(1, len(self.data.classes))
-        pictures = pictures_of(self.generator(z.to(self.device), self.labels(labels)))
+        pictures = [
+            picture
+            for some in self._chunks(np.arange(PREVIEWS))
+            for picture in pictures_of(self.generator(z[some].to(self.device), self.labels(labels[some])))
+        ]
         side = math.isqrt(PREVIEWS)
-        return Preview(".png", encode_picture(sheet(list(pictures), side), ".png"), grid=(side, side))
+        return Preview(".png", encode_picture(sheet(pictures, side), ".png"), grid=(side, side))
 
     def save_model(self, folder: Path) -> None:
         save_pretrained(self.generator, folder)
@@ -219,10 +228,6 @@ class GANLearner(Learner):
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         return outlook(history)
-
-
-def _chunks(index: Index) -> Iterator[Index]:
-    return (index[at : at + EVAL_BATCH] for at in range(0, len(index), EVAL_BATCH))
 
 
 @contextmanager

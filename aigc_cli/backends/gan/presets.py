@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aigc_cli.backends.gan.augment import Augmentation
 from aigc_cli.backends.gan.config import GANPlan, Size, Train
 from aigc_cli.backends.gan.model import GANConfig
+from aigc_cli.backends.pictures.batches import micro_batch
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.data.pictures.dataset import PictureDataset
@@ -36,6 +37,12 @@ class GANPreset(Preset):
     batch_size: int
     lr: float
 
+    def picture_bytes(self, pixels: int) -> float:
+        """Memory that a training step takes for a picture of so many pixels, most of it for the gradient penalty, which keeps
+        the discriminator's activations of a real and a generated picture twice over. Fitted to measured peaks of
+        128×128 pixels (tests/benchmarks/RECIPE.md), within a quarter."""
+        return pixels * (450 + self.width * (20 + 38 * self.blocks))
+
 
 PRESETS = (
     GANPreset("nano", 6e12, 32, 24, 1, 192, 16, 2.5e-3),
@@ -46,22 +53,25 @@ PRESETS = (
 )
 
 
-def decide(options: Train, data: PictureDataset, flops: float) -> tuple[GANPlan, list[str]]:
-    """The plan, with model, batch, learning rate and penalty decided, and the reasons."""
+def decide(options: Train, data: PictureDataset, flops: float, memory: int | None = None) -> tuple[GANPlan, list[str]]:
+    """The plan, with model, batch, learning rate and penalty decided, and the reasons. `flops` is the budget, `memory` the
+    bytes that the device has left."""
     pixels = data.format.height * data.format.width
     budget = flops / max(1.0, pixels / PIXELS)
     preset = preset_for(PRESETS, budget, options.preset)
     strength = fixed_strength(options.augment)
+    batch_size = options.batch_size or min(preset.batch_size, len(data.train))
+    at_once, reasons = micro_batch(batch_size, preset.picture_bytes(pixels), memory, options.micro_batch_size)
     plan = GANPlan.of(
         options,
         preset=preset.name,
         latent=preset.latent,
         gamma=GAMMA * pixels / PIXELS,
-        batch_size=min(preset.batch_size, len(data.train)),
+        batch_size=batch_size,
+        micro_batch_size=at_once,
         lr=preset.lr,
         cooldown=1.0,
     )
-    reasons = []
     if len(data.train) < FEW:
         reasons.append(
             f"only {len(data.train)} pictures to learn from: expect samples much like them, or rough ones; "

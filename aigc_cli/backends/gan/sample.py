@@ -34,7 +34,7 @@ def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
     draws = (
         _from_seeds(loaded, options, label) if options.ends is None else _interpolated(loaded, options, *options.ends, label)
     )
-    return drawn(loaded, draws, options.batch_size)
+    return drawn(loaded, draws, loaded.at_once(options.batch_size))
 
 
 def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Drawn]:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from aigc_cli.data.pictures.dataset import PictureArrays
 
+#: Numbers of pictures that are computed at once without gradients: some hundred MB in a decoder.
+VALUES = 1 << 21
+
 
 class PictureBatches:
     """The batch of a step, as a pure function of (seed, step): freshly shuffled epochs, end to end.
@@ -36,6 +39,26 @@ class PictureBatches:
         if epoch not in self._orders:
             return np.random.default_rng((self.seed, epoch)).permutation(len(self.arrays))
         return self._orders[epoch]
+
+
+def at_once(values: int, most: int) -> int:
+    """How many pictures of so many values are computed at once without gradients: `most`, or fewer where they are large."""
+    return max(1, min(most, VALUES // values))
+
+
+def micro_batch(batch_size: int, picture_bytes: float, memory: int | None, asked: int | None = None) -> tuple[int, list[str]]:
+    """How many pictures of a batch are computed at once, given the bytes that a training step takes for each and those that the
+    device has left, and the reason where memory is why it isn't the whole batch.
+
+    A step may take half of what is left: the bytes are an estimate, and weights and evaluations take some too.
+    """
+    if asked is not None or memory is None or batch_size * picture_bytes <= memory / 2:
+        return asked or batch_size, []
+    fit = max(1, int(memory / 2 / picture_bytes))
+    parts = -(-batch_size // fit)
+    size = -(-batch_size // parts)
+    needed, left = (f"{n / 1e9:.1f} GB" for n in (batch_size * picture_bytes, memory))
+    return size, [f"a batch of {batch_size} would take about {needed} of the {left} left: {size} are computed at a time"]
 
 
 def labels_of(arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor:

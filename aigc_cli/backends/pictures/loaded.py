@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aigc_cli.backends.pictures.batches import labels_of
+from aigc_cli.backends.pictures.batches import at_once, labels_of
 from aigc_cli.backends.pictures.options import PictureEvalOptions, PictureInput, PictureTrainOptions, prepare_dataset
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat, check_unchanged, read_pictures
 from aigc_cli.engine.device import derive_seed, open_device
@@ -40,6 +40,15 @@ class LoadedPictures(ABC):
     @abstractmethod
     def takes_unlabelled(self) -> bool:
         """Whether the model was trained to do without a label: always, where it has no classes."""
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers in a picture."""
+        return self.format.height * self.format.width * self.format.channels
+
+    def at_once(self, batch_size: int) -> int:
+        """How many pictures are computed at once: --batch-size, or fewer where they are large."""
+        return at_once(self.dimensions, batch_size)
 
     def labels(self, labels: Tensor) -> Tensor | None:
         """Class numbers as the model takes them: None where it has no classes."""

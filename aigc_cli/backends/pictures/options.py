@@ -53,7 +53,7 @@ class PictureEvalOptions(PictureInput, EvalOptions):
     split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, otherwise val, otherwise all")
     """The split to evaluate on, if the data set comes in splits."""
     batch_size: int = option(64, min=1, panel=EXPERT)
-    """Pictures computed at once."""
+    """Pictures computed at once, at most; large ones are computed fewer at a time."""
 
 
 def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:

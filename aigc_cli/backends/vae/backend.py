@@ -30,7 +30,7 @@ class VAEBackend(PictureTraining):
     # Training
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[VAEPlan, list[str]]:
-        return decide(options, data.arrays, machine.flops * machine.seconds)
+        return decide(options, data.arrays, machine.flops * machine.seconds, machine.memory)
 
     def read_plan(self, record: Mapping[str, Any]) -> VAEPlan:
         return VAEPlan.read(record)

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aigc_cli.backends.pictures.batches import VALUES
 from aigc_cli.backends.vae.loss import LatentVariableModel
 from aigc_cli.backends.vae.model import Posterior
-
-#: Numbers of pictures that are decoded at once, unless the caller says how many pictures: some hundred MB for a mixture.
-VALUES = 1 << 21
 
 
 @dataclass(frozen=True)

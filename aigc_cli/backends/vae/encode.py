@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     `bits_per_dim` where pixels are discrete, `percentile`, how many of 100 held-out pictures score lower, `mean` and
     `log_var`."""
     loaded = Loaded.of(run, options.device)
+    options = replace(options, batch_size=loaded.at_once(options.batch_size))
     assert options.data is not None
     arrays = read_pictures_for(loaded, options.data, options, bus)
     loaded.require_labels(arrays, options.data, LABEL_ADVICE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ NATS = "nats/picture"
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model, each held-out picture counted once."""
     loaded = Loaded.of(run, options.device)
+    options = replace(options, batch_size=loaded.at_once(options.batch_size))
     dataset, told = _own(run, options, bus)
     arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
     notes += told

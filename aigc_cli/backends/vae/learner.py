@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.pictures.batches import PictureBatches, labels_of, to_unit
+from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, to_unit
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import advice
@@ -26,7 +26,7 @@ from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.settings import Plan
 from aigc_cli.metrics.latents.information import ACTIVE
 
-#: The batch of an evaluation, and the pictures of a preview.
+#: The batch of an evaluation, at most, and the pictures of a preview.
 EVAL_BATCH, PREVIEWS = 256, 64
 #: How much longer than usual a gradient may be. What is usual depends on the likelihood and the pictures' size.
 MAX_GRAD_RATIO = 2.0
@@ -42,6 +42,7 @@ class VAELearner(Learner):
         self.networks = {"vae": self.model}
         self.optimizers = {"vae": self._optimizer(plan.lr)}
         self.averages = {"vae": plan.ema}
+        self.values = math.prod(data.train.pixels.shape[1:])  # in a picture
         self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
         self.eval_items = len(data.select)
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
@@ -91,8 +92,9 @@ class VAELearner(Learner):
 
     def _held_out(self, index: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[Tensor, Tensor | None]]:
         held_out: PictureArrays = self.data.select
-        for at in range(0, len(index), EVAL_BATCH):
-            some = index[at : at + EVAL_BATCH]
+        batch = at_once(self.values, EVAL_BATCH)
+        for at in range(0, len(index), batch):
+            some = index[at : at + batch]
             pixels = torch.from_numpy(held_out.take(some)).to(self.device)
             yield self.seen(pixels), self.labels(labels_of(held_out, some).to(self.device))
 
@@ -102,7 +104,11 @@ class VAELearner(Learner):
         if self.plan.conditional:
             labels = torch.arange(PREVIEWS, device=self.device) % len(self.data.classes)
         z = self.model.prior.inverse(u.to(self.device), labels)
-        pictures = expected_pictures(self.model, z, labels)
+        batch = at_once(self.values, PREVIEWS)
+        pictures = []
+        for at in range(0, PREVIEWS, batch):
+            some = slice(at, at + batch)
+            pictures += expected_pictures(self.model, z[some], None if labels is None else labels[some])
         side = math.isqrt(PREVIEWS)
         return Preview(".png", encode_picture(sheet(pictures, side), ".png"), grid=(side, side))
 

@@ -28,11 +28,6 @@ class Loaded(LoadedPictures):
         return cls(*load_parts(run, device, Train, load_pretrained))
 
     @property
-    def dimensions(self) -> int:
-        """Numbers in a picture."""
-        return self.format.height * self.format.width * self.format.channels
-
-    @property
     def takes_unlabelled(self) -> bool:
         return self.model.decoder.label.takes_unlabelled
 

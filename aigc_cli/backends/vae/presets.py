@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 
+from aigc_cli.backends.pictures.batches import micro_batch
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.vae.config import Size, Train, VAEPlan
-from aigc_cli.backends.vae.likelihood import LikelihoodName
+from aigc_cli.backends.vae.likelihood import LikelihoodName, MixtureOfLogistics
 from aigc_cli.backends.vae.model import VAEConfig
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.errors import RequestError
@@ -17,6 +19,8 @@ from aigc_cli.errors import RequestError
 SMALLEST = 8
 #: No level has more channels than this many times the first.
 WIDEST = 4
+#: The presets are for pictures of so many pixels at most.
+PIXELS = 32 * 32
 #: Latents at each place of the last level, for pictures of many levels.
 LATENT_MAP = 8
 
@@ -37,6 +41,12 @@ class VAEPreset(Preset):
     batch_size: int
     lr: float
 
+    def picture_bytes(self, pixels: int, pixel_parameters: int) -> float:
+        """Memory that a training step takes for a picture of so many pixels, each drawn from a distribution of so many
+        parameters: activations, and what the likelihood computes of every parameter. Fitted to measured peaks of 128×128 pixels
+        (tests/benchmarks/RECIPE.md), within a quarter."""
+        return pixels * (12 * self.width * sum(self.blocks) + 50 * pixel_parameters)
+
 
 PRESETS = (
     VAEPreset("nano", 3e13, 32, 24, (1, 1), 192, 1, 8, 96, 2, 128, 6e-3),
@@ -47,10 +57,19 @@ PRESETS = (
 )
 
 
-def decide(options: Train, data: PictureDataset, flops: float) -> tuple[VAEPlan, list[str]]:
-    """The plan, with likelihood, model, batch and learning rate decided, and the reasons."""
-    preset = preset_for(PRESETS, flops, options.preset)
+def decide(options: Train, data: PictureDataset, flops: float, memory: int | None = None) -> tuple[VAEPlan, list[str]]:
+    """The plan, with likelihood, model, batch and learning rate decided, and the reasons. `flops` is the budget, `memory` the
+    bytes that the device has left."""
+    pixels = data.format.height * data.format.width
+    larger = max(1.0, pixels / PIXELS)
+    preset = preset_for(PRESETS, flops / larger, options.preset)
     likelihood, reason = likelihood_for(options, data)
+    # A larger picture costs more and says more of the gradient.
+    batch_size = options.batch_size or min(round(preset.batch_size / math.sqrt(larger)), len(data.train))
+    parameters = 1
+    if likelihood == "logistics":
+        parameters = len(MixtureOfLogistics(data.format.channels, options.mixtures or preset.mixtures).first)
+    at_once, reasons = micro_batch(batch_size, preset.picture_bytes(pixels, parameters), memory, options.micro_batch_size)
     plan = VAEPlan.of(
         dataclasses.replace(options, likelihood=likelihood),
         preset=preset.name,
@@ -59,11 +78,12 @@ def decide(options: Train, data: PictureDataset, flops: float) -> tuple[VAEPlan,
         latent_map=0 if likelihood == "bernoulli" else LATENT_MAP,
         couplings=preset.couplings,
         mixtures=preset.mixtures,
-        batch_size=min(preset.batch_size, len(data.train)),
+        batch_size=batch_size,
+        micro_batch_size=at_once,
         lr=preset.lr,
         cooldown=1.0,
     )
-    return plan, [reason]
+    return plan, [reason, *reasons]
 
 
 def likelihood_for(options: Train, data: PictureDataset) -> tuple[LikelihoodName, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
     if len(modes) > 1:
         raise RequestError(f"--{modes[0]} and --{modes[1]} can't be used together")
     loaded = Loaded.of(run, options.device)
+    options = replace(options, batch_size=loaded.at_once(options.batch_size))
     if options.interpolate:
         yield from _interpolated(loaded, options, options.interpolate, bus)
     elif options.reconstruct:
@@ -50,6 +52,7 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
 def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Iterator[Drawn]:
     """A picture for each latent vector."""
     loaded = Loaded.of(run, options.device)
+    options = replace(options, batch_size=loaded.at_once(options.batch_size))
     latents.require_width(loaded.model.config.latents)
     numbers = _decoded_classes(loaded, options, latents)
     records = ({"name": name} for name in latents.names)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from aigc_cli.engine.device import can_compile, measure_flops
+from aigc_cli.engine.device import available_memory, can_compile, measure_flops
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.init_from import find_initial, take_over
 from aigc_cli.engine.learner import Learner
@@ -60,7 +60,7 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     deadline = minutes * 60 + preparing
     compiled, compile_reasons = _decide_compile(data.options, device, minutes)
     flops = measure_flops(device, options.precision)
-    machine = Machine(device, torch.get_num_threads(), flops, minutes * 60)
+    machine = Machine(device, torch.get_num_threads(), flops, minutes * 60, available_memory(device))
     settled: TrainOptions = dataclasses.replace(data.options, compile=compiled)
     plan, reasons = backend.plan(settled, data, machine)
     build = builder(backend, plan, data, device)
