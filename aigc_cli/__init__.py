@@ -1,4 +1,4 @@
-"""Train a generative model on your own data, sample from it and measure it."""
+"""Train a generative model on your own data, sample from it and evaluate it."""
 
 import os
 
