@@ -526,6 +526,13 @@ def test_the_size_that_is_chosen(sizes: list[tuple[int, int]], chosen: tuple[int
     assert choose_size(sizes) == chosen
 
 
+def test_a_longer_side_may_be_chosen() -> None:
+    assert choose_size([(600, 800)] * 3, 256) == (192, 256)
+    assert choose_size([(100, 128)] * 3, 128) == (100, 128)
+    assert choose_format(Wanted(longest=128), [Look((600, 800), coloured=True)]).describe() == "128×96 RGB"
+    assert choose_format(Wanted(size=(32, 32), longest=128), [Look((600, 800), coloured=True)]).describe() == "32×32 RGB"
+
+
 def test_the_format_that_is_chosen() -> None:
     grey, coloured = Look((28, 28), coloured=False), Look((28, 28), coloured=True)
     assert choose_format(Wanted(), [grey, grey]).describe() == "28×28 grey"

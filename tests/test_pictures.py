@@ -30,6 +30,7 @@ from aigc_cli.data.pictures.dataset import (
 )
 from aigc_cli.data.pictures.readers import READ as SUFFIXES
 from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.machine import Memory, memory
 
 GREY = np.random.default_rng(0).integers(0, 256, (300, 6, 8, 1), np.uint8)
 RGB = np.random.default_rng(1).integers(0, 256, (40, 6, 8, 3), np.uint8)
@@ -281,7 +282,8 @@ def test_mixed_sizes_are_made_one_and_told(tmp_path: Path) -> None:
         _folder(tmp_path / "d", picture[None], lambda _, i=i: f"{i:02}.png")
     dataset = _prepare(tmp_path / "d")
     assert dataset.format.describe() == "64×48 RGB"
-    assert "5 sizes, from 40×30 to 800×600: made 64×48 (--fit crop; --size chooses another size)" in dataset.notes
+    why = "--longest-side 64, by default from the minutes and the device; --size chooses another size"
+    assert f"5 sizes, from 40×30 to 800×600: made 64×48 (--fit crop; {why})" in dataset.notes
     assert (_all(dataset.train)[:, 0, 0, 0] == 3 * dataset.train.rows).all()
     asked = _prepare(tmp_path / "d", size=(16, 16), fit="pad")
     assert "5 sizes, from 40×30 to 800×600: made 16×16 (--fit pad)" in asked.notes
@@ -527,10 +529,20 @@ def test_a_size_that_nothing_can_hold(tmp_path: Path, monkeypatch: pytest.Monkey
     path = _npy(tmp_path / "a.npy", GREY[:60])
     with pytest.raises(RequestError) as caught:
         _prepare(path, size=(100_000, 100_000))
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    limit = memory().total
+    assert limit is not None
     assert str(caught.value) == (
-        f"to train on pictures of 100000×100000 grey takes more memory than the {memory:.1f} GB of this machine; choose a smaller --size"
+        "training on pictures of 100000×100000 grey takes 15000.0 GB for each, more than the "
+        f"{limit / 1e9:.1f} GB of memory that this process may use; choose a smaller --size"
     )
+    monkeypatch.setattr(
+        picture_build, "memory", lambda: Memory(total=1 << 20, available=1 << 20, limited=True)
+    )  # a control group's
+    with pytest.raises(
+        RequestError, match=r"takes 0\.0 GB for each, more than the 0\.0 GB of memory that this process may use"
+    ):
+        _prepare(path, size=(28, 28))
+    monkeypatch.undo()
     many = "demo:shapes?n=4000000000"
     with pytest.raises(
         RequestError, match=r"^4,000,000,000 pictures of 512×512 RGB take 3145728\.0 GB, and the cache .* has .* GB left; "

@@ -14,13 +14,12 @@ from conftest import settled
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aigc_cli.backends.presets import preset_for
+from aigc_cli.backends.presets import NOMINAL_FLOPS, preset_for
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Size, Train
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoder_only.presets import decide, model_config
 from aigc_cli.backends.transformer.diagnostics import advice
 from aigc_cli.backends.transformer.presets import (
-    NOMINAL_FLOPS,
     PRESETS,
     Preset,
     dropout_for,

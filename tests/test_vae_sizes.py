@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_cli.backends.pictures.networks import levels_for
-from aigc_cli.backends.pictures.options import parse_size
+from aigc_cli.backends.pictures.options import longest_side, parse_size, prepare_dataset
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAEConfig
 from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, decide, model_config
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
+from aigc_cli.engine.events import Bus
 from aigc_cli.errors import RequestError
 
 
@@ -122,3 +125,35 @@ def test_a_size_is_width_and_height(text: str, size: tuple[int, int]) -> None:
 def test_a_size_that_is_none(text: str) -> None:
     with pytest.raises(RequestError, match="--size"):
         parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("device", "threads", "minutes", "side"),
+    [
+        ("cpu", 1, 10, 64),
+        ("cpu", 4, 10, 64),
+        ("cpu", 2, 240, 128),
+        ("cpu", 64, 60, 128),
+        ("cuda:1", 2, 1, 128),
+        ("cuda", 2, 10, 256),
+        ("mps", 8, 5, 64),
+    ],
+)
+def test_the_longest_side_follows_the_budget(device: str, threads: int, minutes: float, side: int) -> None:
+    options = Train(device=device, threads=threads, minutes=minutes)
+    assert longest_side(options) == side
+
+
+def test_the_longest_side_is_recorded_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large pictures are read in the same size from the plan, where the minutes are gone; a plan of an earlier version is 64."""
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+    np.save(tmp_path / "large.npy", np.random.default_rng(0).integers(0, 256, (8, 150, 200), dtype=np.uint8))
+    asked = Train(data=str(tmp_path / "large.npy"), device="cpu", threads=2, minutes=240)
+    prepared = prepare_dataset(asked, Bus())
+    assert prepared.arrays.format.size == (96, 128) and prepared.options.longest_side == 128
+    assert any("--longest-side 128, by default from the minutes and the device" in note for note in prepared.notes)
+    plan = dataclasses.replace(prepared.options, minutes=None)
+    again = prepare_dataset(plan, Bus())
+    assert again.arrays.format.size == (96, 128) and again.cached
+    old = prepare_dataset(dataclasses.replace(plan, longest_side=None), Bus())
+    assert old.arrays.format.size == (48, 64)

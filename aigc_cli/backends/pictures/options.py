@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from aigc_cli.backends.base import EvalOptions
 from aigc_cli.backends.prepare import prepared
-from aigc_cli.data.pictures.format import Fit, Mode
+from aigc_cli.backends.presets import nominal_budget
+from aigc_cli.data.pictures.format import LONGEST, Fit, Mode
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import CommandOptions, TrainOptions
 from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from aigc_cli.data.pictures.dataset import PictureDataset
 
 PICTURES = "Reading the pictures"
+#: Longest sides, and the floating-point operations up to which a run has them.
+LONGEST_SIDES = ((64, 1e15), (128, 5e16), (256, math.inf))
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,14 @@ class PictureInput(CommandOptions):
 class PictureTrainOptions(PictureInput, TrainOptions):
     """Options of every `train` that learns from pictures."""
 
-    size: str | None = option(None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most 64")
+    size: str | None = option(
+        None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most --longest-side"
+    )
     """Resize every picture to this: a side, or width x height."""
+    longest_side: int | None = option(
+        None, min=4, panel=EXPERT, unit="pixels", auto="64, 128 or 256, from --minutes and the device"
+    )
+    """Longest side of pictures without --size; larger ones are reduced to it."""
     mode: Mode | None = option(None, panel=PICTURES, auto="L if all are grey, otherwise RGB")
     """Greyscale, colour, or colour with transparency."""
     fit: Fit = option("crop", panel=PICTURES)
@@ -61,10 +71,12 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
     from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
     assert options.data is not None
+    longest = options.longest_side or longest_side(options)
     request = PictureRequest(
         data=options.data,
         val=options.val,
         size=None if options.size is None else parse_size(options.size),
+        longest=longest,
         mode=options.mode,
         fit=options.fit,
         label=options.label,
@@ -72,7 +84,20 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
         conditional=options.conditional,
     )
     data: PictureDataset = prepare_pictures(request, progress=bus.stage)
-    return prepared(options, data, [data.described(number) for number in spread_out(len(data.train), EXAMPLES)], {})
+    decided = {"longest_side": longest} if options.size is None else {}
+    return prepared(options, data, [data.described(number) for number in spread_out(len(data.train), EXAMPLES)], decided)
+
+
+def longest_side(options: PictureTrainOptions) -> int:
+    """The longest side that a run can afford: 64 in minutes on a CPU, 128 in hours on a few cores or a minute on a GPU, 256 in
+    ten minutes on a GPU. A side twice as long has four times the pixels, and takes more pictures to learn what is in them.
+
+    A plan has no minutes. One that records no longest side either is of an earlier version, where it was 64.
+    """
+    if options.minutes is None:
+        return LONGEST
+    budget = nominal_budget(options)
+    return next(side for side, flops in LONGEST_SIDES if budget <= flops)
 
 
 class PictureTraining:

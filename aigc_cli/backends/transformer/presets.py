@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from aigc_cli.backends.presets import Preset, preset_for
+from aigc_cli.backends.presets import Preset, nominal_budget, preset_for
 from aigc_cli.backends.transformer.config import Size, Train
 
-#: What a CPU core or a GPU is taken to compute a second, where a decision must not depend on a measurement (the vocabulary).
-NOMINAL_FLOPS = {"cpu": 5e10, "cuda": 1e14, "mps": 2e12}
 #: The share of the measured speed of a matrix product that training reaches.
 EFFICIENCY = 0.5
 
@@ -57,12 +55,8 @@ def chars_affordable(options: Train) -> float:
 
 
 def tokenizer_budget(options: Train) -> float:
-    """The training that the tokenizer is chosen for, told by the minutes alone, so that it is the same every time."""
-    if options.tokenizer_budget is not None:
-        return options.tokenizer_budget
-    minutes = options.minutes or 10.0
-    kind = options.device.partition(":")[0]
-    return NOMINAL_FLOPS[kind] * ((options.threads or 1) if kind == "cpu" else 1) * minutes * 60
+    """The training that the tokenizer is chosen for: the same for the same minutes, so that data are read the same again."""
+    return options.tokenizer_budget if options.tokenizer_budget is not None else nominal_budget(options)
 
 
 def dropout_for(epochs: float) -> float:

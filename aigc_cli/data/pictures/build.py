@@ -5,7 +5,6 @@ They are decoded by threads, some at a time; none is in memory longer than it ta
 
 from __future__ import annotations
 
-import os
 import shutil
 from array import array
 from collections import deque
@@ -28,6 +27,7 @@ from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.pictures.store import StoredColumns, save
 from aigc_cli.data.sources import Part
 from aigc_cli.errors import RequestError
+from aigc_cli.machine import memory, usable_cores
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,7 @@ _AT_ONCE = 8  # pictures decoded by a thread at a time
 _REPORT = 64  # pictures between two reports
 _LISTED = 1000  # pictures of which it is kept that they could not be decoded
 _TOLERATED = 0.1  # the share of them that is
-_STEP_BYTES = 256  # memory a value in a training step: 8 pictures in float32 with 8 arrays of their size
+_PIXEL_BYTES = 1500  # memory that a training step takes a pixel of one picture, in the smallest networks, whatever the channels
 
 
 def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress) -> None:
@@ -105,12 +105,12 @@ def _no_pictures(part: Part) -> RequestError:
 
 def _check_room(total: int | None, format: PictureFormat) -> None:
     """Raise RequestError for what neither the disk nor the memory can hold."""
-    values = format.height * format.width * format.channels
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if values * _STEP_BYTES > memory:
+    pixels = format.height * format.width
+    values, limit = pixels * format.channels, memory().total
+    if limit is not None and pixels * _PIXEL_BYTES > limit:
         raise RequestError(
-            f"to train on pictures of {format.describe()} takes more memory than the {memory / 1e9:.1f} GB of this machine; "
-            "choose a smaller --size"
+            f"training on pictures of {format.describe()} takes {pixels * _PIXEL_BYTES / 1e9:.1f} GB for each, more than the "
+            f"{limit / 1e9:.1f} GB of memory that this process may use; choose a smaller --size"
         )
     folder = cache.cache_dir()
     while not folder.exists():
@@ -155,7 +155,7 @@ def _parallel(
         return results
 
     left = iter(pictures)
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, usable_cores())
     pending: deque[Future[list[tuple[RawPicture, _T | NotDecodable]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         while batch := list(islice(left, _AT_ONCE)):
@@ -219,7 +219,7 @@ class _Collector:
         known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}
         whole = {name: (values == np.rint(values)).all() for name, values in known.items()}
         told = [
-            self._sizes.note(self._format, asked=wanted.size is not None),
+            self._sizes.note(self._format, wanted),
             f"skipped {self.skipped:,} that cannot be decoded: {_listed(self.unreadable)}" if self.skipped else None,
             f"laid {self._laid_on_white:,} of {n:,} that are transparent on white; --mode RGBA keeps the transparency"
             if self._laid_on_white

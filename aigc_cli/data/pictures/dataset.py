@@ -14,7 +14,7 @@ import numpy.typing as npt
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
-from aigc_cli.data.pictures.format import Fit, Mode, PictureFormat, Size, Wanted, check_size
+from aigc_cli.data.pictures.format import LONGEST, Fit, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
 from aigc_cli.data.pictures.store import Factors, Store, load
@@ -49,6 +49,7 @@ class PictureRequest:
     data: str
     val: str | None = None
     size: Size | None = None  # (height, width)
+    longest: int = LONGEST  # side that is chosen without a size
     mode: Mode | None = None
     fit: Fit = "crop"
     label: str | None = None  # the column or array with the labels
@@ -118,7 +119,7 @@ def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureD
 def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> PictureDataset:
     train, val = opened.train.part, opened.val
     check_label_applies(opened.parts, request.label)
-    store = open_store(opened.train, Wanted(request.size, request.mode, request.fit, request.label), progress)
+    store = open_store(opened.train, Wanted(request.size, request.mode, request.fit, request.label, request.longest), progress)
     classes = store.classes if len(store.classes) > 1 else ()
     notes = [f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes)]
     notes += [*opened.notes, *store.notes]
@@ -172,7 +173,8 @@ def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
     Raises RequestError, with nothing left in the cache, when they cannot be used, and AigcError when the cache
     cannot be written or the source changes while it is read.
     """
-    key = cache.key_of("pictures", _VERSION, snapshot.identity, wanted.size, wanted.mode, wanted.fit, wanted.label)
+    longest = () if wanted.size is not None or wanted.longest == LONGEST else (wanted.longest,)
+    key = cache.key_of("pictures", _VERSION, snapshot.identity, wanted.size, wanted.mode, wanted.fit, wanted.label, *longest)
 
     def build() -> None:
         from aigc_cli.data.pictures.build import build_entry  # which takes Pillow

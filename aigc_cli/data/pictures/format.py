@@ -16,7 +16,7 @@ Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
 
 LONGEST = 64
-"""The longest side that is chosen without --size: what a CPU can train on."""
+"""The longest side that is chosen where nobody says what training can afford: a few minutes on a CPU."""
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _WORDS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
@@ -63,6 +63,7 @@ class Wanted:
     mode: Mode | None = None
     fit: Fit = "crop"
     label: str | None = None  # the column or array with the labels
+    longest: int = LONGEST  # the longest side that may be chosen
 
     @classmethod
     def exactly(cls, format: PictureFormat, label: str | None = None) -> Wanted:
@@ -93,25 +94,25 @@ def choose_format(wanted: Wanted, looks: Sequence[Look]) -> PictureFormat:
     Grey when every one is, else RGB; RGBA only when it is asked for.
     """
     mode: Mode = wanted.mode or ("RGB" if any(look.coloured for look in looks) else "L")
-    height, width = wanted.size or choose_size([look.size for look in looks])
+    height, width = wanted.size or choose_size([look.size for look in looks], wanted.longest)
     return PictureFormat(height, width, mode, wanted.fit)
 
 
-def choose_size(sizes: Sequence[Size]) -> Size:
-    """The size that more than half of the pictures have, else one of the median shape; at most `LONGEST` a side.
+def choose_size(sizes: Sequence[Size], limit: int = LONGEST) -> Size:
+    """The size that more than half of the pictures have, else one of the median shape; at most `limit` a side.
 
     A size that none has is rounded to multiples of 4, which networks halve without a remainder.
     """
     commonest, count = Counter(sizes).most_common(1)[0]
     if 2 * count > len(sizes):
-        if max(commonest) <= LONGEST:
+        if max(commonest) <= limit:
             return commonest
         height, width = commonest
     else:
         aspect = median(width / height for height, width in sizes)
         longest = median(max(size) for size in sizes)
         height, width = round(longest / max(aspect, 1)), round(longest * min(aspect, 1))
-    scale = min(1.0, LONGEST / max(height, width))
+    scale = min(1.0, limit / max(height, width))
     return _multiple_of_4(height * scale), _multiple_of_4(width * scale)
 
 
@@ -128,12 +129,16 @@ class SizesSeen:
     def add(self, size: Size) -> None:
         self._sizes.add(size)
 
-    def note(self, format: PictureFormat, *, asked: bool) -> str | None:
-        """A line when pictures were made larger or smaller; `asked` when the user chose the size."""
+    def note(self, format: PictureFormat, wanted: Wanted) -> str | None:
+        """A line when pictures were made larger or smaller, and why where the user did not choose the size."""
         if self._sizes <= {format.size}:
             return None
         by_area = sorted(self._sizes, key=lambda size: (size[0] * size[1], size))
         smallest, largest = describe_size(by_area[0]), describe_size(by_area[-1])
         what = f"{len(by_area):,} sizes, from {smallest} to {largest}:" if len(by_area) > 1 else smallest
-        how = f"--fit {format.fit}" if asked else f"--fit {format.fit}; --size chooses another size"
+        how = f"--fit {format.fit}"
+        if wanted.size is None:
+            if max(max(size) for size in self._sizes) > wanted.longest:
+                how += f"; --longest-side {wanted.longest}, by default from the minutes and the device"
+            how += "; --size chooses another size"
         return f"{what} made {describe_size(format.size)} ({how})"
