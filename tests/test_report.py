@@ -21,7 +21,7 @@ from conftest import AIGC, Shell
 from PIL import Image
 
 from aigc_cli.backends.registry import backends
-from aigc_cli.commands.page import MAX_SNAPSHOTS
+from aigc_cli.commands.page import MAX_FRAMES
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import Run, open_run
 from aigc_cli.ui.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curves, ticks
@@ -204,7 +204,7 @@ def test_previews_are_a_film_in_order_with_the_last_one_named(tmp_path: Path, mo
     page = report(tmp_path, monkeypatch)
     shown = [figure["data-step"] or "" for figure in page.all("figure") if "data-step" in figure]
     steps = [int(step.removeprefix("step ").replace(",", "")) for step in shown]
-    assert steps == sorted(set(steps)) and len(steps) <= MAX_SNAPSHOTS and (steps[0], steps[-1]) == (10, 5000)
+    assert steps == sorted(set(steps)) and len(steps) <= MAX_FRAMES and (steps[0], steps[-1]) == (10, 5000)
     assert max(b - a for a, b in pairwise(steps)) <= 4 * 50
     assert "a private line" not in page.text
     assert page.all("input")[0]["max"] == str(len(steps) - 1)

@@ -18,10 +18,10 @@ from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
 from aigc_cli.errors import AigcError
 from aigc_cli.options import fields_of
-from aigc_cli.ui.report import Measured, Origin, Picture, Report, Setting, Snapshot, png
+from aigc_cli.ui.report import FilmFrame, Measured, Origin, Picture, Report, Setting, png
 
 #: The most previews on the page, in number and in bytes.
-MAX_SNAPSHOTS, MAX_BYTES = 40, 6 << 20
+MAX_FRAMES, MAX_BYTES = 40, 6 << 20
 #: The most characters of a text preview.
 MAX_TEXT = 5000
 
@@ -30,15 +30,15 @@ def gather(run: Run, bus: Bus, *, evaluate: bool, seed: int, device: str, debug:
     """Everything on the page; with `evaluate`, also what `aigc eval` finds on `device`."""
     backend = backends().get(run.backend)
     measured, reason = _measured(run, backend, seed, device, debug, bus) if evaluate else (None, "--no-eval was given.")
-    snapshots, left_out = _snapshots(run)
+    frames, left_out = _frames(run)
     return Report(
         name=run.name,
         status=run.status,
         summary=backend.summary if backend else "",
         record=run.record,
         metrics=read_metrics(run),
-        snapshots=snapshots,
-        snapshots_left_out=left_out,
+        frames=frames,
+        frames_left_out=left_out,
         meanings=backend.meanings if backend else Meanings(),
         measured=measured,
         not_measured=reason,
@@ -84,7 +84,7 @@ def _found(evaluation: Evaluation, copies: Picture | None) -> Measured:
     return Measured(evaluation.data, evaluation.measures, evaluation.notes, copies)
 
 
-def _snapshots(run: Run) -> tuple[list[Snapshot], int]:
+def _frames(run: Run) -> tuple[list[FilmFrame], int]:
     """The run's previews in order, evenly thinned if they are many or large, and how many were left out. Links are skipped: a
     stranger's run shows only its own files."""
     found = {
@@ -96,19 +96,19 @@ def _snapshots(run: Run) -> tuple[list[Snapshot], int]:
     if not steps:
         return [], 0
     largest = max(found[step].stat().st_size for step in steps)
-    chosen = _evenly(steps, max(1, min(MAX_SNAPSHOTS, MAX_BYTES // largest)))
-    snapshots = (_snapshot(step, found[step]) for step in chosen)
-    shown = [snapshot for snapshot in snapshots if snapshot is not None]
+    chosen = _evenly(steps, max(1, min(MAX_FRAMES, MAX_BYTES // largest)))
+    frames = (_frame(step, found[step]) for step in chosen)
+    shown = [frame for frame in frames if frame is not None]
     return shown, len(steps) - len(shown)
 
 
-def _snapshot(step: int, path: Path) -> Snapshot | None:
+def _frame(step: int, path: Path) -> FilmFrame | None:
     content = path.read_bytes()
     if path.suffix == ".txt":
         text = content.decode("utf-8", "replace")
-        return Snapshot(step, text=text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …")
+        return FilmFrame(step, text=text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …")
     picture = png(content)
-    return None if picture is None else Snapshot(step, picture)
+    return None if picture is None else FilmFrame(step, picture)
 
 
 def _evenly(steps: list[int], most: int) -> list[int]:

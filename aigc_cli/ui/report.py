@@ -36,7 +36,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class FilmFrame:
     """A preview of the model at a step: a picture or a text."""
 
     step: int
@@ -73,7 +73,7 @@ class Report:
     summary: str
     record: Mapping[str, Any]
     metrics: Sequence[Mapping[str, Any]]
-    snapshots: Sequence[Snapshot]
+    frames: Sequence[FilmFrame]
     measured: Measured | None
     not_measured: str
     """Why `measured` is None."""
@@ -81,16 +81,16 @@ class Report:
     commands: Sequence[tuple[str, str]]
     """Commands to type next: (what for, command)."""
     written: str
-    snapshots_left_out: int = 0
+    frames_left_out: int = 0
     meanings: Meanings = field(default_factory=Meanings)
     """What its measures mean: its backend's."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A snapshot with its caption, and its x in the charts."""
+    """A frame with its caption, and its x in the charts."""
 
-    snapshot: Snapshot
+    frame: FilmFrame
     caption: str
     x: float
 
@@ -177,7 +177,7 @@ def _head(report: Report) -> list[tuple[str, str, str]]:
 
 
 def _film(report: Report, curves: Curves) -> list[_Shown]:
-    return [_Shown(each, curves.told_at(each.step), curves.x(each.step)) for each in report.snapshots]
+    return [_Shown(each, curves.told_at(each.step), curves.x(each.step)) for each in report.frames]
 
 
 def _best(record: Mapping[str, Any]) -> Mapping[str, Any]:
