@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,18 +16,20 @@ from safetensors.torch import load_file
 from torch import nn
 
 from aigc_cli.engine.device import derive_seed
-from aigc_cli.engine.ema import Average
-from aigc_cli.engine.events import Bus, Event, Note
+from aigc_cli.engine.ema import EMA
+from aigc_cli.engine.events import Bus, Evaluated, Event, Note
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
-from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, Trainer
+from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, TrainLoop
 from aigc_cli.engine.optim import MuonAdamW, orthogonalise
 from aigc_cli.engine.planning.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
 from aigc_cli.engine.run import Run, create_run
 from aigc_cli.engine.schedule import cooldown_start, default_warmup, warmup_stable_decay
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.signals import Interrupts
+from aigc_cli.engine.step import read
 from aigc_cli.engine.trainable import spread_out
-from aigc_cli.errors import AigcError
+from aigc_cli.engine.trainer import Trainer
+from aigc_cli.errors import AigcError, Interrupted, RequestError
 from aigc_cli.options import recorded
 
 CPU = torch.device("cpu")
@@ -69,10 +72,20 @@ def run(tmp_path: Path) -> Run:
     return create_run(tmp_path, "test", "run-1", {"plan": {}, "data": {}})
 
 
-def finish(learner: type[Learner], run: Run, plan: Plan = PLAN, *subscribers: object) -> Trainer:
-    trainer = Trainer(learner, plan, CPU, Bus(*subscribers), run)  # type: ignore[arg-type]
-    trainer.train(Interrupts())
-    return trainer
+def training(learner: type[Learner], run: Run, plan: Plan = PLAN, *subscribers: object) -> TrainLoop:
+    return TrainLoop(Trainer(learner, plan, CPU, Bus(*subscribers)), run)  # type: ignore[arg-type]
+
+
+def resumed(learner: type[Learner], run: Run, plan: Plan, step: int, *subscribers: object) -> TrainLoop:
+    loop = training(learner, run, plan, *subscribers)
+    loop.checkpoints.load(loop.trainer, step)
+    return loop
+
+
+def finish(learner: type[Learner], run: Run, plan: Plan = PLAN, *subscribers: object) -> TrainLoop:
+    loop = training(learner, run, plan, *subscribers)
+    loop.train(Interrupts())
+    return loop
 
 
 def test_a_plan_leaves_nothing_undecided_and_is_read_as_it_was_recorded() -> None:
@@ -83,6 +96,8 @@ def test_a_plan_leaves_nothing_undecided_and_is_read_as_it_was_recorded() -> Non
     assert list(record) == list(recorded(TrainOptions()))
     assert Plan.read(record) == PLAN
     assert Plan.read({**record, "micro_batch_size": None}) == PLAN  # earlier versions left it open
+    with pytest.raises(RequestError, match="not complete: Plan leaves lr undecided; start a new run"):
+        Plan.read({name: value for name, value in record.items() if name != "lr"})
     asked = dataclasses.replace(OPTIONS, lr=0.5, micro_batch_size=2, cooldown=0.0)
     assert Plan.of(asked, batch_size=8, lr=0.1, cooldown=1.0) == Plan.of(
         OPTIONS, batch_size=8, lr=0.5, cooldown=0.0, micro_batch_size=2
@@ -99,7 +114,7 @@ def test_a_step_is_the_gradient_step_of_the_batch() -> None:
 
 def test_micro_batches_sum_to_the_same_step() -> None:
     whole, parts = Trainer(Regression, PLAN, CPU, Bus()), Trainer(Regression, PLAN, CPU, Bus())
-    parts.at.micro_batches = 3  # of 3, 3 and 2 rows
+    parts.state.micro_batches = 3  # of 3, 3 and 2 rows
     for step in range(5):
         whole.step(whole.learner.batch(step), step)
         parts.step(parts.learner.batch(step), step)
@@ -146,7 +161,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
     for step in range(3):
         hungry.step(hungry.learner.batch(step), step)
         reference.step(reference.learner.batch(step), step)
-    assert hungry.at.micro_batches == 4
+    assert hungry.state.micro_batches == 4
     assert [note.text for note in notes if isinstance(note, Note)][-1] == "out of memory: a batch is computed in 4 parts"
     torch.testing.assert_close(hungry.learner.networks["model"].weight, reference.learner.networks["model"].weight)
 
@@ -161,9 +176,49 @@ class Faulty(Regression):
 
 
 def test_a_step_that_is_not_finite_is_skipped(run: Run) -> None:
-    trainer = finish(Faulty, run)
-    assert (trainer.at.step, trainer.at.skipped, trainer.at.rollbacks) == (40, 2, 0)
-    assert trainer.at.best is not None and trainer.at.best < 0.1
+    loop = finish(Faulty, run)
+    assert (loop.state.step, loop.state.skipped, loop.state.rollbacks) == (40, 2, 0)
+    assert loop.state.best is not None and loop.state.best < 0.1
+
+
+class Fused(Steady):
+    """The same with optimisers that can leave out on the device what is not finite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Linear(3, 3, bias=False)
+        self.networks["body"] = self.body
+        self.optimizers = {
+            "model": torch.optim.AdamW(self.model.parameters(), 0.1, fused=True),
+            "body": MuonAdamW(
+                [self.body.weight], [{"params": [self.model.weight], "lr": 0.01}], muon_lr=0.1, muon_weight_decay=0.1
+            ),
+        }
+
+    def phases(self, step: int, plan: Plan) -> list[Phase]:
+        scale = float("nan") if step in (0, 5, 9) else 1.0
+        return [Phase(name, partial(self.scaled, scale=scale), max_grad_ratio=2.0) for name in self.optimizers]
+
+    def scaled(self, batch: Batch, *, scale: float) -> Loss:
+        return Loss(self.model(self.body(batch["x"])).square().mean() * scale + self.model.weight.sum())
+
+
+def test_what_is_not_finite_is_left_out_on_a_device_as_on_a_cpu() -> None:
+    here, there = Trainer(Fused, PLAN, CPU, Bus()), Trainer(Fused, PLAN, CPU, Bus())
+    there.train_step.skips_on_device = True
+    for step in range(20):
+        before = [p.detach().clone() for network in there.learner.networks.values() for p in network.parameters()]
+        reports = read([trainer.step(trainer.learner.batch(step), step) for trainer in (here, there)])
+        assert [bool(report) for report in reports] == [step not in (0, 5, 9)] * 2
+        if step in (0, 5, 9):
+            after = (p for network in there.learner.networks.values() for p in network.parameters())
+            assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    for name, norms in here.train_step.norms.items():
+        assert norms == pytest.approx(there.train_step.norms[name], rel=1e-5) and len(norms) == 17
+    for name, network in here.learner.networks.items():
+        torch.testing.assert_close(network.state_dict(), there.learner.networks[name].state_dict())
+    assert all(float(state["step"]) == 17 for state in there.learner.optimizers["model"].state.values())
 
 
 class Explosive(Regression):
@@ -178,11 +233,37 @@ class Explosive(Regression):
 
 def test_it_goes_back_to_the_last_good_checkpoint_at_half_the_learning_rate(run: Run) -> None:
     plan = dataclasses.replace(PLAN, cooldown=0.0, checkpoint_seconds=1e-9)  # resume points at every step
-    trainer = finish(Explosive, run, plan)
+    loop = finish(Explosive, run, plan)
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     back = [(line["to"], line["lr_scale"]) for line in lines if line["event"] == "rolled_back"]
     assert back == [(20, 0.5), (20, 0.25)]
-    assert trainer.at.step == 40
+    assert loop.state.step == 40
+
+
+def test_too_many_skips_are_found_out_late_and_undone_as_if_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether values are read at every step or when they are reported, what comes of it is the same."""
+
+    class Twice(Regression):
+        def loss(self, batch: Batch) -> Loss:
+            """Not finite at the steps 21 to 23 alone, at the full learning rate."""
+            loss = super().loss(batch)
+            bad = any(torch.equal(batch["x"], self.batch(step)["x"]) for step in (21, 22, 23))
+            fast = self.optimizers["model"].param_groups[0]["lr"] > 0.05 * 1.001
+            return Loss(loss.mean * (float("nan") if bad and fast else 1.0))
+
+    plan = dataclasses.replace(PLAN, cooldown=0.0)
+    late = finish(Twice, run, plan)
+    monkeypatch.setattr("aigc_cli.engine.loop.UNREAD", 1)
+    at_once = finish(Twice, create_run(run.path.parent, "test", "at-once", {"plan": {}, "data": {}}), plan)
+    assert len(late.learner.seen) > len(at_once.learner.seen)  # type: ignore[attr-defined]
+    lines = [
+        [{k: v for k, v in json.loads(line).items() if not k.endswith(("seconds", "per_second"))} for line in text.splitlines()]
+        for text in (late.run.metrics.read_text(), at_once.run.metrics.read_text())
+    ]
+    assert lines[0] == lines[1]
+    assert {"event": "rolled_back", "step": 23, "to": 20, "lr_scale": 0.5} in lines[0]
+    assert torch.equal(late.learner.networks["model"].weight, at_once.learner.networks["model"].weight)
+    assert (late.state.skipped, late.state.step) == (at_once.state.skipped, at_once.state.step) == (3, 40)
 
 
 class Hopeless(Regression):
@@ -207,9 +288,9 @@ class Worsening(Regression):
 
 def test_the_best_checkpoint_is_kept_and_linked_and_patience_ends_the_run(run: Run) -> None:
     plan = dataclasses.replace(PLAN, steps=400, patience=4)
-    trainer = Trainer(Worsening, plan, CPU, Bus(), run)
-    assert trainer.train(Interrupts()) == "stopped"
-    assert (trainer.at.best_step, trainer.at.step) == (30, 70)
+    loop = training(Worsening, run, plan)
+    assert loop.train(Interrupts()) == "stopped"
+    assert (loop.state.best_step, loop.state.step) == (30, 70)
     assert run.model.readlink() == Path("checkpoints/step-000030/model")
     assert sorted(path.name for path in run.checkpoints.iterdir()) == ["step-000030", "step-000070"]
 
@@ -244,15 +325,15 @@ def test_a_crash_at_any_step_of_a_write_leaves_whole_checkpoints(
     with run.lock():
         steps = sorted(int(path.name[5:]) for path in run.checkpoints.glob("step-*"))
     for step in steps:
-        Trainer(Regression, PLAN, CPU, Bus(), run).resume(step)
+        resumed(Regression, run, PLAN, step)
     if run.model.is_symlink():
         assert (run.model / "config.json").exists()
-    trainer = Trainer(Regression, PLAN, CPU, Bus(), run)
+    loop = training(Regression, run)
     if steps:
-        trainer.resume(steps[-1])
-    trainer.train(Interrupts())
+        loop.checkpoints.load(loop.trainer, steps[-1])
+    loop.train(Interrupts())
     alone = finish(Regression, create_run(run.path.parent, "test", "alone", {"plan": {}, "data": {}}))
-    assert torch.equal(trainer.learner.networks["model"].weight, alone.learner.networks["model"].weight)
+    assert torch.equal(loop.learner.networks["model"].weight, alone.learner.networks["model"].weight)
     assert not list(run.path.rglob(".tmp-*"))
 
 
@@ -327,9 +408,8 @@ class Slow(Regression):
 @pytest.mark.parametrize(("patience", "end"), [(1, 20), (2, 400)])
 def test_progress_is_what_is_beyond_chance(run: Run, patience: int, end: int) -> None:
     """Two looks together are progress, one alone is not; the best is the lowest all the same."""
-    trainer = Trainer(Slow, dataclasses.replace(PLAN, steps=400, patience=patience), CPU, Bus(), run)
-    trainer.train(Interrupts())
-    assert trainer.at.step == trainer.at.best_step == end
+    loop = finish(Slow, run, dataclasses.replace(PLAN, steps=400, patience=patience))
+    assert loop.state.step == loop.state.best_step == end
 
 
 class Troubled(Regression):
@@ -342,13 +422,9 @@ class Troubled(Regression):
 
 def test_a_trouble_is_told_when_it_begins_also_across_a_resumption(run: Run) -> None:
     plan = dataclasses.replace(PLAN, steps=100)
-    trainer = Trainer(Troubled, plan, CPU, Bus(), run)
-    trainer.plan = dataclasses.replace(plan, steps=30)
-    trainer.train(Interrupts())
+    interrupted(Troubled, run, plan, 30)
     notes: list[Event] = []
-    resumed = Trainer(Troubled, plan, CPU, Bus(notes.append), run)
-    resumed.resume(30)
-    resumed.train(Interrupts())
+    resumed(Troubled, run, plan, 30, notes.append).train(Interrupts())
     told = [json.loads(line) for line in run.metrics.read_text().splitlines() if "concern" in line]
     assert [(line["step"], line["name"], line["text"]) for line in told] == [
         (20, "cold", "cold at 20"),
@@ -367,30 +443,76 @@ class Misled(Troubled):
         return {**batch, "y": -batch["y"]} if 10 <= step < 20 else batch
 
 
+def interrupted(learner: type[Learner], run: Run, plan: Plan, step: int) -> TrainLoop:
+    """A training that is told to stop while it evaluates at this step."""
+    interrupts = Interrupts()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Evaluated) and event.step == step:
+            interrupts.received = 15
+
+    loop = training(learner, run, plan, stop)
+    with pytest.raises(Interrupted):
+        loop.train(interrupts)
+    return loop
+
+
 def weights_of(run: Run, step: int) -> torch.Tensor:
     return load_file(run.checkpoints / f"step-{step:06d}" / "state" / "networks.safetensors")["model/weight"]
 
 
 def test_a_trouble_that_can_be_is_undone_and_the_steps_go_on(run: Run) -> None:
     plan = dataclasses.replace(PLAN, steps=100, warmup=0, cooldown=0.0)
-    first = Trainer(Misled, plan, CPU, Bus(), run)
-    first.plan = dataclasses.replace(plan, steps=20)
-    first.train(Interrupts())
-    assert first.at.best_step == 10
+    first = interrupted(Misled, run, plan, 20)
+    assert first.state.best_step == 10
     torch.testing.assert_close(weights_of(run, 20), weights_of(run, 10), rtol=0, atol=0)
-    resumed = Trainer(Misled, plan, CPU, Bus(), run)
-    resumed.resume(20)
-    resumed.train(Interrupts())
+    resumed(Misled, run, plan, 20).train(Interrupts())
     whole = finish(Misled, create_run(run.path.parent, "test", "whole", {"plan": {}, "data": {}}), plan)
     torch.testing.assert_close(weights_of(run, 100), whole.learner.networks["model"].weight.data, rtol=0, atol=0)
-    undone = [json.loads(line) for line in whole.run.metrics.read_text().splitlines() if "undone" in line]  # type: ignore[union-attr]
+    undone = [json.loads(line) for line in whole.run.metrics.read_text().splitlines() if "undone" in line]
     # At 30 and 40 it was told already, and the weights of 70 are the best themselves.
     assert undone == [{"event": "undone", "step": 20, "to": 10, "lr_scale": 0.5}]
 
 
+def test_a_roll_back_never_goes_to_a_checkpoint_of_the_plan_before(run: Run) -> None:
+    """After 40 steps it goes on from step 20, before the cool-down, and is not finite before the next evaluation."""
+    finish(Regression, run)
+    assert run.checkpoint_steps == [20, 40]
+    longer = dataclasses.replace(PLAN, steps=80, cooldown=0.0)
+    run.update(continued_from=20)
+    loop = resumed(Explosive, run, longer, 20)
+    loop.train(Interrupts())
+    back = [json.loads(line) for line in run.metrics.read_text().splitlines() if "rolled_back" in line]
+    assert [line["to"] for line in back] == [20, 20]
+    assert loop.state.step == 80 and 40 not in loop.checkpoints.good(39)
+
+
+def test_a_best_checkpoint_that_was_deleted_is_not_returned_to(run: Run) -> None:
+    """Step 10 is the best of the first twenty, and step 40 of all; the longer training has its first trouble at step 30."""
+    looks = iter([1.0, 2.0, 2.0, 0.5, 3.0, 3.0])
+
+    class Best(Troubled):
+        undo = True
+
+        def evaluate(self, items: int) -> dict[str, float]:
+            return {"error": next(looks, 3.0)}
+
+        def concerns(self, history: Sequence[Mapping[str, object]]) -> dict[str, Concern]:
+            continued = any(line["event"] == "continued" for line in history)
+            return {"cold": Concern("cold", True)} if continued else {}
+
+    finish(Best, run)
+    assert run.checkpoint_steps == [20, 40]
+    run.update(continued_from=20)
+    loop = resumed(Best, run, dataclasses.replace(PLAN, steps=80), 20)
+    loop.train(Interrupts())
+    assert loop.state.step == 80 and loop.state.best_step == 30
+    assert not any("undone" in line for line in run.metrics.read_text().splitlines())  # there was nothing to return to
+
+
 def test_no_progress_is_told_where_the_run_goes_on_all_the_same(run: Run) -> None:
     notes: list[Event] = []
-    Trainer(Worsening, dataclasses.replace(PLAN, steps=200), CPU, Bus(notes.append), run).train(Interrupts())
+    finish(Worsening, run, dataclasses.replace(PLAN, steps=200), notes.append)
     assert sum("no progress" in note.text for note in notes if isinstance(note, Note)) == 1
 
 
@@ -416,24 +538,24 @@ class TwoPhases(Regression):
 
 
 def test_phases_report_under_their_own_names_and_set_their_optimisers(run: Run) -> None:
-    trainer = finish(TwoPhases, run)
+    loop = finish(TwoPhases, run)
     (line, *_) = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert {"model_loss", "other_loss", "model_grad_norm", "other_grad_norm", "drawn"} <= set(line)
-    assert trainer.learner.optimizers["other"].param_groups[0]["betas"] == (0.0, 0.89)
-    assert trainer.learner.networks["other"].steps == 40
+    assert loop.learner.optimizers["other"].param_groups[0]["betas"] == (0.0, 0.89)
+    assert loop.learner.networks["other"].steps == 40
 
 
 def test_the_gradient_norm_is_that_of_the_batch_s_gradient() -> None:
     trainer = Trainer(Regression, PLAN, CPU, Bus())
     batch = trainer.learner.batch(0)
-    report = trainer.step(batch, 0)
+    (report,) = read([trainer.step(batch, 0)])
     assert report["grad_norm"] == pytest.approx(float((2 * (batch["y"] * batch["x"]).mean(0)).norm()), rel=1e-5)
 
 
 def test_a_half_life_may_follow_the_step() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
-    average = Average(network, half_life=lambda step: step / 1000)
+    average = EMA(network, half_life=lambda step: step / 1000)
     nn.init.ones_(network.weight)
     average.update(step=1000)
     assert float(average.weights["weight"]) == pytest.approx(0.5)
@@ -442,7 +564,7 @@ def test_a_half_life_may_follow_the_step() -> None:
 def test_an_average_has_the_half_life_it_says() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
-    average = Average(network, half_life=50)
+    average = EMA(network, half_life=50)
     nn.init.ones_(network.weight)
     for _ in range(50):
         average.update(step=10**6)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.gan.augment import Augmentation, brighten, contrast, cut_out, saturate, translate
+from aigc_cli.backends.gan.augment import Augmentation, brighten, changed, contrast, cut_out, saturate, translate
 
 CHANGES = [brighten, saturate, contrast, translate, cut_out]
 
@@ -29,8 +29,8 @@ def test_at_strength_0_pictures_are_what_they_were(channels: int) -> None:
 @pytest.mark.parametrize("size", [(28, 28), (20, 33), (5, 1), (1, 1)])
 def test_pictures_of_any_size_keep_it(channels: int, size: tuple[int, int]) -> None:
     x = pictures(4, channels, *size)
-    changed = Augmentation(0.8)(x)
-    assert changed.shape == x.shape and torch.isfinite(changed).all()
+    augmented = Augmentation(0.8)(x)
+    assert augmented.shape == x.shape and torch.isfinite(augmented).all()
 
 
 @pytest.mark.parametrize("strength", [0.1, 0.5])
@@ -39,6 +39,15 @@ def test_each_change_is_made_to_each_picture_with_that_probability(strength: flo
     untouched = float((Augmentation(strength)(x) == x).flatten(1).all(1).float().mean())
     # Now and then a picture is translated by nothing.
     assert untouched == pytest.approx((1 - strength) ** 5 * (1 + strength / 9 / (1 - strength)), abs=0.02)
+
+
+@pytest.mark.parametrize("chosen", [[], [0], [1, 3], [0, 1, 2, 3]])
+def test_a_device_that_is_not_waited_for_changes_the_same_pictures(chosen: list[int]) -> None:
+    x = pictures(4)
+    mask = torch.tensor([number in chosen for number in range(4)])
+    waited, not_waited = (changed(x, mask, lambda pictures: pictures.flip(2), waits=waits) for waits in (True, False))
+    assert torch.equal(waited, not_waited)
+    assert [torch.equal(a, b) for a, b in zip(waited, x, strict=True)] == [number not in chosen for number in range(4)]
 
 
 @pytest.mark.parametrize("change", [translate, cut_out])

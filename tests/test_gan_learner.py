@@ -18,8 +18,9 @@ from aigc_cli.backends.gan.presets import decide
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.engine.device import seed_everything
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.loop import Trainer
 from aigc_cli.engine.planning.budget import plan_for_steps
+from aigc_cli.engine.step import read
+from aigc_cli.engine.trainer import Trainer
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -59,7 +60,7 @@ def learner_of(made: Trainer) -> GANLearner:
 
 
 def run(made: Trainer, steps: int) -> list[dict[str, float]]:
-    return [made.step(made.learner.batch(step), step) for step in range(steps)]
+    return read([made.step(made.learner.batch(step), step) for step in range(steps)])
 
 
 def test_bytes_go_through_the_networks_range_and_back() -> None:
@@ -171,7 +172,7 @@ def test_a_strength_that_was_asked_for_stays() -> None:
 
 
 def test_the_average_s_half_life_is_a_share_of_the_steps_so_far() -> None:
-    half_life = learner_of(trainer(Train(ema=0.1), blobs())).averages["generator"]
+    half_life = learner_of(trainer(Train(ema=0.1), blobs())).ema["generator"]
     assert callable(half_life)
     assert (half_life(5000), half_life(0)) == (500, 1)
 

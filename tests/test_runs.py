@@ -9,13 +9,18 @@ import pytest
 from conftest import Shell
 from terminals import in_terminal
 
-from aigc_cli.engine.housekeeping import prune, remove
-from aigc_cli.engine.run import Run, age, create_run, free_name, list_runs
+from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Train
+from aigc_cli.engine.run import Run, age, create_run, free_name, list_runs, prune, remove
 from aigc_cli.errors import RequestError
 from aigc_cli.files import point_link, size_of
+from aigc_cli.options import recorded
 from aigc_cli.ui.text import bytes_of, span
 
 KB = 1000
+PLAN = DecoderOnlyPlan.of(
+    Train(data="/data/poems.tsv", steps=30, threads=1, compile=False), lr=0.01, batch_size=4, preset="nano", context=32,
+    n_layers=1, d_model=32, n_heads=1, n_kv_heads=1, d_ff=64, tied=True, dropout=0.0,
+)  # fmt: skip
 
 
 def a_run(runs: Path, name: str, status: str = "finished", backend: str = "transformer") -> Run:
@@ -23,7 +28,7 @@ def a_run(runs: Path, name: str, status: str = "finished", backend: str = "trans
     record = {
         "asked": {},
         "data": {"location": "/data/poems.tsv"},
-        "plan": {"steps": 30, "lr": 0.01, "threads": 1},
+        "plan": recorded(PLAN),
         "reasons": ["tokenizer: small"],
     }
     run = create_run(runs, backend, name, record)

@@ -113,10 +113,10 @@ def gather(options: DoctorOptions) -> Facts:
 def _torch(options: DoctorOptions) -> tuple[Torch, list[Device]]:
     """PyTorch and its devices. A broken PyTorch is a finding, not a failure."""
     try:
-        from aigc_cli.engine.planning.hardware import survey
+        from aigc_cli.engine.planning.hardware import measure_hardware
     except Exception as error:  # a broken installation may raise anything
         return Torch(first_line(error)), []
-    return survey(options.threads, compile=options.compile)
+    return measure_hardware(options.threads, compile=options.compile)
 
 
 def as_json(facts: Facts, found: list[Problem]) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from typing import Any
 import typer
 
 from aigc_cli.commands.flags import command
-from aigc_cli.engine.housekeeping import prune, remove
-from aigc_cli.engine.run import DONE, Run, age, find_run, list_runs, read_metrics
+from aigc_cli.engine.run import DONE, Run, age, find_run, list_runs, prune, read_metrics, remove
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import size_of

@@ -18,14 +18,14 @@ from aigc_cli.ui.progress import next_steps, progress
 from aigc_cli.ui.text import bytes_of, duration, one_line, printable
 
 if TYPE_CHECKING:
-    from aigc_cli.engine.planning.dry_run import Rehearsal
+    from aigc_cli.engine.planning.dry_run import DryRun
 
 
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["train"], given)
     if options.dry_run:
-        _rehearse(backend, options)
+        _dry_run(backend, options)
         return
     with progress(json_lines=options.json, quiet=options.quiet, meanings=backend.meanings) as bus:
         from aigc_cli.engine.train import train
@@ -38,13 +38,13 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     typer.echo(json.dumps(result.to_json()) if options.json else str(result.run))
 
 
-def _rehearse(backend: Backend, options: Any) -> None:
+def _dry_run(backend: Backend, options: Any) -> None:
     if options.resume:
         raise RequestError("--dry-run is of a new run: leave out --resume")
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
-        from aigc_cli.engine.planning.dry_run import rehearse
+        from aigc_cli.engine.planning.dry_run import dry_run
 
-        found = rehearse(backend.load(), options, backend.demo, bus)
+        found = dry_run(backend.load(), options, backend.demo, bus)
     if options.json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:
@@ -53,7 +53,7 @@ def _rehearse(backend: Backend, options: Any) -> None:
         typer.echo("\n".join(printable(line, keep="\t") for line in lines))
 
 
-def _lines(found: Rehearsal) -> list[str]:
+def _lines(found: DryRun) -> list[str]:
     """What would be done, as lines `name<TAB>value`."""
     lines = [f"data\t{found.data.get('location', '')}"]
     for split, counts in found.data.get("splits", {}).items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +18,89 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from aigc_cli.engine.ema import Average, applied
+from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.run import Run
 from aigc_cli.errors import AigcError, first_line
 from aigc_cli.files import new_folder, remove_folder
 
 
-def checkpoint_path(run: Run, step: int) -> Path:
-    return run.checkpoints / f"step-{step:06d}"
+@dataclass
+class TrainState:
+    """Where a run stands: all that a checkpoint holds beside tensors."""
+
+    step: int = 0  # steps done
+    seconds: float = 0.0  # of training
+    plan_steps: int = 0  # of the plan that it follows: a run that is trained longer has had another one
+    micro_batches: int = 1
+    best_step: int | None = None
+    best: float | None = None
+    mark: float | None = None  # the objective when it last improved by more than chance
+    stale: int = 0  # evaluations since then
+    concerns: list[str] = field(default_factory=list)  # the troubles at the last evaluation
+    lr_scale: float = 1.0
+    rollbacks: int = 0
+    norms: dict[str, list[float]] = field(default_factory=dict)  # of each optimiser's last gradients, before they were clipped
+    skips: int = 0  # in a row
+    skipped: int = 0  # in all
+    planned: bool = True  # written at a step that the plan names, so it may be rolled back to
+    sums: dict[str, float] = field(default_factory=dict)  # of losses since the last report
+    summed: int = 0
+    metrics_bytes: int = 0
+
+    def add(self, values: Mapping[str, float]) -> None:
+        """Count a step among those that are reported next."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.summed += 1
+
+    def take_means(self) -> dict[str, float]:
+        """What the steps since the last report come to; the next report begins anew."""
+        means = {name: total / self.summed for name, total in self.sums.items()}
+        self.sums, self.summed = {}, 0
+        return means
 
 
-def save_checkpoint(folder: Path, learner: Learner, averages: Mapping[str, Average], position: Mapping[str, Any]) -> None:
-    """Write `folder`: the model with the averaged weights, where there are some, and the state with the networks' own.
-    `position` says where the run stands (JSON)."""
+def save_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA], state: TrainState) -> None:
+    """Write `folder`: the model with the averaged weights, where there are some, and the state with the networks' own."""
     if folder.exists():
         remove_folder(folder)
     with new_folder(folder) as aside:
         (aside / "model").mkdir()
         (aside / "state").mkdir()
-        with applied(averages):
+        with applied(ema):
             learner.save_model(aside / "model")
         networks = {name: dict(network.state_dict()) for name, network in learner.networks.items()}
         _save(aside / "state" / "networks.safetensors", networks)
-        if averages:
-            _save(aside / "state" / "averages.safetensors", {name: a.weights for name, a in averages.items()})
+        if ema:
+            _save(aside / "state" / "averages.safetensors", {name: average.weights for name, average in ema.items()})
         tensors, numbers = {}, {}
         for name, optimizer in learner.optimizers.items():
             tensors[name], numbers[name] = _flatten(optimizer)
         _save(aside / "state" / "optimizers.safetensors", tensors)
         (aside / "state" / "optimizers.json").write_text(json.dumps(numbers))
-        (aside / "state" / "position.json").write_text(json.dumps(position, indent=2))
+        (aside / "state" / "position.json").write_text(json.dumps(asdict(state), indent=2))
 
 
-def read_position(folder: Path) -> dict[str, Any]:
-    position: dict[str, Any] = json.loads((folder / "state" / "position.json").read_text())
-    return position
+def read_state(folder: Path) -> TrainState:
+    return TrainState(**json.loads((folder / "state" / "position.json").read_text()))
 
 
-def load_checkpoint(folder: Path, learner: Learner, averages: Mapping[str, Average]) -> dict[str, Any]:
-    """Put everything back; returns the position."""
+def load_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA]) -> TrainState:
+    """Put everything back that the learner and its averages hold; returns where the run stood."""
     try:
         state = folder / "state"
         for name, weights in _load(state / "networks.safetensors").items():
             learner.networks[name].load_state_dict(weights)
-        if averages:
+        if ema:
             for name, weights in _load(state / "averages.safetensors").items():
                 for key, tensor in weights.items():
-                    averages[name].weights[key].copy_(tensor)
+                    ema[name].weights[key].copy_(tensor)
         tensors = _load(state / "optimizers.safetensors")
         numbers = json.loads((state / "optimizers.json").read_text())
         for name, optimizer in learner.optimizers.items():
             _unflatten(optimizer, tensors.get(name, {}), numbers[name])
-        return read_position(folder)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        return read_state(folder)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise AigcError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import hashlib
 import os
 import platform
@@ -13,13 +14,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import memory, usable_cores
+
+Options = TypeVar("Options", bound=TrainOptions)
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -47,6 +51,18 @@ def open_device(wanted: str) -> torch.device:
     keep_freed_memory()
     set_matmul(resolve_matmul("auto", device))
     return device
+
+
+def claim_device(options: Options) -> tuple[torch.device, Options]:
+    """The device and the threads that options ask for, set up for training, and the options with what these are."""
+    device = resolve_device(options.device)
+    threads = set_threads(options.threads)
+    set_deterministic(options.deterministic, device)
+    keep_freed_memory()
+    matmul: Any = resolve_matmul(options.matmul, device)
+    set_matmul(matmul)
+    precision: Any = resolve_precision(options.precision, device)
+    return device, dataclasses.replace(options, device=str(device), threads=threads, matmul=matmul, precision=precision)
 
 
 def set_threads(threads: int | None) -> int:
@@ -192,18 +208,23 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 
 def batches(
     make: Callable[[int], dict[str, Tensor]], first: int, stop: int, device: torch.device
-) -> Iterator[dict[str, Tensor]]:
-    """The batches of steps `first` … `stop` − 1 on `device`. Beside a GPU the next one is made and copied while it computes;
-    on a CPU a second thread would only take the cores from the computation."""
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """The batches of steps `first` … `stop` − 1, as they were made and on `device`. Beside a GPU the next one is made and
+    copied while it computes; on a CPU a second thread would only take the cores from the computation."""
+
+    def made(step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        batch = make(step)
+        return batch, to_device(batch, device)
+
     if device.type == "cpu":
-        yield from map(make, range(first, stop))
+        yield from map(made, range(first, stop))
         return
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(lambda: to_device(make(first), device))
+        coming = pool.submit(made, first)
         for step in range(first, stop):
             batch = coming.result()
             if step + 1 < stop:
-                coming = pool.submit(lambda at: to_device(make(at), device), step + 1)
+                coming = pool.submit(made, step + 1)
             yield batch
 
 

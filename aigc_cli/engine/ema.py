@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from aigc_cli.engine.learner import HalfLife
 
 
-class Average:
+class EMA:
     """θ̄ ← d·θ̄ + (1 − d)·θ after every step, with d from the half-life in steps at this step, smaller at first so that the
     initialisation is forgotten: d = min(0.5^(1/half_life), (1 + step) / (10 + step))."""
 
@@ -41,9 +41,9 @@ class Average:
 
 
 @contextmanager
-def applied(averages: Mapping[str, Average]) -> Iterator[None]:
+def applied(ema: Mapping[str, EMA]) -> Iterator[None]:
     """All of them at once."""
     with ExitStack() as stack:
-        for average in averages.values():
+        for average in ema.values():
             stack.enter_context(average.applied())
         yield

@@ -88,7 +88,7 @@ class Learner(ABC):
     optimizers: dict[str, Optimizer]
     #: Networks of which the engine keeps an exponential moving average, with the half-life in steps, or what gives it at a
     #: step. The averages are what is evaluated, previewed and saved as the model.
-    averages: Mapping[str, HalfLife] = {}
+    ema: Mapping[str, HalfLife] = {}
     #: The measure in `evaluate`'s result by which the best checkpoint is chosen; lower is better.
     objective: str
     #: What `count` counts, for the rate shown to a person ("tokens", "pictures").
@@ -117,7 +117,7 @@ class Learner(ABC):
             network.train(training)
 
     def count(self, batch: Batch) -> int:
-        """Items in a batch: what the mean loss is over."""
+        """Items in a batch: what the mean loss is over. It is asked of the batch on the CPU."""
         return len(next(iter(batch.values())))
 
     def lr_factor(self, step: int, plan: Plan) -> float:

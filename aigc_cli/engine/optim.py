@@ -37,7 +37,12 @@ class MuonAdamW(Optimizer):
 
     A Muon update is scaled by √max(1, rows/columns), which keeps the change of a layer's output the same over shapes.
     Matrices of one shape are orthogonalised together. Weight decay is decoupled in both.
+
+    As PyTorch's fused optimisers it may be told by `found_inf` (see torch.amp.GradScaler), a tensor on the device that is 1
+    where nothing shall move.
     """
+
+    _step_supports_amp_scaling = True
 
     def __init__(
         self,
@@ -64,15 +69,16 @@ class MuonAdamW(Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = None if closure is None else closure()
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if group["kind"] == "muon":
-                self._muon(group, parameters)
+                self._muon(group, parameters, found_inf)
             elif parameters:
-                self._adamw(group, parameters)
+                self._adamw(group, parameters, found_inf)
         return loss
 
-    def _muon(self, group: dict[str, Any], parameters: list[Parameter]) -> None:
+    def _muon(self, group: dict[str, Any], parameters: list[Parameter], found_inf: Tensor | None) -> None:
         by_shape: dict[torch.Size, list[Parameter]] = defaultdict(list)
         for p in parameters:
             by_shape[p.shape].append(p)
@@ -81,15 +87,22 @@ class MuonAdamW(Optimizer):
             for p in same:
                 assert p.grad is not None
                 momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 1 - group["momentum"])
-                directions.append(p.grad.lerp(momentum, group["momentum"]))  # Nesterov
+                # A mean of the momentum and itself moves nothing.
+                grad = p.grad if found_inf is None else torch.where(found_inf > 0, momentum, p.grad)
+                momentum.lerp_(grad, 1 - group["momentum"])
+                directions.append(grad.lerp(momentum, group["momentum"]))  # Nesterov
             updates = orthogonalise(torch.stack(directions))
             scale = max(1.0, rows / columns) ** 0.5
             matrices: list[Tensor] = list(same)
-            torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(matrices, list(updates.unbind()), alpha=-group["lr"] * scale)
+            if found_inf is None:
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(matrices, list(updates.unbind()), alpha=-group["lr"] * scale)
+            else:
+                lr = group["lr"] * (1 - found_inf)
+                torch._foreach_mul_(matrices, 1 - lr * group["weight_decay"])
+                torch._foreach_add_(matrices, list((updates * (-scale * lr)).unbind()))
 
-    def _adamw(self, group: dict[str, Any], parameters: list[Parameter]) -> None:
+    def _adamw(self, group: dict[str, Any], parameters: list[Parameter], found_inf: Tensor | None) -> None:
         for p in parameters:
             if not self.state[p]:
                 self.state[p] = {
@@ -113,4 +126,5 @@ class MuonAdamW(Optimizer):
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
+            found_inf=found_inf,
         )

@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import point_link, sweep, write_json
+from aigc_cli.files import point_link, remove_folder, size_of, sweep, write_json
 from aigc_cli.options import did_you_mean
 
 FORMAT = 1
 #: The states from which training goes on, and those in which nothing more will be trained.
 RESUMABLE, DONE = ("interrupted", "failed"), ("finished", "stopped")
+#: What of a checkpoint only further training needs.
+OPTIMIZERS = "optimizers.safetensors"
 
 
 @dataclass
@@ -149,6 +151,36 @@ class Run:
             except OSError:
                 return False
         return False
+
+
+def remove(run: Run) -> int:
+    """Delete a run; the bytes that it took. Raises `RequestError` where it is being trained."""
+    with run.lock():
+        size = size_of(run.path)
+        remove_folder(run.path)
+    return size
+
+
+def prune(run: Run) -> int:
+    """Leave of a run's checkpoints the weights of the best; the bytes that were freed.
+
+    It can be sampled from, measured, repeated and fine-tuned after it, but not trained longer, which run.json says first.
+    Raises `RequestError` where it is being trained or was not trained to its end.
+    """
+    with run.lock():
+        if run.record["status"] not in DONE:
+            raise RequestError(
+                f"run {run.path} is {run.record['status']}: it needs its checkpoints to go on; "
+                f"'aigc runs rm {run.reference}' removes it as a whole"
+            )
+        before = size_of(run.checkpoints)
+        run.update(pruned=True)
+        best = run.require_model().resolve().parent
+        for folder in (*run.checkpoints.glob("step-*"), run.earlier):
+            if folder.exists() and folder.resolve() != best:
+                remove_folder(folder)
+        (best / "state" / OPTIMIZERS).unlink(missing_ok=True)
+        return before - size_of(run.checkpoints)
 
 
 def check_name(name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from aigc_cli.engine.schedule import default_warmup
+from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, MORE, option, rebuild, undecided
 
 OUTPUT = "Output"
@@ -126,9 +127,13 @@ class Plan(TrainOptions):
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """The plan that a run recorded. (Earlier versions left `micro_batch_size` open where it was the batch.)"""
+        """The plan that a run recorded. (Earlier versions left `micro_batch_size` open where it was the batch.) RequestError
+        for a record that is no whole plan."""
         whole = record.get("micro_batch_size") or record.get("batch_size")
-        return rebuild(cls, {**record, "micro_batch_size": whole})
+        try:
+            return rebuild(cls, {**record, "micro_batch_size": whole})
+        except ValueError as error:
+            raise RequestError(f"the plan in its run.json is not complete: {error}; start a new run") from None
 
     def scheduled(self, asked: TrainOptions, steps: int, evaluations: int, eval_items: int) -> Self:
         """The same for so many steps, with about so many evaluations, where what was asked says nothing else."""

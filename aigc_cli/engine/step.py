@@ -1,18 +1,25 @@
-"""One step of training: the optimisers' turns, each with the gradient of the whole batch, clipped, checked and applied."""
+"""One step of training: the optimisers' turns, each with the gradient of the whole batch, clipped, checked and applied.
+
+On a GPU nothing here waits for the device: what there is to report stays there until somebody reads it, and a gradient that is
+not finite is found and left out there.
+"""
 
 from __future__ import annotations
 
 import math
-import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything
+from aigc_cli.engine.checkpoint import TrainState
+from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything, to_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Phase, split
 from aigc_cli.engine.settings import Plan
-from aigc_cli.engine.state import Position
 
 #: Norms that a gradient is compared with.
 NORMS = 64
@@ -20,36 +27,54 @@ NORMS = 64
 LOSS, GRAD_NORM = "loss", "grad_norm"
 
 
-class Turns:
-    """What a step does with a batch, given the plan and where the run stands; it notes skips and norms in the position."""
+@dataclass(frozen=True)
+class StepValues:
+    """What a step has to report: the values (n,) of n names, on the device."""
+
+    names: Sequence[str]
+    values: Tensor
+
+
+def read(steps: Sequence[StepValues]) -> list[dict[str, float]]:
+    """What some steps have to report, which waits for the device once. Of a step where something was not finite, and so an
+    update was skipped, there is nothing."""
+    numbers = iter(torch.cat([step.values for step in steps]).tolist()) if steps else iter(())
+    found = [[(name, next(numbers)) for name in step.names] for step in steps]
+    return [dict(values) if all(math.isfinite(value) for _, value in values) else {} for values in found]
+
+
+class TrainStep:
+    """What a step does with a batch, given the plan and the state that training is in."""
 
     def __init__(self, learner: Learner, device: torch.device, precision: str, bus: Bus) -> None:
         self.learner, self.device, self.precision, self.bus = learner, device, precision, bus
+        #: Whether what is not finite is left out by the optimiser on the device, where it can, rather than asked for here.
+        self.skips_on_device = device.type == "cuda"
         self.peak_lrs = {
             name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in learner.optimizers.items()
         }
+        #: By optimiser, the norms (NORMS,) of its last gradients before they were clipped, infinite where there were none yet.
+        self._norms: dict[str, Tensor] = {}
 
-    def __call__(self, batch: Batch, step: int, plan: Plan, at: Position) -> dict[str, float]:
-        """Every phase of one step. What there is to report; a value that is not finite skips the phase's update, and then
-        nothing is."""
-        self._set_lr(self.learner.lr_factor(step, plan) * at.lr_scale)
+    def __call__(self, batch: Batch, step: int, plan: Plan, state: TrainState, moved: Batch | None = None) -> StepValues:
+        """Every phase of one step. `moved` is the batch on the device, where it is there already."""
+        self._set_lr(self.learner.lr_factor(step, plan) * state.lr_scale)
         self.learner.set_training(True)
-        report: dict[str, float] = {}
-        skipped = False
+        moved = to_device(batch, self.device) if moved is None else moved
+        names: list[str] = []
+        values: list[Tensor] = []
         phases = self.learner.phases(step, plan)
         for index, phase in enumerate(phases):
-            values, finite = self._update(phase, batch, (plan.seed, step, at.rollbacks, index), at)
+            reported = self._update(phase, batch, moved, (plan.seed, step, state.rollbacks, index), state)
             own = f"{phase.optimizer}_" if len(phases) > 1 else ""
-            report |= {own + name if name in (LOSS, GRAD_NORM) else name: value for name, value in values.items()}
-            skipped |= not finite
-        seed_everything(plan.seed, step, at.rollbacks, "after")
-        self.learner.after_step(step, batch, plan)
-        at.skips = at.skips + 1 if skipped else 0
-        at.skipped += skipped
-        return report if not skipped else {}
+            names += [own + name if name in (LOSS, GRAD_NORM) else name for name in reported.names]
+            values.append(reported.values)
+        seed_everything(plan.seed, step, state.rollbacks, "after")
+        self.learner.after_step(step, moved, plan)
+        return StepValues(names, torch.cat(values))
 
-    def _update(self, phase: Phase, batch: Batch, keys: tuple[int, ...], at: Position) -> tuple[dict[str, float], bool]:
-        """One phase: what there is to report of it, and whether all was finite."""
+    def _update(self, phase: Phase, batch: Batch, moved: Batch, keys: tuple[int, ...], state: TrainState) -> StepValues:
+        """One phase: its optimiser's step, unless something is not finite."""
         optimizer = self.learner.optimizers[phase.optimizer]
         for group in optimizer.param_groups:
             group.update(phase.settings)
@@ -57,34 +82,32 @@ class Turns:
             seed_everything(*keys)
             optimizer.zero_grad(set_to_none=True)
             try:
-                totals = self._backward(phase, batch, at.micro_batches)
+                totals = self._backward(phase, batch, moved, state.micro_batches)
                 break
             except RuntimeError as error:
                 rows = len(next(iter(batch.values())))
-                if not is_out_of_memory(error) or 2 * at.micro_batches > rows:
+                if not is_out_of_memory(error) or 2 * state.micro_batches > rows:
                     raise
-                at.micro_batches *= 2
+                state.micro_batches *= 2
                 free_memory(self.device)
-                self.bus.note(f"out of memory: a batch is computed in {at.micro_batches} parts", "warning")
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        values = {name: float(value) for name, value in totals.items()} | {GRAD_NORM: float(norm)}
-        finite = all(map(math.isfinite, values.values()))
-        if finite:
-            limit = _limit(phase, float(norm), at)
-            if limit is not None:
-                torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-            optimizer.step()
-        return values, finite
+                self.bus.note(f"out of memory: a batch is computed in {state.micro_batches} parts", "warning")
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        totals[GRAD_NORM] = torch.nn.utils.get_total_norm(grads)
+        values = torch.stack([value.to(self.device, torch.float32) for value in totals.values()])
+        bad = ~values.isfinite().all()
+        skips = self.skips_on_device and getattr(optimizer, "_step_supports_amp_scaling", False)
+        if skips or not bad:
+            self._clip(phase, grads, values[-1], bad)
+            _step(optimizer, bad if skips else None)
+        return StepValues(list(totals), values)
 
-    def _backward(self, phase: Phase, batch: Batch, micro_batches: int) -> dict[str, Tensor]:
+    def _backward(self, phase: Phase, batch: Batch, moved: Batch, parts: int) -> dict[str, Tensor]:
         """Accumulate the gradient of the batch's mean loss, exactly, whatever the number of micro-batches."""
         totals: dict[str, Tensor] = {}
-        items = self.learner.count(batch)
-        for part in split(batch, micro_batches):
+        for here, there in zip(split(batch, parts), split(moved, parts), strict=True):
             with autocast(self.device, self.precision):
-                loss = phase.loss(part)
-            share = self.learner.count(part) / items
+                loss = phase.loss(there)
+            share = 1.0 if parts == 1 else self.learner.count(here) / self.learner.count(batch)
             (loss.mean * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {LOSS: loss.mean.detach(), **loss.report}.items():
                 totals[name] = totals.get(name, torch.zeros((), device=value.device)) + value * share
@@ -95,11 +118,43 @@ class Turns:
             for group, peak in zip(optimizer.param_groups, self.peak_lrs[name], strict=True):
                 group["lr"] = peak * factor
 
+    def _clip(self, phase: Phase, grads: list[Tensor], norm: Tensor, bad: Tensor) -> None:
+        """Scale the gradient down to the norm that is allowed in this phase."""
+        limit: float | Tensor | None = phase.max_grad_norm
+        if phase.max_grad_ratio is not None:
+            limit = phase.max_grad_ratio * self._usual_norm(phase.optimizer, norm, bad)
+        if limit is not None and grads:
+            torch._foreach_mul_(grads, ((norm + 1e-6).reciprocal() * limit).clamp(max=1.0))
 
-def _limit(phase: Phase, norm: float, at: Position) -> float | None:
-    """The norm to which this phase's gradient is scaled down."""
-    if phase.max_grad_ratio is None:
-        return phase.max_grad_norm
-    norms = at.norms.setdefault(phase.optimizer, [])
-    norms[:] = [*norms, norm][-NORMS:]
-    return phase.max_grad_ratio * statistics.median(norms)
+    def _usual_norm(self, optimizer: str, norm: Tensor, bad: Tensor) -> Tensor:
+        """The median of this optimiser's last norms, among which this one is counted unless it is bad."""
+        norms = self._norms.get(optimizer)
+        if norms is None:
+            norms = torch.full((NORMS,), math.inf, device=self.device)
+        norms = self._norms[optimizer] = torch.where(bad, norms, torch.cat((norms[1:], norm[None])))
+        known = norms.isfinite().sum().clamp(min=1)
+        return norms.sort().values.gather(0, torch.stack(((known - 1) // 2, known // 2))).sum() / 2
+
+    @property
+    def norms(self) -> dict[str, list[float]]:
+        """The norms that gradients are compared with, by optimiser, the newest last."""
+        return {name: [norm for norm in norms.tolist() if math.isfinite(norm)] for name, norms in self._norms.items()}
+
+    @norms.setter
+    def norms(self, norms: Mapping[str, Sequence[float]]) -> None:
+        self._norms = {
+            name: torch.tensor([math.inf] * (NORMS - len(known)) + list(known), device=self.device)
+            for name, known in norms.items()
+        }
+
+
+def _step(optimizer: Optimizer, bad: Tensor | None) -> None:
+    """Apply the gradient. Where it may still turn out to be `bad`, the optimiser is told as by torch.amp.GradScaler: it moves
+    nothing where `found_inf` is 1 on the device."""
+    if bad is None:
+        optimizer.step()
+        return
+    asked: Any = optimizer
+    asked.grad_scale, asked.found_inf = None, bad.float()
+    optimizer.step()
+    del asked.grad_scale, asked.found_inf

@@ -15,7 +15,7 @@ from aigc_cli import __version__
 from aigc_cli.engine.device import describe
 from aigc_cli.engine.events import Bus, Finished, Started, display_path
 from aigc_cli.engine.init_from import keep_initial
-from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.loop import TrainLoop
 from aigc_cli.engine.planning.plan import plan_run
 from aigc_cli.engine.resume import resume
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
@@ -45,25 +45,25 @@ def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[
     with interrupts.installed(), ExitStack() as held:
         try:
             if not asked.resume:
-                run, trainer = _start(backend, asked, demo, bus, held, interrupts)
+                loop = _start(backend, asked, demo, bus, held, interrupts)
             else:
                 run = find_run(Path(asked.runs_dir), backend.name, asked.run, resumable=asked.run is None)
                 held.enter_context(run.lock())
                 resumed = resume(backend, run, given, bus)
                 if resumed is None:
                     return _result(run)
-                trainer = resumed
+                loop = resumed
                 held.enter_context(interrupts.deferred())
         except Interrupted as error:
             kept = "the run is as it was" if asked.resume else "nothing was kept"
             raise Interrupted(f"interrupted before training began; {kept}", error.signal_number) from None
-        return _go(run, trainer, bus, interrupts)
+        return _finish(loop, interrupts)
 
 
 def _start(
     backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus, held: ExitStack, interrupts: Interrupts
-) -> tuple[Run, Trainer]:
-    """A new run, locked, and its trainer at step 0. From here on a signal waits for the step to end."""
+) -> TrainLoop:
+    """The training of a new run, locked, at step 0. From here on a signal waits for the step to end."""
     runs_dir = Path(asked.runs_dir)
     if asked.run is not None and (runs_dir / backend.name / check_name(asked.run)).exists():
         raise RequestError(
@@ -83,8 +83,8 @@ def _start(
         plan = dataclasses.replace(plan, data=str(_keep_input(run, data.keep)))
         run.record["data"] = backend.prepare(plan, bus).info
     run.update(plan=recorded(plan))
-    trainer.run, trainer.plan = run, plan
-    return run, trainer
+    trainer.plan = plan
+    return TrainLoop(trainer, run)
 
 
 def _create(runs_dir: Path, backend: str, asked: str | None, stem: str, record: dict[str, Any]) -> Run:
@@ -105,16 +105,16 @@ def _keep_input(run: Run, spooled: Path) -> Path:
     return kept
 
 
-def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
+def _finish(loop: TrainLoop, interrupts: Interrupts) -> Result:
     """Train to the end, and record how it ended."""
-    plan, learner = trainer.plan, trainer.learner
-    bus.emit(Started(display_path(run.path), plan.steps, trainer.at.step, learner.describe()))
+    run, plan, learner, bus = loop.run, loop.plan, loop.learner, loop.bus
+    bus.emit(Started(display_path(run.path), plan.steps, loop.state.step, learner.describe()))
     again = run.resume_command
     try:
-        status = trainer.train(interrupts)
+        status = loop.train(interrupts)
     except Interrupted as error:
-        run.update(status="interrupted", **_progress(trainer))
-        line = f"interrupted at step {trainer.at.step} of {plan.steps}; a checkpoint was written; go on with: {again}"
+        run.update(status="interrupted", **_progress(loop))
+        line = f"interrupted at step {loop.state.step} of {plan.steps}; a checkpoint was written; go on with: {again}"
         raise Interrupted(line, error.signal_number) from None
     except AigcError:
         run.update(status="failed")
@@ -127,17 +127,17 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
             kept = f"what was learned until the checkpoint of step {steps[-1]} is kept, go on with: {again}"
         room = f"make room in {display_path(run.path)}, or choose another --runs-dir; " if "No space left" in str(error) else ""
         raise AigcError(
-            f"training failed at step {trainer.at.step}: {first_line(error)}; {room}{kept} (--debug shows the traceback)"
+            f"training failed at step {loop.state.step}: {first_line(error)}; {room}{kept} (--debug shows the traceback)"
         ) from error
-    run.update(status=status, **_progress(trainer))
+    run.update(status=status, **_progress(loop))
     if status == "stopped":
         bus.note(
-            f"stopped at step {trainer.at.step} of {plan.steps}: no better on held-out data for {plan.patience} evaluations; "
+            f"stopped at step {loop.state.step} of {plan.steps}: no better on held-out data for {plan.patience} evaluations; "
             "an explicit --minutes or --steps is used in full"
         )
-    if trainer.earlier is not None:
+    if (earlier := loop.checkpoints.earlier) is not None:
         bus.note(
-            f"no step of the longer training was better on held-out data than step {trainer.earlier.step} of the one before, "
+            f"no step of the longer training was better on held-out data than step {earlier.step} of the one before, "
             "whose model stays the run's"
         )
     for line in learner.advice(read_metrics(run)):
@@ -147,12 +147,12 @@ def _go(run: Run, trainer: Trainer, bus: Bus, interrupts: Interrupts) -> Result:
     return result
 
 
-def _progress(trainer: Trainer) -> dict[str, Any]:
+def _progress(loop: TrainLoop) -> dict[str, Any]:
     """How far it has come, for the record."""
-    at, objective, earlier = trainer.at, trainer.learner.objective, trainer.earlier
-    step, value = (at.best_step, at.best) if earlier is None else (earlier.step, earlier.value)
+    state, objective, earlier = loop.state, loop.learner.objective, loop.checkpoints.earlier
+    step, value = (state.best_step, state.best) if earlier is None else (earlier.step, earlier.value)
     best = {"best": {"step": step, objective: value}} if step else {}
-    return {"steps": at.step, "seconds": round(at.seconds, 2), "first_sample": trainer.learner.first_sample(), **best}
+    return {"steps": state.step, "seconds": round(state.seconds, 2), "first_sample": loop.learner.first_sample(), **best}
 
 
 def _result(run: Run) -> Result:

@@ -81,7 +81,7 @@ class Toy:
             return nn.Sequential(nn.Linear(inputs, plan.hidden), nn.Tanh(), nn.Dropout(0.1), nn.Linear(plan.hidden, 1))
 
         class ToyLearner(Learner):
-            objective, unit, eval_items, averages = "distance", "numbers", 64, {"generator": 20.0}
+            objective, unit, eval_items, ema = "distance", "numbers", 64, {"generator": 20.0}
 
             def __init__(self):
                 self.networks = {"generator": network(2).to(device), "critic": network(1).to(device)}

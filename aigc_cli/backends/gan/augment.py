@@ -7,6 +7,8 @@ they are stay the likeliest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -23,22 +25,24 @@ class Augmentation(nn.Module):
     margins: Tensor  # (2,) of training pictures' scores, above those of held-out and of generated pictures; moving averages
     chance: Tensor  # the variance of the first of these, which comes of scoring some pictures rather than all there could be
 
-    def __init__(self, strength: float = 0.0) -> None:
+    def __init__(self, strength: float | None = None) -> None:
+        """`strength` is fixed, or None where it begins at 0 and is moved by `adapt`."""
         super().__init__()
-        self.register_buffer("strength", torch.tensor(float(strength)))
+        self.off = strength == 0
+        self.register_buffer("strength", torch.tensor(float(strength or 0.0)))
         self.register_buffer("margins", torch.zeros(2))
         self.register_buffer("chance", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.strength:
+        waits = x.device.type == "cpu"
+        if self.off or (waits and not self.strength):
             return x
         changes = [translate, brighten, contrast, cut_out]
         if x.shape[1] >= 3:
             changes.insert(2, saturate)
         for change in changes:
-            chosen = (torch.rand(len(x), device=x.device) < self.strength).nonzero().squeeze(1)
-            if len(chosen):
-                x = x.index_copy(0, chosen, change(x[chosen]))
+            chosen = torch.rand(len(x), device=x.device) < self.strength
+            x = changed(x, chosen, change, waits=waits)
         return x
 
     @torch.no_grad()
@@ -63,12 +67,22 @@ class Augmentation(nn.Module):
         now = torch.stack((train.mean() - held_out.mean(), train.mean() - generated.mean()))
         of_train, of_held_out = (scores.var(unbiased=False) for scores in (train, held_out))
         of_draws = (of_train / len(train) + of_held_out / len(held_out)) * weight / (2 - weight)  # of a moving average
-        if now.isfinite().all():  # all began at 0 and fall short by the same factor
-            self.margins.lerp_(now, weight)
-            self.chance.lerp_(of_draws + of_held_out / n_held_out, weight)
+        usable = now.isfinite().all()
+        chance = of_draws + of_held_out / n_held_out
+        for average, new in ((self.margins, now), (self.chance, chance)):  # all began at 0 and fall short by the same factor
+            average.copy_(torch.where(usable, average.lerp(new, weight), average))
         left, right = self.margins
         overfits = (right > 0) & (left > target * right) & (left > 2 * self.chance.sqrt())
         self.strength.add_(torch.where(overfits, step, -step)).clamp_(0, self.MAX_STRENGTH)
+
+
+def changed(x: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor], *, waits: bool) -> Tensor:
+    """The pictures with a change made to the chosen (B,) of them. Where the device would have to be waited for to say which
+    they are, it is computed for all."""
+    if not waits:
+        return torch.where(chosen[:, None, None, None], change(x), x)
+    index = chosen.nonzero().squeeze(1)
+    return x.index_copy(0, index, change(x[index])) if len(index) else x
 
 
 def uniform(x: Tensor, low: float, high: float) -> Tensor:

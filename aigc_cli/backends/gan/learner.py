@@ -25,6 +25,7 @@ from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
+from aigc_cli.engine.device import to_device
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase, Preview
 from aigc_cli.engine.settings import Plan
 from aigc_cli.metrics.pictures.features import make_extractor
@@ -50,7 +51,7 @@ class GANLearner(Learner):
         self.adapting = strength is None
         self.generator = Generator(config).to(device)
         self.discriminator = Discriminator(config).to(device)
-        self.augmentation = Augmentation(strength or 0.0).to(device)
+        self.augmentation = Augmentation(strength).to(device)
         self.networks = {"discriminator": self.discriminator, "generator": self.generator}
         self.optimizers = {
             name: torch.optim.Adam(network.parameters(), plan.lr, betas=(0.0, 0.9), fused=True)
@@ -58,7 +59,7 @@ class GANLearner(Learner):
         }
         if self.adapting:  # its strength is learned, and so part of a checkpoint
             self.networks["augmentation"] = self.augmentation
-        self.averages = {"generator": lambda step: max(1.0, plan.ema * step)}
+        self.ema = {"generator": lambda step: max(1.0, plan.ema * step)}
         self.losses = OBJECTIVES[plan.objective]
         self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
         self.eval_items = min(len(data.select), MOST_DRAWN)
@@ -191,7 +192,9 @@ class GANLearner(Learner):
 
     def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Tensor | None]:
         """Pictures as the networks see them, and their labels."""
-        return seen(torch.from_numpy(arrays.take(index)).to(self.device)), self._labels_of(arrays, index)
+        batch = {"pixels": torch.from_numpy(arrays.take(index)), "labels": labels_of(arrays, index)}
+        moved = to_device(batch, self.device)
+        return seen(moved["pixels"]), self.labels(moved["labels"])
 
     def _labels_of(self, arrays: PictureArrays, index: Index) -> Tensor | None:
         return self.labels(labels_of(arrays, index).to(self.device))

@@ -41,7 +41,7 @@ class VAELearner(Learner):
         self.model = VAE(model_config(plan, data)).to(device)
         self.networks = {"vae": self.model}
         self.optimizers = {"vae": self._optimizer(plan.lr)}
-        self.averages = {"vae": plan.ema}
+        self.ema = {"vae": plan.ema}
         self.values = math.prod(data.train.pixels.shape[1:])  # in a picture
         self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
         self.eval_items = len(data.select)

@@ -1,20 +1,25 @@
-"""From a budget of seconds to a number of steps, by measuring throw-away steps."""
+"""From a budget of seconds to a number of steps, by measuring throw-away steps.
+
+A budget of minutes runs from the start of the process, the imports included.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from aigc_cli.engine.checkpoint import save_checkpoint
-from aigc_cli.engine.device import synchronize, to_device
-from aigc_cli.engine.loop import Trainer
+from aigc_cli.engine.device import synchronize
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.trainable import AnyPlan
+from aigc_cli.engine.trainer import Trainer
+
+_IMPORTED = time.monotonic()
 
 #: Shares of the budget: measuring steps at most this (as often again on a machine that is busy with something else), looking at
 #: held-out data at most that.
@@ -46,7 +51,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
     preview = _time(trainer.preview)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".tmp-") as folder:
-        save = _time(lambda: save_checkpoint(Path(folder) / "c", trainer.learner, trainer.averages, asdict(trainer.at)))
+        save = _time(lambda: trainer.save(Path(folder) / "c"))
     return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
 
 
@@ -57,7 +62,7 @@ def _steps(trainer: Trainer, seconds: float) -> list[float]:
     began = time.perf_counter()
     while len(durations) < 5 or (time.perf_counter() - began < budget and len(durations) < 200):
         at = time.perf_counter()
-        trainer.step(to_device(trainer.learner.batch(len(durations)), trainer.device), len(durations))
+        trainer.step(trainer.learner.batch(len(durations)), len(durations))
         synchronize(trainer.device)
         durations.append(time.perf_counter() - at)
         if time.perf_counter() - began > seconds / 4 and len(durations) >= 3:
@@ -75,6 +80,15 @@ def step_seconds(measured: Callable[[], Sequence[float]]) -> float:
         if len(seconds) < MANY or means[-1] < UNEVEN * statistics.median(seconds):
             break
     return min(means)
+
+
+def seconds_since_start() -> float:
+    """Seconds since this process started (on Linux to 10 ms; elsewhere since this module was imported)."""
+    try:
+        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.monotonic() - _IMPORTED
 
 
 def _time(work: Callable[[], object]) -> float:

@@ -22,8 +22,8 @@ SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Rehearsal:
-    """A run that was not begun."""
+class DryRun:
+    """What a run would be."""
 
     data: Mapping[str, Any]  # what a run would record of it
     examples: Sequence[str]
@@ -40,7 +40,7 @@ class Rehearsal:
         return {"version": 1, **dataclasses.asdict(self)}
 
 
-def rehearse(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus) -> Rehearsal:
+def dry_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus) -> DryRun:
     """Plan a run, and measure some steps of it. Raises `RequestError` where what was asked cannot be."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -50,7 +50,7 @@ def rehearse(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
             data.keep.unlink(missing_ok=True)
         plan = trainer.plan
         costs = planned.costs or measure(trainer, SECONDS, scratch)
-    return Rehearsal(
+    return DryRun(
         data=data.info,
         examples=data.examples,
         model=trainer.learner.describe(),

@@ -17,7 +17,7 @@ from aigc_cli.errors import first_line
 from aigc_cli.machine import Device, Torch
 
 
-def survey(threads: int | None, *, compile: bool) -> tuple[Torch, list[Device]]:
+def measure_hardware(threads: int | None, *, compile: bool) -> tuple[Torch, list[Device]]:
     """The CPU comes first. Whether torch.compile works is tried only where it is asked for, since that may take a minute."""
     computing = set_threads(threads)
     names = ["cpu"]

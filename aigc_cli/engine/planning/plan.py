@@ -10,16 +10,21 @@ from typing import Any
 
 import torch
 
-from aigc_cli.engine.device import available_memory, can_compile, measure_flops
+from aigc_cli.engine.device import available_memory, can_compile, claim_device, measure_flops
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.init_from import find_initial, take_over
 from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.loop import STALE, Trainer
-from aigc_cli.engine.planning.budget import Costs, measure, plan_for_seconds, plan_for_steps
-from aigc_cli.engine.planning.clock import seconds_since_start
-from aigc_cli.engine.resume import builder, take_up
+from aigc_cli.engine.loop import STALE
+from aigc_cli.engine.planning.budget import (
+    Costs,
+    measure,
+    plan_for_seconds,
+    plan_for_steps,
+    seconds_since_start,
+)
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.trainable import AnyPlan, Machine, Prepared, Trainable
+from aigc_cli.engine.trainer import Trainer, learner_factory
 from aigc_cli.options import absolute
 
 DEFAULT_MINUTES, DEMO_MINUTES = 10.0, 1.0
@@ -53,7 +58,7 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
         origin = find_initial(Path(asked.runs_dir), backend.name, asked.init_from)
         options = dataclasses.replace(options, init_from=str(origin))
 
-    device, options = take_up(options)
+    device, options = claim_device(options)
     before = seconds_since_start()
     data = backend.prepare(options, bus)
     preparing = 0.0 if data.cached else seconds_since_start() - before
@@ -63,7 +68,7 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     machine = Machine(device, torch.get_num_threads(), flops, minutes * 60, available_memory(device))
     settled: TrainOptions = dataclasses.replace(data.options, compile=compiled)
     plan, reasons = backend.plan(settled, data, machine)
-    build = builder(backend, plan, data, device)
+    build = learner_factory(backend, plan, data, device)
     trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]
     if open_ended and trainer.plan.steps == trainer.learner.useful_steps():
@@ -102,7 +107,7 @@ def _decide_steps(
         return trainer, None
     bus.stage("calibrating", 0, None)
     costs = measure(trainer, deadline - seconds_since_start(), scratch)
-    parts = trainer.at.micro_batches
+    parts = trainer.state.micro_batches
     if parts > 1:
         plan = dataclasses.replace(plan, micro_batch_size=-(-plan.batch_size // parts))
     trainer.plan = plan
