@@ -273,6 +273,8 @@ def read_config(path: Path, fields: Mapping[str, OptionField]) -> dict[str, Any]
     settings = document.get("plan", document) if isinstance(document, dict) else None
     if not isinstance(settings, dict):
         raise RequestError(f"--config {path} must hold settings by name")
+    if settings is not document:
+        settings = located(settings, path.parent)
     settings = {key.replace("-", "_"): value for key, value in settings.items()}
     for key in settings:
         if key not in fields:
@@ -284,6 +286,29 @@ def recorded(options: Any) -> dict[str, Any]:
     """The options that a run records, JSON-ready."""
     fields = fields_of(type(options))
     return {name: getattr(options, name) for name, field in fields.items() if field.rule.recorded}
+
+
+#: What a run may keep a copy of in its own folder, and the beginning of that copy's name.
+KEPT = {"data": "input", "location": "input", "init_from": "init"}
+
+
+def portable(settings: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Settings for run.json: the copies that the run keeps are named relative to its folder, which may be moved."""
+    folder = run.absolute()
+    paths = {name: Path(value) for name in KEPT if isinstance(value := settings.get(name), str)}
+    return {**settings, **{name: path.name for name, path in paths.items() if path.parent == folder}}
+
+
+def located(settings: Mapping[str, Any], run: Path) -> dict[str, Any]:
+    """Settings from run.json, with the copies that the run keeps where they are now. (Versions before 0.2 named them by where
+    they were then.)"""
+    found = dict(settings)
+    for name, beginning in KEPT.items():
+        if isinstance(value := settings.get(name), str) and Path(value).name.partition(".")[0] == beginning:
+            copy = run.absolute() / Path(value).name
+            if value == copy.name or (copy.exists() and not Path(value).exists()):
+                found[name] = str(copy)
+    return found
 
 
 def undecided(options: Any) -> list[str]:

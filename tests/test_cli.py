@@ -256,10 +256,36 @@ def test_data_from_standard_input_is_kept_in_the_run(shell: Shell) -> None:
     assert run.name == "stdin-1"
     assert (run / "input.txt").read_text() == lines
     record = json.loads((run / "run.json").read_text())
-    assert record["data"]["location"] == record["plan"]["data"] == str(run / "input.txt")
+    assert record["data"]["location"] == record["plan"]["data"] == "input.txt"
     assert record["data"]["splits"]["train"]["documents"] > 200
     shell.ok("train", "transformer", "--run", "stdin-1", "--resume", "--steps", "9", "-q")
     shell.ok("eval", "transformer", "-n", "0", "-q")
+
+
+@pytest.mark.parametrize("version", ["this one", "earlier"])
+def test_a_run_may_be_moved_with_what_it_keeps(shell: Shell, poems: Path, version: str) -> None:
+    """Its standard input, and the weights that it began with."""
+    kept = "".join(f"line number {i} of a text that came through a pipe\n" for i in range(300))
+    shell.ok("train", "transformer", "--data", poems, "--steps", "2", *TINY, "--run", "origin", "-q")
+    begun = ["--data", "-", "--init-from", "origin", "--steps", "6", *TINY, "--run", "moved", "-q"]
+    run = shell.cwd / shell.ok("train", "transformer", *begun, input=kept).strip()
+    record = json.loads((run / "run.json").read_text())
+    assert (record["plan"]["data"], record["plan"]["init_from"]) == ("input.txt", "init")
+    if version == "earlier":
+        for settings, name in ((record["plan"], "data"), (record["plan"], "init_from"), (record["data"], "location")):
+            settings[name] = str(run / settings[name])
+        (run / "run.json").write_text(json.dumps(record))
+    (shell.cwd / "runs").rename(shell.cwd / "elsewhere")
+    moved, where = shell.cwd / "elsewhere/transformer/moved", ("--runs-dir", "elsewhere", "-q")
+    shell.ok("eval", "transformer", "--run", "moved", "-n", "0", *where)
+    shell.ok("train", "transformer", "--config", moved / "run.json", "--run", "again", *where)
+    last = "checkpoints/step-000006/model/model.safetensors"
+    assert (moved / last).read_bytes() == (moved.parent / "again" / last).read_bytes()
+    shell.ok("train", "transformer", "--run", "moved", "--resume", "--steps", "9", *where)
+    record = json.loads((moved / "run.json").read_text())
+    assert record["data"]["location"] == "input.txt"
+    for plan in (record["plan"], *record["earlier_plans"]):
+        assert (plan["data"], plan["init_from"]) == ("input.txt", "init")
 
 
 def test_data_that_changed_are_noticed(shell: Shell, poems: Path) -> None:

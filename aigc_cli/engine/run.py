@@ -17,7 +17,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,7 @@ from typing import Any
 
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import point_link, remove_folder, size_of, sweep, write_json
-from aigc_cli.options import did_you_mean
+from aigc_cli.options import did_you_mean, located, portable
 
 FORMAT = 1
 #: The states from which training goes on, and those in which nothing more will be trained.
@@ -115,7 +115,7 @@ class Run:
 
     def update(self, **changes: Any) -> None:
         self.record |= changes
-        write_json(self.path / "run.json", self.record)
+        write_json(self.path / "run.json", _with_paths(self.record, lambda settings: portable(settings, self.path)))
 
     def require_model(self) -> Path:
         if not (self.model / "config.json").exists():
@@ -218,13 +218,19 @@ def open_run(path: Path) -> Run:
         raise RequestError(f"{path} is not a run (it has no run.json); 'aigc runs' lists them")
     try:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        run = Run(path, record)
-        known = record["format"] <= FORMAT and {run.backend, record["status"], record["created"]}
+        known = record["format"] <= FORMAT and {record["backend"], record["status"], record["created"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} is not a run (its run.json cannot be read: {error})") from None
     if not known:
         raise RequestError(f"{path} was written by a newer aigc (run format {record['format']}); update aigc to open it")
-    return run
+    return Run(path, _with_paths(record, lambda settings: located(settings, path)))
+
+
+def _with_paths(record: Mapping[str, Any], change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """A record with the paths in it changed."""
+    changed = {name: change(record[name]) for name in ("plan", "data") if isinstance(record.get(name), Mapping)}
+    earlier = {"earlier_plans": [change(plan) for plan in record["earlier_plans"]]} if "earlier_plans" in record else {}
+    return {**record, **changed, **earlier}
 
 
 def list_runs(runs_dir: Path, backend: str | None = None) -> list[Run]:
