@@ -9,6 +9,7 @@ import pty
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,8 +37,8 @@ def halves(tmp_path: Path, site: Path, shared_cache: Path) -> Shell:
     return make_shell(tmp_path, site, shared_cache)
 
 
-def add_run(folder: Path, name: str, shape: tuple[int, int, int]) -> None:
-    run = create_run(folder / "runs", "halves", name, {})
+def add_run(folder: Path, name: str, shape: tuple[int, int, int], data: dict[str, Any] | None = None) -> None:
+    run = create_run(folder / "runs", "halves", name, {} if data is None else {"data": data})
     run.model.mkdir()
     (run.model / "config.json").write_text(json.dumps({"shape": shape}))
 
@@ -125,6 +126,31 @@ def test_transparency_is_not_dropped_silently(halves: Shell) -> None:
     message = "JPEG has no transparency, and these pictures have; take PNG or WebP"
     assert refusal(halves("sample", "halves", "--run", "clear", "--seed", "1", "--format", "jpeg")) == message
     assert files(halves.cwd) == []
+
+
+@pytest.mark.parametrize("arguments", [["--out", "sheet.jpg"], ["--out", "a.tar", "--format", "jpeg"], ["--format", "jpeg"]])
+def test_transparency_that_cannot_be_written_is_refused_before_anything_is_drawn(halves: Shell, arguments: list[str]) -> None:
+    """What the samples will be stands in run.json; a sheet is otherwise written when all are drawn."""
+    add_run(halves.cwd, "clear", (5, 4, 4), {"format": {"height": 5, "width": 4, "mode": "RGBA", "fit": "crop"}})
+    done = halves("sample", "halves", "--run", "clear", "--seed", "1", "--fail-at", "0", *arguments)
+    assert refusal(done) == "JPEG has no transparency, and these pictures have; take PNG or WebP"
+    halves.ok("sample", "halves", "--run", "clear", "--seed", "1", "--out", "sheet.webp")
+
+
+def test_samples_are_of_the_kind_that_the_run_records(halves: Shell) -> None:
+    """Not of the kind that the command's options suggest: this run says that its samples are texts."""
+    add_run(halves.cwd, "texts", SHAPE, {"kind": "text"})
+    assert len(halves.ok("sample", "halves", "--run", "texts", "--seed", "1", "-q").splitlines()) == 1
+    assert len(halves.ok("sample", "halves", "--run", "texts", "--seed", "1", "-n", "3", "-q", "--out", "a.txt")) == 0
+    assert len((halves.cwd / "a.txt").read_text().splitlines()) == 3
+    done = halves("sample", "halves", "--run", "texts", "--seed", "1", "--format", "png")
+    assert refusal(done) == "--format png: the samples of run runs/halves/texts are text, written a line each"
+    add_run(halves.cwd, "sounds", SHAPE, {"kind": "sounds"})
+    lost = halves("sample", "halves", "--run", "sounds")
+    assert lost.returncode == 1
+    assert lost.stderr == (
+        "aigc: no kind of data 'sounds' is installed, only text, pictures; install the package that brings it\n"
+    )
 
 
 def test_a_sheet_is_nearly_square(halves: Shell) -> None:

@@ -27,11 +27,28 @@ from aigc_cli.options import MORE, option
 if TYPE_CHECKING:
     from aigc_cli.data.latents import Encoded
     from aigc_cli.data.latents_input import Latents
-    from aigc_cli.data.pictures.output import Pixels
 
 
 @dataclass(frozen=True)
-class SampleOptions(CommandOptions):
+class OutputOptions(CommandOptions, ABC):
+    """Options of every command whose result is samples, whatever kind of data they are."""
+
+    out: str | None = option(None, metavar="FILE|DIR|-", panel=OUTPUT, auto="standard output for text")
+    """Where to write the samples."""
+    force: bool = option(False, panel=OUTPUT)
+    """Overwrite a file that exists."""
+
+    @abstractmethod
+    def stem(self, position: int) -> str:
+        """The file name, without suffix, of the sample at this position."""
+
+    def columns(self, n: int) -> int:
+        """The number of columns of a sheet of n samples."""
+        return math.isqrt(n - 1) + 1
+
+
+@dataclass(frozen=True)
+class SampleOptions(OutputOptions):
     """Options of every `aigc sample BACKEND`."""
 
     run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
@@ -40,48 +57,15 @@ class SampleOptions(CommandOptions):
     """Number of samples."""
     seed: int | None = option(None, min=0, max=2**63 - 1, auto="random, and printed")
     """Random seed. Sample i depends only on the seed and i."""
-    out: str | None = option(None, metavar="FILE|DIR|-", panel=OUTPUT, auto="standard output for text")
-    """Where to write the samples."""
-    force: bool = option(False, panel=OUTPUT)
-    """Overwrite a file that exists."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
     """Device to compute on."""
 
-
-@dataclass(frozen=True)
-class PictureOutput(CommandOptions, ABC):
-    """Options of every command whose result is pictures."""
-
-    out: str | None = option(None, metavar="DIR|FILE|-", panel=OUTPUT, auto="the folder samples/BACKEND-RUN")
-    """Where to write the pictures: a folder, one sheet (sheet.png; small pictures are enlarged), an array (.npz), or a tar
-    (.tar, or '-' for standard output)."""
-    force: bool = option(False, panel=OUTPUT)
-    """Overwrite files that exist."""
-    format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")
-    """Format of the pictures in a folder or tar; PNG and WebP are lossless."""
-
-    @abstractmethod
     def stem(self, position: int) -> str:
-        """The file name, without suffix, of the picture at this position."""
-
-    def columns(self, n: int) -> int:
-        """The number of columns of a sheet of n pictures."""
-        return math.isqrt(n - 1) + 1
-
-
-@dataclass(frozen=True)
-class PictureSampleOptions(PictureOutput, SampleOptions):
-    """Options of `aigc sample BACKEND` when samples are pictures."""
-
-    n: int = option(16, min=1, short="-n")
-    """Number of pictures."""
-
-    def stem(self, position: int) -> str:
-        """seed-42-000003: pictures of different seeds have different names."""
+        """seed-42-000003: samples of different seeds have different names."""
         return f"seed-{self.seed}-{position:06d}"
 
     def expected(self) -> int | None:
-        """The number of pictures; None if it depends on the data."""
+        """The number of samples; None if it depends on the data."""
         return self.n
 
 
@@ -108,7 +92,7 @@ class EncodeOptions(CommandOptions):
 
 
 @dataclass(frozen=True)
-class DecodeOptions(PictureOutput):
+class DecodeOptions(OutputOptions):
     """Options of every `aigc decode BACKEND`."""
 
     run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
@@ -140,11 +124,11 @@ class EvalOptions(CommandOptions):
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample: its record for `--json`, and its text or its pixels (height, width, channels)."""
+    """One sample: its record for `--json`, and its content, which the kind of data that the run learned from knows how to
+    write: text, pixels (height, width, channels) uint8, …"""
 
     record: Mapping[str, Any]
-    text: str | None = None
-    pixels: Pixels | None = None
+    content: Any
 
 
 @dataclass(frozen=True)

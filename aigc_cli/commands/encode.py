@@ -9,8 +9,8 @@ from typing import Any
 
 from aigc_cli.backends.base import EncodeOptions
 from aigc_cli.backends.registry import backends
+from aigc_cli.commands.destinations import print_lines
 from aigc_cli.commands.output import announced, output
-from aigc_cli.commands.pictures import print_lines
 from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build

@@ -84,6 +84,8 @@ class Kind(ABC):
     """What --format calls a format of one sample's file -> its suffix; the first is the default."""
     sheets: ClassVar[Collection[str]] = ()
     """The suffixes of files that show many samples."""
+    arrays: ClassVar[bool] = False
+    """Whether samples can be written as one array."""
 
     # A source
 
@@ -140,9 +142,9 @@ class Kind(ABC):
         """One file of many samples; the suffix is one of `sheets`."""
         raise NotImplementedError(suffix)
 
-    def array(self, folder: Path) -> AbstractContextManager[ArrayFile] | None:
-        """An array to fill, which may wait in this folder; None where samples are no arrays."""
-        return None
+    def array(self, folder: Path) -> AbstractContextManager[ArrayFile]:
+        """An array to fill, which may wait in this folder; where `arrays` says so."""
+        raise NotImplementedError
 
 
 def _kind_of(paths: Sequence[Path], but: Kind) -> str | None:

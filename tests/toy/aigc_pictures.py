@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, PictureSampleOptions, Sample
+from aigc_cli.backends.base import Backend, EncodeOptions, Sample
+from aigc_cli.backends.pictures.options import PictureDecodeOptions, PictureSampleOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.options import option
 
@@ -37,7 +38,7 @@ BACKEND = Backend(
     name="halves",
     summary="Two halves.",
     demo="demo:halves",
-    options={"sample": Draw, "encode": EncodeOptions, "decode": DecodeOptions},
+    options={"sample": Draw, "encode": EncodeOptions, "decode": PictureDecodeOptions},
     implementation="aigc_pictures:Halves",
     kinds=("pictures",),
 )
@@ -58,7 +59,7 @@ class Halves:
             if index == options.fail_at:
                 raise RuntimeError("the toy broke")
             latent = np.random.default_rng([options.seed, index]).random(2)
-            yield Sample({"seed": options.seed, "index": index}, pixels=self._picture(run, latent))
+            yield Sample({"seed": options.seed, "index": index}, self._picture(run, latent))
 
     def encode(self, run, options, bus):
         from aigc_cli.data.latents import Encoded
@@ -79,4 +80,4 @@ class Halves:
     def decode(self, run, options, latents, bus):
         latents.require_width(2)
         for name, vector in zip(latents.names, latents.vectors, strict=True):
-            yield Sample({"name": name}, pixels=self._picture(run, vector))
+            yield Sample({"name": name}, self._picture(run, vector))

@@ -144,7 +144,7 @@ class Toy:
 
     def sample(self, run, options, bus, piece):
         for number in self._draw(run, options.seed or 0, options.n):
-            yield Sample({"number": number}, text=f"{number:.4f}")
+            yield Sample({"number": number}, f"{number:.4f}")
 
     def evaluate(self, run, options, bus):
         numbers = self._draw(run, options.seed, 256)

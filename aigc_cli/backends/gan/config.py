@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from aigc_cli.backends.base import Backend, PictureSampleOptions
+from aigc_cli.backends.base import Backend
 from aigc_cli.backends.gan.meanings import MEANINGS
-from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureTrainOptions
+from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureSampleOptions, PictureTrainOptions
 from aigc_cli.backends.pictures.quality import QualityOptions
 from aigc_cli.engine.settings import Plan
 from aigc_cli.errors import RequestError

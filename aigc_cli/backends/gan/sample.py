@@ -44,7 +44,7 @@ def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Dr
         pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
         for one, pixels in zip(some, pictures, strict=True):
             known = {"label": loaded.classes[one.number]} if loaded.classes and one.number >= 0 else {}
-            yield Drawn({**one.record, **known}, pixels=pixels)
+            yield Drawn({**one.record, **known}, pixels)
 
 
 def latent(loaded: Loaded, seed: int, index: int) -> Tensor:

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from aigc_cli.backends.base import EvalOptions
+from aigc_cli.backends.base import DecodeOptions, EvalOptions, OutputOptions, SampleOptions
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.presets import nominal_budget
 from aigc_cli.data.pictures.format import LONGEST, Fit, Mode
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.settings import CommandOptions, TrainOptions
+from aigc_cli.engine.settings import OUTPUT, CommandOptions, TrainOptions
 from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, option
@@ -64,6 +64,32 @@ class PictureEvalOptions(PictureInput, EvalOptions):
     """The split to evaluate on, if the data set comes in splits."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Pictures computed at once, at most; large ones are computed fewer at a time."""
+
+
+@dataclass(frozen=True)
+class PictureOutput(OutputOptions):
+    """Options of every command whose result is pictures."""
+
+    out: str | None = option(None, metavar="DIR|FILE|-", panel=OUTPUT, auto="the folder samples/BACKEND-RUN")
+    """Where to write the pictures: a folder, one sheet (sheet.png; small pictures are enlarged), an array (.npz), or a tar
+    (.tar, or '-' for standard output)."""
+    force: bool = option(False, panel=OUTPUT)
+    """Overwrite files that exist."""
+    format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")
+    """Format of the pictures in a folder or tar; PNG and WebP are lossless."""
+
+
+@dataclass(frozen=True)
+class PictureSampleOptions(PictureOutput, SampleOptions):
+    """Options of `aigc sample BACKEND` when samples are pictures."""
+
+    n: int = option(16, min=1, short="-n")
+    """Number of pictures."""
+
+
+@dataclass(frozen=True)
+class PictureDecodeOptions(PictureOutput, DecodeOptions):
+    """Options of `aigc decode BACKEND` when latent vectors become pictures."""
 
 
 def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:

@@ -125,8 +125,7 @@ def stacked(samples: Iterable[Sample]) -> Iterator[Pixels]:
 
     chunk = []
     for sample in samples:
-        assert sample.pixels is not None
-        chunk.append(sample.pixels)
+        chunk.append(sample.content)
         if len(chunk) == AT_ONCE:
             yield np.stack(chunk)
             chunk = []

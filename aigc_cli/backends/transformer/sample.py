@@ -97,7 +97,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         record |= {name: text for name, text in of_names.items() if not (loaded.start.answers and name in record)}
         if streamed is not None:
             streamed.end(made.index)
-        yield Drawn(record, text=echoed(made.index) + text)
+        yield Drawn(record, echoed(made.index) + text)
     if too_long:
         bus.note(
             f"{too_long:,} of the sources have more than {longest:,} tokens, which is more than the model has learned to read"

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from aigc_cli.backends.base import Backend, DecodeOptions, EncodeOptions, PictureSampleOptions
-from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureInput, PictureTrainOptions
+from aigc_cli.backends.base import Backend, EncodeOptions
+from aigc_cli.backends.pictures.options import (
+    PICTURES,
+    PictureDecodeOptions,
+    PictureEvalOptions,
+    PictureInput,
+    PictureSampleOptions,
+    PictureTrainOptions,
+)
 from aigc_cli.backends.pictures.quality import QualityOptions
 from aigc_cli.backends.vae.meanings import MEANINGS
 from aigc_cli.engine.settings import Plan
@@ -100,7 +107,7 @@ class Encode(PictureInput, EncodeOptions):
 
 
 @dataclass(frozen=True)
-class Decode(DecodeOptions):
+class Decode(PictureDecodeOptions):
     label: str | None = option(None, metavar="CLASS", auto="the table's column `label`")
     """The class of every picture, by its name or its number (a run trained with --conditional)."""
     batch_size: int = option(64, min=1, panel=EXPERT)

@@ -87,7 +87,7 @@ def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
         z = loaded.model.prior.inverse(options.temperature * u.to(loaded.device), labels)
         for i, pixels in zip(index, loaded.pictures(z, labels), strict=True):
             record: dict[str, Any] = {"seed": options.seed, "index": i}
-            yield Drawn(record if numbers is None else record | _label(loaded, numbers[i - at]), pixels=pixels)
+            yield Drawn(record if numbers is None else record | _label(loaded, numbers[i - at]), pixels)
 
 
 def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[PictureArrays, int | None]:
@@ -128,7 +128,7 @@ def _reconstructed(loaded: Loaded, options: Sample, source: str, bus: Bus) -> It
         numbers = [-1] * len(index) if labels is None else labels.tolist()
         for i, number, pixels in zip(index.tolist(), numbers, loaded.pictures(posterior.mean, labels), strict=True):
             record = {"seed": options.seed, "index": i, "name": arrays.names[i]}
-            yield Drawn(record | _label(loaded, number), pixels=pixels)
+            yield Drawn(record | _label(loaded, number), pixels)
 
 
 def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[Drawn]:
@@ -165,7 +165,7 @@ def _decoded(
         some = slice(at, at + batch_size)
         pictures = loaded.pictures(z[some].to(loaded.device), None if labels is None else labels[some])
         for number, pixels in zip(numbers[some], pictures, strict=True):
-            yield Drawn(next(records) | _label(loaded, number), pixels=pixels)
+            yield Drawn(next(records) | _label(loaded, number), pixels)
 
 
 def _label(loaded: Loaded, number: int) -> dict[str, Any]:

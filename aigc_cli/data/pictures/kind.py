@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from aigc_cli.data.kinds import Kind
+import numpy as np
+
+from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
+from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
+from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.readers import READ, SUFFIXES, name_in
 from aigc_cli.data.pictures.shapes import Shapes
@@ -26,6 +34,9 @@ class Pictures(Kind):
     suffixes = READ
     demos = ("shapes",)
     n_samples = 16
+    formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})
+    sheets = output.WRITTEN
+    arrays = True
 
     def recognise(self, head: bytes) -> str | None:
         if head.startswith(b"PK\x03\x04"):
@@ -61,6 +72,29 @@ class Pictures(Kind):
 
     def show(self, content: Pixels) -> Pixels:
         return content
+
+    def encode(self, content: Pixels, suffix: str) -> bytes:
+        return output.encode_picture(content, suffix)
+
+    def example(self, data: Mapping[str, Any]) -> Pixels | None:
+        if "format" not in data:
+            return None
+        format = PictureFormat.from_json(data["format"])
+        return np.zeros((*format.size, format.channels), np.uint8)
+
+    def check_written(self, content: Pixels, suffix: str, n: int, columns: int) -> None:
+        height, width, channels = content.shape
+        scale = output.enlargement(height, width) if n > 1 else 1
+        output.check_format(*output.sheet_size(n, columns, scale * height, scale * width), channels, suffix)
+
+    def sheet(self, contents: Sequence[Pixels], columns: int, suffix: str) -> Sheet:
+        """Enlarged, so that small pictures can be seen; a single one stays as it is."""
+        scale = output.enlargement(*contents[0].shape[:2]) if len(contents) > 1 else 1
+        drawn = output.encode_picture(output.sheet(contents, columns, scale), suffix)
+        return Sheet(drawn, {"columns": columns, "scale": scale})
+
+    def array(self, folder: Path) -> AbstractContextManager[ArrayFile]:
+        return output.picture_array(folder)
 
 
 PICTURES = Pictures()

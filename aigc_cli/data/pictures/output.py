@@ -43,17 +43,17 @@ def encode_picture(pixels: Pixels, suffix: str) -> bytes:
     from PIL import Image
 
     height, width, channels = pixels.shape
-    if channels == 4 and _FORMATS[suffix] == "JPEG":
-        raise RequestError("JPEG has no transparency, and these pictures have; take PNG or WebP")
-    check_size(height, width, suffix)
+    check_format(height, width, channels, suffix)
     buffer = io.BytesIO()
     image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
     image.save(buffer, _FORMATS[suffix], **_SETTINGS.get(_FORMATS[suffix], {}))
     return buffer.getvalue()
 
 
-def check_size(height: int, width: int, suffix: str) -> None:
-    """RequestError where the format holds no picture so large."""
+def check_format(height: int, width: int, channels: int, suffix: str) -> None:
+    """RequestError where a file of this suffix holds no such picture."""
+    if channels == 4 and _FORMATS[suffix] == "JPEG":
+        raise RequestError("JPEG has no transparency, and these pictures have; take PNG or WebP")
     longest = _LONGEST_SIDE.get(_FORMATS[suffix])
     if longest is not None and max(height, width) > longest:
         raise RequestError(
