@@ -73,16 +73,17 @@ def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder on the path that holds the toy backend as an installed distribution."""
     site = tmp_path_factory.mktemp("site")
     install(site, "aigc_toy", "toy", (TOY / "aigc_toy.py").read_text())
+    install(site, "aigc_numbers", "numbers", (TOY / "aigc_numbers.py").read_text(), "aigc.kinds", "NUMBERS")
     return site
 
 
-def install(site: Path, module: str, backend: str, source: str) -> None:
-    """Put a backend into a folder as a package that is installed there, with an entry point of its own."""
+def install(site: Path, module: str, name: str, source: str, group: str = "aigc.backends", attribute: str = "BACKEND") -> None:
+    """Put a backend, or a kind of data, into a folder as a package that is installed there, with an entry point of its own."""
     (site / f"{module}.py").write_text(source)
     info = site / f"{module}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[aigc.backends]\n{backend} = {module}:BACKEND\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}:{attribute}\n")
 
 
 @pytest.fixture(scope="session")

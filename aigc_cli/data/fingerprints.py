@@ -31,8 +31,13 @@ def record_files(part: Part) -> list[FileRecord]:
 
     Raises RequestError for a file that cannot be read.
     """
+    return read_records(part)[0]
+
+
+def read_records(part: Part) -> tuple[list[FileRecord], bool]:
+    """What `record_files` gives, and whether a file had to be read for it."""
     known = _recall(part.location)
-    records = []
+    records, read = [], False
     for path in part.files:
         try:
             stat = path.stat()
@@ -45,7 +50,8 @@ def record_files(part: Part) -> list[FileRecord]:
         except OSError as error:
             raise RequestError(f"cannot read {path}: {error.strerror}") from error
         records.append(FileRecord(str(path), stat.st_size, stat.st_mtime_ns, digest))
-    return records
+        read = True
+    return records, read
 
 
 def remember_files(part: Part, records: Sequence[FileRecord]) -> None:

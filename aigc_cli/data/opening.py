@@ -34,8 +34,18 @@ class Snapshot:
     part: Part
 
     @cached_property
+    def _read(self) -> tuple[list[FileRecord], bool]:
+        return fingerprints.read_records(self.part)
+
+    @property
     def records(self) -> list[FileRecord]:
-        return fingerprints.record_files(self.part)
+        return self._read[0]
+
+    def remember(self) -> None:
+        """Keep the hashes of files that had to be read, for the next start; of data that proved to be good."""
+        records, read = self._read
+        if read:
+            fingerprints.remember_files(self.part, records)
 
     @property
     def identity(self) -> list[Any]:
@@ -126,11 +136,13 @@ def cached(
     """
     folder = cache.lookup(key)
     if folder is not None and (found := load(folder)) is not None:
+        for snapshot in snapshots:
+            snapshot.remember()
         return found, True
     cache.discard(key)
     build()
     for snapshot in snapshots:
-        fingerprints.remember_files(snapshot.part, snapshot.records)
+        snapshot.remember()
     folder = cache.lookup(key)
     found = load(folder) if folder is not None else None
     if found is None:
@@ -167,14 +179,16 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
         source = kind.open(location)
         if "split" in then:
             part = source.parts.get(then["split"] or "all")
-        else:  # of texts, before version 0.2
+        else:  # of texts, as older versions recorded them
             part = source.training() if training else source.parts.get("all") or source.parts.get("val")
         if part is None:
             return f"{location} no longer has the split {then.get('split', 'val')}"
-        now = Snapshot(kind, part).describe()
+        snapshot = Snapshot(kind, part)
+        now = snapshot.describe()
     except RequestError as error:
         return str(error)
     if now["fingerprint"] == then["fingerprint"]:
+        snapshot.remember()
         return None
     if part.kind == "demo":
         return f"{location} is made otherwise by this version of aigc"

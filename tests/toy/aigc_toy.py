@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from aigc_cli.backends.base import Backend, EvalOptions, Evaluation, Sample, SampleOptions
 from aigc_cli.engine.meanings import Meaning, Meanings
 from aigc_cli.engine.settings import Plan, TrainOptions
-from aigc_cli.engine.trainable import Prepared
-from aigc_cli.errors import RequestError
 from aigc_cli.options import option
 
 
@@ -33,7 +30,7 @@ BACKEND = Backend(
     demo="demo:numbers",
     options={"train": Train, "sample": SampleOptions, "eval": EvalOptions},
     implementation="aigc_toy:Toy",
-    kinds=("text",),
+    kinds=("numbers",),
     meanings=Meanings(
         {
             "distance": Meaning("Quantile distance", "How far draws are from held-out numbers.", "units"),
@@ -48,21 +45,17 @@ class Toy:
     name = "toy"
 
     def prepare(self, options, bus):
-        import torch
+        from aigc_numbers import prepare_numbers
 
-        if options.data == "demo:numbers":
-            numbers = torch.linspace(-1, 1, 256) ** 3 + 2
-        else:
-            try:
-                numbers = torch.tensor([float(x) for x in Path(options.data).read_text().split()])
-            except (OSError, ValueError) as error:
-                raise RequestError(f"{options.data}: {error}") from None
-        return Prepared(
-            numbers, options, {"location": options.data, "fingerprint": repr(numbers.sum().item())}, [], "toy", True
-        )
+        from aigc_cli.backends.prepare import prepared
+
+        data = prepare_numbers(options.data, options.val)
+        return prepared(options, data, [str(row) for row in data.train[:3]], {})
 
     def changed(self, info):
-        return []
+        from aigc_numbers import check_unchanged
+
+        return check_unchanged(info)
 
     def plan(self, options, data, machine):
         return ToyPlan.of(options, hidden=16, batch_size=32, lr=0.01), []
@@ -76,6 +69,8 @@ class Toy:
         from torch.nn import functional as F
 
         from aigc_cli.engine.learner import Learner, Loss, Phase, Preview
+
+        numbers, held_out = (torch.from_numpy(rows[:, 0].copy()) for rows in (data.arrays.train, data.arrays.select))
 
         def network(inputs):
             return nn.Sequential(nn.Linear(inputs, plan.hidden), nn.Tanh(), nn.Dropout(0.1), nn.Linear(plan.hidden, 1))
@@ -92,8 +87,8 @@ class Toy:
 
             def batch(self, step):
                 draw = torch.Generator().manual_seed(plan.seed * 10_000 + step)
-                picks = torch.randint(len(data.arrays), (plan.batch_size,), generator=draw)
-                return {"real": data.arrays[picks, None], "poisoned": torch.full((plan.batch_size,), step)}
+                picks = torch.randint(len(numbers), (plan.batch_size,), generator=draw)
+                return {"real": numbers[picks, None], "poisoned": torch.full((plan.batch_size,), step)}
 
             def phases(self, step, plan):
                 return [
@@ -116,8 +111,8 @@ class Toy:
 
             def evaluate(self, items):
                 drawn = self.networks["generator"](torch.randn(items, 2, device=device)).sort(0).values[:, 0].cpu()
-                held_out = data.arrays.sort().values[torch.linspace(0, len(data.arrays) - 1, items).long()]
-                return {"distance": float((drawn - held_out).abs().mean())}
+                real = held_out.sort().values[torch.linspace(0, len(held_out) - 1, items).long()]
+                return {"distance": float((drawn - real).abs().mean())}
 
             def preview(self):
                 text = f"{float(self.networks['generator'](torch.zeros(1, 2, device=device))):.3f}"
@@ -144,7 +139,7 @@ class Toy:
 
     def sample(self, run, options, bus, piece):
         for number in self._draw(run, options.seed or 0, options.n):
-            yield Sample({"number": number}, f"{number:.4f}")
+            yield Sample({"number": number}, [number])
 
     def evaluate(self, run, options, bus):
         numbers = self._draw(run, options.seed, 256)
