@@ -1,6 +1,6 @@
 """The files in a tar or a zip, read as a stream and never extracted.
 
-An archive may come from a stranger: links, absolute names and names with ".." are passed over, and the number
+An archive may come from a stranger: links, absolute names and names with ".." are passed over, which is told, and the number
 of members, the size of one and of all are limited.
 """
 
@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NoReturn, Self, TypeAlias, cast
+from typing import BinaryIO, NamedTuple, NoReturn, Self, TypeAlias, cast
 
 from aigc_cli.data.compression import explained, open_bytes
+from aigc_cli.data.names import decode_names
 from aigc_cli.errors import RequestError
 
 MAX_MEMBERS = 2_000_000
@@ -29,66 +33,136 @@ SLACK_BYTES = 1 << 30
 
 Open: TypeAlias = Callable[[], BinaryIO]
 
-_Member: TypeAlias = tuple[str, Callable[[], bytes]]  # to be read before the next is asked for
+_UTF8_FLAG = 0x800  # of a zip's member: the name is UTF-8
+_UNICODE_PATH = 0x7075  # Info-ZIP's extra field: the name in UTF-8, beside one in the system's encoding
+_WITH_BACKSLASHES = (0, 10, 11, 14)  # systems whose programs may write them between folders: MS-DOS, NTFS, MVS, VFAT
 
 
-def names(path: Path, suffixes: Collection[str]) -> list[str]:
-    """The names of the files of those suffixes, in the archive's order.
+class _Member(NamedTuple):
+    name: str | bytes  # bytes where their encoding isn't said
+    of_windows: bool  # whether a backslash in it may stand between folders
+    link: bool
+    size: int
+    content: Callable[[], bytes]  # to be called before the next member is asked for
+
+
+class Archive:
+    """The files in a tar or a zip: their names, in the archive's order, and their content.
 
     Raises RequestError for an archive that is broken or larger than allowed.
     """
-    return [name for name, _ in _members(path, suffixes)]
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        found = [(member.name, member.of_windows, member.link) for member in _members(path)]
+        names, note = decode_names([name for name, _, _ in found])
+        self.notes = [] if note is None else [note]
+        """What to tell of the names."""
+        names = _with_slashes(names, [of_windows for _, of_windows, _ in found])
+        self._names = [str(PurePosixPath(name)) for name in names]
+        self._passed_over = [
+            "links" if link else _why_passed_over(name) for name, (_, _, link) in zip(names, found, strict=True)
+        ]
 
-def read(path: Path, suffixes: Collection[str], step: int = 1) -> Iterator[tuple[str, Open]]:
-    """Every `step`-th of those files: its name, and what opens its content, which is in memory by then.
+    def names(self, suffixes: Collection[str]) -> list[str]:
+        """The names of the files of those suffixes."""
+        return [self._names[number] for number in self._numbers(suffixes)]
 
-    Raises RequestError as `names` does. A member of a zip that is broken by itself says so when it is opened.
-    """
-    for number, (name, content) in enumerate(_members(path, suffixes)):
-        if number % step == 0:
+    def read(self, suffixes: Collection[str], step: int = 1) -> Iterator[tuple[str, Open]]:
+        """Every `step`-th of those files: its name, and what opens its content, which is in memory by then.
+
+        Raises RequestError as the archive itself does. A member of a zip that is broken by itself says so when it is opened.
+        """
+        wanted = iter(self._numbers(suffixes)[::step])
+        number = next(wanted, None)
+        for seen, member in enumerate(_members(self._path)):
+            if seen != number:
+                continue
+            name = self._names[seen]
+            if member.size > MAX_MEMBER_BYTES:
+                raise RequestError(
+                    f"{self._path}: {name!r} in it has {member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"
+                )
             try:
-                yield name, partial(io.BytesIO, content())
+                content = partial(io.BytesIO, member.content())
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
                 yield name, partial(_raise, error)
+            else:
+                yield name, content
+            number = next(wanted, None)
+
+    def skipped(self, suffixes: Collection[str]) -> list[str]:
+        """What to tell of the files of those suffixes that are passed over: a line for each reason."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in zip(self._names, self._passed_over, strict=True):
+            if reason and _suffix(name) in suffixes:
+                reasons.setdefault(reason, []).append(name)
+        return [
+            f"skipped {len(of):,} {reason} in {self._path.name}: {', '.join(of[:3])}" + ", …" * (len(of) > 3)
+            for reason, of in reasons.items()
+        ]
+
+    def suffixes(self) -> Counter[str]:
+        """How many files there are of each suffix, those passed over apart."""
+        return Counter(_suffix(name) for name, reason in zip(self._names, self._passed_over, strict=True) if not reason)
+
+    def _numbers(self, suffixes: Collection[str]) -> list[int]:
+        every = enumerate(zip(self._names, self._passed_over, strict=True))
+        return [number for number, (name, reason) in every if not reason and _suffix(name) in suffixes]
 
 
 def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-def _members(path: Path, suffixes: Collection[str]) -> Iterator[_Member]:
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _with_slashes(names: Sequence[str], of_windows: Sequence[bool]) -> list[str]:
+    """The names with slashes between folders, where the packer's system, or an archive without any slash, says that backslashes
+    stand there. Only decoded names can be asked: in GBK and Shift-JIS the second byte of a character may be a backslash's."""
+    everywhere = not any("/" in name for name in names)
+    return [name.replace("\\", "/") if own or everywhere else name for name, own in zip(names, of_windows, strict=True)]
+
+
+def _why_passed_over(name: str) -> str:
+    """What a file of that name is, as it is told; "" for one to be read."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in re.split(r"[/\\]", name):
+        return "with absolute paths or '..'"
+    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+        return "hidden"
+    return ""
+
+
+def _members(path: Path) -> Iterator[_Member]:
     with explained(path), _whole(path):
         limit = SLACK_BYTES + MAX_EXPANSION * path.stat().st_size
         found = _of_zip(path, limit) if path.suffix.lower() == ".zip" else _of_tar(path, limit)
-        for number, (name, size, content) in enumerate(found):
+        for number, member in enumerate(found):
             if number == MAX_MEMBERS:
                 raise RequestError(f"{path} has more than {MAX_MEMBERS:,} members; unpack it and give the folder")
-            if not _is_wanted(name, suffixes):
-                continue
-            if size > MAX_MEMBER_BYTES:
-                raise RequestError(f"{path}: {name!r} in it has {size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed")
-            yield str(PurePosixPath(name)), content
+            yield member
 
 
-def _is_wanted(name: str, suffixes: Collection[str]) -> bool:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
-        return False
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not hidden and path.suffix.lower() in suffixes
-
-
-def _of_tar(path: Path, limit: int) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+def _of_tar(path: Path, limit: int) -> Iterator[_Member]:
     with _unpacked(path) as file, _open_tar(_Limited(file, path, limit)) as archive:
         for member in archive:
-            if member.isreg():
-                yield member.name, member.size, partial(_read_member, archive, member)
+            if member.isreg() or member.issym() or member.islnk():
+                marked = "path" in member.pax_headers and "hdrcharset" not in member.pax_headers  # which would say: any bytes
+                name = member.name if marked else _undecoded(member.name)
+                yield _Member(name, False, not member.isreg(), member.size, partial(_read_member, archive, member))
             archive.members = []  # type: ignore[attr-defined]  # which it would keep, every one
 
 
 def _open_tar(file: _Limited) -> tarfile.TarFile:
-    return tarfile.open(fileobj=file, mode="r|", tarinfo=_Header)
+    return tarfile.open(fileobj=file, mode="r|", tarinfo=_Header, encoding="utf-8", errors="surrogateescape")
+
+
+def _undecoded(name: str) -> str | bytes:
+    """A name that was decoded as UTF-8, whatever it is in, as bytes; as it is where it is ASCII."""
+    return name if name.isascii() else name.encode("utf-8", "surrogateescape")
 
 
 class _Header(tarfile.TarInfo):
@@ -114,17 +188,41 @@ def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return file.read()
 
 
-def _of_zip(path: Path, limit: int) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+def _of_zip(path: Path, limit: int) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         total = 0
         for member in archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
-            if member.is_dir() or kind not in (0, stat.S_IFREG):
+            if member.is_dir() or kind not in (0, stat.S_IFREG, stat.S_IFLNK):
                 continue
             total += member.file_size
             if total > limit:
                 raise _too_large(path, limit)
-            yield member.filename, member.file_size, partial(archive.read, member)
+            of_windows = member.create_system in _WITH_BACKSLASHES
+            link = kind == stat.S_IFLNK
+            yield _Member(_zip_name(member), of_windows, link, member.file_size, partial(archive.read, member))
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str | bytes:
+    """The member's name where the archive says what it is in, otherwise its bytes."""
+    name = member.orig_filename.split("\0")[0]
+    if name.isascii() or member.flag_bits & _UTF8_FLAG:
+        return name
+    raw = name.encode("cp437")  # which `zipfile` took it for
+    return _unicode_path(member.extra, raw) or raw
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> str | None:
+    """The name in UTF-8 of Info-ZIP's extra field, if it is there and was made for the name `raw`: version 1 and its CRC."""
+    while len(extra) >= 4:
+        field, size = struct.unpack_from("<HH", extra)
+        value, extra = extra[4 : 4 + size], extra[4 + size :]
+        if field == _UNICODE_PATH and len(value) > 5 and struct.unpack_from("<BI", value) == (1, zlib.crc32(raw)):
+            try:
+                return value[5:].decode()
+            except UnicodeDecodeError:
+                return None
+    return None
 
 
 class _Limited(io.RawIOBase):
@@ -155,3 +253,5 @@ def _whole(path: Path) -> Iterator[None]:
         yield
     except (tarfile.TarError, zipfile.BadZipFile) as error:
         raise RequestError(f"{path} is not a whole {kind} archive: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not a whole {kind} archive: a name in it is marked as UTF-8 and isn't") from error

@@ -59,7 +59,7 @@ def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress
                     progress("reading pictures", collector.seen, total)
         progress("reading pictures", collector.seen, total)
         if collector.seen == 0:
-            raise _no_pictures(part)
+            raise _no_pictures(part, readers)
         _stop_if_too_many(part, collector, collector.seen)
         notes = list(dict.fromkeys(note for reader in readers for note in reader.notes))
         collector.finish(wanted, list(chain.from_iterable(reader.classes for reader in readers)), notes)
@@ -81,7 +81,7 @@ def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader],
         else:
             looks.append(seen)
     if not looks:
-        raise _too_many_unreadable(part, failures) if failures else _no_pictures(part)
+        raise _too_many_unreadable(part, failures) if failures else _no_pictures(part, readers)
     return readers, choose_format(wanted, looks)
 
 
@@ -99,8 +99,10 @@ def _total(readers: Sequence[Reader]) -> int | None:
     return None if None in counts else sum(count or 0 for count in counts)
 
 
-def _no_pictures(part: Part) -> RequestError:
-    return RequestError(f"there are no pictures in {part.location}")
+def _no_pictures(part: Part, readers: Sequence[Reader]) -> RequestError:
+    """With what was found instead, as the readers tell it."""
+    found = "; ".join(note for reader in readers for note in reader.notes)
+    return RequestError(f"there are no pictures in {part.location}" + (found and f" ({found})"))
 
 
 def _check_room(total: int | None, format: PictureFormat) -> None:

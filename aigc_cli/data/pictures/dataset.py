@@ -36,7 +36,7 @@ __all__ = [
 check_unchanged = partial(changes, PICTURES)
 """What differs now from the source that a `PictureDataset.info`, or run.json, describes, a line each."""
 
-_VERSION = 1  # of what the cache holds; raised when the same source would be prepared differently
+_VERSION = 2  # of what the cache holds; raised when the same source would be prepared differently
 _SPLITS = {"train": TRAIN, "select": SELECT, "report": REPORT}
 
 Ints: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"

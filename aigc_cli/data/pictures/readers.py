@@ -3,11 +3,12 @@ arrays; tables."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from aigc_cli.data import archives
+from aigc_cli.data.archives import Archive
 from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
@@ -45,12 +46,15 @@ class ArchiveReader:
 
     classes: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path, prefix: str) -> None:
-        self._path, self._prefix = path, prefix
-        names = archives.names(path, SUFFIXES)
+        self._archive, self._prefix = Archive(path), prefix
+        names = self._archive.names(SUFFIXES)
         self.count = len(names)
+        notes = [*self._archive.notes, *self._archive.skipped(SUFFIXES)]
+        if not names:
+            notes.append(f"no pictures in {path.name}{_counted(self._archive.suffixes())}")
+        self.notes = tuple(notes)
         self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
         found = {label for label in self._labels if label is not None}
         if found and found <= SPLIT_NAMES.keys():
@@ -61,8 +65,14 @@ class ArchiveReader:
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         labels = iter(self._labels[::step])
-        for name, content in archives.read(self._path, SUFFIXES, step):
+        for name, content in self._archive.read(SUFFIXES, step):
             yield RawPicture(self._prefix + name, content, next(labels))
+
+
+def _counted(suffixes: Counter[str]) -> str:
+    """The commonest suffixes with counts: ": 5 .heic, 2 .txt"."""
+    shown = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(4))
+    return shown and f": {shown}"
 
 
 def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
