@@ -86,7 +86,10 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
         ("3.png", None), ("cat/0.png", "cat"), ("cat/deep/1.PNG", "cat"), ("dog/2.png", "dog"),
     ]  # fmt: skip
     assert (_pixels(raws) == PIXELS[[3, 0, 1, 2]]).all()
-    assert PICTURES.open(str(tmp_path)).notes == (f"ignored 1 files of other types in {tmp_path}: notes.txt",)
+    assert PICTURES.open(str(tmp_path)).notes == (
+        f"ignored 1 files of other types in {tmp_path}: notes.txt",
+        f"ignored 1 hidden and system files in {tmp_path}: cat/.hidden.png",
+    )
 
 
 def test_a_folder_that_holds_only_another_is_passed_over(tmp_path: Path) -> None:

@@ -295,7 +295,11 @@ def test_a_folder_of_splits_by_name(tmp_path: Path) -> None:
         "val": ["dev/a.txt", "dev/b.txt"],
         "test": ["test.tsv"],
     }
-    assert source.notes == (f"ignored 1 files of other types in {tmp_path}: README.md",)
+    assert source.notes == (
+        "splits: train (train.tsv.gz), val (dev/, 2 files), test (test.tsv)",
+        f"ignored 1 files of other types in {tmp_path}: README.md",
+        f"ignored 1 hidden and system files in {tmp_path}: .hidden.tsv",
+    )
     assert source.training() == source.parts["train"]
     assert source.evaluation(None) == source.parts["test"]
     assert source.evaluation("val") == source.parts["val"]

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 
 from aigc_cli.data.fingerprints import FileRecord, content_fingerprint
+from aigc_cli.data.folder_splits import Naming
 from aigc_cli.data.sources import OtherFiles, Part, Source, open_source, suffix_of
 from aigc_cli.errors import AigcError, RequestError
 
@@ -74,6 +75,8 @@ class Kind(ABC):
     """In the plural, as messages have it: "pictures"."""
     suffixes: ClassVar[Collection[str]]
     """Of the files that it is read from, compression apart."""
+    naming: ClassVar[Mapping[str, Naming]] = {}
+    """What the names of files of a suffix say of their split; by default what a split's name would."""
     demos: ClassVar[Collection[str]] = ()
     """The names of its built-in data sets."""
     unnamed: ClassVar[str | None] = None
@@ -96,7 +99,7 @@ class Kind(ABC):
     def open(self, src: str) -> Source:
         """Find what `src` names. RequestError where nothing is there, WrongKind where it is of another kind."""
         try:
-            return open_source(src, suffixes=self.suffixes, demos=self.demos)
+            return open_source(src, suffixes=self.suffixes, demos=self.demos, naming=self.naming)
         except OtherFiles as error:
             if (other := _kind_of(error.paths, self)) is not None:
                 raise WrongKind(str(error), other) from None

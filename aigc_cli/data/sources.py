@@ -7,19 +7,17 @@ folder into its splits.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
+from aigc_cli.data.folder_splits import FileEntry, Naming, listed, sort_files
+from aigc_cli.data.split_names import is_split, ordered, split_of
+from aigc_cli.data.walk import Parts, Walk, walk
 from aigc_cli.errors import RequestError
 
 COMPRESSIONS = (".gz", ".zst")
-SPLIT_NAMES = {
-    "train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test",
-}  # fmt: skip
-_SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002.parquet
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Part:
     kind: Literal["files", "hub", "demo"]
     files: tuple[Path, ...] = ()  # in name order; for kind "files"
     split: str = ""  # train, val or test; for kind "hub" the data set's own name of it; "" where the source has no splits
+    split_level: int | None = None  # which folder on the way from the source to a file is the split's; None where none is
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,11 @@ class OtherFiles(RequestError):
         self.paths = paths
 
 
-def open_source(src: str, *, suffixes: Collection[str], demos: Collection[str]) -> Source:
-    """Find what `src` names; `suffixes` are those of the files wanted, such as ".tsv", compression apart.
+def open_source(
+    src: str, *, suffixes: Collection[str], demos: Collection[str], naming: Mapping[str, Naming] | None = None
+) -> Source:
+    """Find what `src` names; `suffixes` are those of the files wanted, such as ".tsv", compression apart, and `naming` says
+    what the names of files of a suffix say of their split.
 
     Raises RequestError when nothing is there. Standard input ("-") must be spooled to a file first.
     """
@@ -76,7 +78,7 @@ def open_source(src: str, *, suffixes: Collection[str], demos: Collection[str]) 
         from aigc_cli.data.hub import find_splits
 
         location, names = find_splits(src)
-        return Source(location, _sort_splits(location, names))
+        return _sort_splits(location, names)
     if src.startswith("demo:"):
         if src.removeprefix("demo:") not in demos:
             known = ", ".join(f"demo:{name}" for name in sorted(demos))
@@ -84,7 +86,7 @@ def open_source(src: str, *, suffixes: Collection[str], demos: Collection[str]) 
         return Source(src, {"all": Part(src, "demo")})
     path = Path(os.path.normpath(Path(src).expanduser().absolute()))
     if path.is_dir():
-        return _open_folder(path, suffixes)
+        return _open_folder(path, suffixes, naming or {})
     if not path.exists():
         raise RequestError(f"no such file or folder: {src!r}")
     if suffix_of(path, suffixes) is None:
@@ -93,74 +95,78 @@ def open_source(src: str, *, suffixes: Collection[str], demos: Collection[str]) 
     return Source(str(path), {"all": Part(str(path), "files", (path,))})
 
 
-def suffix_of(path: Path, suffixes: Collection[str]) -> str | None:
+def suffix_of(path: PurePath | str, suffixes: Collection[str]) -> str | None:
     """The suffix in lower case, that of a compression apart; None when it is not one of `suffixes`."""
-    parts = [suffix.lower() for suffix in path.suffixes]
-    if parts and parts[-1] in COMPRESSIONS:
-        parts.pop()
-    return parts[-1] if parts and parts[-1] in suffixes else None
+    _, suffix = _cut(path if isinstance(path, str) else path.name)
+    return suffix if suffix in suffixes else None
 
 
-def _open_folder(folder: Path, suffixes: Collection[str]) -> Source:
-    entries: dict[str, list[Path]] = {}  # an entry of the folder -> the data files in it
-    ignored: list[str] = []
-    for entry in sorted(_list(folder), key=lambda path: path.name):
-        if entry.name.startswith("."):
-            continue
-        inside = _walk(entry) if entry.is_dir() else [entry]
-        wanted = [path for path in inside if suffix_of(path, suffixes)]
-        ignored += [str(path.relative_to(folder)) for path in inside if not suffix_of(path, suffixes)]
-        if wanted:
-            entries[entry.name] = wanted
-    if not entries:
+def _cut(name: str) -> tuple[str, str]:
+    """A file's name without its suffix, that of a compression apart, and the suffix in lower case."""
+    stem, suffix = _cut_one(name)
+    return _cut_one(stem) if suffix in COMPRESSIONS else (stem, suffix)
+
+
+def _cut_one(name: str) -> tuple[str, str]:
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, dot + suffix.lower()) if stem else (name, "")
+
+
+def _open_folder(folder: Path, suffixes: Collection[str], naming: Mapping[str, Naming]) -> Source:
+    found = walk(folder)
+    wanted: list[Parts] = []
+    others: list[Parts] = []
+    for parts in found.files:
+        (wanted if suffix_of(parts[-1], suffixes) else others).append(parts)
+    if not wanted:
         known = " ".join(sorted(suffixes))
         message = f"there is no data in the folder {folder}: no file of the types {known}"
-        raise OtherFiles(message, [folder / name for name in ignored])
+        raise OtherFiles(message, [folder.joinpath(*parts) for parts in others])
+    cut = ((parts, *_cut(parts[-1])) for parts in wanted)
+    files = [FileEntry(parts, stem, naming.get(suffix, "splits")) for parts, stem, suffix in cut]
+    paths = [folder.joinpath(*parts) for parts in wanted]
+    sort = sort_files(folder, files, lambda number: paths[number].stat().st_size)
+    splits = sort.splits or {"all": list(range(len(paths)))}
+    parts_of = {
+        name: Part(str(folder), "files", tuple(paths[number] for number in numbers), "" if name == "all" else name, sort.level)
+        for name, numbers in splits.items()
+    }
+    return Source(str(folder), parts_of, (*sort.notes, *_notes(folder, found, others, suffixes)))
+
+
+def _notes(folder: Path, found: Walk, others: Sequence[Parts], suffixes: Collection[str]) -> list[str]:
+    """What there is to tell of what was not read, and of links."""
     notes = []
-    if ignored:
-        shown = ", ".join(ignored[:3]) + (", …" if len(ignored) > 3 else "")
-        notes.append(f"ignored {len(ignored)} files of other types in {folder}: {shown}")
-    splits: dict[str, list[Path]] = {}
-    for name, files in entries.items():
-        stem = name if (folder / name).is_dir() else name.split(".")[0]
-        splits.setdefault(SPLIT_NAMES.get(_SHARD.sub("", stem), ""), []).extend(files)
-    if "" in splits:
-        splits = {"all": [path for files in entries.values() for path in files]}
-    parts = {name: Part(str(folder), "files", tuple(splits[name]), "" if name == "all" else name) for name in _ordered(splits)}
-    return Source(str(folder), parts, tuple(notes))
+    if others:
+        notes.append(f"ignored {len(others):,} files of other types in {folder}: {listed(map('/'.join, others))}")
+    if ignored := [(of[-1], file) for of, file in found.ignored if suffix_of(file[-1], suffixes)]:
+        files = listed("/".join(file) for _, file in ignored)
+        notes.append(f"ignored {len(ignored):,} hidden and system files in {folder}: {files}")
+    if found.broken:
+        notes.append(f"ignored links in {folder} that lead nowhere: {listed(map('/'.join, found.broken))}")
+    for what, links in (("followed links", found.followed), ("did not follow links to what is read already", found.repeated)):
+        if links:
+            notes.append(f"{what}: {listed('/'.join(link) + ' → ' + target for link, target in links)}")
+    return notes
 
 
-def _list(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        raise RequestError(f"cannot read the folder {folder}: {error.strerror}") from error
-
-
-def _walk(folder: Path) -> list[Path]:
-    """The files below in name order; hidden ones are left out, links to folders not followed."""
-    found: list[Path] = []
-    for entry in sorted(_list(folder), key=lambda path: path.name):
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            found += _walk(entry)
-        elif entry.is_file():
-            found.append(entry)
-    return found
-
-
-def _ordered(names: Collection[str]) -> list[str]:
-    return [name for name in ("all", "train", "val", "test") if name in names]
-
-
-def _sort_splits(location: str, names: Sequence[str]) -> dict[str, Part]:
+def _sort_splits(location: str, names: Sequence[str]) -> Source:
     """Sort the splits of a hub's data set into ours; a single split of another name is all there is."""
-    parts = {SPLIT_NAMES[name]: Part(location, "hub", split=name) for name in names if name in SPLIT_NAMES}
-    if parts:
-        return {name: parts[name] for name in _ordered(parts)}
+    exact = [name for name in names if is_split(name)]
+    named: dict[str, list[str]] = {}
+    for name in exact if any(split_of(name) == "train" for name in exact) else names:
+        if split := split_of(name):
+            named.setdefault(split, []).append(name)
+    for split, of in named.items():
+        if len(of) > 1:
+            raise RequestError(f"{location} has several splits for {split}: {', '.join(of)}; download the one that is meant")
+    if named:
+        parts = {split: Part(location, "hub", split=named[split][0]) for split in ordered({*named})}
+        told = ", ".join(split if split == part.split else f"{split} ({part.split})" for split, part in parts.items())
+        left = [name for name in names if name not in {part.split for part in parts.values()}]
+        return Source(location, parts, (f"splits: {told}" + (f"; left out: {listed(left)}" if left else ""),))
     if len(names) == 1:
-        return {"all": Part(location, "hub", split=names[0])}
+        return Source(location, {"all": Part(location, "hub", split=names[0])})
     raise RequestError(f"{location} has the splits {', '.join(names)}; none is named train, val or test")
 
 

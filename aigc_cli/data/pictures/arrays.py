@@ -8,7 +8,6 @@ called labels or y, and every other array of one number a picture is a factor.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from aigc_cli.data.arrays import StoredArray, arrays_of
 from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture
-from aigc_cli.data.sources import SPLIT_NAMES
+from aigc_cli.data.split_names import ordered, split_of, words_of
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".npy", ".npz")
@@ -29,10 +28,14 @@ _CHANNELS = (1, 3, 4)
 _ROUNDING = 1e-4  # how far outside of [0, 1] a floating-point value may lie
 
 
-def splits_of(path: Path) -> list[str]:
-    """The splits that the arrays of a file are named for, such as x_train and x_test; empty where they are not."""
-    found = {_split_of(array.key) for array in arrays_of(path) if len(array.shape) in (3, 4)}
-    return [split for split in ("train", "val", "test") if split in found] if "train" in found else []
+def splits_of(path: Path) -> dict[str, list[str]]:
+    """The splits that arrays of pictures in a file are named for, such as x_train and x_test, with their names; empty where
+    they are not."""
+    found: dict[str, list[str]] = {}
+    for array in arrays_of(path):
+        if len(array.shape) in (3, 4):
+            found.setdefault(split_of(array.key), []).append(array.key)
+    return {split: found[split] for split in ordered({*found})} if "train" in found else {}
 
 
 class ArrayReader:
@@ -43,7 +46,7 @@ class ArrayReader:
     def __init__(self, path: Path, split: str, label: str | None, prefix: str) -> None:
         self._prefix = prefix
         stored = arrays_of(path)
-        arrays = [array for array in stored if _split_of(array.key) == split] or stored
+        arrays = [array for array in stored if split_of(array.key) == split] or stored
         self._images = _choose_images(arrays, path)
         self._layout = _layout(self._images)
         self._scale, notes = _scale(self._images)
@@ -102,18 +105,9 @@ class ArrayReader:
                 return values
 
 
-def _words(key: str) -> list[str]:
-    """xTrain, train_images_2 → the words in lower case."""
-    return [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", key)]
-
-
-def _split_of(key: str) -> str:
-    return next((SPLIT_NAMES[word] for word in _words(key) if word in SPLIT_NAMES), "")
-
-
 def _choose_images(arrays: Sequence[StoredArray], path: Path) -> StoredArray:
     candidates = [array for array in arrays if len(array.shape) in (3, 4) and array.dtype.kind in "buif"]
-    named = [array for word in _IMAGE_WORDS for array in candidates if word in _words(array.key)]
+    named = [array for word in _IMAGE_WORDS for array in candidates if word in words_of(array.key)]
     chosen = named[:1] or candidates
     if len(chosen) == 1:
         return chosen[0]
@@ -162,7 +156,7 @@ def _is_column(array: StoredArray, count: int) -> bool:
 
 def _choose_labels(beside: Sequence[StoredArray], label: str | None, images: StoredArray) -> StoredArray | None:
     if label is None:
-        named = [array for word in _LABEL_WORDS for array in beside if word in _words(array.key)]
+        named = [array for word in _LABEL_WORDS for array in beside if word in words_of(array.key)]
         return next((array for array in named if array.dtype.kind != "f"), None)
     chosen = next((array for array in beside if array.key == label and array.dtype.kind != "f"), None)
     if chosen is None:

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from aigc_cli.data.folder_splits import Naming
 from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
 from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
@@ -32,6 +33,7 @@ class Pictures(Kind):
 
     name = "pictures"
     suffixes = READ
+    naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.png shows a train
     demos = ("shapes",)
     n_samples = 16
     formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})
@@ -59,16 +61,20 @@ class Pictures(Kind):
         part = source.parts.get("all")
         if part is None or len(part.files) != 1 or part.files[0].suffix.lower() != ".npz":
             return source
-        named = {split: replace(part, split=split) for split in splits_of(part.files[0])}
-        return replace(source, parts=named or source.parts)
+        keys = splits_of(part.files[0])
+        if not keys:
+            return source
+        told = ", ".join(f"{split} ({', '.join(of)})" for split, of in keys.items())
+        return replace(source, parts={split: replace(part, split=split) for split in keys}, notes=(f"splits: {told}",))
 
     def demo_fingerprint(self, location: str) -> str:
         return Shapes.of(location).fingerprint()
 
     def places(self, part: Part) -> list[Any]:
-        """The names, where they name classes or pictures, and the split, which names arrays."""
+        """The names, where they name classes or pictures, and the split, which names arrays and is no class."""
         named = len(part.files) > 1 or suffix_of(part.files[0], READ) in SUFFIXES
-        return [[name_in(path, part) for path in part.files] if named else [], part.split]
+        below = [part.split_level] if part.split_level else []
+        return [[name_in(path, part) for path in part.files] if named else [], part.split, *below]
 
     def show(self, content: Pixels) -> Pixels:
         return content

@@ -13,7 +13,8 @@ from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.raw import RawPicture, Reader
-from aigc_cli.data.sources import SPLIT_NAMES, Part, suffix_of
+from aigc_cli.data.sources import Part, suffix_of
+from aigc_cli.data.split_names import are_splits
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -30,11 +31,13 @@ class FileReader:
     factors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def __init__(self, paths: Sequence[Path], names: Sequence[str], split: str) -> None:
+    def __init__(self, paths: Sequence[Path], names: Sequence[str], split_level: int | None) -> None:
         self.count = len(paths)
         self._paths, self._names = paths, names
         folders = [PurePosixPath(name).parts[:-1] for name in names]
-        self._labels = _classes_of([of[1:] if split and of and SPLIT_NAMES.get(of[0]) == split else of for of in folders])
+        if split_level is not None:
+            folders = [of[:split_level] + of[split_level + 1 :] for of in folders]
+        self._labels = _classes_of(folders)
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         for index in range(0, self.count, step):
@@ -57,7 +60,7 @@ class ArchiveReader:
         self.notes = tuple(notes)
         self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
         found = {label for label in self._labels if label is not None}
-        if found and found <= SPLIT_NAMES.keys():
+        if found and are_splits(found):
             raise RequestError(
                 f"{path} holds the folders {', '.join(sorted(found))}, which are splits and not classes; "
                 "unpack it and give the folder"
@@ -100,7 +103,7 @@ def open_readers(part: Part, label: str | None) -> list[Reader]:
     readers: list[Reader] = []
     pictures = [path for path in part.files if suffix_of(path, READ) in SUFFIXES]
     if pictures:
-        readers.append(FileReader(pictures, [name_in(path, part) for path in pictures], part.split))
+        readers.append(FileReader(pictures, [name_in(path, part) for path in pictures], part.split_level))
     several = len(part.files) > 1
     for path in part.files:
         suffix = suffix_of(path, READ)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
+from aigc_cli.data.folder_splits import Naming
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.text import formats
 from aigc_cli.data.text.verse import DEMOS
@@ -14,6 +16,7 @@ class Text(Kind):
 
     name = "text"
     suffixes = formats.SUFFIXES
+    naming: ClassVar[Mapping[str, Naming]] = {".txt": "together"}
     demos = tuple(DEMOS)
     unnamed = ".txt"
 

@@ -1,0 +1,130 @@
+"""How the files of a folder are sorted into splits: by the folders that they lie in, else by their own names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from aigc_cli.data.split_names import are_splits, is_split, ordered, split_of
+from aigc_cli.data.walk import Parts
+from aigc_cli.errors import RequestError
+
+Naming: TypeAlias = Literal["splits", "together", "never"]
+"""What a file's name says of its split: what a split's would; that, if all files have such names; nothing, as with pictures of
+which one may show a train."""
+
+_LEVELS = 3  # of folders that may be splits: train/, cat/train/
+_SLACK = 0.1  # of the bytes that may be of no split
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A data file of a folder."""
+
+    parts: Parts
+    stem: str  # its name without suffixes
+    naming: Naming
+
+
+@dataclass(frozen=True)
+class FolderSplits:
+    """The files of each split by their numbers. Without splits the folder is one source."""
+
+    splits: dict[str, list[int]]
+    level: int | None = None  # which folder on the way to a file is named for its split; None: none
+    notes: tuple[str, ...] = ()
+
+
+def sort_files(where: object, files: Sequence[FileEntry], size: Callable[[int], int]) -> FolderSplits:
+    """Sort the files of the folder `where`; `size` tells the bytes of one, given its number.
+
+    Raises RequestError where some are named for training and testing and the rest is too much to leave out.
+    """
+    first = _common_folders(files)
+    entries = [_name_at(file, first) for file in files]
+    if None not in entries and are_splits({*map(str, entries)}):
+        return _sorted(files, [split_of(str(entry)) for entry in entries], first)
+    for level in range(first, first + _LEVELS):
+        if any(len(file.parts) < level + 2 for file in files):
+            break
+        if are_splits({file.parts[level] for file in files}):
+            return _sorted(files, [split_of(file.parts[level]) for file in files], level)
+    if all(file.naming != "never" for file in files) and are_splits({file.stem for file in files}):
+        return _sorted(files, [split_of(file.stem) for file in files], None)
+    return _partly_named(where, files, first, size)
+
+
+def _common_folders(files: Sequence[FileEntry]) -> int:
+    """How many folders all files share, before one that is a split."""
+    level, parts = 0, files[0].parts
+    while level + 1 < len(parts) and not is_split(parts[level]):
+        if any(len(file.parts) < level + 2 or file.parts[level] != parts[level] for file in files):
+            break
+        level += 1
+    return level
+
+
+def _name_at(file: FileEntry, level: int) -> str | None:
+    """The name of the folder at a level that holds the file, else its own where that may name a split."""
+    if len(file.parts) > level + 1:
+        return file.parts[level]
+    return None if file.naming == "never" else file.stem
+
+
+def _sorted(files: Sequence[FileEntry], of: Sequence[str], level: int | None, *notes: str) -> FolderSplits:
+    splits: dict[str, list[int]] = {split: [] for split in ordered({*of} - {""})}
+    for number, split in enumerate(of):
+        if split:
+            splits[split].append(number)
+    told = ", ".join(f"{split} ({_told(files, numbers, level)})" for split, numbers in splits.items())
+    return FolderSplits(splits, level, (f"splits: {told}", *notes))
+
+
+def _told(files: Sequence[FileEntry], numbers: Sequence[int], level: int | None) -> str:
+    """Where a split is: the folders that are named for it, else its files."""
+    folders = {files[i].parts[level] + "/" for i in numbers if level is not None and len(files[i].parts) > level + 1}
+    loose = ["/".join(files[i].parts) for i in numbers if level is None or len(files[i].parts) <= level + 1]
+    count = f", {len(numbers):,} files" if folders else ""
+    return listed([*sorted(folders), *loose]) + count
+
+
+def _partly_named(where: object, files: Sequence[FileEntry], first: int, size: Callable[[int], int]) -> FolderSplits:
+    def of_folder(file: FileEntry) -> str:
+        return split_of(file.parts[first]) if len(file.parts) > first + 1 and is_split(file.parts[first]) else ""
+
+    of = [of_folder(file) or (split_of(file.stem) if file.naming == "splits" else "") for file in files]
+    found, unnamed = {*of} - {""}, [number for number, split in enumerate(of) if not split]
+    if "train" in found and len(found) > 1:
+        if sum(map(size, unnamed)) <= _SLACK * sum(map(size, range(len(files)))):
+            rest = listed([_entry(files[number], first) for number in unnamed])
+            return _sorted(files, of, first, f"left out what is of no split: {rest}")
+        raise _mixed(where, files, of, first)
+    tables = [number for number in unnamed if files[number].naming == "splits"]
+    if found - {"train"} and tables and any(files[i].naming == "splits" for i, split in enumerate(of) if split):
+        raise _mixed(where, files, of, first)
+    exact = {str(name) for file in files if (name := _name_at(file, first)) is not None and is_split(name)}
+    note = f"{listed(sorted(exact))} in {where} is not taken for a split, as what is beside it is none"
+    return FolderSplits({}, notes=(note,) if exact else ())
+
+
+def _mixed(where: object, files: Sequence[FileEntry], of: Sequence[str], first: int) -> RequestError:
+    named, rest = (
+        listed([_entry(file, first) for file, split in zip(files, of, strict=True) if bool(split) is wanted])
+        for wanted in (True, False)
+    )
+    return RequestError(
+        f"{where} has {named}, by the name of a split, and {rest}, which names none: "
+        "name what to train on with --data, and what to choose by with --val"
+    )
+
+
+def _entry(file: FileEntry, level: int) -> str:
+    return file.parts[level] + ("/" if len(file.parts) > level + 1 else "")
+
+
+def listed(names: Iterable[str], most: int = 3) -> str:
+    """The first names, each once, and how many more there are."""
+    different = list(dict.fromkeys(names))
+    more = f" and {len(different) - most:,} more" if len(different) > most else ""
+    return ", ".join(different[:most]) + more

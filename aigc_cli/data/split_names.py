@@ -1,0 +1,55 @@
+"""Which split a name stands for. Names of folders, files, arrays in a file and splits of the hub are all read here."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+SPLITS = ("train", "val", "test")
+"""In the order in which they are told."""
+
+_WORDS = {
+    "train": "train training trainset trainval 训练 训练集",
+    "val": "val valid validation valset dev devset 验证 验证集",
+    "test": "test testing testset eval evaluation 测试 测试集",
+}
+_SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words.split()}
+_SETS = tuple(word for word in _SPLIT_OF if word.endswith("集"))  # Chinese has no spaces: 唐诗训练集
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+")
+_SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002
+
+
+def words_of(name: str) -> list[str]:
+    """Its words in lower case: xTrain, x_train and train2017 have the word train, latest has not the word test."""
+    return [word.casefold() for word in _WORD.findall(unicodedata.normalize("NFC", name))]
+
+
+def split_of(name: str) -> str:
+    """train, val or test; "" for a name that says none of them or several. A name with a suffix is to be given without it.
+
+    What is for training and validation together is train.
+    """
+    found = {_split_of_word(word) for word in words_of(_SHARD.sub("", name))} - {""}
+    if found == {"train", "val"}:
+        return "train"
+    return found.pop() if len(found) == 1 else ""
+
+
+def is_split(name: str) -> bool:
+    """Whether the name is that of a split and nothing more: "Train" is one, "train tracks" may be something else."""
+    return _SHARD.sub("", unicodedata.normalize("NFC", name)).casefold() in _SPLIT_OF
+
+
+def _split_of_word(word: str) -> str:
+    return _SPLIT_OF.get(word) or next((_SPLIT_OF[end] for end in _SETS if word.endswith(end)), "")
+
+
+def are_splits(names: set[str]) -> bool:
+    """Whether names that stand side by side are those of splits: every one says a split, and there is train or another one, or
+    they say nothing more."""
+    found = {split_of(name) for name in names}
+    return "" not in found and ("train" in found or len(found) > 1 or all(map(is_split, names)))
+
+
+def ordered(splits: set[str]) -> list[str]:
+    return [split for split in SPLITS if split in splits]
