@@ -449,7 +449,7 @@ def test_a_longer_training_leaves_its_model_where_that_is_better(shell: Shell) -
 def test_closed_standard_streams_are_no_accident(shell: Shell) -> None:
     command = f"{' '.join(AIGC)} train toy --steps 3 2>&-; echo $?; {' '.join(AIGC)} train toy --steps 3 -q >&-; echo $?"
     done = subprocess.run(["bash", "-c", command], cwd=shell.cwd, env=shell.env, capture_output=True, text=True)
-    assert done.stdout.split() == ["runs/toy/toy-1", "0", "0"]
+    assert done.stdout.split() == ["runs/toy/numbers-1", "0", "0"]
     assert done.stderr == ""
 
 
