@@ -19,9 +19,14 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+")
 _SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002
 
 
+def nfc(name: str) -> str:
+    """The name as names are compared: é is one character, as most systems write it, where macOS may write two."""
+    return unicodedata.normalize("NFC", name)
+
+
 def words_of(name: str) -> list[str]:
     """Its words in lower case: xTrain, x_train and train2017 have the word train, latest has not the word test."""
-    return [word.casefold() for word in _WORD.findall(unicodedata.normalize("NFC", name))]
+    return [word.casefold() for word in _WORD.findall(nfc(name))]
 
 
 def split_of(name: str) -> str:
@@ -37,7 +42,7 @@ def split_of(name: str) -> str:
 
 def is_split(name: str) -> bool:
     """Whether the name is that of a split and nothing more: "Train" is one, "train tracks" may be something else."""
-    return _SHARD.sub("", unicodedata.normalize("NFC", name)).casefold() in _SPLIT_OF
+    return _SHARD.sub("", nfc(name)).casefold() in _SPLIT_OF
 
 
 def _split_of_word(word: str) -> str:

@@ -37,14 +37,21 @@ class SplitPlan:
 
 
 def plan_with_slice(
-    hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], unit: str, *, whole: bool = False
+    hashes: npt.NDArray[np.uint64],
+    lengths: npt.NDArray[np.int64],
+    unit: str,
+    *,
+    whole: bool = False,
+    classes: npt.NDArray[np.int64] | None = None,
 ) -> SplitPlan:
     """Hold out a slice of examples, given hash and length (in `unit`) of each, shape (n,).
 
-    Examples of length 0 are left out, and all copies but the first. Of a single example the last tenth is held out, and a
-    single one that is held out is halved; unless they must stay `whole`, which takes three different ones at least.
+    Examples of length 0 are left out, and all copies but the first. With `classes` (n,), -1 for none, it is the copy in the
+    smallest class that is kept, and every class keeps an example to train on where that is possible. Of a single example the
+    last tenth is held out, and a single one that is held out is halved; unless they must stay `whole`, which takes three
+    different ones at least.
     """
-    plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64))
+    plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64), classes=classes)
     splits, notes = plan.splits, plan.notes
     kept = np.flatnonzero(splits)
     if len(kept) < (3 if whole else 1):
@@ -56,7 +63,10 @@ def plan_with_slice(
         cut = ((start, TRAIN), (middle, SELECT), (length, REPORT))
         notes += (f"held out the last {length - start:,} {unit}",)
         return replace(plan, cut_example=int(kept[0]), cut=cut, notes=notes)
-    splits[kept] = assign(hashes[kept], least=2 if whole else 1)
+    least = 2 if whole else 1
+    splits[kept] = (
+        assign(hashes[kept], least=least) if classes is None else _assign_in_classes(hashes[kept], classes[kept], least)
+    )
     held = np.flatnonzero(splits >= SELECT)
     notes += (f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each",)
     if len(held) < _FEW:
@@ -69,16 +79,21 @@ def plan_with_slice(
 
 
 def plan_with_val(
-    hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64], val_hashes: npt.NDArray[np.uint64]
+    hashes: npt.NDArray[np.uint64],
+    lengths: npt.NDArray[np.int64],
+    val_hashes: npt.NDArray[np.uint64],
+    *,
+    classes: npt.NDArray[np.int64] | None = None,
 ) -> SplitPlan:
     """Train on all that is not in the validation data, whose hashes are `val_hashes` and which stay whole.
 
-    Examples of length 0 are left out, and all copies but the first.
+    Examples of length 0 are left out, and all copies but the first, or with `classes` (n,) but the one in the smallest class.
     """
     splits = np.where(lengths > 0, TRAIN, DROPPED).astype(np.uint8)
     kept = np.flatnonzero(splits)
     copies = np.ones(len(kept), bool)
-    copies[np.unique(hashes[kept], return_index=True)[1]] = False
+    first = np.arange(len(kept)) if classes is None else _smallest_class_first(classes[kept])
+    copies[first[np.unique(hashes[kept][first], return_index=True)[1]]] = False
     splits[kept[copies]] = DROPPED
     in_both = (splits == TRAIN) & np.isin(hashes, val_hashes)
     splits[in_both] = DROPPED
@@ -95,18 +110,43 @@ def plan_with_val(
     return SplitPlan(splits, dropped=dropped, notes=tuple(notes[why] for why, count in dropped.items() if count))
 
 
-def assign(hashes: npt.NDArray[np.uint64], *, least: int = 1) -> npt.NDArray[np.uint8]:
+def _smallest_class_first(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The numbers of examples (n,), those of the smallest class first and those of no class last, else in their order."""
+    sizes = np.bincount(classes + 1)
+    sizes[0] = len(classes) + 1
+    return np.argsort(sizes[classes + 1], kind="stable")
+
+
+def _assign_in_classes(hashes: npt.NDArray[np.uint64], classes: npt.NDArray[np.int64], least: int) -> npt.NDArray[np.uint8]:
+    """As `assign`, but every class has an example to train on: one that would have none keeps that of the largest hash."""
+    pinned = np.zeros(len(hashes), bool)
+    while True:
+        splits = assign(hashes, least=least, pinned=pinned)
+        untrained = np.setdiff1d(classes[splits != TRAIN], [*classes[splits == TRAIN], -1])
+        rows = [max(np.flatnonzero(classes == number), key=lambda row: int(hashes[row])) for number in untrained]
+        rows = [row for row in rows if not pinned[row]]
+        if not rows:
+            return splits
+        pinned[rows] = True
+
+
+def assign(
+    hashes: npt.NDArray[np.uint64], *, least: int = 1, pinned: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.uint8]:
     """Shape (n,) → (n,): TRAIN, SELECT or REPORT for each of n > `least` different hashes, uniform over 64 bits.
+
+    Those `pinned` (n,) are held out only where there are too few others.
 
     Held out are the hashes below a share of their range, halved by their last bit. When chance leaves fewer than `least`
     there the smallest hashes are held out (a single one as SELECT); when it leaves one half empty, the order of the hashes
     halves it.
     """
     n = len(hashes)
-    held = np.flatnonzero(hashes < np.uint64(int(held_out_share(n) * 2.0**64)))
+    pinned = np.zeros(n, bool) if pinned is None else pinned
+    held = np.flatnonzero((hashes < np.uint64(int(held_out_share(n) * 2.0**64))) & ~pinned)
     held = held[np.argsort(hashes[held])]
     if not least <= len(held) < n:
-        held = np.argsort(hashes)[:least]
+        held = np.lexsort((hashes, pinned))[:least]
     report = (hashes[held] & np.uint64(1)).astype(bool)
     if report.all() or not report.any():
         report = np.arange(len(held)) >= (len(held) + 1) // 2

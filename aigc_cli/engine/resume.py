@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,6 +44,7 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
         steps, plan = _plan_longer(run, plan, longer, bus)
     device, plan = claim_device(plan)
     data = backend.prepare(plan, bus)
+    _check_read_alike(run, data.info)
     loop = TrainLoop(Trainer(learner_factory(backend, plan, data, device), plan, device, bus), run)
     if steps:
         loop.checkpoints.load(loop.trainer, steps[-1])
@@ -50,6 +52,18 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
             loop.state.mark, loop.state.stale = None, 0
     run.update(status="running")
     return loop
+
+
+def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:
+    """RequestError where this version makes other classes of the data than the run learned, whose numbers would mean others."""
+    data = run.record["data"]
+    then, classes = (tuple(unicodedata.normalize("NFC", name) for name in of.get("classes", ())) for of in (data, now))
+    if "classes" in data and then != classes:
+        raise RequestError(
+            f"{now['location']} has the classes {', '.join(classes) or 'none'} as this version of aigc reads it, and run "
+            f"{display_path(run.path)} learned {', '.join(then) or 'none'}, so it can't go on; start a new one, "
+            f"with --init-from {run.reference} to keep what was learned"
+        )
 
 
 def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> int | None:

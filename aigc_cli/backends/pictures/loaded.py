@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aigc_cli.backends.pictures.batches import at_once, labels_of
 from aigc_cli.backends.pictures.options import PictureEvalOptions, PictureInput, PictureTrainOptions, prepare_dataset
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat, check_unchanged, read_pictures
+from aigc_cli.data.split_names import nfc
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -75,8 +76,9 @@ class LoadedPictures(ABC):
         where = f"--label {name}" if where is None else f"{where}: label {name!r}"
         if not self.plan.conditional:
             raise RequestError(f"{where}: this run was trained without --conditional, so it cannot draw one class")
-        if name in self.classes:
-            return self.classes.index(name)
+        numbers = {nfc(known): number for number, known in enumerate(self.classes)}
+        if nfc(name) in numbers:
+            return numbers[nfc(name)]
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
         known = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
@@ -124,7 +126,8 @@ def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> Pictur
     """The data that the run was trained on. RequestError where they have changed."""
     if changed := check_unchanged(run.record["data"]):
         raise RequestError(changed[0])
-    dataset: PictureDataset = prepare_dataset(rebuild(options, run.record["plan"]), bus).arrays
+    data = run.record["data"]
+    dataset: PictureDataset = prepare_dataset(rebuild(options, run.record["plan"]), bus, data["classes"]).arrays
     return dataset
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,8 +93,9 @@ class PictureDecodeOptions(PictureOutput, DecodeOptions):
     """Options of `aigc decode BACKEND` when latent vectors become pictures."""
 
 
-def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
-    """The pictures of --data and --val, decoded into memory-mapped arrays, and what a run records of them."""
+def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[str] | None = None) -> Prepared:
+    """The pictures of --data and --val, decoded into memory-mapped arrays, and what a run records of them; `classes` are those
+    of a run that was trained on them."""
     from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
     assert options.data is not None
@@ -108,6 +110,7 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus) -> Prepared:
         label=options.label,
         input_format=options.input_format,
         conditional=options.conditional,
+        classes=None if classes is None else tuple(classes),
     )
     data: PictureDataset = prepare_pictures(request, progress=bus.stage)
     decided = {"longest_side": longest} if options.size is None else {}

@@ -14,10 +14,12 @@ import numpy.typing as npt
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
+from aigc_cli.data.pictures.classes import told_of_classes
 from aigc_cli.data.pictures.format import LONGEST, Fit, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
 from aigc_cli.data.pictures.store import Factors, Store, load
+from aigc_cli.data.split_names import nfc
 from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
 from aigc_cli.errors import RequestError
 
@@ -54,7 +56,8 @@ class PictureRequest:
     fit: Fit = "crop"
     label: str | None = None  # the column or array with the labels
     input_format: str | None = None  # of standard input: png jpg … parquet arrow npy npz tar zip
-    conditional: bool = False  # what has no labels is refused
+    conditional: bool = False  # classes are learned: what has no labels is refused
+    classes: tuple[str, ...] | None = None  # those of a run that exists; None: those that there are pictures of to train on
 
 
 @dataclass(frozen=True)
@@ -120,23 +123,25 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
     train, val = opened.train.part, opened.val
     check_label_applies(opened.parts, request.label)
     store = open_store(opened.train, Wanted(request.size, request.mode, request.fit, request.label, request.longest), progress)
-    classes = store.classes if len(store.classes) > 1 else ()
-    notes = [f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes)]
-    notes += [*opened.notes, *store.notes]
+    notes = [*opened.notes, *store.notes]
+    ones = np.ones(len(store.hashes), np.int64)
+    of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
     if val is None:
-        plan = plan_with_slice(store.hashes, np.ones(len(store.hashes), np.int64), "pictures")
+        plan = plan_with_slice(store.hashes, ones, "pictures", classes=of_classes)
         if not (plan.splits >= SELECT).any():
             what = "one picture" if len(store.hashes) == 1 else f"{len(store.hashes):,} pictures, all the same"
             raise RequestError(f"{train.location} holds {what}; training needs two different ones at least")
         rows = {name: np.flatnonzero(plan.splits == split) for name, split in _SPLITS.items()}
         if not len(rows["report"]):  # a single one is held out, and cannot be halved
             rows["report"] = rows["select"]
+        classes = _classes(request, store, plan.splits)
         arrays = {name: _arrays(store, its, classes)[0] for name, its in rows.items()}
         notes += plan.notes
         was_cached = store.cached
     else:
         val_store = open_store(val, Wanted.exactly(store.format, request.label), progress)
-        plan = plan_with_val(store.hashes, np.ones(len(store.hashes), np.int64), val_store.hashes)
+        plan = plan_with_val(store.hashes, ones, val_store.hashes, classes=of_classes)
+        classes = _classes(request, store, plan.splits)
         held, unknown = _arrays(val_store, None, classes)
         arrays = {"train": _arrays(store, np.flatnonzero(plan.splits == TRAIN), classes)[0], "select": held, "report": held}
         if not len(arrays["train"]):
@@ -145,6 +150,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         if unknown:
             notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
         was_cached = store.cached and val_store.cached
+    notes.insert(0, f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes))
+    notes[1:1] = told_of_classes(store, plan.splits, classes)
     info = {
         **opened.describe(),
         "label": request.label,
@@ -165,6 +172,17 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         cached=was_cached,
         spooled=opened.spooled,
     )
+
+
+def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8]) -> tuple[str, ...]:
+    """The classes of a data set, two at least or none; where they are learned, those alone that pictures are trained on of."""
+    if request.classes is not None:
+        return request.classes
+    classes = store.classes
+    if request.conditional:
+        trained = {*store.labels[splits == TRAIN].tolist()}
+        classes = tuple(name for number, name in enumerate(classes) if number in trained)
+    return classes if len(classes) > 1 else ()
 
 
 def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
@@ -190,11 +208,11 @@ def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[
     rows = np.arange(len(store.labels)) if rows is None else rows
     labels, unknown = None, []
     if classes:
-        numbers = {name: number for number, name in enumerate(classes)}
-        number_of = np.array([numbers.get(name, -1) for name in store.classes] + [-1], np.int64)  # -1 stays -1
+        numbers = {nfc(name): number for number, name in enumerate(classes)}
+        number_of = np.array([numbers.get(nfc(name), -1) for name in store.classes] + [-1], np.int64)  # -1 stays -1
         found = store.labels[rows]
         labels = number_of[found]
-        unknown = [store.classes[label] for label in np.unique(found) if label >= 0 and store.classes[label] not in numbers]
+        unknown = [store.classes[label] for label in np.unique(found) if label >= 0 and number_of[label] < 0]
         labels = None if (labels < 0).all() else labels
     factors = {name: values[rows] for name, values in store.factors.items()}
     return PictureArrays(store.pixels, rows, labels, store.names.of(rows), factors, store.notes), unknown

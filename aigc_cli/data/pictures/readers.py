@@ -14,7 +14,7 @@ from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.sources import Part, suffix_of
-from aigc_cli.data.split_names import are_splits
+from aigc_cli.data.split_names import are_splits, nfc
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
@@ -84,7 +84,7 @@ def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
     depth = 0
     while folders and all(len(of) >= depth + 2 for of in folders) and len({of[depth] for of in folders}) == 1:
         depth += 1
-    return [of[depth] if len(of) > depth else None for of in folders]
+    return [nfc(of[depth]) if len(of) > depth else None for of in folders]
 
 
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:

@@ -1,0 +1,50 @@
+"""What there is to tell of the classes of pictures before they are learned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from aigc_cli.data.folder_splits import listed
+from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.split_names import nfc
+from aigc_cli.data.splits import DROPPED
+
+_COUNTED = 6  # classes that are told one by one
+
+
+def told_of_classes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
+    """How many pictures are of which class, and what is odd about that; `splits` (n,) says what became of each picture."""
+    kept = np.flatnonzero(splits != DROPPED)
+    counts = Counter(store.classes[label] for label in store.labels[kept] if label >= 0)
+    notes = [_counted([(name, counts[name]) for name in classes])] if classes else []
+    if conflicts := _in_several(store, kept):
+        as_what = listed(f"{name!r} ({count:,})" for name, count in conflicts.most_common())
+        notes.append(f"{sum(conflicts.values()):,} pictures are in several classes, and are kept as {as_what}")
+    known = {nfc(name) for name in classes}
+    if classes and (gone := [name for name in store.classes if nfc(name) not in known]):
+        notes.append(f"no class of its own, for want of pictures to train on: {listed(map(repr, gone))}")
+    if single := [name for name in classes if counts[name] == 1]:
+        notes.append(f"classes of one picture, which is trained on: {listed(map(repr, single))}")
+    return notes
+
+
+def _counted(counts: Sequence[tuple[str, int]]) -> str:
+    told = ", ".join(f"{name} {count:,}" for name, count in counts[:_COUNTED])
+    if len(counts) > _COUNTED:
+        sizes = [count for _, count in counts]
+        told += f", … {len(counts):,} in all, of {min(sizes):,} to {max(sizes):,} pictures"
+    return f"classes: {told}"
+
+
+def _in_several(store: Store, kept: npt.NDArray[np.int64]) -> Counter[str]:
+    """Of pictures with copies in other classes, the classes in which they were kept."""
+    by_hash = kept[np.argsort(store.hashes[kept])]
+    at = np.searchsorted(store.hashes[by_hash], store.hashes)
+    of_kept = by_hash[np.minimum(at, len(by_hash) - 1)]  # (n,) the row that was kept of each picture
+    same = store.hashes[of_kept] == store.hashes
+    differs = same & (store.labels >= 0) & (store.labels[of_kept] != store.labels)
+    return Counter(store.classes[label] for label in store.labels[np.unique(of_kept[differs])] if label >= 0)

@@ -1,0 +1,162 @@
+"""Which classes pictures have, and that every class that can be drawn was trained."""
+
+from __future__ import annotations
+
+import io
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from aigc_cli.backends.pictures.loaded import LoadedPictures
+from aigc_cli.backends.pictures.options import PictureTrainOptions
+from aigc_cli.data import splits
+from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, prepare_pictures, read_pictures
+
+GREY = np.random.default_rng(0).integers(0, 256, (200, 6, 8), np.uint8)
+NFD, NFC = (unicodedata.normalize(form, "café") for form in ("NFD", "NFC"))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    pass
+
+
+def _prepare(data: Path, **options: Any) -> PictureDataset:
+    return prepare_pictures(PictureRequest(str(data), **options), progress=_silent)
+
+
+def _folder(folder: Path, **classes: range) -> Path:
+    for name, numbers in classes.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in numbers:
+            Image.fromarray(GREY[number]).save(folder / name / f"{number}.png")
+    return folder
+
+
+def _trained(dataset: PictureDataset) -> dict[str, int]:
+    assert dataset.train.labels is not None
+    return {name: int((dataset.train.labels == number).sum()) for number, name in enumerate(dataset.classes)}
+
+
+def test_copies_in_several_classes_are_of_the_smallest(tmp_path: Path) -> None:
+    dataset = _prepare(_folder(tmp_path, all=range(60), cat=range(0, 60, 2), dog=range(1, 60, 2)), conditional=True)
+    assert dataset.classes == ("cat", "dog")
+    assert min(_trained(dataset).values()) > 20
+    assert dataset.train.labels is not None
+    assert all(
+        name.startswith(dataset.classes[label]) for name, label in zip(dataset.train.names, dataset.train.labels, strict=True)
+    )
+    assert "60 pictures are in several classes, and are kept as 'cat' (30), 'dog' (30)" in dataset.notes
+    assert "no class of its own, for want of pictures to train on: 'all'" in dataset.notes
+    assert "classes: cat 30, dog 30" in dataset.notes
+    assert dataset.info["classes"] == ["cat", "dog"]
+
+
+def test_a_picture_with_a_class_is_kept_before_its_copy_without(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, cat=range(20), dog=range(20, 40))
+    for number in range(40):
+        Image.fromarray(GREY[number]).save(folder / f"{number}.png")
+    assert sum(_trained(_prepare(folder, conditional=True)).values()) > 30
+
+
+@pytest.mark.parametrize("number", range(40, 80))
+def test_the_only_picture_of_a_class_is_trained_on(number: int, tmp_path: Path) -> None:
+    """One of ten would be held out by its hash."""
+    dataset = _prepare(_folder(tmp_path, cat=range(20), dog=range(20, 40), lynx=range(number, number + 1)), conditional=True)
+    assert _trained(dataset)["lynx"] == 1
+    assert "classes of one picture, which is trained on: 'lynx'" in dataset.notes
+
+
+def test_every_class_is_trained_on_however_few_its_pictures() -> None:
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        n, classes = int(random.integers(3, 60)), int(random.integers(1, 10))
+        hashes, labels = random.integers(0, 2**64, n, np.uint64), random.integers(-1, classes, n)
+        plan = splits.plan_with_slice(hashes, np.ones(n, np.int64), "pictures", classes=labels)
+        trained, held = labels[plan.splits == splits.TRAIN], labels[plan.splits > splits.TRAIN]
+        assert len(held) >= 1
+        singles = sum(np.bincount(labels[labels >= 0], minlength=classes) == 1)
+        if n - singles > classes + 1:
+            assert {*trained} - {-1} == {*labels} - {-1}
+
+
+def test_classes_change_nothing_where_they_are_all_trained_on_and_no_copy_is_in_two() -> None:
+    for seed in range(300):
+        random = np.random.default_rng(seed)
+        n = int(random.integers(40, 2000))
+        hashes = random.integers(0, 2**64, n, np.uint64)
+        hashes = np.concatenate([hashes, hashes[: n // 4]])
+        ones, labels = np.ones(len(hashes), np.int64), (hashes % np.uint64(3)).astype(np.int64)
+        without, with_classes = (splits.plan_with_slice(hashes, ones, "pictures", classes=of) for of in (None, labels))
+        assert (without.splits == with_classes.splits).all()
+        val = hashes[:20]
+        assert (
+            splits.plan_with_val(hashes, ones, val).splits == splits.plan_with_val(hashes, ones, val, classes=labels).splits
+        ).all()
+
+
+def test_a_declared_class_without_pictures_is_left_out_and_told(tmp_path: Path) -> None:
+    cells = []
+    for pixels in GREY[:30]:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        cells.append({"bytes": file.getvalue(), "path": None})
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["ant", "bird", "cow"]}}
+    table = pa.table({"image": cells, "label": pa.array([0, 2] * 15, pa.int64())})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, tmp_path / "a.parquet")
+    dataset = _prepare(tmp_path / "a.parquet", conditional=True)
+    assert dataset.classes == ("ant", "cow")
+    assert dataset.train.labels is not None
+    assert (dataset.train.labels == dataset.train.rows % 2).all()
+    assert "no class of its own, for want of pictures to train on: 'bird'" in dataset.notes
+    of_a_run = _prepare(tmp_path / "a.parquet", conditional=True, classes=("ant", "bird", "cow"))
+    assert of_a_run.train.labels is not None
+    assert (of_a_run.train.labels == 2 * (of_a_run.train.rows % 2)).all()
+
+
+def test_labels_of_validation_data_go_by_their_names(tmp_path: Path) -> None:
+    train = _folder(tmp_path / "train", ant=range(10), bee=range(10, 20), cow=range(20, 30))
+    val = _folder(tmp_path / "val", ant=range(30, 32), cow=range(32, 34))
+    dataset = _prepare(train, val=str(val), conditional=True)
+    assert dataset.select.labels is not None
+    assert dataset.select.labels.tolist() == [0, 0, 2, 2]
+
+
+def test_a_class_whose_pictures_are_all_in_the_validation_data_is_left_out(tmp_path: Path) -> None:
+    train = _folder(tmp_path / "train", ant=range(10), bee=range(10, 20), cow=range(20, 30))
+    dataset = _prepare(train, val=str(_folder(tmp_path / "val", cow=range(20, 30))), conditional=True)
+    assert dataset.classes == ("ant", "bee")
+    assert "the validation data have labels that the training data lack: 'cow'" in dataset.notes
+
+
+def test_names_of_classes_are_compared_as_they_are_read(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "d", **{NFD: range(12), NFC: range(12, 20), "tea": range(20, 40)})
+    dataset = _prepare(folder, conditional=True)
+    assert dataset.classes == (NFC, "tea")
+    assert "classes: café 20, tea 20" in dataset.notes
+    of_an_old_run = read_pictures(str(folder), dataset.format, classes=("tea", NFD), progress=_silent)
+    assert of_an_old_run.labels is not None
+    assert {*of_an_old_run.labels.tolist()} == {0, 1}
+
+
+@pytest.mark.parametrize("learned", [NFD, NFC])
+@pytest.mark.parametrize("asked", [NFD, NFC])
+def test_a_label_is_found_however_its_letters_are_composed(learned: str, asked: str) -> None:
+    class Run(LoadedPictures):
+        takes_unlabelled = False
+
+    plan: Any = PictureTrainOptions(conditional=True)
+    run = Run(plan=plan, format=None, classes=("tea", learned), device=None)  # type: ignore[arg-type]
+    assert run.class_number(asked) == 1
