@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks import random_transformer, small_config
-from torch import Tensor
+from torch import Tensor, nn
 
 from aigc_cli.backends.transformer import layers
 from aigc_cli.backends.transformer import loss as loss_module
 from aigc_cli.backends.transformer.decoder_only.cache import KVCache
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.likelihood import token_nats
 from aigc_cli.backends.transformer.decoder_only.model import Transformer, load_pretrained, save_pretrained
 from aigc_cli.backends.transformer.layers import attention, attention_reference, rms_norm, rotate
@@ -252,3 +254,62 @@ def test_the_norm_s_gradient_is_the_derivative() -> None:
         torch.testing.assert_close(
             torch.autograd.grad(output, (x, weight), upstream), torch.autograd.grad(written, (x, weight), upstream)
         )
+
+
+def modules_of(network: Transformer) -> dict[str, nn.Module]:
+    """Its modules by name, but for the list of blocks, which is no layer."""
+    return {name: module for name, module in network.named_modules() if not isinstance(module, nn.ModuleList)}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_hook_on_any_module_fires_and_sees_what_passes(tied: bool) -> None:
+    network = random_transformer(replace(CONFIG, tied=tied))
+    ids, targets = random_ids(2, 9), random_ids(2, 9)
+    fired: list[str] = []
+
+    def record(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: fired.append(name)
+
+    def gradients() -> list[Tensor]:
+        network.zero_grad()
+        cross_entropy(network.train()(ids), network.head, targets)[0].backward()
+        return [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+
+    without_hooks = gradients()
+    before = network.eval()(ids)
+    for name, module in modules_of(network).items():
+        module.register_forward_hook(record(name))
+    torch.testing.assert_close(gradients(), without_hooks, atol=1e-5, rtol=1e-4)
+    # The loss multiplies by the output matrix a few rows at a time, and never makes all logits.
+    assert sorted(fired) == sorted(modules_of(network).keys() - {"lm_head"})
+    torch.testing.assert_close(network.eval()(ids), before)
+    with torch.inference_mode():
+        fired.clear()
+        state = CausalLM(network).prefill([[1, 2, 3], [4]], room=5)
+        assert sorted(fired) == sorted(modules_of(network))
+        for _ in range(3):
+            fired.clear()
+            state.step(state.logits.argmax(dim=-1))
+            assert sorted(fired) == sorted(modules_of(network))
+
+
+@pytest.mark.parametrize("name", ["q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"])
+def test_an_adapter_in_place_of_a_layer_is_used(name: str) -> None:
+    class Halved(nn.Module):
+        def __init__(self, base: nn.Module) -> None:
+            super().__init__()
+            self.base = base
+
+        def forward(self, x: Tensor) -> Tensor:
+            half: Tensor = self.base(x) / 2
+            return half
+
+    network, expected = random_transformer(CONFIG), random_transformer(CONFIG)
+    attention = network.model.layers[1].self_attn
+    setattr(attention, name, Halved(getattr(attention, name)))
+    with torch.no_grad():
+        getattr(expected.model.layers[1].self_attn, name).weight.mul_(0.5)
+    ids = random_ids(2, 7)
+    torch.testing.assert_close(network(ids), expected(ids))
+    cached, wanted = (CausalLM(each).prefill(ids.tolist(), room=1).logits for each in (network, expected))
+    torch.testing.assert_close(cached, wanted)

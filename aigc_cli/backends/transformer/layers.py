@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 # On a CPU, storing the scores is faster than the kernel that does not, until they are many (64 MiB of them).
 MOST_STORED = 2**24
@@ -71,7 +71,17 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     if torch.is_grad_enabled():
         apply: Callable[..., Tensor] = _RMSNorm.apply
         return apply(x.float(), weight, eps).to(x.dtype)
+    if x.dtype == torch.float32:
+        return x * _inverse_rms(x, eps) * weight
     return (x * _inverse_rms(x.float(), eps) * weight).to(x.dtype)
+
+
+class RMSNorm(nn.RMSNorm):
+    """`nn.RMSNorm` over the last dimension, computed by `rms_norm`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.eps is not None
+        return rms_norm(x, self.weight, self.eps)
 
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:
@@ -96,6 +106,13 @@ class _RMSNorm(torch.autograd.Function):
         grad_unit = grads[0] * weight
         along = (grad_unit * unit).mean(dim=-1, keepdim=True)
         return torch.addcmul(grad_unit, unit, along, value=-1).mul_(scale), grad_weight, None
+
+
+def bare(layer: nn.Module) -> bool:
+    """Whether to call a linear layer or a norm only applies its weight: it was not replaced (by an adapter, say), and no hook
+    waits for the call."""
+    hooks = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_pre_hooks, layer._backward_hooks)
+    return type(layer) in (nn.Linear, RMSNorm) and not any(hooks)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

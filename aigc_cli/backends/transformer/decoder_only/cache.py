@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from torch import Tensor
+
+Joined: TypeAlias = tuple[Tensor, Tensor] | None
 
 
 class KVCache:
@@ -19,7 +22,7 @@ class KVCache:
         shape = (batch, n_kv_heads, width, head_dim)
         self.keys = [like.new_zeros(shape) for _ in range(n_layers)]
         self.values = [like.new_zeros(shape) for _ in range(n_layers)]
-        self.weights: dict[int, tuple[Tensor, Tensor]] = {}
+        self.joined: dict[int, Joined] = {}
         self.width = width
         self.column = 0  # where the next token goes
         self.filled = 0  # how many columns hold a token
@@ -41,11 +44,11 @@ class KVCache:
         self.filled = max(self.filled, self.column + n_tokens)
         self.column = (self.column + n_tokens) % self.width
 
-    def once(self, layer: int, joined: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    def once(self, layer: int, joined: Callable[[], Joined]) -> Joined:
         """A layer's joined weights, made once: as long as the cache is good, the weights are the same."""
-        if layer not in self.weights:
-            self.weights[layer] = joined()
-        return self.weights[layer]
+        if layer not in self.joined:
+            self.joined[layer] = joined()
+        return self.joined[layer]
 
     def select(self, rows: Tensor) -> None:
         """Makes row i what row `rows[i]` was: drops rows, or repeats one for several samples of a prompt."""

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from aigc_cli.backends.transformer.decoder_only.cache import KVCache
 from aigc_cli.backends.transformer.layers import (
+    RMSNorm,
     attention,
+    bare,
     causal_bias,
     dropout,
     rms_norm,
@@ -152,31 +154,40 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.d_model, config.n_kv_heads * config.head_dim, bias=False)
         self.v_proj = nn.Linear(config.d_model, config.n_kv_heads * config.head_dim, bias=False)
         self.o_proj = nn.Linear(config.n_heads * config.head_dim, config.d_model, bias=False)
-        self.q_norm = nn.RMSNorm(config.head_dim, config.norm_eps)
-        self.k_norm = nn.RMSNorm(config.head_dim, config.norm_eps)
+        self.q_norm = RMSNorm(config.head_dim, config.norm_eps)
+        self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
-    def joined(self) -> tuple[Tensor, Tensor]:
+    def joined(self) -> tuple[Tensor, Tensor] | None:
         """The matrices of query, key and value as one, and the norms' weights (H + H_kv, D) as one.
 
-        One operation on all of them is faster than one on each, by more than it costs to join them.
+        One operation on all of them is faster than one on each, by more than it costs to join them. None where a hook or an
+        adapter is attached to a layer, which must then be called.
         """
+        if not all(map(bare, (self.q_proj, self.k_proj, self.v_proj, self.q_norm, self.k_norm))):
+            return None
         matrix = torch.cat((self.q_proj.weight, self.k_proj.weight, self.v_proj.weight))
         q_norm = self.q_norm.weight.expand(self.n_heads, -1)
         return matrix, torch.cat((q_norm, self.k_norm.weight.expand(self.n_kv_heads, -1)))
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
         batch, length, _ = x.shape
-        cache = place.cache
-        matrix, norms = self.joined() if cache is None else cache.once(self.layer, self.joined)
-        qkv = F.linear(x, matrix).view(batch, length, -1, self.head_dim)
-        qk, v = qkv.split_with_sizes([self.n_heads + self.n_kv_heads, self.n_kv_heads], dim=2)
-        qk = rotate(rms_norm(qk, norms, self.eps), place.cos, place.sin)
-        q, k = qk.transpose(1, 2).split_with_sizes([self.n_heads, self.n_kv_heads], dim=1)
+        cache, heads = place.cache, (batch, length, -1, self.head_dim)
+        joined = self.joined() if cache is None else cache.once(self.layer, self.joined)
+        if joined is None:
+            v = self.v_proj(x).view(heads)
+            qk = torch.cat((self.q_norm(self.q_proj(x).view(heads)), self.k_norm(self.k_proj(x).view(heads))), dim=2)
+        else:
+            matrix, norms = joined
+            qk, v = F.linear(x, matrix).view(heads).split_with_sizes([self.n_heads + self.n_kv_heads, self.n_kv_heads], dim=2)
+            qk = rms_norm(qk, norms, self.eps)
+        qk = rotate(qk, place.cos, place.sin).transpose(1, 2)
+        q, k = qk.split_with_sizes([self.n_heads, self.n_kv_heads], dim=1)
         v = v.transpose(1, 2)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
-        out = attention(q, k, v, place.bias).transpose(1, 2)
-        return F.linear(out.reshape(batch, length, -1), self.o_proj.weight)
+        mixed = attention(q, k, v, place.bias).transpose(1, 2)
+        out: Tensor = self.o_proj(mixed.reshape(batch, length, -1))
+        return out
 
 
 class MLP(nn.Module):
@@ -189,25 +200,22 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.d_ff, config.d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = F.linear(x, self.gate_proj.weight), F.linear(x, self.up_proj.weight)
-        return F.linear(F.silu(gate) * up, self.down_proj.weight)
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
 
 
 class Block(nn.Module):
     def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.input_layernorm = RMSNorm(config.d_model, config.norm_eps)
         self.self_attn = Attention(config, layer)
-        self.post_attention_layernorm = nn.RMSNorm(config.d_model, config.norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.d_model, config.norm_eps)
         self.mlp = MLP(config)
-        self.eps = config.norm_eps
         self.dropout = config.dropout
 
     def forward(self, x: Tensor, place: Place) -> Tensor:
-        h = rms_norm(x, self.input_layernorm.weight, self.eps)
-        x = x + self.dropped(self.self_attn(h, place))
-        h = rms_norm(x, self.post_attention_layernorm.weight, self.eps)
-        return x + self.dropped(self.mlp(h))
+        x = x + self.dropped(self.self_attn(self.input_layernorm(x), place))
+        return x + self.dropped(self.mlp(self.post_attention_layernorm(x)))
 
     def dropped(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout) if self.training and self.dropout else x
@@ -220,17 +228,17 @@ class Layers(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.d_model)
         self.layers = nn.ModuleList([Block(config, layer) for layer in range(config.n_layers)])
-        self.norm = nn.RMSNorm(config.d_model, config.norm_eps)
-        self.eps = config.norm_eps
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.dropout = config.dropout
 
     def forward(self, ids: Tensor, place: Place) -> Tensor:
-        x = F.embedding(ids, self.embed_tokens.weight)
+        x = self.embed_tokens(ids)
         if self.training and self.dropout:
             x = dropout(x, self.dropout)
         for block in self.layers:
             x = block(x, place)
-        return rms_norm(x, self.norm.weight, self.eps)
+        hidden: Tensor = self.norm(x)
+        return hidden
 
 
 class Transformer(nn.Module):
@@ -303,7 +311,8 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits (…, vocab_size) of the token after each hidden state (…, d_model)."""
-        return F.linear(hidden, self.head)
+        logits: Tensor = F.linear(hidden, self.head) if self.config.tied else self.lm_head(hidden)
+        return logits
 
 
 def save_pretrained(model: Transformer, folder: Path) -> None:

@@ -174,7 +174,8 @@ class EncoderDecoder(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The logits (…, vocab_size) of the token after each hidden state (…, d_model)."""
-        return F.linear(hidden, self.head)
+        logits: Tensor = F.linear(hidden, self.head) if self.config.tied else self.output(hidden)
+        return logits
 
 
 def save_pretrained(model: EncoderDecoder, folder: Path) -> None:
