@@ -57,6 +57,7 @@ class Rule:
     recorded: bool = True
     argument: bool = False
     names: Names | None = None
+    aliases: tuple[str, ...] = ()
 
 
 def option(
@@ -74,14 +75,17 @@ def option(
     recorded: bool = True,
     argument: bool = False,
     names: Names | None = None,
+    aliases: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that is a command-line option.
 
     `min` and `max` are inclusive bounds and `above` an exclusive lower one; `auto` tells in help what None means;
     `env` is a shorter alternative to the variable AIGC_<FLAG>; `recorded=False` keeps the option out of run.json;
-    `argument=True` makes it a positional argument; `names` says what its value names, for shell completion.
+    `argument=True` makes it a positional argument; `names` says what its value names, for shell completion. `aliases` are
+    earlier names, as Python writes them, which keep working: as flags that help does not show, as variables, as keys of
+    TOML and of runs.
     """
-    rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument, names)
+    rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument, names, aliases)
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 
@@ -98,16 +102,21 @@ class OptionField:
 
     @property
     def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+        return flag(self.name)
 
     @property
     def env(self) -> str:
-        return self.rule.env or self.variable
+        return self.rule.env or variable(self.name)
 
     @property
-    def variable(self) -> str:
-        """The variable that every option has, even if it also has a shorter one."""
-        return "AIGC_" + self.name.upper()
+    def spellings(self) -> tuple[str, ...]:
+        """Its earlier names, and its name."""
+        return (*self.rule.aliases, self.name)
+
+    @property
+    def variables(self) -> list[str]:
+        """The environment variables that set it, the one that wins last."""
+        return list(dict.fromkeys([*map(variable, self.spellings), self.env]))
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -170,6 +179,15 @@ class OptionField:
         if rule.max is not None and value > rule.max:
             raise RequestError(f"{where} must be at most {rule.max:g}{unit}, not {value!r}")
         return value
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """The variable that every option has, even if it also has a shorter one."""
+    return "AIGC_" + name.upper()
 
 
 def fields_of(options: type) -> dict[str, OptionField]:
@@ -245,16 +263,28 @@ def gather(options: type, flags: Mapping[str, Any], environ: Mapping[str, str] =
     given: dict[str, Given] = {}
     config = flags.get("config") or environ.get("AIGC_CONFIG")
     if config:
-        for key, value in read_config(Path(config), fields).items():
-            where = f"key {key!r} in {config}"
-            given[key] = Given(fields[key].check(value, where), where)
+        settings = read_config(Path(config), fields)
+        for field in fields.values():
+            _take(given, field, {key: f"key {key!r} in {config}" for key in field.spellings}, settings)
     for name, field in fields.items():
-        for variable in dict.fromkeys((field.variable, field.env)):
+        for variable in field.variables:
             if environ.get(variable, "") != "":
                 given[name] = Given(field.check(environ[variable], variable), variable)
-        if flags.get(name) not in (None, (), []):
-            given[name] = Given(field.check(flags[name], field.flag), field.flag)
+        _take(given, field, {spelling: flag(spelling) for spelling in field.spellings}, flags)
     return given
+
+
+def _take(given: dict[str, Given], field: OptionField, places: Mapping[str, str], values: Mapping[str, Any]) -> None:
+    """Notes what an option was given under any of its names, each with the place it is spelled at. RequestError for two."""
+    found = [
+        Given(field.check(values[spelling], where), where)
+        for spelling, where in places.items()
+        if values.get(spelling) not in (None, (), [])
+    ]
+    if len(found) > 1:
+        raise RequestError(f"{found[0].where} and {found[1].where} are the same option; give only one of them")
+    if found:
+        given[field.name] = found[0]
 
 
 def build(options: type[T], given: Mapping[str, Given]) -> T:
@@ -276,8 +306,9 @@ def read_config(path: Path, fields: Mapping[str, OptionField]) -> dict[str, Any]
     if settings is not document:
         settings = located(settings, path.parent)
     settings = {key.replace("-", "_"): value for key, value in settings.items()}
+    known = {spelling for field in fields.values() for spelling in field.spellings}
     for key in settings:
-        if key not in fields:
+        if key not in known:
             raise RequestError(f"unknown key {key!r} in {path}{did_you_mean(key, fields)}")
     return {key: value for key, value in settings.items() if value is not None}
 
@@ -318,8 +349,19 @@ def undecided(options: Any) -> list[str]:
 
 def rebuild(options: type[T], settings: Mapping[str, Any]) -> T:
     """Options from what `recorded` returned, after a round trip through JSON."""
-    fields = fields_of(options)
-    return options(**{name: fields[name].check(value, name) for name, value in settings.items() if name in fields})
+    fields, found = fields_of(options), renamed(options, settings)
+    return options(**{name: fields[name].check(value, name) for name, value in found.items() if name in fields})
+
+
+def renamed(options: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run recorded, with the earlier names of options replaced by the present ones."""
+    present = {alias: field.name for field in fields_of(options).values() for alias in field.rule.aliases}
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = present.get(key, key)
+        if found.get(name) is None:  # a run of an earlier version may have both, one of them open
+            found[name] = value
+    return found
 
 
 def absolute(source: str | None) -> str | None:

@@ -29,7 +29,7 @@ if [ $# -eq 0 ]; then
 fi
 
 # val.tsv chooses the best checkpoint. The model's size follows from the minutes; the original project's would be --d-model 256
-# --nhead 8 --num-encoder-layers 3 --num-decoder-layers 3 --dim-feedforward 1024 --max-seq-length 128 --dropout 0.1.
+# --n-heads 8 --num-encoder-layers 3 --num-decoder-layers 3 --d-ff 1024 --context 128 --dropout 0.1.
 run=$(aigc train transformer --data "$folder" --arch encoder-decoder --source-ratio 0.5 --tokenizer "$tokenizer" --lower \
   --min-freq 5 --unk --minutes "$minutes" --quiet)
 echo "trained $run"

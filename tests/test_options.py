@@ -29,6 +29,8 @@ class Options(Base):
     """Whether."""
     stop: tuple[str, ...] = option(())
     """Where to stop."""
+    width: int | None = option(None, min=1, aliases=("dim_wide", "w"))
+    """How wide."""
 
 
 def settled(flags: dict[str, object], environ: dict[str, str] | None = None) -> Options:
@@ -43,7 +45,7 @@ def refusal(flags: dict[str, object], environ: dict[str, str] | None = None) -> 
 
 def test_help_is_the_docstring_under_the_field() -> None:
     fields = fields_of(Options)
-    assert list(fields) == ["config", "rate", "count", "colour", "loud", "stop"]
+    assert list(fields) == ["config", "rate", "count", "colour", "loud", "stop", "width"]
     assert fields["count"].help == "How many there are."
     assert fields["rate"].help == "How fast."
 
@@ -82,3 +84,26 @@ def test_recorded_options_come_back_from_json() -> None:
     options = settled({"count": 9, "stop": ["a", "b"], "loud": False})
     assert "config" not in recorded(options)
     assert rebuild(Options, {**recorded(options), "stop": ["a", "b"]}) == options
+
+
+def test_an_earlier_name_keeps_working_everywhere(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("dim-wide = 5\n")
+    assert settled({"config": str(file)}).width == 5
+    assert settled({"config": str(file)}, {"AIGC_DIM_WIDE": "6"}).width == 6
+    assert settled({"config": str(file)}, {"AIGC_DIM_WIDE": "6", "AIGC_WIDTH": "7"}).width == 7
+    assert settled({"config": str(file), "dim_wide": 8}, {"AIGC_WIDTH": "7"}).width == 8
+    assert gather(Options, {"dim_wide": 8}, {})["width"].where == "--dim-wide"
+    assert refusal({"dim_wide": 0}) == "--dim-wide must be at least 1, not 0"
+    file.write_text("dim_wide = 5\nwidth = 5\n")
+    both = f"key 'dim_wide' in {file} and key 'width' in {file} are the same option; give only one of them"
+    assert refusal({"config": str(file)}) == both
+    assert refusal({"w": 5, "width": 5}) == "--w and --width are the same option; give only one of them"
+
+
+def test_what_a_run_recorded_under_an_earlier_name_is_found() -> None:
+    assert rebuild(Options, {"dim_wide": 5, "count": 4}) == Options(width=5, count=4)
+    assert (
+        rebuild(Options, {"dim_wide": 5, "width": None}) == rebuild(Options, {"width": 5, "dim_wide": None}) == Options(width=5)
+    )
+    assert recorded(Options(width=5))["width"] == 5 and "dim_wide" not in recorded(Options(width=5))

@@ -59,11 +59,11 @@ V, SOS, EOS, FIELD = 11, 10, 9, 8
 SMALL: dict[str, Any] = {
     "vocab_size": V,
     "d_model": 16,
-    "nhead": 2,
+    "n_heads": 2,
     "num_encoder_layers": 2,
     "num_decoder_layers": 2,
-    "dim_feedforward": 24,
-    "max_seq_length": 12,
+    "d_ff": 24,
+    "context": 12,
     "sos_id": SOS,
     "eos_id": EOS,
 }
@@ -140,7 +140,7 @@ def test_depth_does_not_matter_at_the_start() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"nhead": 3}, "d_model is 16; it must be a multiple of nhead, 3"),
+        ({"n_heads": 3}, "d_model is 16; it must be a multiple of n_heads, 3"),
         ({"num_decoder_layers": 0}, "num_decoder_layers is 0; it must be at least 1"),
         ({"eos_id": 11}, "eos_id is 11; the vocabulary ends at 10"),
         ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
@@ -156,6 +156,8 @@ def test_a_saved_network_is_read_back(model: EncoderDecoder, tmp_path: Path) -> 
     save_pretrained(model, tmp_path)
     read = load_pretrained(tmp_path)
     assert read.config == model.config
+    on_disk = json.loads((tmp_path / "config.json").read_text())
+    assert (on_disk["nhead"], on_disk["dim_feedforward"], on_disk["max_seq_length"]) == (2, 24, 12)  # as ever
     inputs = torch.tensor([[1, EOS]]), torch.tensor([2]), torch.tensor([[SOS, 3]])
     torch.testing.assert_close(read(*inputs), model(*inputs))
     config = json.loads((tmp_path / "config.json").read_text())
@@ -269,7 +271,7 @@ def test_an_answer_is_drawn_as_the_definition_has_it(model: EncoderDecoder, opti
     for index, ids in enumerate(written(Seq2SeqLM(model), options, batch_size)):
         random, source = np.random.Generator(np.random.Philox(key=(0, index))), torch.tensor([sources[index]])
         expected: list[int] = []
-        for _ in range(options.max_tokens or 2 * model.config.max_seq_length):
+        for _ in range(options.max_tokens or 2 * model.config.context):
             hidden = model(source, torch.tensor([source.shape[1]]), torch.tensor([[SOS, *expected]]))
             logits = model.logits(hidden[:, -1]).detach()
             logits[0, FIELD] = -torch.inf
@@ -398,13 +400,13 @@ def test_a_plan_is_complete_and_deciding_it_again_changes_nothing() -> None:
     options = settled(Train(arch="encoder-decoder"))
     given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500, "sources": lengths(4000, 3, 9), "targets": lengths(4000, 3, 9)}
     plan, reasons = decide(options, **given)
-    assert plan.max_seq_length == 16 and len(reasons) == 1
+    assert plan.context == 16 and len(reasons) == 1
     assert isinstance(model_config(plan, 500, 3, 3), EncoderDecoderConfig)
     assert decide(plan, **given)[0] == plan
 
 
-@pytest.mark.parametrize(("d_model", "nhead"), [(64, 2), (100, 2), (200, 5), (37, 1)])
-def test_heads_divide_the_width(d_model: int, nhead: int) -> None:
+@pytest.mark.parametrize(("d_model", "n_heads"), [(64, 2), (100, 2), (200, 5), (37, 1)])
+def test_heads_divide_the_width(d_model: int, n_heads: int) -> None:
     plan, _ = decide(
         settled(Train(arch="encoder-decoder", d_model=d_model)),
         flops=1e13,
@@ -412,7 +414,7 @@ def test_heads_divide_the_width(d_model: int, nhead: int) -> None:
         sources=np.array([3]),
         targets=np.array([8]),
     )
-    assert plan.nhead == nhead
+    assert plan.n_heads == n_heads
 
 
 def test_what_is_cut_off_counts_for_nothing() -> None:
@@ -424,17 +426,17 @@ def test_what_is_cut_off_counts_for_nothing() -> None:
 
 def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
     options = Train(
-        arch="encoder-decoder", nhead=2, num_encoder_layers=1, num_decoder_layers=7, dim_feedforward=33, d_model=32,
-        max_seq_length=5, tied=False,
+        arch="encoder-decoder", n_heads=2, num_encoder_layers=1, num_decoder_layers=7, d_ff=33, d_model=32,
+        context=5, tied=False,
     )  # fmt: skip
     sources, targets = np.array([3, 9]), np.array([8, 7])
     plan, reasons = decide(settled(options), flops=1e12, vocab_size=50, sources=sources, targets=targets)
     config = model_config(plan, 50, 0, 1)
-    shape = (config.nhead, config.num_encoder_layers, config.num_decoder_layers, config.dim_feedforward, config.max_seq_length)
+    shape = (config.n_heads, config.num_encoder_layers, config.num_decoder_layers, config.d_ff, config.context)
     assert shape == (2, 1, 7, 33, 5) and not config.tied
     assert reasons[1:] == [
-        "1 of the sources have more than 5 tokens and are learned up to there; --max-seq-length 9 would take all of it",
-        "2 of the targets have more than 5 tokens and are learned up to there; --max-seq-length 9 would take all of it",
+        "1 of the sources have more than 5 tokens and are learned up to there; --context 9 would take all of it",
+        "2 of the targets have more than 5 tokens and are learned up to there; --context 9 would take all of it",
     ]
 
 
@@ -442,8 +444,8 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
     ("options", "message"),
     [
         ({"source": "a", "target": "b"}, "--source, --target: only for --arch encoder-decoder"),
-        ({"nhead": 2}, "--nhead: only for --arch encoder-decoder"),
-        ({"arch": "encoder-decoder", "n_heads": 2, "fields": "a,b"}, "--fields, --n-heads: only for --arch decoder-only"),
+        ({"num_decoder_layers": 2}, "--num-decoder-layers: only for --arch encoder-decoder"),
+        ({"arch": "encoder-decoder", "n_kv_heads": 2, "fields": "a,b"}, "--fields, --n-kv-heads: only for --arch decoder-only"),
         ({"arch": "encoder-decoder", "source": "a"}, "--source and --target come together: --target is missing"),
         ({"arch": "encoder-decoder", "source": "a", "target": "a"}, "--source and --target both name 'a'"),
         (
@@ -509,7 +511,7 @@ def test_the_nearest_text_has_the_largest_share_of_common_ngrams(texts: list[str
 
 # The command line
 
-SMALL_RUN = ("--d-model", "16", "--nhead", "2", "--batch-size", "8", "-q")
+SMALL_RUN = ("--d-model", "16", "--n-heads", "2", "--batch-size", "8", "-q")
 
 
 @pytest.fixture(scope="module")
@@ -550,6 +552,32 @@ def test_a_beam_gives_its_best_texts_with_their_scores(shell: Shell) -> None:
     ranks = [(text["finish"] != "end", -text["score"]) for text in (first, second)]
     assert ranks == sorted(ranks) and first["text"] != second["text"]
     assert (first["index"], second["index"], first["prompt"]) == (0, 1, "red")
+
+
+def test_earlier_names_of_options_keep_working(shell: Shell) -> None:
+    train = ("train", "transformer", "--data", "pairs.tsv", "--arch", "encoder-decoder", "--source", "q", "--target", "a", "-q")
+    shape = {"--d-model": 16, "--nhead": 4, "--dim-feedforward": 24, "--max-seq-length": 6, "--batch-size": 8, "--steps": 4}
+    earlier = [word for flag, value in shape.items() for word in (flag, str(value))]
+    run = shell.cwd / shell.ok(*train, *earlier, "--run", "earlier").strip()
+    record = json.loads((run / "run.json").read_text())
+    names = {"n_heads": "nhead", "d_ff": "dim_feedforward", "context": "max_seq_length"}
+    assert [record["plan"][name] for name in names] == [4, 24, 6]
+    assert not record["plan"].keys() & {*names.values()}
+    # As a run of an earlier version is recorded:
+    for kept in (record["plan"], record["asked"]):
+        kept |= {old: kept[name] for name, old in names.items()} | dict.fromkeys(names)
+    (run / "run.json").write_text(json.dumps(record))
+    assert shell.ok("sample", "transformer", "--run", "earlier", "--prompt", "red", "--seed", "1", "-q")
+    repeated = shell.cwd / shell.ok("train", "transformer", "--config", run / "run.json", "--run", "repeated", "-q").strip()
+    assert json.loads((repeated / "run.json").read_text())["plan"]["n_heads"] == 4
+    refused = shell("train", "transformer", "--run", "earlier", "--resume", "--n-heads", 2, "-q")
+    assert refused.returncode == 2 and "--n-heads 2 contradicts run" in refused.stderr and "which has 4" in refused.stderr
+    refused = shell("train", "transformer", "--run", "earlier", "--resume", "--nhead", 2, "-q")
+    assert refused.returncode == 2 and "--nhead 2 contradicts run" in refused.stderr
+    refused = shell(*train, "--nhead", 2, "--n-heads", 2)
+    assert refused.returncode == 2 and "--nhead and --n-heads are the same option; give only one of them" in refused.stderr
+    shell.ok("train", "transformer", "--run", "earlier", "--resume", "--n-heads", 4, "--max-seq-length", 6, "--steps", 6, "-q")
+    assert "--nhead" not in shell.ok("train", "transformer", "--help")
 
 
 def test_what_is_to_be_typed_next_answers_a_source(shell: Shell) -> None:

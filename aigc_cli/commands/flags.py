@@ -14,7 +14,7 @@ from aigc_cli.commands.completion import Completer, completer
 from aigc_cli.data.kinds import WrongKind
 from aigc_cli.engine.settings import OUTPUT
 from aigc_cli.errors import PipeClosed, RequestError
-from aigc_cli.options import EXPERT, MAIN, MORE, Given, OptionField, fields_of, gather
+from aigc_cli.options import EXPERT, MAIN, MORE, Given, OptionField, fields_of, flag, gather
 
 Run = Callable[[Mapping[str, Given]], None]
 
@@ -28,13 +28,12 @@ def command(options: type, run: Run, name: str, help: str, backend: str | None =
 
     completing = "_AIGC_COMPLETE" in os.environ  # slow to prepare
     parameters = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=_annotation(field, completer(options, field, backend) if completing else None),
-        )
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
         for field in sorted(fields_of(options).values(), key=_panel_rank)
+        for name, annotation in [
+            (field.name, _annotation(field, completer(options, field, backend) if completing else None)),
+            *((alias, _hidden(field, alias)) for alias in field.rule.aliases),
+        ]
     ]
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -65,13 +64,8 @@ def _annotation(field: OptionField, complete: Completer | None) -> Any:
     names = [field.flag] if field.rule.short == "" else [field.flag, field.rule.short]
     if field.type is bool and (field.default is None or field.default is True):
         names[0] = f"{field.flag}/--no-{field.flag[2:]}"
-    kind: Any = str if get_origin(field.type) is Literal else field.type
-    if field.repeated:
-        kind = list[str]
-    elif field.pair:
-        kind = tuple[str, str]
     return Annotated[
-        kind | None,
+        _kind(field) | None,
         typer.Option(
             *names,
             help=_help(field),
@@ -81,6 +75,20 @@ def _annotation(field: OptionField, complete: Completer | None) -> Any:
             autocompletion=complete,
         ),
     ]
+
+
+def _hidden(field: OptionField, alias: str) -> Any:
+    """An option by an earlier name."""
+    return Annotated[_kind(field) | None, typer.Option(flag(alias), hidden=True)]
+
+
+def _kind(field: OptionField) -> Any:
+    """The type of a flag's value, as Typer parses it."""
+    if field.repeated:
+        return list[str]
+    if field.pair:
+        return tuple[str, str]
+    return str if get_origin(field.type) is Literal else field.type
 
 
 def _help(field: OptionField) -> str:

@@ -17,7 +17,7 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
 from aigc_cli.errors import AigcError
-from aigc_cli.options import fields_of
+from aigc_cli.options import fields_of, renamed
 from aigc_cli.ui.report import FilmFrame, Measured, Origin, Picture, Report, Setting, png
 
 #: The most previews on the page, in number and in bytes.
@@ -123,6 +123,8 @@ def _settings(run: Run, backend: Backend | None) -> list[Setting]:
     """Every setting with a value: those given by the user, those decided by the program, and the defaults."""
     asked, plan = ({**(run.record.get(key) or {})} for key in ("asked", "plan"))
     fields = fields_of(backend.options["train"]) if backend else {}
+    if backend:
+        asked, plan = (renamed(backend.options["train"], settings) for settings in (asked, plan))
     found = []
     for name in dict.fromkeys([*plan, *asked]):
         want, have = asked.get(name), plan.get(name)

@@ -17,7 +17,7 @@ from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.trainable import AnyPlan, Trainable
 from aigc_cli.engine.trainer import Trainer, learner_factory
 from aigc_cli.errors import RequestError
-from aigc_cli.options import Given, absolute, fields_of, recorded
+from aigc_cli.options import Given, absolute, fields_of, recorded, renamed
 
 
 def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given], bus: Bus) -> TrainLoop | None:
@@ -69,6 +69,7 @@ def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:
 def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> int | None:
     """The recorded settings hold. Returns a larger number of steps, if one was asked for."""
     longer = None
+    asked = renamed(type(plan), run.record["asked"])
     for name, item in given.items():
         if not fields_of(type(plan))[name].rule.recorded:
             continue
@@ -77,9 +78,9 @@ def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> i
             longer = item.value
         elif name in ("data", "val") and absolute(item.value) == ours:
             continue
-        elif name == "minutes" and item.value != run.record["asked"].get(name):
+        elif name == "minutes" and item.value != asked.get(name):
             raise RequestError(f"{item.where} plans a new run, and run {display_path(run.path)} has its plan; {_longer(run)}")
-        elif item.value not in (ours, run.record["asked"].get(name), "auto"):
+        elif item.value not in (ours, asked.get(name), "auto"):
             raise RequestError(
                 f"{item.where} {item.value!r} contradicts run {display_path(run.path)}, which has {ours!r}; "
                 "leave it out, or start a new run"

@@ -39,7 +39,7 @@ from aigc_cli.metrics.text.answers import answer_measures
 
 Pair = tuple[str, str]
 PAD, SOS, EOS = range(3)
-SIZE = ("d_model", "nhead", "num_encoder_layers", "num_decoder_layers", "dim_feedforward")
+SIZE = ("d_model", "n_heads", "num_encoder_layers", "num_decoder_layers", "d_ff")
 
 
 def rows(path: Path) -> list[Pair]:
@@ -217,7 +217,7 @@ def main() -> None:
 
     tests = rows(arguments.couplets / "test.tsv")
     print(f"n = {len(tests):,} test pairs\n{'':16} {'bits/char':>22} {'chrF':>24} {'as long':>22} {'repeats in place':>22}")
-    size = {"d_model": 160, "nhead": 5, "num_encoder_layers": 3, "num_decoder_layers": 3, "dim_feedforward": 640}
+    size = {"d_model": 160, "n_heads": 5, "num_encoder_layers": 3, "num_decoder_layers": 3, "d_ff": 640}
     with tempfile.TemporaryDirectory() as work:
         for name in arguments.models:
             if name == "tutorial":

@@ -61,30 +61,28 @@ class Train(TextOptions, TrainOptions):
     """decoder-only generates and continues texts; encoder-decoder reads a source and answers it."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
     """Size of the model; the options below override parts of it."""
-    context: int | None = option(None, min=8, panel=MODEL, unit="tokens", auto="from the preset and the documents' lengths")
-    """Context length: how far back the model can look."""
+    context: int | None = option(
+        None, min=2, panel=MODEL, unit="tokens", auto="from the preset and the documents' lengths", aliases=("max_seq_length",)
+    )
+    """Context length: how far back the model can look; with encoder-decoder, longer sources and targets are cut in training."""
     n_layers: int | None = option(None, min=1, panel=MODEL, auto="from the preset")
     """Number of Transformer blocks."""
     d_model: int | None = option(None, min=8, panel=MODEL, auto="from the preset")
     """Width of the model."""
-    n_heads: int | None = option(None, min=1, panel=MODEL, auto="--d-model divided by 32 or 64")
+    n_heads: int | None = option(None, min=1, panel=MODEL, auto="--d-model divided by 32 or 64", aliases=("nhead",))
     """Attention heads."""
     n_kv_heads: int | None = option(None, min=1, panel=MODEL, auto="--n-heads")
     """Key and value heads; fewer than --n-heads is grouped-query attention."""
-    d_ff: int | None = option(None, min=8, panel=MODEL, auto="about 8/3 of --d-model")
+    d_ff: int | None = option(
+        None, min=1, panel=MODEL, auto="8/3 of --d-model; with encoder-decoder, 4 times", aliases=("dim_feedforward",)
+    )
     """Width of the feed-forward layer."""
     tied: bool | None = option(None, panel=MODEL, auto="tied")
     """Tie the output layer to the embedding matrix."""
-    nhead: int | None = option(None, min=1, panel=PAIRS, auto="--d-model divided by 32 or 64")
-    """Attention heads."""
     num_encoder_layers: int | None = option(None, min=1, panel=PAIRS, auto="from the preset")
     """Number of encoder layers."""
     num_decoder_layers: int | None = option(None, min=1, panel=PAIRS, auto="from the preset")
     """Number of decoder layers."""
-    dim_feedforward: int | None = option(None, min=1, panel=PAIRS, auto="4 times --d-model")
-    """Width of the feed-forward layers."""
-    max_seq_length: int | None = option(None, min=2, panel=PAIRS, unit="tokens", auto="from the data")
-    """Maximum length of sources and targets in training; longer ones are cut."""
     dropout: float | None = option(None, min=0, max=0.9, panel=EXPERT, auto="from the number of epochs")
     """Dropout probability in training."""
     weight_decay: float = option(0.1, min=0, panel=EXPERT)
@@ -108,12 +106,9 @@ class Train(TextOptions, TrainOptions):
 
 #: The options that each architecture has no use for.
 FOREIGN = {
-    "decoder-only": (
-        "source", "target", "source_ratio", "nhead", "num_encoder_layers", "num_decoder_layers", "dim_feedforward",
-        "max_seq_length",
-    ),
-    "encoder-decoder": ("fields", "context", "n_layers", "n_heads", "n_kv_heads", "d_ff"),
-}  # fmt: skip
+    "decoder-only": ("source", "target", "source_ratio", "num_encoder_layers", "num_decoder_layers"),
+    "encoder-decoder": ("fields", "n_layers", "n_kv_heads"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,27 +116,24 @@ class TransformerPlan(Plan, Train):
     """What the training of a Transformer follows, whatever its architecture."""
 
     preset: Size
+    context: int
     d_model: int
+    n_heads: int
+    d_ff: int
     tied: bool
     dropout: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderOnlyPlan(TransformerPlan):
-    context: int
     n_layers: int
-    n_heads: int
     n_kv_heads: int
-    d_ff: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderPlan(TransformerPlan):
-    nhead: int
     num_encoder_layers: int
     num_decoder_layers: int
-    dim_feedforward: int
-    max_seq_length: int
 
 
 @dataclass(frozen=True)

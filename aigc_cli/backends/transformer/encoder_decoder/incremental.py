@@ -28,12 +28,12 @@ class Seq2SeqLM:
     @property
     def longest(self) -> int:
         """The number of tokens at which a target is cut that does not end by itself."""
-        return 2 * self.network.config.max_seq_length
+        return 2 * self.network.config.context
 
     @property
     def longest_prompt(self) -> int:
         """The longest source, in tokens, that training had."""
-        return self.network.config.max_seq_length
+        return self.network.config.context
 
     @property
     def begins_id(self) -> int:
@@ -58,14 +58,14 @@ class Seq2SeqState:
         self.bias = torch.zeros(padding.shape, device=device).masked_fill_(padding, -math.inf)[:, None, None]
         self.layers: list[nn.TransformerDecoderLayer] = list(model.decoder.layers)
         self.sources = [self._keys_and_values(layer.multihead_attn, memory) for layer in self.layers]
-        shape = (len(sources), config.nhead, min(room, FIRST_ROOM), config.d_model // config.nhead)
+        shape = (len(sources), config.n_heads, min(room, FIRST_ROOM), config.d_model // config.n_heads)
         self.targets = [(memory.new_zeros(shape), memory.new_zeros(shape)) for _ in self.layers]
         self.length = 0
         self.step(torch.full_like(lengths, config.sos_id))
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(B, T, d_model) to (B, nhead, T, d_model / nhead)."""
-        return x.view(*x.shape[:2], self.model.config.nhead, -1).transpose(1, 2)
+        """(B, T, d_model) to (B, n_heads, T, d_model / n_heads)."""
+        return x.view(*x.shape[:2], self.model.config.n_heads, -1).transpose(1, 2)
 
     def _keys_and_values(self, layer: nn.MultiheadAttention, memory: Tensor) -> tuple[Tensor, Tensor]:
         weight, bias = _projection(layer)

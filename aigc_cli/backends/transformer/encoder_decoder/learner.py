@@ -37,7 +37,7 @@ class PairLearner(LanguageLearner):
         super().__init__(plan, data, self.model, start, device)
         pairs = Pairs.of(data.train, tokenizer)
         ends = (tokenizer.sos_id, tokenizer.eot_id)
-        self.batches = PairBatches(pairs, plan.batch_size, *ends, longest=plan.max_seq_length, seed=plan.seed)
+        self.batches = PairBatches(pairs, plan.batch_size, *ends, longest=plan.context, seed=plan.seed)
         self.steps_per_epoch = len(pairs) / plan.batch_size
         self.held_out = Pairs.of(data.select, tokenizer, measured=True)
         self.order = np.random.default_rng(plan.seed).permutation(len(self.held_out))
@@ -77,5 +77,5 @@ class PairLearner(LanguageLearner):
         c = self.model.config
         return (
             f"{c.num_encoder_layers} layers that read and {c.num_decoder_layers} that write, of width {c.d_model}, "
-            f"{super().describe()}, up to {c.max_seq_length} tokens, vocabulary {c.vocab_size:,}"
+            f"{super().describe()}, up to {c.context} tokens, vocabulary {c.vocab_size:,}"
         )

@@ -32,11 +32,11 @@ class EncoderDecoderConfig:
 
     vocab_size: int
     d_model: int
-    nhead: int
+    n_heads: int
     num_encoder_layers: int
     num_decoder_layers: int
-    dim_feedforward: int
-    max_seq_length: int  # in training, of a source and of a target with its end; sampling ends a target at twice as many
+    d_ff: int
+    context: int  # in training, of a source and of a target with its end; sampling ends a target at twice as many
     sos_id: int
     eos_id: int
     dropout: float = 0.0
@@ -46,8 +46,8 @@ class EncoderDecoderConfig:
         for name in SIZES:
             if getattr(self, name) < 1:
                 raise RequestError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if self.d_model % self.nhead:
-            raise RequestError(f"d_model is {self.d_model}; it must be a multiple of nhead, {self.nhead}")
+        if self.d_model % self.n_heads:
+            raise RequestError(f"d_model is {self.d_model}; it must be a multiple of n_heads, {self.n_heads}")
         for name in ("sos_id", "eos_id"):
             if not 0 <= getattr(self, name) < self.vocab_size:
                 raise RequestError(f"{name} is {getattr(self, name)}; the vocabulary ends at {self.vocab_size - 1}")
@@ -56,7 +56,8 @@ class EncoderDecoderConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Its config.json."""
-        return {"architectures": ["EncoderDecoder"], "model_type": MODEL_TYPE, **asdict(self)}
+        settings = {ON_DISK.get(name, name): value for name, value in asdict(self).items()}
+        return {"architectures": ["EncoderDecoder"], "model_type": MODEL_TYPE, **settings}
 
     @classmethod
     def from_json(cls, config: dict[str, Any]) -> EncoderDecoderConfig:
@@ -64,12 +65,14 @@ class EncoderDecoderConfig:
         if config.get("model_type") != MODEL_TYPE:
             raise RequestError(f"the model type is {config.get('model_type')!r}, not {MODEL_TYPE!r}")
         try:
-            return cls(**{field.name: config[field.name] for field in fields(cls)})
+            return cls(**{field.name: config[ON_DISK.get(field.name, field.name)] for field in fields(cls)})
         except (KeyError, TypeError) as error:
             raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
 
 
-SIZES = ("vocab_size", "d_model", "nhead", "num_encoder_layers", "num_decoder_layers", "dim_feedforward", "max_seq_length")
+#: What config.json calls differently: as PyTorch's layers do.
+ON_DISK = {"n_heads": "nhead", "d_ff": "dim_feedforward", "context": "max_seq_length"}
+SIZES = ("vocab_size", "d_model", "n_heads", "num_encoder_layers", "num_decoder_layers", "d_ff", "context")
 
 
 class PositionalEncoding(nn.Module):
@@ -118,11 +121,11 @@ class EncoderDecoder(nn.Module):
         self.positions = PositionalEncoding(c.d_model)
         self.dropout = nn.Dropout(c.dropout)
         shape: dict[str, Any] = {"activation": "gelu", "batch_first": True, "norm_first": True}
-        layer = nn.TransformerEncoderLayer(c.d_model, c.nhead, c.dim_feedforward, c.dropout, **shape)
+        layer = nn.TransformerEncoderLayer(c.d_model, c.n_heads, c.d_ff, c.dropout, **shape)
         self.encoder = nn.TransformerEncoder(
             layer, c.num_encoder_layers, norm=nn.LayerNorm(c.d_model), enable_nested_tensor=False
         )
-        decoder_layer = nn.TransformerDecoderLayer(c.d_model, c.nhead, c.dim_feedforward, c.dropout, **shape)
+        decoder_layer = nn.TransformerDecoderLayer(c.d_model, c.n_heads, c.d_ff, c.dropout, **shape)
         self.decoder = nn.TransformerDecoder(decoder_layer, c.num_decoder_layers, norm=nn.LayerNorm(c.d_model))
         if not c.tied:
             self.output = nn.Linear(c.d_model, c.vocab_size, bias=False)

@@ -41,28 +41,28 @@ def decide(
     preset = preset_for(PRESETS, flops, options.preset)
     d_model = options.d_model or preset.d_model
     longest = int(max(sources.max(), targets.max()))
-    limit = options.max_seq_length or min(max(LEAST_LONGEST, 2 * preset.context), -(-longest // 8) * 8)
+    limit = options.context or min(max(LEAST_LONGEST, 2 * preset.context), -(-longest // 8) * 8)
     read, written = (float(np.minimum(lengths, limit).mean()) for lengths in (sources, targets))
     heads = max(1, d_model // preset.head_dim)
     rows = max(1, round(preset.batch_size * preset.context / (read + written)))
     layers = max(1, round(preset.n_layers * LAYERS_SHARE))
     num_encoder_layers, num_decoder_layers = options.num_encoder_layers or layers, options.num_decoder_layers or layers
-    dim_feedforward = options.dim_feedforward or 4 * d_model
+    d_ff = options.d_ff or 4 * d_model
     batch_size = options.batch_size or min(len(sources), rows)
     # Attention has 4 d² weights, which the decoder's layers have twice.
-    encoder = num_encoder_layers * d_model * (4 * d_model + 2 * dim_feedforward)
-    decoder = num_decoder_layers * d_model * (8 * d_model + 2 * dim_feedforward) + vocab_size * d_model
+    encoder = num_encoder_layers * d_model * (4 * d_model + 2 * d_ff)
+    decoder = num_decoder_layers * d_model * (8 * d_model + 2 * d_ff) + vocab_size * d_model
     cost = 6 * (encoder * read + decoder * written)
     pairs = options.steps * batch_size if options.steps else flops * EFFICIENCY / cost
     epochs = pairs / len(sources)
     plan = EncoderDecoderPlan.of(
         options,
         **common(preset, epochs),
-        nhead=next(n for n in range(heads, 0, -1) if d_model % n == 0),
+        n_heads=next(n for n in range(heads, 0, -1) if d_model % n == 0),
         num_encoder_layers=num_encoder_layers,
         num_decoder_layers=num_decoder_layers,
-        dim_feedforward=dim_feedforward,
-        max_seq_length=limit,
+        d_ff=d_ff,
+        context=limit,
         batch_size=batch_size,
     )
     reasons = [
@@ -73,7 +73,7 @@ def decide(
         if cut := int((lengths > limit).sum()):
             reasons.append(
                 f"{cut:,} of the {what} have more than {limit} tokens and are learned up to there; "
-                f"--max-seq-length {longest} would take all of it"
+                f"--context {longest} would take all of it"
             )
     return plan, reasons
 
@@ -83,11 +83,11 @@ def model_config(plan: EncoderDecoderPlan, vocab_size: int, eot_id: int, sos_id:
     return EncoderDecoderConfig(
         vocab_size=vocab_size,
         d_model=plan.d_model,
-        nhead=plan.nhead,
+        n_heads=plan.n_heads,
         num_encoder_layers=plan.num_encoder_layers,
         num_decoder_layers=plan.num_decoder_layers,
-        dim_feedforward=plan.dim_feedforward,
-        max_seq_length=plan.max_seq_length,
+        d_ff=plan.d_ff,
+        context=plan.context,
         sos_id=sos_id,
         eos_id=eot_id,
         dropout=plan.dropout,
