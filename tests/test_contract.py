@@ -21,8 +21,8 @@ OBJECT = {
         for name, asked in TRAINED.items()
     },
     "eval transformer": (["eval", "transformer", "-n", "0"], {"version", "run", "data", "bits_per_char"}),
-    "eval gan": (["eval", "gan", "--samples", "20"], {"version", "run", "data", "fd_random"}),
-    "eval vae": (["eval", "vae", "--samples", "0", "--k", "2"], {"version", "run", "data", "nll"}),
+    "eval gan": (["eval", "gan", "-n", "20"], {"version", "run", "data", "fd_random"}),
+    "eval vae": (["eval", "vae", "-n", "0", "--k", "2"], {"version", "run", "data", "nll"}),
     "runs": (["runs"], {"version", "runs"}),
     "runs show": (["runs", "show", "gan-run"], {"version", "path", "status", "plan", "asked"}),
     "runs path": (["runs", "path", "gan-run"], {"version", "path"}),

@@ -108,7 +108,7 @@ def test_previews_are_of_the_same_latents_and_metrics_tell_how_it_goes(trained: 
 
 
 def test_eval_measures_samples_beside_a_floor_and_the_discriminator(trained: Shell) -> None:
-    result = json.loads(trained.ok("eval", "gan", "--run", "shapes", "--samples", 50, "--json", "-q"))
+    result = json.loads(trained.ok("eval", "gan", "--run", "shapes", "-n", 50, "--json", "-q"))
     held_out = json.loads((trained.cwd / "runs/gan/shapes/run.json").read_text())["data"]["splits"]["report"]["pictures"]
     for key in ("fd_random", "kd_random", "precision", "recall", "density", "coverage", "copies"):
         assert result[key]["n"] == min(50, held_out) and "floor" in result[key], key
@@ -119,7 +119,7 @@ def test_eval_measures_samples_beside_a_floor_and_the_discriminator(trained: She
 
 def test_eval_of_other_pictures_and_without_samples(trained: Shell) -> None:
     result = json.loads(
-        trained.ok("eval", "gan", "--run", "shapes", "--data", "demo:shapes?n=40&seed=8", "--samples", 0, "--json", "-q")
+        trained.ok("eval", "gan", "--run", "shapes", "--data", "demo:shapes?n=40&seed=8", "-n", 0, "--json", "-q")
     )
     assert set(result) == {"version", "run", "data", "margin"}
     assert result["margin"]["n"] == 40
@@ -159,7 +159,7 @@ def test_two_pictures_and_one_of_each_class_are_enough_to_train(module_shell: Sh
         (["train", "gan", "--data", "nowhere"], "nowhere"),
         (["train", "gan", "--data", SHAPES, "--augment", "much"], "--augment must be auto, off or a number from 0 to 0.8, not 'much'"),
         (["train", "gan", "--data", SHAPES, "--objective", "wgan"], "--objective must be one of r3, minimax, non-saturating, hinge"),
-        (["sample", "gan", "--run", "shapes", "--seeds", "1-x"], "--seeds 1-x: give whole numbers, or ranges as in 1-100,200"),
+        (["sample", "gan", "--run", "shapes", "--seeds", "1-x"], "--seeds 1-x: give whole numbers or ranges, such as 1-100,200"),
         (["sample", "gan", "--run", "shapes", "--seeds", "1-3", "--seed", "9"], "--seed and --seeds can't be used together"),
         (["sample", "gan", "--run", "shapes", "--interpolate", "a", "b"], "--interpolate a: give whole numbers"),
         (["encode", "gan", "--data", SHAPES], "the gan backend has no 'encode'"),

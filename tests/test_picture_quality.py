@@ -37,7 +37,7 @@ def chunked(pixels: np.ndarray, size: int = 90) -> Iterator[np.ndarray]:
 def measured(
     pixels: np.ndarray, train: PictureArrays = TRAIN, held_out: PictureArrays = HELD_OUT, **options: object
 ) -> tuple[dict[str, Measure], list[str]]:
-    asked = QualityOptions(**{"samples": 600, **options})
+    asked = QualityOptions(**{"n": 600, **options})
     return quality(chunked(pixels), train, held_out, ("left", "right"), asked, seed=0, device=torch.device("cpu"), bus=Bus())
 
 
@@ -77,9 +77,7 @@ def test_all_figures_are_of_one_n_and_no_more_is_drawn() -> None:
             drawn.append(seed)
             yield discs(100, seed=seed + 10)[0]
 
-    found, notes = quality(
-        samples(), TRAIN, HELD_OUT, (), QualityOptions(samples=250), seed=0, device=torch.device("cpu"), bus=Bus()
-    )
+    found, notes = quality(samples(), TRAIN, HELD_OUT, (), QualityOptions(n=250), seed=0, device=torch.device("cpu"), bus=Bus())
     assert set(found) == NAMES and {measure.n for measure in found.values()} == {250} and drawn == [0, 1, 2]
     assert len(notes) == 1 and notes[0].startswith("250 samples can't be told from real pictures by kd_random, which overlooks")
     few = arrays(HELD_OUT.take(range(130)))
@@ -92,7 +90,7 @@ def test_all_figures_are_of_one_n_and_no_more_is_drawn() -> None:
 
 
 def test_no_samples_and_too_few_pictures() -> None:
-    assert measured(HELD_OUT.take(range(9)), samples=0) == ({}, [])
+    assert measured(HELD_OUT.take(range(9)), n=0) == ({}, [])
     found, notes = measured(HELD_OUT.take(range(9)), held_out=arrays(HELD_OUT.take(range(5))))
     assert not found and notes == ["samples are not measured: that takes 6 training and as many held-out pictures at least"]
     found, notes = measured(HELD_OUT.take(range(5)))
@@ -143,7 +141,7 @@ def test_a_sheet_or_features_that_cannot_be_had_are_refused_before_anything_is_d
         ({"copies": str(tmp_path / "sheet.gif")}, "ends in .png"),
         ({"copies": str(tmp_path / "no" / "sheet.png")}, "in an existing folder"),
         ({"features": "labels"}, "take --features random"),
-        ({"samples": 0, "copies": str(tmp_path / "sheet.png")}, "leave out --samples 0"),
+        ({"n": 0, "copies": str(tmp_path / "sheet.png")}, "leave out -n 0"),
     ):
         with pytest.raises(RequestError, match=words):
             quality(
@@ -153,7 +151,7 @@ def test_a_sheet_or_features_that_cannot_be_had_are_refused_before_anything_is_d
 
 def test_many_training_pictures_are_thinned_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_quality, "MAX_TRAINING", 300)
-    found, notes = measured(TRAIN.take(range(600)), samples=300)
+    found, notes = measured(TRAIN.take(range(600)), n=300)
     assert found["copies"].extra["training"] == 300
     assert 0.1 < found["copies"].value < 0.5  # a quarter of the copies are of pictures that are looked at
     assert notes[0] == "copies were looked for among 300 of the 1,200 training pictures, drawn at random"

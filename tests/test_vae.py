@@ -160,7 +160,7 @@ def test_a_picture_of_no_known_class_is_refused_by_a_model_of_labelled_ones(trai
         ("sample", "--reconstruct", one, "--out", "no.npz"),
         ("sample", "--interpolate", one, one, "--out", "no.npz"),
         ("encode", "--data", "grey/dark", "--out", "no.tsv"),
-        ("eval", "--data", "grey/dark", "--samples", 0),
+        ("eval", "--data", "grey/dark", "-n", 0),
     ):
         refused = trained(verb, "vae", "--run", "grey", *asked)
         assert refused.returncode == 2, verb
@@ -192,9 +192,7 @@ def test_interpolation_and_traversal_have_a_class(trained: Shell) -> None:
 
 
 def test_reconstructions_are_measured_with_their_own_labels(trained: Shell) -> None:
-    measured = json.loads(
-        trained.ok("eval", "vae", "--run", "grey", "--k", 1, "--data", "grey", "--samples", 0, "--json", "-q")
-    )
+    measured = json.loads(trained.ok("eval", "vae", "--run", "grey", "--k", 1, "--data", "grey", "-n", 0, "--json", "-q"))
     found = pictures(trained, "--run", "grey", "--reconstruct", "grey", "-n", 300, out="measured.npz")
     files = [trained.cwd / "grey" / label / f"{i:03}.png" for label in ("dark", "light") for i in range(150)]
     real = np.stack([np.asarray(Image.open(file))[..., None] for file in files])
@@ -233,7 +231,7 @@ def test_eval_measures_every_held_out_picture_once(trained: Shell) -> None:
 
 
 def test_eval_of_samples_by_a_classifier_with_a_sheet_of_the_nearest(trained: Shell) -> None:
-    asked = ("eval", "vae", "--run", "grey", "--k", 2, "--data", "grey", "--samples", 80)
+    asked = ("eval", "vae", "--run", "grey", "--k", 2, "--data", "grey", "-n", 80)
     result = json.loads(trained.ok(*asked, "--features", "labels", "--copies", "near.png", "--json", "-q"))
     assert result["class_shares"]["n"] == result["fd_labels"]["n"] == 80
     assert result["fd_labels"]["accuracy"]["value"] > 0.9
@@ -244,7 +242,7 @@ def test_eval_of_samples_by_a_classifier_with_a_sheet_of_the_nearest(trained: Sh
 
 
 def test_eval_without_samples(trained: Shell) -> None:
-    result = json.loads(trained.ok("eval", "vae", "--run", "shapes", "--k", 2, "--samples", 0, "--json", "-q"))
+    result = json.loads(trained.ok("eval", "vae", "--run", "shapes", "--k", 2, "-n", 0, "--json", "-q"))
     assert "nll" in result and not {"fd_random", "copies"} & set(result)
 
 

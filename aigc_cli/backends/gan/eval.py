@@ -33,7 +33,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
     dataset = dataset_of(run, Train, bus)
     arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
-    samples = stacked(drawn(loaded, _draws(loaded, dataset, options, options.samples), options.batch_size))
+    samples = stacked(drawn(loaded, _draws(loaded, dataset, options, options.n), options.batch_size))
     measures, told = quality(
         samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus
     )

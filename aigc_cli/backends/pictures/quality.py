@@ -47,7 +47,7 @@ FEW = 1000
 class QualityOptions(CommandOptions):
     """Options of every `eval` that measures sampled pictures."""
 
-    samples: int = option(10_000, min=0, panel=QUALITY)
+    n: int = option(10_000, min=0, panel=QUALITY, short="-n", aliases=("samples",))
     """Pictures to draw and compare with as many held-out ones (fewer if the data has fewer). 0 skips it."""
     features: Literal["random", "pixels", "labels"] = option("random", panel=QUALITY)
     """Features to compare pictures by: those of a fixed random network, of a small classifier trained on the data's labels, or
@@ -72,7 +72,7 @@ def quality(
     """Samples against as many held-out pictures, by name, and what there is to tell of it.
 
     `samples` are any pictures (b, height, width, channels), in chunks, and are drawn only as far as needed: N of them, the
-    smallest of --samples and the numbers of training and of held-out pictures. N is the same for all figures: `fd_…` and
+    smallest of -n and the numbers of training and of held-out pictures. N is the same for all figures: `fd_…` and
     `kd_…` (named after the features), `precision`, `recall`, `density`, `coverage` and `copies`; and with `labels` features
     `class_shares`. Beside each stands the `floor`, the figure that N training pictures in the place of the samples
     have (for `copies`, the held-out ones).
@@ -86,14 +86,14 @@ def quality(
     from aigc_cli.metrics.pictures.features import make_extractor
     from aigc_cli.metrics.pictures.manifold import K, Manifold
 
-    if not options.samples:
+    if not options.n:
         if options.copies is not None:
-            raise RequestError("--copies shows samples; leave out --samples 0")
+            raise RequestError("--copies shows samples; leave out -n 0")
         return {}, []
     sheet = None if options.copies is None else _sheet_path(options.copies, force=options.force)
     # Not drawn by the seed: the features rest on these pictures, and should be the same whatever is compared by them.
     pixels, labels = _training(train, np.random.default_rng(0).permutation(len(train)))
-    n = min(options.samples, len(pixels), len(held_out))
+    n = min(options.n, len(pixels), len(held_out))
     if n <= K:
         return {}, [f"samples are not measured: that takes {K + 1} training and as many held-out pictures at least"]
     bus.stage(f"preparing the features: {options.features}", 0, None)
@@ -188,8 +188,8 @@ def _training(train: PictureArrays, order: NDArray[np.int64]) -> tuple[Pixels, N
 
 def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, extractor: Extractor) -> list[str]:
     notes, dimensions = [], extractor.about["dimensions"]
-    if n < options.samples:
-        notes.append(f"{n:,} samples were measured, not {options.samples:,}: there are no more pictures to compare with")
+    if n < options.n:
+        notes.append(f"{n:,} samples were measured, not {options.n:,}: there are no more pictures to compare with")
     if n <= dimensions:
         name = extractor.name
         notes.append(

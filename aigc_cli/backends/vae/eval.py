@@ -64,7 +64,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list[str]]:
     """The run's own data: needed where there are no others, and looked for where samples are compared with them."""
     try:
-        return dataset_of(run, Train, bus) if options.data is None or options.samples else None, []
+        return dataset_of(run, Train, bus) if options.data is None or options.n else None, []
     except RequestError as error:
         if options.data is None:
             raise
@@ -75,7 +75,7 @@ def _samples(
     run: Run, loaded: Loaded, dataset: PictureDataset, arrays: PictureArrays, options: Eval, bus: Bus
 ) -> tuple[dict[str, Measure], list[str]]:
     """Of what `aigc sample vae` draws."""
-    asked = Sample(n=options.samples, seed=options.seed, device=options.device, batch_size=options.batch_size)
+    asked = Sample(n=options.n, seed=options.seed, device=options.device, batch_size=options.batch_size)
     samples = stacked(sample_pictures(run, asked, bus))
     return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus)
 
