@@ -146,7 +146,7 @@ WRONG = [
         ("title", "poem"),
         "{path}: there is no column 'poem'; the columns are 'title', 'author', 'text'",
     ),
-    ("a.jsonl", b'{"title": "x"}\n', ("title", "text"), "{path}, line 1: there is no 'text' in it; it has 'title'"),
+    ("a.jsonl", b'{"title": "x"}\n', ("title", "text"), "{path}: there is no column 'text'; the columns are 'title'"),
     ("a.jsonl", b'"x"\n', ("title", "text"), "{path}, line 1: str where an object with 'title', 'text' is wanted"),
     ("a.json", b'[{"title": "x", "text": 3}]', ("title", "text"), "{path}, item 1: int where text is wanted"),
     ("a.txt", b"x\n", ("title", "text"), "{path} has no columns; --column, --fields and --source are for tables"),

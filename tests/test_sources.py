@@ -23,7 +23,6 @@ from aigc_cli.data.kinds import WrongKind
 from aigc_cli.data.opening import sniff
 from aigc_cli.data.text import formats, pieces
 from aigc_cli.data.text.documents import PLAIN, Reading, stream
-from aigc_cli.data.text.formats import read_documents
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.errors import RequestError
 
@@ -35,7 +34,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _read(path: Path, column: str | None = None, layout: formats.TextLayout = "document") -> list[str]:
     texts, held = [], ""
-    for text, end in read_documents(path, () if column is None else (column,), layout):
+    part = sources.Part(str(path), "files", (path,))
+    for text, end in stream(part, Reading(() if column is None else (column,), layout)):
         held += text
         if end is pieces.End.DOCUMENT:
             texts.append(held)
@@ -144,7 +144,7 @@ def test_the_only_column_is_taken_and_text_before_others(tmp_path: Path) -> None
 def test_a_long_cell_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "PIECE_CHARS", 10)
     (tmp_path / "a.tsv").write_text("text\n" + "word " * 20 + "\nshort\n")
-    assert len(list(read_documents(tmp_path / "a.tsv", (), "document"))) > 5
+    assert len(list(formats.read_documents(tmp_path / "a.tsv", "document", ("text",)))) > 5
     assert _read(tmp_path / "a.tsv") == ["word " * 20, "short"]
 
 
@@ -161,7 +161,8 @@ def test_several_zstandard_frames_are_one_file(tmp_path: Path) -> None:
 
 PARQUET = _table("parquet", CELLS)
 
-CONVERT = "is not UTF-8; convert the file to UTF-8"
+CONVERT = "is not UTF-8, nor any encoding that is recognised; convert the file to UTF-8"
+STRAY = "is not UTF-8, though the rest is; correct that line"
 BROKEN = " is broken and cannot be decompressed: "
 SHORT_GZIP = f"{BROKEN}Compressed file ended before the end-of-stream marker was reached"
 CHOOSE = ": choose one with --column, several with --fields, or what to answer and the answer with --source and --target; the columns of text are"
@@ -170,21 +171,21 @@ PARTIAL = " is not a whole parquet file: "
 
 # name, content, column, and the message after the file's path
 WRONG: list[tuple[str, bytes, str | None, str]] = [
-    ("a.txt", b"one\n\xe6\x98\xa5\xff", None, f", line 2: the byte at offset 7 {CONVERT}"),
-    ("a.txt", b"one\n\xe6\x98", None, f", line 2: the byte at offset 4 {CONVERT}"),
-    ("a.txt", b"\xef\xbb\xbf\xff", None, f", line 1: the byte at offset 3 {CONVERT}"),
-    ("a.tsv", b"\xef\xbb\xbftext\nok\n\xff\n", None, f", line 3: the byte at offset 11 {CONVERT}"),
+    ("a.txt", b"one\n\xe6\x98\xa5\xff", None, f", line 2: byte 0xFF at offset 7 {CONVERT}"),
+    ("a.txt", b"one\n\xe6\x98", None, f", line 2: byte 0xE6 at offset 4 {CONVERT}"),
+    ("a.txt", b"\xef\xbb\xbf\xff", None, f", line 1: byte 0xFF at offset 3 {STRAY}"),
+    ("a.tsv", b"\xef\xbb\xbftext\nok\n\xff\n", None, f", line 3: byte 0xFF at offset 11 {STRAY}"),
     ("a.tsv", b"a\ttext\nx\n", None, ", line 2: 1 cells where the header has 2 columns"),
     ("a.tsv", b"a\ttext\nx\ty\tz\n", None, ", line 2: 3 cells where the header has 2 columns"),
-    ("a.tsv", b"a\tb\nx\ty\n", None, f"{CHOOSE} 'a', 'b'"),
+    ("a.tsv", b"a\tb\nx\ty\n", None, f"{CHOOSE} 'a' (\"x\"), 'b' (\"y\")"),
     ("a.tsv", b"a\tb\nx\ty\n", "text", ": there is no column 'text'; the columns are 'a', 'b'"),
-    ("a.csv", b'a,text\n1,"b\nc,2\n', None, ", line 3: not valid CSV: unexpected end of data"),
+    ("a.csv", b'a,text\n1,"b\nc,2\n', None, ", line 2: a quotation mark opens here and is never closed"),
     ("a.csv", b"a,text\n1,2\n1\n", None, ", line 3: 1 cells where the header has 2 columns"),
     ("a.jsonl", b'{"text": "a"}\n{"text"\n', None, ", line 2: not valid JSON: Expecting ':' delimiter"),
     ("a.jsonl", b'{"text": "a"}\n{"x": "b"}\n', None, ", line 2: there is no 'text' in it; it has 'x'"),
     ("a.jsonl", b'{"text": 12}\n', "text", ", line 1: int where text is wanted"),
     ("a.jsonl", b'{"x": 12}\n', None, ": no column holds text; the columns are 'x'"),
-    ("a.jsonl", b'{"a": "x", "b": "y", "c": 1}\n', None, f"{CHOOSE} 'a', 'b'"),
+    ("a.jsonl", b'{"a": "x", "b": "y", "c": 1}\n', None, f"{CHOOSE} 'a' (\"x\"), 'b' (\"y\")"),
     ("a.jsonl", b'{"text": "\\ud800"}\n', None, ", line 1: half a surrogate pair, '\\ud800', is no text"),
     ("a.jsonl", b"[" * 100_000, None, ", line 1: not valid JSON: it is nested too deeply"),
     ("a.json", b'[{"text": "a"}, 5]', None, ", item 2: int where text is wanted"),

@@ -258,7 +258,7 @@ def test_notes_say_which_tokenizer_and_why(tmp_path: Path) -> None:
     dataset = _prepare(_lines(tmp_path / "a.tsv", han))
     assert dataset.tokenizer.kind == "char"
     size = dataset.tokenizer.vocab_size
-    assert dataset.notes[0] == f"tokenizer: char, {size:,} tokens (100% of the letters are Han or Kana)"
+    assert dataset.notes[1] == f"tokenizer: char, {size:,} tokens (100% of the letters are Han or Kana)"
     asked = _prepare(_lines(tmp_path / "a.tsv", han), vocab_size=5000)
     assert asked.tokenizer.kind == "bpe"
     assert "as --vocab-size asks, but the text yields no more than" in asked.notes[0]
@@ -410,7 +410,7 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.tsv", b"text\n", {}, "{path} holds no text"),
     ("a.tsv", b"", {}, "{path} holds no text"),
     ("a.tsv", b"x\ty\n1\t2\n", {"reading": Reading(("poem",))}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
-    ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: the byte at offset 6 is not UTF-8; convert the file to UTF-8"),
+    ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: byte 0xFF at offset 6 is not UTF-8, nor any encoding that is recognised; convert the file to UTF-8"),
     ("a.txt.gz", b"?", {}, "{path} is broken and cannot be decompressed: Not a gzipped file (b'?')"),
     ("a.tsv", b"text\nx\n", {"reading": Reading(layout="lines")}, "--lines is for .txt; {path} has no such file"),
     ("a.txt", b"x\n", {"reading": Reading(("text",))}, "{path} has no columns; --column, --fields and --source are for tables"),
@@ -442,7 +442,7 @@ def test_a_folder_of_which_one_file_is_wrong(tmp_path: Path) -> None:
     _lines(tmp_path / "d" / "b.tsv", ["x"], "poem\ttitle")
     with pytest.raises(RequestError) as caught:
         _prepare(tmp_path / "d")
-    columns = "the columns of text are 'poem', 'title'"
+    columns = "the columns of text are 'poem' (\"x\"), 'title'"
     assert str(caught.value) == (
         f"{tmp_path / 'd' / 'b.tsv'}: choose one with --column, several with --fields, or what to answer "
         f"and the answer with --source and --target; {columns}"
@@ -465,7 +465,7 @@ def test_all_training_data_are_held_out(tmp_path: Path) -> None:
         (
             b"text\n\xff",
             {"input_format": "tsv"},
-            "standard input, line 2: the byte at offset 5 is not UTF-8; convert the file to UTF-8",
+            "standard input, line 2: byte 0xFF at offset 5 is not UTF-8, nor any encoding that is recognised; convert the file to UTF-8",
         ),
         (b"", {"val": "-"}, "--val cannot be standard input; name a file"),
     ],

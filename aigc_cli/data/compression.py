@@ -1,4 +1,4 @@
-"""The text of a file: decompressed, decoded from UTF-8, every failure one line that says where."""
+"""The text of a file: decompressed, decoded from UTF-8 or as a byte-order mark says, every failure one line with its place."""
 
 from __future__ import annotations
 
@@ -6,59 +6,98 @@ import codecs
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import zstandard
 
+from aigc_cli.data.transcoding import in_utf8, marked_encoding, not_utf8
 from aigc_cli.errors import RequestError
 
 _CHUNK_BYTES = 1 << 18
+_FIRST_LINE = 1 << 16
 
 
 def lines(path: Path) -> Iterator[str]:
-    """The lines with their ends, decoded; a byte order mark at the start is dropped."""
+    """The lines with their ends, decoded; a byte-order mark at the start is dropped. Lines end at \\n, or at
+    \\r where the first 64 KiB have no \\n, as old Macs wrote them."""
     offset = 0
     with open_bytes(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(_byte_lines(in_utf8(file, path)), start=1):
             if number == 1:
                 mark = len(line) - len(line := line.removeprefix(codecs.BOM_UTF8))
                 offset += mark
             try:
                 yield line.decode()
             except UnicodeDecodeError as error:
-                raise _not_utf8(path, number, offset + error.start) from error
+                raise _not_utf8(path, number, offset + error.start, line[error.start]) from error
             offset += len(line)
 
 
+def ends_at_returns(path: Path) -> bool:
+    """Whether the lines of a file end at \\r alone."""
+    with open_bytes(path) as file:
+        return _at_returns(in_utf8(file, path).readline(_FIRST_LINE))
+
+
+def encoding_by_mark(path: Path) -> str | None:
+    """UTF-16 or UTF-32 where a file begins with its byte-order mark; None for UTF-8."""
+    with open_bytes(path) as file:
+        return marked_encoding(file.read(4))
+
+
+def _at_returns(start: bytes) -> bool:
+    return b"\n" not in start and b"\r" in start
+
+
+def _byte_lines(file: BinaryIO) -> Iterator[bytes]:
+    first = file.readline(_FIRST_LINE)
+    if not _at_returns(first):
+        if first:
+            yield first if first.endswith(b"\n") else first + file.readline()
+        yield from file
+        return
+    held = first
+    while chunk := file.read(_CHUNK_BYTES):
+        *whole, held = (held + chunk).split(b"\r")
+        yield from (line + b"\r" for line in whole)
+    *whole, held = held.split(b"\r")
+    yield from (line + b"\r" for line in whole)
+    if held:
+        yield held
+
+
 def without_end(line: str) -> str:
-    """The line without its line break, \\n or \\r\\n."""
+    """The line without its line break, \\n, \\r\\n or \\r."""
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def chunks(file: BinaryIO, path: Path) -> Iterator[str]:
-    """The text in chunks; a byte order mark at the start is dropped."""
+def chunks(path: Path) -> Generator[str, None, None]:
+    """The text of a file in chunks; a byte-order mark at the start is dropped."""
     rest, offset, line = b"", 0, 1
-    while True:
-        chunk = file.read(_CHUNK_BYTES)
-        data = rest + chunk
-        if offset == 0 and data.startswith(codecs.BOM_UTF8):
-            data, offset = data[3:], 3
-        try:
-            text, used = codecs.utf_8_decode(data, "strict", not chunk)
-        except UnicodeDecodeError as error:
-            line += data[: error.start].count(b"\n")
-            raise _not_utf8(path, line, offset + error.start) from error
-        yield text
-        if not chunk:
-            return
-        rest, offset, line = data[used:], offset + used, line + text.count("\n")
+    with open_bytes(path) as packed:
+        file = in_utf8(packed, path)
+        while True:
+            chunk = file.read(_CHUNK_BYTES)
+            data = rest + chunk
+            if offset == 0 and data.startswith(codecs.BOM_UTF8):
+                data, offset = data[3:], 3
+            try:
+                text, used = codecs.utf_8_decode(data, "strict", not chunk)
+            except UnicodeDecodeError as error:
+                line += data[: error.start].count(b"\n")
+                raise _not_utf8(path, line, offset + error.start, data[error.start]) from error
+            yield text
+            if not chunk:
+                return
+            rest, offset, line = data[used:], offset + used, line + text.count("\n")
 
 
-def _not_utf8(path: Path, line: int, offset: int) -> RequestError:
-    return RequestError(f"{path}, line {line}: the byte at offset {offset} is not UTF-8; convert the file to UTF-8")
+def _not_utf8(path: Path, line: int, offset: int, byte: int) -> RequestError:
+    with open_bytes(path) as file:
+        return not_utf8(path, file, line, offset, byte)
 
 
 def open_bytes(path: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""ColumnNames of text out of a table: TSV, CSV, JSON, Parquet, Arrow, or a data set of the hub.
+"""Columns of text out of a table: TSV, CSV, JSON, Parquet, Arrow, or a data set of the hub.
 
 TSV, CSV and JSON are read here: the readers of `datasets` guess types (0012 becomes 12, NA a missing value, a
 date a timestamp) and do not know the line that is wrong. Parquet and Arrow, which carry their types, and data
@@ -7,17 +7,19 @@ sets of the hub are streamed by `datasets`. A null is empty text.
 
 from __future__ import annotations
 
-import csv
-import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from aigc_cli.data.compression import chunks, lines, open_bytes, without_end
+from aigc_cli.data import delimited, json_rows
+from aigc_cli.data.columns import Choice, ColumnNames, Columns, ColumnSample, choose, merge, text_of
+from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, open_bytes
 from aigc_cli.data.hub import quiet_datasets
 from aigc_cli.data.sources import COMPRESSIONS, open_source, suffix_of
 from aigc_cli.errors import RequestError
@@ -25,138 +27,140 @@ from aigc_cli.errors import RequestError
 Row: TypeAlias = tuple[str, ...]
 """The cells of the columns asked for, in order; of plain text, one."""
 
-ColumnNames: TypeAlias = tuple[str, ...]
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet", ".arrow")
+
+_ROWS = 1000  # read at a time
+_SAMPLED_FILES = 50  # of a folder of many, spread evenly
+_EXAMPLES = 3
 
 
-def _tsv(path: Path, columns: ColumnNames) -> Iterator[Row]:
-    """A header, then a row a line; cells are split at tabs and a quotation mark is a quotation mark."""
-    rows = lines(path)
-    header = without_end(next(rows, "")).split("\t")
-    take = _cells_at(header, _choose(columns, header, header, path))
-    for number, line in enumerate(rows, start=2):
-        cells = without_end(line).split("\t")
-        if len(cells) != len(header):
-            if cells == [""]:
-                continue  # a blank line
-            raise _wrong_width(path, number, len(cells), len(header))
-        yield take(cells)
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of tables."""
+
+    columns: ColumnNames = ()  # none: one is to be chosen
+    header: bool | None = None  # of TSV and CSV: whether the first row names the columns; None: to be found out
 
 
-def _csv(path: Path, columns: ColumnNames) -> Iterator[Row]:
-    """As RFC 4180 has it: a header, cells that may be quoted, a quoted cell over several lines."""
-    csv.field_size_limit(2**31 - 1)
-    rows = csv.reader(lines(path), strict=True)
-    try:
-        header = next(rows, [""])
-        take = _cells_at(header, _choose(columns, header, header, path))
-        for row in rows:
-            if len(row) == len(header):
-                yield take(row)
-            elif row:
-                raise _wrong_width(path, rows.line_num, len(row), len(header))
-    except csv.Error as error:
-        raise RequestError(f"{path}, line {rows.line_num}: not valid CSV: {error}") from error
+@dataclass(frozen=True)
+class Table:
+    """What the beginning of a file tells of it."""
+
+    columns: Columns
+    names: ColumnNames  # of all columns, as often as the file has them
+    expected: ColumnNames  # the column that its first row and its suffix suggest; none where they suggest none
+    dialect: delimited.Dialect | None = None  # of delimited text
+    notes: tuple[str, ...] = ()
+    unexpected: tuple[Any, ...] = ()  # how it is read where that isn't as the suffix says: a part of the cache's key
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one source: which columns to read of each."""
+
+    columns: dict[Path, ColumnNames]
+    notes: tuple[str, ...]
+    unexpected: tuple[Any, ...]  # as in `Table`, of all
+
+
+def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
+    """Choose the columns by a sample of all files; one that lacks the chosen column has its own chosen.
+
+    Raises RequestError where a column is missing or none can be chosen.
+    """
+    tables = {path: sniff(path, asked) for path in paths}
+    step = max(1, len(paths) // _SAMPLED_FILES)
+    merged = merge(tables[path].columns for path in paths[::step])
+    chosen = choose(merged, asked.columns, where) if merged else Choice(asked.columns)
+    columns, notes, unexpected = {}, [chosen.note], []
+    for number, (path, table) in enumerate(tables.items()):
+        own = chosen
+        if table.columns and not set(chosen.columns) <= table.columns.keys():
+            own = choose(table.columns, asked.columns, path)
+            notes.append(f"{path.name}: {own.note}")
+        columns[path] = own.columns
+        if table.unexpected or (table.columns and not asked.columns and own.columns != table.expected):
+            unexpected.append((number, *table.unexpected, *own.columns))
+    return Tables(columns, tuple(filter(None, [*notes, *_told(tables)])), tuple(unexpected))
+
+
+def _told(tables: dict[Path, Table]) -> list[str]:
+    """The notes of all files, each once, with examples of the files where it is not of all."""
+    of: dict[str, list[str]] = {}
+    for path, table in tables.items():
+        for note in table.notes:
+            of.setdefault(note, []).append(path.name)
+    told = []
+    for note, names in of.items():
+        shown = ", ".join(names[:_EXAMPLES]) + (", …" if len(names) > _EXAMPLES else "")
+        told.append(note if len(names) == len(tables) else f"{shown}: {note}")
+    return told
+
+
+def sniff(path: Path, asked: Asked) -> Table:
+    """What the beginning of a file tells; remembered while the file stays as it is."""
+    stat = path.stat()
+    return _sniffed(path, asked, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _sniffed(path: Path, asked: Asked, size: int, modified: int) -> Table:
+    suffix = suffix_of(path, SUFFIXES)
+    assert suffix is not None, "sources.py lets only known suffixes through"
+    if suffix in delimited.OWN:
+        return _sniff_delimited(path, suffix, asked)
+    if suffix in (".json", ".jsonl"):
+        found = json_rows.sniff(path)
+        marked = encoding_by_mark(path)
+        notes = [*found.notes, *([f"read as {marked.upper()} by its byte-order mark"] if marked else [])]
+        return Table(found.columns, tuple(found.columns), _expected(found.first), notes=tuple(notes))
+    with _loader(suffix.removeprefix("."), path) as load:
+        return sniff_dataset(load())
+
+
+def _sniff_delimited(path: Path, suffix: str, asked: Asked) -> Table:
+    found = delimited.sniff(path, suffix, asked.columns, asked.header)
+    notes = list(found.notes)
+    columns = {name: ColumnSample(typed=True) for name in found.columns}
+    for row in found.rows:
+        for name, cell in zip(found.columns, row, strict=False):
+            columns[name].add(cell)
+    unexpected: tuple[Any, ...] = ()
+    if found.dialect != delimited.Dialect(delimited.OWN[suffix], suffix == ".csv"):
+        unexpected += found.dialect
+    if ends_at_returns(path):
+        unexpected += ("returns",)
+        notes.append("lines end at carriage returns")
+    if (marked := encoding_by_mark(path)) is not None:
+        notes.append(f"read as {marked.upper()} by its byte-order mark")
+    return Table(columns, found.columns, _expected(found.columns), found.dialect, tuple(notes), unexpected)
+
+
+def _expected(of_text: ColumnNames) -> ColumnNames:
+    return ("text",) if "text" in of_text else of_text if len(of_text) == 1 else ()
+
+
+def read_table(path: Path, columns: ColumnNames, asked: Asked) -> Iterator[Row]:
+    """The cells of these columns, row by row; of rows that are bare texts, those."""
+    suffix = suffix_of(path, SUFFIXES)
+    if suffix in (".json", ".jsonl"):
+        yield from json_rows.rows(path, columns)
+    elif suffix in delimited.OWN:
+        table = sniff(path, asked)
+        assert table.dialect is not None
+        take = _cells_at(table.names, columns)
+        for row in delimited.rows(path, table.dialect, len(table.names)):
+            yield take(row)
+    else:
+        with _loader(str(suffix).removeprefix("."), path) as load:
+            extra = {"columns": list(columns), "batch_size": _ROWS} if suffix == ".parquet" else {}
+            yield from rows_of(load(**extra), columns, path)
 
 
 def _cells_at(header: Sequence[str], columns: ColumnNames) -> Callable[[Sequence[str]], Row]:
     """What takes the cells of these columns out of a row."""
     places = [header.index(column) for column in columns]
     return lambda row: tuple([row[place] for place in places])
-
-
-def _wrong_width(path: Path, line: int, cells: int, columns: int) -> RequestError:
-    return RequestError(f"{path}, line {line}: {cells} cells where the header has {columns} columns")
-
-
-def _jsonl(path: Path, columns: ColumnNames) -> Iterator[Row]:
-    """A JSON object (or string) a line."""
-    chosen = columns
-    for number, line in enumerate(lines(path), start=1):
-        if line.isspace():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"{where}: not valid JSON: {_json_reason(error)}") from error
-        chosen = chosen or _columns_of(value, path)
-        yield _json_row(value, chosen, where)
-
-
-def _json(path: Path, columns: ColumnNames) -> Iterator[Row]:
-    """An array of objects or of strings, read whole; or, as many .json files are, a JSON object a line."""
-    with open_bytes(path) as file:
-        start = "".join(_first(chunks(file, path))).lstrip()
-        if not start.startswith("["):
-            yield from _jsonl(path, columns)
-            return
-    with open_bytes(path) as file:
-        text = "".join(chunks(file, path))
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        line = getattr(error, "lineno", 1)
-        raise RequestError(f"{path}, line {line}: not valid JSON: {_json_reason(error)}") from error
-    chosen = columns
-    for number, value in enumerate(values, start=1):
-        chosen = chosen or _columns_of(value, path)
-        yield _json_row(value, chosen, f"{path}, item {number}")
-
-
-def _json_reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return error.msg
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-
-
-def _first(parts: Iterator[str]) -> Iterator[str]:
-    """The parts up to the first that is not all space."""
-    for part in parts:
-        yield part
-        if part and not part.isspace():
-            return
-
-
-def _columns_of(value: object, path: Path) -> ColumnNames:
-    """The column to take, chosen by the first object."""
-    if not isinstance(value, dict):
-        return ()
-    return _choose((), [key for key, cell in value.items() if isinstance(cell, str)], list(value), path)
-
-
-def _json_row(value: object, columns: ColumnNames, where: str) -> Row:
-    if isinstance(value, dict):
-        missing = next((column for column in columns if column not in value), None)
-        if missing is not None:
-            raise RequestError(f"{where}: there is no {missing!r} in it; it has {_listed(value)}")
-        return tuple([_json_text(value[column], where) for column in columns])
-    if len(columns) > 1:
-        raise RequestError(f"{where}: {type(value).__name__} where an object with {_listed(columns)} is wanted")
-    return (_json_text(value, where),)
-
-
-def _json_text(value: object, where: str) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise RequestError(f"{where}: {type(value).__name__} where text is wanted")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(f"{where}: half a surrogate pair, {value[error.start]!r}, is no text") from error
-    return value
-
-
-def _parquet(path: Path, columns: ColumnNames) -> Iterator[Row]:
-    with _loader("parquet", path) as load:
-        chosen = text_columns(load(), columns, path)
-        yield from rows_of(load(columns=list(chosen), batch_size=_ROWS), chosen, path)
-
-
-def _arrow(path: Path, columns: ColumnNames) -> Iterator[Row]:
-    with _loader("arrow", path) as load:
-        dataset = load()
-        yield from rows_of(dataset, text_columns(dataset, columns, path), path)
 
 
 @contextmanager
@@ -185,15 +189,33 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
             raise RequestError(f"{path} is not a whole {builder} file: {reason}") from error
 
 
-def text_columns(dataset: Any, columns: ColumnNames, location: object) -> ColumnNames:
-    """The columns of a `datasets` data set to take. Raises RequestError when one is missing or holds no text."""
-    features = dataset.features or {}
-    of_text = [name for name, feature in features.items() if getattr(feature, "dtype", "") in _TEXT_TYPES]
-    chosen = _choose(columns, of_text, list(features), location)
-    for column in chosen:
-        if column not in of_text:
-            raise RequestError(f"{location}: the column {column!r} does not hold text; {_listed(of_text)} does")
-    return chosen
+def sniff_dataset(dataset: Any) -> Table:
+    """What the schema of a `datasets` data set tells, and its first rows where more than one column may hold texts."""
+    features: Any = dataset.features
+    fields = features.arrow_schema if features else ()
+    columns: Columns = {field.name: _of_type(field.type, features[field.name]) for field in fields}
+    of_text = [name for name, column in columns.items() if column.typed]
+    if len(of_text) > 1 and "text" not in of_text:
+        for first in islice(dataset.select_columns(of_text).with_format("arrow").iter(batch_size=_ROWS), 1):
+            for name in of_text:
+                for value in first.column(name).to_pylist():
+                    columns[name].add(value)
+    return Table(columns, tuple(columns), _expected(tuple(name for name in of_text if not columns[name].lists)))
+
+
+def _of_type(kind: Any, feature: Any) -> ColumnSample:
+    """What the type of a column tells; lists of lists of strings and the like are text too."""
+    import pyarrow as pa
+
+    inner, lists = kind, False
+    while pa.types.is_list(inner) or pa.types.is_large_list(inner):
+        inner, lists = inner.value_type, True
+    text = pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)
+    if text and getattr(feature, "_type", "Value") != "Image":
+        return ColumnSample(typed=True, lists=lists)
+    if lists and pa.types.is_struct(inner) and {field.name for field in inner} >= {"content"}:
+        return ColumnSample(other="chat")
+    return ColumnSample(other="schema")
 
 
 def rows_of(dataset: Any, columns: ColumnNames, location: object) -> Iterator[Row]:
@@ -206,21 +228,7 @@ def rows_of(dataset: Any, columns: ColumnNames, location: object) -> Iterator[Ro
             raise RequestError(f"{location}, after row {row}: a cell is not UTF-8: {error.reason}") from error
         row += len(table)
         for values in zip(*cells, strict=True):
-            yield tuple([value or "" for value in values])
-
-
-_ROWS = 1000  # read at a time
-_TEXT_TYPES = ("string", "large_string", "string_view")
-
-TABLES: dict[str, Callable[[Path, ColumnNames], Iterator[Row]]] = {
-    ".tsv": _tsv,
-    ".csv": _csv,
-    ".jsonl": _jsonl,
-    ".json": _json,
-    ".parquet": _parquet,
-    ".arrow": _arrow,
-}
-"""How a file of each suffix is read, given its path and the columns to take (none: one is to be chosen)."""
+            yield tuple([value if type(value) is str else text_of(value) or "" for value in values])
 
 
 def table_suffix(head: bytes) -> str | None:
@@ -229,53 +237,16 @@ def table_suffix(head: bytes) -> str | None:
     return next((suffix for magic, suffix in magics.items() if head.startswith(magic)), None)
 
 
-def _choose(wanted: ColumnNames, of_text: Sequence[str], columns: Sequence[str], where: object) -> ColumnNames:
-    """The columns wanted, else `text`, else the only column of text."""
-    for column in wanted:
-        if column not in columns:
-            raise RequestError(f"{where}: there is no column {column!r}; the columns are {_listed(columns)}")
-    if wanted:
-        return wanted
-    if "text" in of_text:
-        return ("text",)
-    if len(of_text) == 1:
-        return (of_text[0],)
-    if not of_text:
-        raise RequestError(f"{where}: no column holds text; the columns are {_listed(columns)}")
-    raise RequestError(
-        f"{where}: choose one with --column, several with --fields, or what to answer and the answer with --source and "
-        f"--target; the columns of text are {_listed(of_text)}"
-    )
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
-
-
 def column_names(src: str) -> list[str]:
     """The columns of a file, or of the first in a folder; none where it is no table (or a compressed one of Parquet or Arrow).
 
     RequestError, OSError or ValueError where there is nothing to read.
     """
-    part = next(iter(open_source(src, suffixes=TABLES, demos=()).parts.values()))
+    part = next(iter(open_source(src, suffixes=SUFFIXES, demos=()).parts.values()))
     (path, *_) = part.files
-    match suffix_of(path, TABLES):
-        case ".tsv":
-            return without_end(next(lines(path), "")).split("\t")
-        case ".csv":
-            return next(csv.reader(lines(path)), [])
-        case ".jsonl" | ".json":
-            return _keys(path)
-        case _:
-            return _schema(path)
-
-
-def _keys(path: Path) -> list[str]:
-    """Those of the first object, as far as it is within the first chunk."""
-    with open_bytes(path) as file:
-        start = next(chunks(file, path), "").lstrip().removeprefix("[").lstrip()
-    value, _ = json.JSONDecoder().raw_decode(start)
-    return list(value) if isinstance(value, dict) else []
+    if suffix_of(path, SUFFIXES) in (".parquet", ".arrow"):
+        return _schema(path)
+    return list(sniff(path, Asked()).names)
 
 
 def _schema(path: Path) -> list[str]:

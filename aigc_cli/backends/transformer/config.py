@@ -22,12 +22,14 @@ Size = Literal["nano", "micro", "tiny", "mini", "small", "medium", "base"]
 class TextOptions(CommandOptions):
     """How to read a source as documents."""
 
-    column: str | None = option(None, metavar="NAME", names="column", panel=TEXT, auto="'text', or the only text column")
+    column: str | None = option(None, metavar="NAME", names="column", panel=TEXT, auto="'text', or the only one with texts")
     """The column with the documents."""
     lines: bool = option(False, panel=TEXT)
     """Each line of a text file is a document."""
     paragraphs: bool = option(False, panel=TEXT)
     """Each paragraph of a text file is a document."""
+    header: bool | None = option(None, panel=TEXT, auto="found out")
+    """The first row of TSV and CSV names the columns. Without a header they are called 1, 2, …"""
     input_format: Format | None = option(None, panel=TEXT, auto="from its first bytes")
     """Format of standard input."""
 

@@ -49,7 +49,7 @@ def data_to_measure(
     arrays = encode_documents(
         options.data,
         loaded.tokenizer,
-        reading=Reading(_columns(loaded, options), layout_of(options), loaded.start.source_share),
+        reading=Reading(_columns(loaded, options), layout_of(options), loaded.start.source_share, header=options.header),
         input_format=options.input_format,
         split=options.split,
         progress=bus.stage,

@@ -49,7 +49,7 @@ def reading_of(options: Train) -> Reading:
     if options.fields is not None and options.column is not None:
         raise RequestError("--fields and --column can't be used together")
     columns = fields_of(options) or (() if options.column is None else (options.column,))
-    return Reading(columns, layout_of(options), source_share(options), options.lower)
+    return Reading(columns, layout_of(options), source_share(options), options.lower, options.header)
 
 
 def source_share(options: Train) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from aigc_cli.data.opening import Opened, cached, changes, new_entry, open_evalu
 from aigc_cli.data.sources import suffix_of
 from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
-from aigc_cli.data.text.documents import PLAIN, Reading, routed, scan, stream
+from aigc_cli.data.text.documents import PLAIN, Reading, recognise, routed, scan, stream
 from aigc_cli.data.text.kind import TEXT, true_nats
 from aigc_cli.data.text.request import TextRequest, check_options_apply, check_request, settled
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab
@@ -78,13 +79,14 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
         reading = _by_lines(request.reading, opened.spooled, request.input_format)
         check_options_apply(opened.parts, reading)
         request = settled(replace(request, reading=reading))
-        key = _key(request, opened)
+        recognised = [recognise(part, reading) for part in opened.parts]
+        key = _key(request, opened, [part.unexpected for part in recognised])
         build = partial(build_entry, key, request, opened, progress)
         (facts, arrays, tokenizer), was_cached = cached(key, opened.snapshots, _load, build)
         return TextDataset(
             **arrays,
             tokenizer=tokenizer,
-            notes=[*opened.notes, *facts["notes"]],
+            notes=[*opened.notes, *dict.fromkeys(note for part in recognised for note in part.notes), *facts["notes"]],
             info={**opened.describe(), "columns": list(reading.columns), "layout": reading.layout, **facts["info"]},
             cached=was_cached,
             explicit_val=opened.val is not None,
@@ -98,7 +100,7 @@ def _by_lines(reading: Reading, spooled: Path | None, input_format: str | None) 
     return replace(reading, layout="lines") if plain and reading.layout == "document" else reading
 
 
-def _key(request: TextRequest, opened: Opened) -> str:
+def _key(request: TextRequest, opened: Opened, unexpected: Sequence[tuple[Any, ...]]) -> str:
     limited = request.tokenizer in ("auto", "bpe") and request.vocab_size is None
     limit = affordable_vocab(request.vocab_limit) if limited else None
     return cache.key_of(
@@ -107,12 +109,14 @@ def _key(request: TextRequest, opened: Opened) -> str:
         request.min_freq, request.unk, SpacyWords.named(request.tokenizer).record() if is_spacy(request.tokenizer) else None,
         request.chars_affordable if request.tokenizer == "auto" else None,
         Tokenizer.load(request.tokenizer_from).fingerprint() if request.tokenizer_from else None,
+        *([unexpected] if any(unexpected) else []),
     )  # fmt: skip
 
 
 def _key_of(reading: Reading) -> list[Any]:
     share = [] if reading.source_share is None else [reading.source_share]
-    return [reading.columns, reading.layout, reading.lower, *share]
+    header = [] if reading.header is None else ["header", reading.header]
+    return [reading.columns, reading.layout, reading.lower, *share, *header]
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], dict[str, TokenArrays], Tokenizer] | None:
@@ -145,7 +149,9 @@ def encode_documents(
         reading = _by_lines(reading, spooled, input_format)
         check_options_apply([part], reading)
         reading = replace(reading, lower=tokenizer.lower)
-        key = cache.key_of("documents", _VERSION, snapshot.identity, *_key_of(reading), tokenizer.fingerprint())
+        unexpected = recognise(part, reading).unexpected
+        of_reading = [*_key_of(reading), *([unexpected] if unexpected else [])]
+        key = cache.key_of("documents", _VERSION, snapshot.identity, *of_reading, tokenizer.fingerprint())
 
         def load(folder: Path) -> TokenArrays | None:
             try:

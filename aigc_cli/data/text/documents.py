@@ -6,22 +6,26 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data import hub
 from aigc_cli.data.cache import Progress
+from aigc_cli.data.columns import choose
+from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, explained
 from aigc_cli.data.sources import Part
 from aigc_cli.data.splits import DROPPED, SplitPlan
-from aigc_cli.data.tables import Row, rows_of, text_columns
+from aigc_cli.data.tables import Asked, Row, Tables, find_columns, rows_of, sniff_dataset
 from aigc_cli.data.text import verse as demo
-from aigc_cli.data.text.formats import TextLayout, read_documents
+from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
+_LOOKED_AT = 50  # texts, for their marks
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Reading:
     layout: TextLayout = "document"  # of .txt files
     source_share: float | None = None  # a document's first so much of its characters and the rest are two fields
     lower: bool = False  # in lower case
+    header: bool | None = None  # of TSV and CSV: whether the first row names the columns; None: to be found out
 
     @property
     def n_fields(self) -> int:
@@ -50,27 +55,71 @@ PLAIN = Reading()
 
 def stream(part: Part, reading: Reading) -> Iterator[Piece]:
     """The documents of a part, normalised, in pieces (text, what ends with it)."""
-    raw = _raw(part, reading.columns, reading.layout)
-    pieces = ((normalise(text, lower=reading.lower), end) for text, end in raw)
+    pieces = ((normalise(text, lower=reading.lower), end) for text, end in _raw(part, reading))
     return pieces if reading.source_share is None else halves(pieces, reading.source_share)
 
 
-def _raw(part: Part, columns: tuple[str, ...], layout: TextLayout) -> Iterator[Piece]:
+def _raw(part: Part, reading: Reading) -> Iterator[Piece]:
     if part.kind == "files":
+        asked = Asked(reading.columns, reading.header)
+        found = _tables(part, asked)
         for path in part.files:
-            yield from read_documents(path, columns, layout)
-        return
-    if part.kind == "demo":
+            yield from read_documents(path, reading.layout, found.columns.get(path, ()), asked)
+    elif part.kind == "demo":
         documents = demo.DEMOS[part.location.removeprefix("demo:")].documents()
         yield from documents_in_pieces((document,) for document in documents)
     else:
-        yield from documents_in_pieces(_of_hub(part, columns))
+        yield from documents_in_pieces(_of_hub(part, reading.columns))
 
 
 def _of_hub(part: Part, columns: tuple[str, ...]) -> Iterator[Row]:
     with hub.explained(part.location):
         dataset = hub.stream(part.location, part.split)
-        yield from rows_of(dataset, text_columns(dataset, columns, part.location), part.location)
+        chosen = choose(sniff_dataset(dataset).columns, columns, part.location)
+        yield from rows_of(dataset, chosen.columns, part.location)
+
+
+def _tables(part: Part, asked: Asked) -> Tables:
+    paths = [path for path in part.files if is_table(path)]
+    if not paths:
+        return Tables({}, (), ())
+    with explained(paths[0]):
+        return find_columns(paths, asked, paths[0] if len(part.files) == 1 else part.location)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What is found out about how to read a part."""
+
+    notes: tuple[str, ...]  # for the person
+    unexpected: tuple[Any, ...]  # what is not as the suffixes say: a part of the cache's key
+
+
+def recognise(part: Part, reading: Reading) -> Recognised:
+    """How a part is read: which columns, which delimiters, which encoding. Raises RequestError as `stream` does."""
+    if part.kind == "demo":
+        return Recognised((), ())
+    if part.kind == "hub":
+        with hub.explained(part.location):
+            table = sniff_dataset(hub.stream(part.location, part.split))
+            chosen = choose(table.columns, reading.columns, part.location)
+        return Recognised(tuple(filter(None, [chosen.note])), () if chosen.columns == table.expected else chosen.columns)
+    found = _tables(part, Asked(reading.columns, reading.header))
+    notes, unexpected = list(found.notes), list(found.unexpected)
+    texts = [path for path in part.files if not is_table(path)]
+    marked: dict[str, str] = {}
+    for path in texts[:_LOOKED_AT]:
+        with explained(path):
+            if (encoding := encoding_by_mark(path)) is not None:
+                marked.setdefault(encoding, path.name)
+    notes += [f"read as {encoding.upper()} by its byte-order mark: {name}" for encoding, name in marked.items()]
+    if reading.layout != "document":
+        for number, path in enumerate(texts):
+            with explained(path):
+                if ends_at_returns(path):
+                    unexpected.append((number, "returns"))
+                    notes.append(f"lines end at carriage returns in {path.name}")
+    return Recognised(tuple(notes), tuple(unexpected))
 
 
 @dataclass(frozen=True)

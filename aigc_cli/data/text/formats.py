@@ -7,34 +7,38 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
+from aigc_cli.data import tables
+from aigc_cli.data.columns import ColumnNames
+from aigc_cli.data.compression import chunks, explained, lines, without_end
 from aigc_cli.data.sources import suffix_of
-from aigc_cli.data.tables import TABLES, Row, table_suffix
+from aigc_cli.data.tables import Asked, Row, read_table, table_suffix
 from aigc_cli.data.text.pieces import Piece, documents_in_pieces, in_pieces
 
 TextLayout: TypeAlias = Literal["document", "lines", "paragraphs"]
 
-SUFFIXES = (".txt", *TABLES)
+SUFFIXES = (".txt", *tables.SUFFIXES)
 """The suffixes of files that text is read from; each may have .gz or .zst after it."""
 
 
-def read_documents(path: Path, columns: tuple[str, ...], layout: TextLayout) -> Iterator[Piece]:
+def read_documents(path: Path, layout: TextLayout, columns: ColumnNames = (), asked: Asked | None = None) -> Iterator[Piece]:
     """The documents of one file, in pieces. A null cell is empty text.
 
-    `columns` are for tables, a field of the document each; with none, it is `text`, else the only column of text.
     `layout` is for .txt: the file as one document, a document a line, or one for each run of lines between blank
-    ones. Raises RequestError naming file and line (or row) for what cannot be read.
+    ones. `columns` are for tables, a field of the document each, chosen of what was `asked`. Raises RequestError naming
+    file and line (or row) for what cannot be read.
     """
-    suffix = suffix_of(path, SUFFIXES)
-    assert suffix is not None, "sources.py lets only known suffixes through"
     with explained(path):
-        if suffix == ".txt" and layout == "document":
-            with open_bytes(path) as file:
-                yield from in_pieces(chunks(file, path))
-        elif suffix == ".txt":
-            yield from documents_in_pieces(_LAYOUTS[layout](path))
+        if is_table(path):
+            yield from documents_in_pieces(read_table(path, columns, asked or Asked(columns)))
+        elif layout == "document":
+            yield from in_pieces(chunks(path))
         else:
-            yield from documents_in_pieces(TABLES[suffix](path, columns))
+            yield from documents_in_pieces(_LAYOUTS[layout](path))
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table, by its suffix."""
+    return suffix_of(path, tables.SUFFIXES) is not None
 
 
 def recognise(head: bytes) -> str | None:

@@ -79,9 +79,11 @@ def settled(request: TextRequest) -> TextRequest:
 
 def check_options_apply(parts: Sequence[Part], reading: Reading) -> None:
     """Raise RequestError for an option that would do nothing."""
-    suffixes = {sources.suffix_of(path, SUFFIXES) for part in parts for path in part.files}
+    suffixes: set[str | None] = {sources.suffix_of(path, SUFFIXES) for part in parts for path in part.files}
     where = parts[0].location
     if reading.layout != "document" and ".txt" not in suffixes:
         raise RequestError(f"--{reading.layout} is for .txt; {where} has no such file")
+    if reading.header is not None and not suffixes & {".tsv", ".csv"}:
+        raise RequestError(f"--header and --no-header are for .tsv and .csv; {where} has no such file")
     if reading.columns and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
         raise RequestError(f"{where} has no columns; --column, --fields and --source are for tables")

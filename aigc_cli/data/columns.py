@@ -1,0 +1,226 @@
+"""Which column of a table holds the texts, by what a sample of its values tells."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from aigc_cli.errors import RequestError
+
+ColumnNames: TypeAlias = tuple[str, ...]
+
+SAMPLED_ROWS = 1000  # of each file
+
+_NUMBER = re.compile(r"[-+]?\d[\d.,/: T-]*%?$")  # numbers, dates and times
+_CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
+_CODE_CHARS = 40
+_DOMINANT = 4.0
+_EXAMPLE_CHARS = 30
+_ASKS = ("instruction", "prompt", "question", "input", "source")
+_ANSWERS = ("output", "response", "completion", "answer", "target")
+_TURNS = ({"role", "content"}, {"from", "value"})
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a number, a date or a time."""
+    return bool(_NUMBER.match(cell.strip()))
+
+
+def text_of(value: object) -> str | None:
+    """A string as it is; a list of strings as lines; a list of such lists as paragraphs; anything else None."""
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        return None
+    parts = [part for part in value if part is not None]
+    if all(isinstance(part, str) for part in parts):
+        return "\n".join(parts)
+    if not all(isinstance(part, list) and all(item is None or isinstance(item, str) for item in part) for part in parts):
+        return None
+    return "\n\n".join("\n".join(line for line in part if line is not None) for part in parts)
+
+
+def is_chat(value: object) -> bool:
+    """Whether a value is a list of messages, as chat models are trained on."""
+    return isinstance(value, list) and bool(value) and all(
+        isinstance(turn, dict) and any(keys <= turn.keys() for keys in _TURNS) for turn in value
+    )  # fmt: skip
+
+
+@dataclass
+class ColumnSample:
+    """What a sample of a column's values tells."""
+
+    typed: bool = False  # the table's schema says that it holds text
+    texts: int = 0  # values that are text and not empty
+    lists: bool = False  # some are lists of strings
+    other: str = ""  # the type of a value that is no text; "chat" for a list of messages
+    chars: int = 0
+    longest: int = 0
+    prose: bool = False  # some value has white space between words, or an ideograph
+    numbers: bool = True  # all values are numbers, dates or times
+    example: str = ""
+
+    def add(self, value: object) -> None:
+        """Take one more value into account. None is empty text."""
+        if value is None:
+            return
+        text = text_of(value)
+        if text is None:
+            self.other = "chat" if is_chat(value) else type(value).__name__
+            return
+        self.lists = self.lists or isinstance(value, list)
+        if not text:
+            return
+        self.texts += 1
+        self.chars += len(text)
+        self.longest = max(self.longest, len(text))
+        self.prose = self.prose or bool(_CJK.search(text)) or any(char.isspace() for char in text.strip()[:1000])
+        self.numbers = self.numbers and is_number(text[:100])
+        self.example = self.example or text
+
+    def merged(self, other: ColumnSample) -> ColumnSample:
+        """What both samples tell together."""
+        return ColumnSample(
+            self.typed or other.typed,
+            self.texts + other.texts,
+            self.lists or other.lists,
+            self.other or other.other,
+            self.chars + other.chars,
+            max(self.longest, other.longest),
+            self.prose or other.prose,
+            self.numbers and other.numbers,
+            self.example or other.example,
+        )
+
+    @property
+    def holds_text(self) -> bool:
+        return not self.other and (self.typed or self.texts > 0)
+
+    @property
+    def unlikely(self) -> bool:
+        """Whether all values are codes (of one word and short) or numbers: names and measures, rather than texts."""
+        return self.texts == 0 or self.numbers or (not self.prose and self.longest <= _CODE_CHARS)
+
+
+Columns: TypeAlias = dict[str, ColumnSample]
+"""The columns of a table in order; none where its rows are bare texts."""
+
+
+class Choice(NamedTuple):
+    """The columns to read and what to tell of them, if anything."""
+
+    columns: ColumnNames
+    note: str = ""
+
+
+def merge(samples: Iterable[Columns]) -> Columns:
+    """The columns of several tables, those of one name together."""
+    merged: Columns = {}
+    for sample in samples:
+        for name, column in sample.items():
+            merged[name] = merged[name].merged(column) if name in merged else column
+    return merged
+
+
+def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
+    """The columns wanted; otherwise `text`, the only one that is likely to hold texts, or the one whose texts are far longer.
+
+    Raises RequestError where a wanted column is missing, or where more than one may be meant.
+    """
+    if wanted:
+        return _wanted(columns, wanted, where)
+    of_text = {name: column for name, column in columns.items() if column.holds_text}
+    if "text" in of_text:
+        return _chosen("text", columns, "")
+    if len(named := [name for name in of_text if name.casefold() == "text"]) == 1:
+        return _chosen(named[0], columns, "")
+    asks = [name for name in of_text if name.casefold() in _ASKS]
+    answers = [name for name in of_text if name.casefold() in _ANSWERS]
+    if asks and answers:
+        raise RequestError(
+            f"{where} holds pairs: --source {asks[0]} --target {answers[0]} learns to answer, "
+            f"--column {answers[0]} only the answers"
+        )
+    likely = [name for name, column in of_text.items() if not column.unlikely]
+    if len(likely) == 1:
+        return _chosen(likely[0], columns, "the only one with texts")
+    if likely:
+        lengths = sorted(((of_text[name].chars / of_text[name].texts, name) for name in likely), reverse=True)
+        if lengths[0][0] >= _DOMINANT * lengths[1][0]:
+            return _chosen(lengths[0][1], columns, "its texts are the longest")
+    elif chats := [name for name, column in columns.items() if column.other == "chat"]:
+        raise RequestError(f"{where}: {a_chat(chats[0])}")
+    elif len(of_text) == 1:
+        return _chosen(next(iter(of_text)), columns, "the only one of text")
+    if not of_text:
+        raise RequestError(f"{where}: no column holds text; the columns are {listed(columns)}")
+    shown = ", ".join(f"{name!r}{_shortened(column.example)}" for name, column in of_text.items())
+    raise RequestError(
+        f"{where}: choose one with --column, several with --fields, or what to answer and the answer with --source and "
+        f"--target; the columns of text are {shown}"
+    )
+
+
+def a_chat(column: str) -> str:
+    """What to say of a column of chats."""
+    return (
+        f"{column!r} is a chat (a list of messages), not a text: write each question and answer into columns of their own, "
+        "then name them with --source and --target"
+    )
+
+
+def _wanted(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
+    found: list[str] = []
+    for name in wanted:
+        same = [name] if name in columns else [column for column in columns if _folded(column) == _folded(name)]
+        if len(same) != 1:
+            raise RequestError(f"{where}: there is no column {name!r}; the columns are {listed(columns)}")
+        if (column := columns[same[0]]).other == "chat":
+            raise RequestError(f"{where}: {a_chat(same[0])}")
+        if not column.typed and column.other == "schema":
+            of_text = [other for other, sample in columns.items() if sample.holds_text]
+            raise RequestError(f"{where}: the column {same[0]!r} does not hold text; {listed(of_text)} does")
+        found += same
+    renamed = [name for name, asked in zip(found, wanted, strict=True) if name != asked]
+    lists = [name for name in found if columns[name].lists]
+    notes = [f"{_LINES.format(listed(lists))}"] if lists else []
+    return Choice(tuple(found), "; ".join([f"read the column {name!r}" for name in renamed] + notes))
+
+
+_LINES = "each text of {} is a list of strings, joined as lines"
+
+
+def _chosen(name: str, columns: Columns, why: str) -> Choice:
+    others = [other for other in columns if other != name]
+    also = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
+    reasons = [why] if why and others else []
+    reasons += [f"also: {also}"] if others else []
+    note = f"texts of the column {name!r}" + (f" ({'; '.join(reasons)})" if reasons else "")
+    return Choice((name,), note + (", each a list of strings, joined as lines" if columns[name].lists else ""))
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
+
+
+def _shortened(text: str) -> str:
+    """The beginning of a text, for a message; nothing of an empty one."""
+    line = " ".join(text[: 10 * _EXAMPLE_CHARS].split())
+    return f' ("{line if len(line) <= _EXAMPLE_CHARS else line[: _EXAMPLE_CHARS - 1] + "…"}")' if line else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+def sampled(rows: Iterable[Mapping[str, Any]]) -> Columns:
+    """What rows of named values tell of each column."""
+    columns: Columns = {}
+    for row in rows:
+        for name, value in row.items():
+            columns.setdefault(name, ColumnSample()).add(value)
+    return columns

@@ -1,0 +1,301 @@
+"""Tables of delimited text, TSV and CSV: which delimiter, whether quoted, whether with a header; and their rows.
+
+The suffix says what is likely, and the rows what is so. A dialect is the one in which every sampled record has the width of the
+first, as DuckDB's sniffer and Python's of 3.16 decide it; the suffix's own wins wherever it fits.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from aigc_cli.data.columns import SAMPLED_ROWS, is_number
+from aigc_cli.data.compression import chunks, lines, open_bytes, without_end
+from aigc_cli.errors import RequestError
+
+OWN = {".tsv": "\t", ".csv": ","}
+"""The delimiter that each suffix says."""
+
+_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
+_SAMPLE_CHARS = 1 << 18
+_LONGEST_SAMPLE = 1 << 24
+_QUOTES_WITHIN = 1 << 26  # bytes in which a first quotation mark is looked for
+_FEW_BAD = 0.9  # so many records fit: the others are faults, named when they are read
+_WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_ENDS_SENTENCE = re.compile(r"[.!。！…;；,，”\"]$")
+_ENDS_CLAIM = re.compile(r"[.!。！…]$")
+_KNOWN = {
+    "text", "title", "label", "labels", "id", "content", "name", "author", "body", "class", "category", "date", "lang",
+    "language", "sentence", "paragraphs", "lines", "lyrics",
+    "标题", "题目", "作者", "内容", "正文", "诗", "标签", "类别", "编号",
+}  # fmt: skip
+
+csv.field_size_limit(2**31 - 1)
+
+
+class Dialect(NamedTuple):
+    """How the rows of a delimited file are written."""
+
+    delimiter: str
+    quoted: bool  # as RFC 4180 has it; otherwise a quotation mark is a quotation mark
+    skip: int = 0  # lines before the first row: Excel's "sep=;"
+    header: bool = True
+
+
+class Sniffed(NamedTuple):
+    """The dialect of a file, its columns, and sampled rows without the header."""
+
+    dialect: Dialect
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+    notes: list[str]  # what is not as the suffix says
+
+
+def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | None = None) -> Sniffed:
+    """Find the dialect in the beginning of a file. `header` is what the user says of it, `wanted` the columns asked for."""
+    text, whole = _sample(path)
+    own = OWN[suffix]
+    dialect = find_dialect(text, own, whole)
+    if dialect.delimiter == "\t" and not dialect.quoted and not whole and '"' not in text:
+        first_line = text[: text.find("\n") + 1]
+        later = _from_first_quote(path)
+        dialect = dialect._replace(quoted=bool(later) and find_dialect(first_line + later, "\t", False).quoted)
+    rows = _parse(text, dialect, whole)[: SAMPLED_ROWS + 1]
+    dialect = dialect._replace(header=has_header(rows, wanted) if header is None else header)
+    first = rows[0] if rows else [""]
+    notes = []
+    if dialect.skip:
+        notes.append(f"skipped the first line, sep={dialect.delimiter}")
+    if dialect.delimiter != own or dialect.quoted != (own != "\t"):
+        notes.append(f"cells between {_NAMES[dialect.delimiter]}" + (", quoted" if dialect.quoted else ""))
+    elif own == "\t" and (marked := sum(cell.startswith('"') for row in rows for cell in row)):
+        notes.append(f"{marked:,} of the first cells begin with a quotation mark, which is kept")
+    if dialect.header:
+        return Sniffed(dialect, tuple(first), rows[1:], notes)
+    if header is None:
+        cell = max(first, key=len)
+        shown = cell if len(cell) <= 30 else cell[:29] + "…"
+        notes.append(f'no header: "{" ".join(shown.split())}" is read as data (--header if it is one)')
+    return Sniffed(dialect, tuple(str(number) for number in range(1, len(first) + 1)), rows, notes)
+
+
+def rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]]:
+    """The rows of a file without its header. Raises RequestError, with its line, for one of another width."""
+    found = _quoted_rows(path, dialect, width) if dialect.quoted else _literal_rows(path, dialect, width)
+    if dialect.header:
+        next(found, None)
+    return found
+
+
+def _literal_rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]]:
+    for number, line in enumerate(lines(path), start=1):
+        if number <= dialect.skip:
+            continue
+        cells = without_end(line).split(dialect.delimiter)
+        if len(cells) != width:
+            if cells == [""]:
+                continue  # a blank line
+            raise _wrong_width(path, number, len(cells), dialect, width)
+        yield cells
+
+
+def _quoted_rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]]:
+    record: list[str] = []  # the lines of the present one, to find its quotation marks by
+
+    def recorded() -> Iterator[str]:
+        for number, line in enumerate(lines(path), start=1):
+            if number > dialect.skip:
+                record.append(line)
+                yield line
+
+    reader = csv.reader(recorded(), delimiter=dialect.delimiter, strict=True)
+    while True:
+        start = dialect.skip + reader.line_num + 1
+        record.clear()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _bad_quotes(path, start, record, dialect, error) from error
+        if len(row) == width:
+            yield row
+        elif row:
+            raise _wrong_width(path, start, len(row), dialect, width, over=len(record), record=record)
+
+
+def _wrong_width(
+    path: Path, line: int, cells: int, dialect: Dialect, width: int, *, over: int = 1, record: Sequence[str] = ()
+) -> RequestError:
+    than = f"the header has {width} columns" if dialect.header else f"the first row has {width}"
+    if over == 1:
+        return RequestError(f"{path}, line {line}: {cells} cells where {than}")
+    opens = line + _line_of_open_quote("".join(record), dialect.delimiter, several_lines=True)
+    return RequestError(
+        f"{path}, line {opens}: a quotation mark opens here and closes only on line {line + over - 1}; that makes a row of "
+        f"{cells} cells where {than}"
+    )
+
+
+def _bad_quotes(path: Path, start: int, record: Sequence[str], dialect: Dialect, error: csv.Error) -> RequestError:
+    text, end = "".join(record), start + len(record) - 1
+    opens = start + _line_of_open_quote(text, dialect.delimiter)
+    if "unexpected end" in str(error):
+        return RequestError(f"{path}, line {opens}: a quotation mark opens here and is never closed")
+    if opens < end:
+        return RequestError(f"{path}, line {opens}: a quotation mark opens here and closes only on line {end}, within a cell")
+    return RequestError(f"{path}, line {end}: not valid CSV: {error}")
+
+
+def _line_of_open_quote(text: str, delimiter: str, *, several_lines: bool = False) -> int:
+    """The line (from 0) of a record where the cell opens that is not closed as a cell is; or the first over several lines."""
+    at = 0
+    while at < len(text):
+        start = at
+        if text[at] == '"':
+            at += 1
+            while (at := text.find('"', at)) >= 0 and text[at : at + 2] == '""':
+                at += 2
+            closed = at >= 0 and (text[at + 1 : at + 2] in ("", delimiter, "\r", "\n"))
+            if not closed or (several_lines and "\n" in text[start:at]):
+                return text.count("\n", 0, start)
+            at += 2
+        else:
+            ends = [end for end in (text.find(delimiter, at), text.find("\n", at)) if end >= 0]
+            at = min(ends, default=len(text)) + 1
+    return 0
+
+
+def find_dialect(text: str, own: str, whole: bool) -> Dialect:
+    """The dialect of a sample; `own` is the suffix's delimiter, and without `whole` the last record may be cut."""
+    first_line = without_end(text.partition("\n")[0])
+    if (named := re.fullmatch(r"sep=([,;|\t])", first_line, re.IGNORECASE)) is not None:
+        return Dialect(named[1], True, skip=1)
+    found: list[tuple[float, int, Dialect]] = []
+    for delimiter in dict.fromkeys((own, *_NAMES)):
+        dialect = Dialect(delimiter, delimiter != "\t" or _tab_is_quoted(text, whole))
+        records = _parse(text, dialect, whole, broken=False)
+        width = len(records[0]) if records else 0
+        if width >= 2:
+            found.append((sum(len(record) == width for record in records) / len(records), width, dialect))
+    fits = [candidate for candidate in found if candidate[0] == 1.0]
+    nearly = [candidate for candidate in found if candidate[0] >= _FEW_BAD]
+    for candidates in (fits, nearly):
+        for _, _, dialect in candidates:
+            if dialect.delimiter == own:
+                return dialect
+        if candidates:
+            return max(candidates, key=lambda candidate: candidate[1])[2]
+    return Dialect(own, own != "\t" or _tab_is_quoted(text, whole))
+
+
+def _parse(text: str, dialect: Dialect, whole: bool, *, broken: bool = True) -> list[list[str]]:
+    """The records of a sample that are not blank; of one that is cut, not the last. Where a quotation mark is wrong, those
+    before it, or none unless `broken`."""
+    for _ in range(dialect.skip):
+        text = text[text.find("\n") + 1 :]
+    if not dialect.quoted:
+        ended = text.split("\n") if whole else text.split("\n")[:-1]
+        return [without_end(line).split(dialect.delimiter) for line in ended if line not in ("", "\r")]
+    records: list[list[str]] = []
+    try:
+        records += (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, strict=True) if row)
+    except csv.Error as error:  # a quote that is open at the end is no evidence; one that is wrong is named on reading
+        return records if broken or "unexpected end" in str(error) else []
+    return records if whole or len(records) < 2 else records[:-1]
+
+
+def _tab_is_quoted(text: str, whole: bool) -> bool:
+    """Whether cells between tabs are quoted as pandas and spreadsheets write them; otherwise a mark is a mark.
+
+    Where both readings give rows of one width they are quoted only if every cell with a mark is wholly quoted, and a doubled
+    mark or a quoted header shows that quoting was meant.
+    """
+    if '"' not in text:
+        return False
+    literal = _parse(text, Dialect("\t", False), whole)
+    quoted: list[list[str]] | None = []
+    try:
+        quoted = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True) if row]
+        quoted = quoted if whole or len(quoted) < 2 else quoted[:-1]
+    except csv.Error as error:
+        cut = not whole and "unexpected end" in str(error)
+        quoted = _parse(text, Dialect("\t", True), whole) if cut else None
+    fits = [bool(rows) and all(len(row) == len(rows[0]) for row in rows) for rows in (quoted or [], literal)]
+    if fits[0] != fits[1]:
+        return fits[0]
+    if not fits[0]:
+        return False
+    cells = [cell for row in literal for cell in row if '"' in cell]
+    meant = any('""' in cell[1:-1] for cell in cells) or any('"' in cell for cell in literal[0])
+    return meant and all(_WHOLLY_QUOTED.fullmatch(cell) for cell in cells)
+
+
+def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> bool:
+    """Whether the first record names the columns. Doubtful ones do, for most tables have a header."""
+    if not records:
+        return True
+    first, rest = records[0], records[1:]
+    if any(cell.strip().casefold() in _KNOWN or cell in wanted for cell in first):
+        return True
+    number_over_numbers = False
+    for at, cell in enumerate(first):
+        below = [row[at].strip() for row in rest if len(row) > at and row[at].strip()]
+        if below and all(map(is_number, below)):
+            if not is_number(cell):
+                return True
+            number_over_numbers = True
+        elif _ENDS_CLAIM.search(cell.strip()) and sum(map(_ends_sentence, below)) * 2 > len(below):
+            return False  # sentences over sentences
+    return not number_over_numbers and not any(map(_is_sentence, first))
+
+
+def _ends_sentence(cell: str) -> bool:
+    return cell.endswith(("?", "？")) or bool(_ENDS_CLAIM.search(cell))
+
+
+def _is_sentence(cell: str) -> bool:
+    cell = cell.strip()
+    if cell.endswith(("?", "？", ":", "：")):  # a form's question is a header
+        return False
+    cjk = sum("\u3040" <= char <= "\u9fff" or "\uac00" <= char <= "\ud7a3" for char in cell)
+    words = len(cell.split())
+    return (words >= 4 and (len(cell) >= 30 or bool(_ENDS_SENTENCE.search(cell)))) or cjk >= 8 or (
+        cjk >= 4 and any(char in "，。！；" for char in cell)
+    )  # fmt: skip
+
+
+def _sample(path: Path) -> tuple[str, bool]:
+    """The beginning of a file to the end of a line, at least three of them, and whether it is all of it."""
+    text = ""
+    parts = chunks(path)
+    for part in parts:
+        text += part
+        if len(text) >= _LONGEST_SAMPLE or (len(text) >= _SAMPLE_CHARS and text.count("\n") >= 3):
+            break
+    else:
+        return _with_newlines(text), True
+    parts.close()
+    text = _with_newlines(text)
+    return text[: text.rfind("\n") + 1] or text, False
+
+
+def _with_newlines(text: str) -> str:
+    return text.replace("\r", "\n") if "\n" not in text else text
+
+
+def _from_first_quote(path: Path) -> str:
+    """A sample from the first line that holds a quotation mark; empty where there is none near."""
+    with open_bytes(path) as file:
+        read = 0
+        while read < _QUOTES_WITHIN and (line_block := file.readlines(1 << 18)):
+            read += sum(map(len, line_block))
+            for at, line in enumerate(line_block):
+                if b'"' in line:
+                    text = b"".join(line_block[at:] + file.readlines(_SAMPLE_CHARS)).decode("utf-8", "replace")
+                    return text[: text.rfind("\n") + 1]
+    return ""

@@ -1,0 +1,257 @@
+"""Rows of JSON: a value a line, values one after the other, an array, or an object in one of the layouts that tables have.
+
+Files of a value a line are streamed; all others are read whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aigc_cli.data.columns import SAMPLED_ROWS, ColumnNames, Columns, a_chat, is_chat, listed, sampled, text_of
+from aigc_cli.data.compression import chunks, lines
+from aigc_cli.data.sources import SPLIT_NAMES
+from aigc_cli.errors import RequestError
+
+_BETWEEN = re.compile(r"[\s,\x1e]*")  # values in a row: white space, a comma, or a record separator (RFC 7464)
+_SPACE = " \t\r\n\x1e"
+_SAMPLE_CHARS = 1 << 20
+_MANY = 20  # texts by name: more are not the fields of one row
+_DECODER = json.JSONDecoder()
+
+
+class Value(NamedTuple):
+    where: str  # such as "line 3" or "item 3"
+    value: Any
+
+
+class Sniffed(NamedTuple):
+    """What the beginning of a file tells."""
+
+    columns: Columns  # none where its rows are bare texts
+    first: ColumnNames  # those of the first row that are strings
+    notes: list[str]
+
+
+def sniff(path: Path) -> Sniffed:
+    """Sample the rows of a file. Raises RequestError where it is not JSON, or has no rows."""
+    values, note = _sampled(path)
+    rows = [value for _, value in islice(values, SAMPLED_ROWS)]
+    columns = sampled(row for row in rows if isinstance(row, dict))
+    first = rows[0] if rows and isinstance(rows[0], dict) else {}
+    return Sniffed(columns, tuple(name for name, cell in first.items() if isinstance(cell, str)), [note] if note else [])
+
+
+def rows(path: Path, columns: ColumnNames) -> Iterator[tuple[str, ...]]:
+    """The texts of the columns of every row; of bare texts, one. Raises RequestError naming line or item."""
+    values, _ = _rows(path)
+    for where, value in values:
+        yield _row(value, columns, f"{path}, {where}")
+
+
+def _row(value: object, columns: ColumnNames, where: str) -> tuple[str, ...]:
+    if isinstance(value, dict):
+        missing = next((column for column in columns if column not in value), None)
+        if missing is not None:
+            raise RequestError(f"{where}: there is no {missing!r} in it; it has {listed(value)}")
+        return tuple([_text(value[column], column, where) for column in columns])
+    if len(columns) > 1:
+        raise RequestError(f"{where}: {type(value).__name__} where an object with {listed(columns)} is wanted")
+    return (_text(value, "each row", where),)
+
+
+def _text(value: object, column: str, where: str) -> str:
+    text = "" if value is None else text_of(value)
+    if text is None:
+        raise RequestError(f"{where}: {a_chat(column) if is_chat(value) else f'{type(value).__name__} where text is wanted'}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise RequestError(f"{where}: half a surrogate pair, {text[error.start]!r}, is no text") from error
+    return text
+
+
+def _sampled(path: Path) -> tuple[Iterator[Value], str]:
+    """The first values of an array that is longer than a sample; otherwise the rows, as they are read."""
+    text, whole = _head(path)
+    if not whole and text.startswith("["):
+        items = list(_decoded(text, 1, path, strict=False))
+        if items:
+            return (Value("", value) for _, value in items), ""
+    return _rows(path)
+
+
+def _head(path: Path) -> tuple[str, bool]:
+    """The beginning of a file from its first value on, and whether it is all of it."""
+    text = ""
+    parts = chunks(path)
+    for part in parts:
+        text = (text + part).lstrip(_SPACE)
+        if len(text) >= _SAMPLE_CHARS:
+            parts.close()
+            return text, False
+    return text, True
+
+
+def _rows(path: Path) -> tuple[Iterator[Value], str]:
+    """The rows of a file, and what to tell of its layout, if anything."""
+    if _is_value_a_line(path):
+        values = _values_of_lines(path)
+        start = list(islice(values, 2))
+        if len(start) == 1 and isinstance(start[0].value, dict):
+            return _of_object(start[0], path)
+        return _chained(start, values), ""
+    text = "".join(chunks(path)).lstrip("\ufeff")
+    try:
+        whole = json.loads(text)
+    except RecursionError as error:
+        raise RequestError(f"{path}, line 1: not valid JSON: {reason(error)}") from error
+    except ValueError as error:
+        return _of_sequence(text, error, path), ""
+    if isinstance(whole, list):
+        return (Value(f"item {number}", value) for number, value in enumerate(whole, 1)), ""
+    if isinstance(whole, dict):
+        return _of_object(Value("item 1", whole), path)
+    return iter([Value("item 1", whole)]), ""
+
+
+def _chained(start: list[Value], rest: Iterator[Value]) -> Iterator[Value]:
+    yield from start
+    yield from rest
+
+
+def _is_value_a_line(path: Path) -> bool:
+    """Whether the first line with anything in it is a value by itself; an array, only if more lines follow."""
+    found = (line for line in lines(path) if line.strip(_SPACE))
+    first = next(found, "").strip(_SPACE)
+    if first in ("{", "[") or first.endswith((",", "[", "{", ":")):
+        return False
+    try:
+        value = json.loads(first)
+    except ValueError as error:
+        # A line that is cut is the beginning of a value over several lines; anything else is a fault in this one.
+        return not first.startswith("[") and not (isinstance(error, json.JSONDecodeError) and error.pos >= len(first))
+    except RecursionError:
+        return True
+    return not isinstance(value, list) or next(found, None) is not None
+
+
+def _values_of_lines(path: Path) -> Iterator[Value]:
+    for number, line in enumerate(lines(path), start=1):
+        if not line.strip(_SPACE):
+            continue
+        try:
+            yield Value(f"line {number}", json.loads(line.strip(_SPACE)))
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"{path}, line {number}: not valid JSON: {reason(error)}") from error
+
+
+def _of_sequence(text: str, error: ValueError, path: Path) -> Iterator[Value]:
+    """Values one after the other, each over several lines, as `jq` writes them. `error` says why they are not one value."""
+    if not isinstance(error, json.JSONDecodeError) or not error.msg.startswith("Extra data"):
+        line = getattr(error, "lineno", 1)
+        raise RequestError(f"{path}, line {line}: not valid JSON: {reason(error)}") from error
+    for number, (_, value) in enumerate(_decoded(text, 0, path, strict=True), 1):
+        yield Value(f"item {number}", value)
+
+
+def _decoded(text: str, start: int, path: Path, *, strict: bool) -> Iterator[tuple[int, Any]]:
+    """Values one after the other and where each begins. Without `strict`, up to the first that is broken or cut."""
+    at = start
+    while (at := _end(_BETWEEN, text, at)) < len(text):
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            if not strict:
+                return
+            line = text.count("\n", 0, getattr(error, "pos", at)) + 1
+            began = text.count("\n", 0, at) + 1
+            about = f" (in the value that begins on line {began})" if began != line else ""
+            raise RequestError(f"{path}, line {line}: not valid JSON: {reason(error)}{about}") from error
+        yield at, value
+        at = end
+
+
+def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
+    match = pattern.match(text, at)
+    return match.end() if match else at
+
+
+def reason(error: Exception) -> str:
+    """Why a text is not JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+# One object that is a whole table
+
+
+def _of_object(only: Value, path: Path) -> tuple[Iterator[Value], str]:
+    found, note = _table_in(only.value, path)
+    if found is only.value:
+        return iter([only]), ""
+    return (Value(f"item {number}", row) for number, row in enumerate(found, 1)), note
+
+
+def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
+    """The rows of an object that is a table in one of the usual layouts, and which layout; otherwise itself: it is a row."""
+    cells = list(value.values())
+    names, data = value.get("columns"), value.get("data")
+    if isinstance(names, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
+        return [dict(zip(map(str, names), row, strict=False)) for row in data], "columns and rows as pandas writes 'split'"
+    tables = [name for name, rows in value.items() if _all(rows, dict) and not is_chat(rows)]
+    if len(tables) > 1 and all(name.casefold() in SPLIT_NAMES for name in tables):
+        raise RequestError(
+            f"{path} holds the splits {', '.join(tables)}: write each to a file of its own "
+            f"(jq -c '.{tables[0]}[]' {path.name} > {tables[0]}.jsonl) and give their folder with --data"
+        )
+    if len(tables) == 1:
+        return value[tables[0]], f"rows of {tables[0]!r}"
+    if cells and _all(cells, dict):
+        numbered = bool(cells[0]) and all(key.isdecimal() for key in cells[0])
+        if numbered and all(cell.keys() == cells[0].keys() for cell in cells):
+            rows = [{name: cell[key] for name, cell in value.items()} for key in cells[0]]
+            return rows, "columns of numbered rows as pandas writes 'columns'"
+        if len(cells) >= 2 and set.intersection(*(set(cell) for cell in cells)):
+            return cells, "a row of each name, the names are not read"
+    texts = any(isinstance(cell, str) for cell in cells)
+    lists = [name for name, cell in value.items() if _all(cell, str) or _all(cell, list)]
+    if len(lists) > 1 and len(lists) == len(cells) and len({len(cell) for cell in cells}) == 1:
+        rows = [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
+        return rows, f"a list for each of the columns {listed(value)}"
+    if len(lists) == 1 and (not texts or len(value[lists[0]]) > _MANY):
+        return value[lists[0]], f"rows of {lists[0]!r}"
+    if len(cells) >= 2 and _all(cells, str) and (len(cells) > _MANY or all(name.isdecimal() for name in value)):
+        return cells, "a text of each name, the names are not read"
+    if texts or any(is_chat(cell) for cell in cells):
+        return value, ""
+    if cells and all(cell is None or isinstance(cell, int | float) for cell in cells):
+        return value, ""
+    raise RequestError(f'{path}: {_shape(value)}; wanted is a list of objects, an object a line, or {{"data": [...]}}')
+
+
+def _all(value: object, kind: type) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _shape(value: Mapping[str, Any]) -> str:
+    def kind(cell: object) -> str:
+        match cell:
+            case None:
+                return "null"
+            case str():
+                return "a text"
+            case bool() | int() | float():
+                return "a number"
+            case list():
+                return f"a list of {len(cell):,}"
+            case _:
+                return "an object"
+
+    shown = ", ".join(f"{name!r} ({kind(cell)})" for name, cell in list(value.items())[:4])
+    return f"an object with the keys {shown}{', …' if len(value) > 4 else ''}" if value else "an empty object"

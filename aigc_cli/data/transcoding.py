@@ -1,0 +1,109 @@
+"""Text that isn't UTF-8: read by its byte-order mark, or refused with the command that converts it."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aigc_cli.data import cache
+from aigc_cli.data.encodings import describe_encoding, likely, score
+from aigc_cli.errors import RequestError
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LONGEST_MARK = 4
+_GUESS_BYTES = 1 << 16
+_SEARCHED_LINES = 1 << 23  # bytes of them
+_STRAY = 0.01  # of the bytes above ASCII, at most, are faults in what is UTF-8
+_LEAST_HIGH = 4  # bytes above ASCII to guess by
+_CLOSE = 0.05  # two guesses whose scores differ by less are both named
+
+
+def marked_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 where a file's first bytes are its mark; None where they are not."""
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
+
+
+def in_utf8(file: BinaryIO, path: Path) -> BinaryIO:
+    """The file, its content in UTF-8 if a byte-order mark says that it is in UTF-16 or UTF-32."""
+    head = file.peek(_LONGEST_MARK)[:_LONGEST_MARK]  # type: ignore[attr-defined]
+    encoding = marked_encoding(head)
+    return file if encoding is None else io.BufferedReader(_Transcoded(file, encoding, path), 1 << 18)
+
+
+class _Transcoded(io.RawIOBase):
+    """The content of a file in another encoding, as UTF-8."""
+
+    def __init__(self, file: BinaryIO, encoding: str, path: Path) -> None:
+        self._file, self._encoding, self._path = file, encoding, path
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ready = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._ready and not self._ended:
+            data = self._file.read(1 << 16)
+            self._ended = not data
+            try:
+                self._ready = self._decoder.decode(data, final=self._ended).encode()
+            except UnicodeError as error:
+                name = self._encoding.upper()
+                raise RequestError(f"{self._path} begins with the mark of {name} but isn't: {error}") from error
+        count = min(len(buffer), len(self._ready))
+        buffer[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: int) -> RequestError:
+    """What to say of a file with a byte that is not UTF-8, at `offset` in `line`; `lines` are those of the file."""
+    where = f"{path}, line {line}: byte 0x{byte:02X} at offset {offset} is not UTF-8"
+    sample, read, marked = b"", 0, False
+    for text in lines:
+        marked = marked or (read == 0 and text.startswith(codecs.BOM_UTF8))
+        read += len(text)
+        if b"\0" in text[:1000] and not any(text[1:1000:2]):
+            return RequestError(f"{where}; it looks like UTF-16: {_command('UTF-16LE', path)}")
+        if not text.isascii():
+            sample += text
+        if len(sample) >= _GUESS_BYTES or read >= _SEARCHED_LINES:
+            break
+    high = sum(byte >= 0x80 for byte in sample)
+    faults = sum("\udc80" <= char <= "\udcff" for char in sample.decode("utf-8", "surrogateescape"))
+    if marked or faults <= _STRAY * high:
+        return RequestError(f"{where}, though the rest is; correct that line")
+    guesses = likely(sample) if high >= _LEAST_HIGH else []
+    if not guesses:
+        return RequestError(f"{where}, nor any encoding that is recognised; convert the file to UTF-8")
+    close = [guess for guess in guesses[1:2] if score(sample, guesses[0]) - score(sample, guess) <= _CLOSE]
+    names = " or ".join(map(describe_encoding, [guesses[0], *close]))
+    return RequestError(f"{where}; it looks like {names}: {_command(guesses[0].upper().replace('_', '-'), path)}")
+
+
+def _command(encoding: str, path: Path) -> str:
+    """The command that writes the file again in UTF-8, beside where it is called."""
+    iconv = f"iconv -f {encoding} -t UTF-8"
+    if path.parent == cache.cache_dir() / "stdin":
+        return f"pipe it through {iconv}"
+    name = path.name
+    unpack = {".gz": "gzip -dc", ".zst": "zstd -dc"}.get(path.suffix.lower())
+    if unpack:
+        name = path.stem
+    out = shlex.quote(f"{Path(name).stem}.utf8{Path(name).suffix}")
+    file = shlex.quote(str(path))
+    return f"{unpack} {file} | {iconv} > {out}" if unpack else f"{iconv} {file} > {out}"

@@ -1,0 +1,244 @@
+"""Delimiters, quoting and headers of delimited text, and the columns that hold texts, as people have them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aigc_cli.data.delimited import Dialect, find_dialect, has_header
+from aigc_cli.data.sources import Part
+from aigc_cli.data.text.documents import Reading, recognise, stream
+from aigc_cli.data.text.pieces import End
+from aigc_cli.errors import RequestError
+
+TEXTS = [f"The {what} ladder, waits by door {i}." for i, what in enumerate(["quiet", "old", "hollow"] * 10)]
+
+
+def _part(*paths: Path) -> Part:
+    return Part(str(paths[0] if len(paths) == 1 else paths[0].parent), "files", paths)
+
+
+def _texts(*paths: Path, reading: Reading = Reading()) -> list[str]:  # noqa: B008
+    texts, held = [], ""
+    for text, end in stream(_part(*paths), reading):
+        held += text
+        if end is not End.NOTHING:
+            texts.append(held)
+            held = ""
+    return texts
+
+
+def _notes(*paths: Path, reading: Reading = Reading()) -> tuple[str, ...]:  # noqa: B008
+    return recognise(_part(*paths), reading).notes
+
+
+def _written(path: Path, content: str) -> Path:
+    path.write_text(content, encoding="utf-8", newline="")
+    return path
+
+
+def _rows(delimiter: str, quoting: Any = csv.QUOTE_MINIMAL) -> str:
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter, quoting=quoting).writerows([["id", "text"], *([i, t] for i, t in enumerate(TEXTS))])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "note"),
+    [
+        ("a.csv", ";", "cells between semicolons, quoted"),
+        ("b.csv", "\t", "cells between tabs"),
+        ("c.csv", "|", "cells between vertical bars, quoted"),
+        ("d.tsv", ",", "cells between commas, quoted"),
+        ("e.tsv", ";", "cells between semicolons, quoted"),
+    ],
+)
+def test_the_delimiter_is_the_rows_own(name: str, delimiter: str, note: str, tmp_path: Path) -> None:
+    path = _written(tmp_path / name, _rows(delimiter))
+    assert _texts(path) == TEXTS
+    assert _notes(path) == ("texts of the column 'text' (also: id)", note)
+
+
+def test_a_dialect_as_the_suffix_says_is_not_told_and_keys_nothing(tmp_path: Path) -> None:
+    for name, delimiter in (("a.csv", ","), ("a.tsv", "\t")):
+        found = recognise(_part(_written(tmp_path / name, _rows(delimiter))), Reading())
+        assert found.notes == ("texts of the column 'text' (also: id)",)
+        assert found.unexpected == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "own", "delimiter", "quoted"),
+    [
+        ("id;has;cost\n1;False;['345']\n4;False;['112', '112']\n", ",", ";", True),  # cpython#119123
+        ('Country;Location;Count\nChina;"35.8;104.1";97100,7\n', ",", ";", True),  # duckdb#19578
+        ("name;price\nx;1,5\ny;2,5\n", ",", ";", True),
+        ("text\nRoses are red, violets blue\nSugar is sweet, and so\n", ",", ",", True),
+        ('1\teng\t"opens ”\n2\teng\tb "c" d\n', "\t", "\t", False),  # tatoeba2#2973
+        ('a\tb\tc\td\nC1\tC2\t"C3\tC4\nC1\tC2\tC3\tC4"\n', "\t", "\t", False),  # league/csv#435
+        ('id\tt\n1\t"a\nb"\n2\tc\n', "\t", "\t", True),  # pandas writes a line break so
+        ('"id"\t"t"\n"1"\t"a b"\n', "\t", "\t", True),
+        ('id\tt\n1\t"He said ""hi"""\n2\tx\n', "\t", "\t", True),
+        ('id\tt\n1\t"To be."\n2\t"Or not."\n', "\t", "\t", False),
+        ('id\tt\n1\ta lone " mark\n', "\t", "\t", False),
+    ],
+)
+def test_dialects_of_public_inputs(text: str, own: str, delimiter: str, quoted: bool) -> None:
+    assert find_dialect(text, own, True) == Dialect(delimiter, quoted)
+
+
+def test_the_separator_that_excel_names_is_no_header(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.csv", "sep=;\r\nid;text\r\n1;one, two\r\n")
+    assert _texts(path) == ["one, two"]
+    assert "skipped the first line, sep=;" in _notes(path)
+
+
+def test_a_mark_kept_in_a_tsv_is_told(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.tsv", 'id\ttext\n1\t"To be."\n2\tplain\n')
+    assert _texts(path) == ['"To be."', "plain"]
+    assert "1 of the first cells begin with a quotation mark, which is kept" in _notes(path)
+
+
+def test_quotes_that_first_come_late_in_a_tsv(tmp_path: Path) -> None:
+    plain = "".join(f"{i}\tplain words\n" for i in range(50_000))
+    path = _written(tmp_path / "a.tsv", f'id\ttext\n{plain}x\t"He said ""hi"""\ny\t"two\nlines"\n')
+    assert _texts(path)[-2:] == ['He said "hi"', "two\nlines"]
+
+
+@pytest.mark.parametrize("row", [1, 20, 30])
+def test_an_open_quote_is_named_where_it_opens(row: int, tmp_path: Path) -> None:
+    lines = _rows(",").splitlines()
+    lines[row] = lines[row].removesuffix('"')
+    path = _written(tmp_path / "a.csv", "\n".join(lines) + "\n")
+    with pytest.raises(RequestError, match=f"line {row + 1}: a quotation mark opens here and "):
+        _texts(path)
+
+
+def test_a_quote_that_swallows_rows_is_named_where_it_opens(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.csv", 'id,text\n1,"a\n2,b\n3,"c\n')
+    with pytest.raises(RequestError, match=r"line 2: a quotation mark opens here and closes only on line 4, within a cell$"):
+        _texts(path)
+    path = _written(tmp_path / "b.csv", 'id,text\n1,x\n"2,b\n3,c"\n4,x\n')
+    with pytest.raises(
+        RequestError, match=r"line 3: a quotation mark opens here and closes only on line 4; that makes a row of 1"
+    ):
+        _texts(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "below", "header"),
+    [
+        (["id", "text"], ["1", "a"], True),
+        (["What is your name?", "Timestamp"], ["Ann", "2024/01/02 10:00:00"], True),
+        (["The quiet river leans by the old door"], ["The other river"], False),
+        (["1", "one"], ["2", "two"], False),
+        (["poem"], ["2"], True),
+        (["床前明月光，疑是地上霜。"], ["举头望明月"], False),
+        (["Poem", "Author"], ["A b c", "Ann"], True),
+        (["Go.", "Va !"], ["Run.", "Cours !"], False),
+        (["正文"], ["床前明月光，疑是地上霜。"], True),
+    ],
+)
+def test_a_header_is_told_from_a_first_row(first: list[str], below: list[str], header: bool) -> None:
+    assert has_header([first, below, below]) is header
+
+
+def test_a_first_row_of_data_is_read_and_told(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.csv", "".join(f'"{text}"\n' for text in TEXTS))
+    assert _texts(path) == TEXTS
+    assert 'no header: "The quiet ladder, waits by do…" is read as data (--header if it is one)' in _notes(path)
+    assert _texts(path, reading=Reading(header=True)) == TEXTS[1:]
+    names = _written(tmp_path / "b.csv", "Ann\nBob\n")
+    assert _texts(names) == ["Bob"]
+    assert _texts(names, reading=Reading(header=False)) == ["Ann", "Bob"]
+
+
+WORDS = st.text(alphabet="abc ,;|\t\"'.\n!?", max_size=12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=8), quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+)
+def test_what_a_csv_writer_writes_is_read_back(rows: list[tuple[str, str]], quoting: Any) -> None:
+    out = io.StringIO()
+    csv.writer(out, quoting=quoting).writerows([("id", "text"), *rows])
+    assert find_dialect(out.getvalue(), ",", True) == Dialect(",", True)
+
+
+# Columns
+
+
+def _jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    return _written(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_column_is_chosen_over_many_rows(tmp_path: Path) -> None:
+    rows = [{"id": "rec-0", "line": None}, *({"id": f"rec-{i}", "line": text} for i, text in enumerate(TEXTS))]
+    path = _jsonl(tmp_path / "a.jsonl", rows)
+    assert _texts(path) == ["", *TEXTS]
+    found = recognise(_part(path), Reading())
+    assert found.notes == ("texts of the column 'line' (the only one with texts; also: id)",)
+    assert found.unexpected, "an entry of the cache made by the first row alone must not be found"
+
+
+def test_a_column_that_is_null_throughout_one_file(tmp_path: Path) -> None:
+    first = _jsonl(tmp_path / "a.jsonl", [{"id": f"r{i}", "body": None} for i in range(3)])
+    second = _jsonl(tmp_path / "b.jsonl", [{"id": f"s{i}", "body": text} for i, text in enumerate(TEXTS)])
+    assert _texts(first, second) == ["", "", "", *TEXTS]
+
+
+def test_titles_lose_to_texts_and_equals_are_refused_with_examples(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "a.jsonl", [{"title": f"A door {i}", "words": text * 3} for i, text in enumerate(TEXTS)])
+    assert _texts(path)[0] == TEXTS[0] * 3
+    assert _notes(path) == ("texts of the column 'words' (its texts are the longest; also: title)",)
+    path = _jsonl(tmp_path / "b.jsonl", [{"a": text, "b": text} for text in TEXTS])
+    with pytest.raises(RequestError, match=r"'a' \(\"The quiet ladder, waits by do…\"\), 'b' "):
+        _texts(path)
+
+
+def test_text_in_capitals_and_names_in_another_form(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "a.jsonl", [{"TEXT": text, "caf\u00e9": text} for text in TEXTS])
+    assert _texts(path) == TEXTS
+    asked = Reading(("Cafe\u0301",))
+    assert _texts(path, reading=asked) == TEXTS
+    assert _notes(path, reading=asked) == ("read the column 'café'",)
+
+
+def test_pairs_and_chats_are_refused_with_what_to_name(tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "a.jsonl", [{"question": text, "answer": text} for text in TEXTS])
+    with pytest.raises(RequestError, match="holds pairs: --source question --target answer learns to answer, --column answer"):
+        _texts(path)
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    path = _jsonl(tmp_path / "b.jsonl", [{"id": f"r{i}", "messages": turns} for i in range(3)])
+    with pytest.raises(RequestError, match=r"'messages' is a chat .*--source and --target"):
+        _texts(path)
+    with pytest.raises(RequestError, match=r"'messages' is a chat"):
+        _texts(path, reading=Reading(("messages",)))
+
+
+@pytest.mark.parametrize("packing", ["parquet", "json", "jsonl"])
+def test_lists_of_strings_are_lines(packing: str, tmp_path: Path) -> None:
+    rows = [{"title": f"Door {i}", "lines": [text, text]} for i, text in enumerate(TEXTS)]
+    path = tmp_path / f"a.{packing}"
+    if packing == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text(json.dumps(rows) if packing == "json" else "".join(json.dumps(row) + "\n" for row in rows))
+    assert _texts(path) == [f"{text}\n{text}" for text in TEXTS]
+    assert any("'lines'" in note and "each a list of strings, joined as lines" in note for note in _notes(path))
+
+
+def test_files_of_one_folder_choose_together_or_each_its_own(tmp_path: Path) -> None:
+    first = _written(tmp_path / "a.csv", _rows(","))
+    second = _written(tmp_path / "b.csv", "poem\nA line of it\n")
+    assert _texts(first, second) == [*TEXTS, "A line of it"]
+    assert _notes(first, second)[1] == "b.csv: texts of the column 'poem'"
