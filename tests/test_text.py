@@ -261,7 +261,7 @@ def test_notes_say_which_tokenizer_and_why(tmp_path: Path) -> None:
     assert dataset.notes[1] == f"tokenizer: char, {size:,} tokens (100% of the letters are Han or Kana)"
     asked = _prepare(_lines(tmp_path / "a.tsv", han), vocab_size=5000)
     assert asked.tokenizer.kind == "bpe"
-    assert "as --vocab-size asks, but the text yields no more than" in asked.notes[0]
+    assert "as --vocab-size asks, but the text yields no more than" in asked.notes[1]
 
 
 class _Stdin:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from aigc_cli.data.columns import SAMPLED_ROWS, ColumnNames, Columns, a_chat, is_chat, listed, sampled, text_of
 from aigc_cli.data.compression import chunks, lines
-from aigc_cli.data.sources import SPLIT_NAMES
+from aigc_cli.data.split_names import split_of
 from aigc_cli.errors import RequestError
 
 _BETWEEN = re.compile(r"[\s,\x1e]*")  # values in a row: white space, a comma, or a record separator (RFC 7464)
@@ -205,7 +205,7 @@ def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
     if isinstance(names, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
         return [dict(zip(map(str, names), row, strict=False)) for row in data], "columns and rows as pandas writes 'split'"
     tables = [name for name, rows in value.items() if _all(rows, dict) and not is_chat(rows)]
-    if len(tables) > 1 and all(name.casefold() in SPLIT_NAMES for name in tables):
+    if len(tables) > 1 and all(split_of(name) for name in tables):
         raise RequestError(
             f"{path} holds the splits {', '.join(tables)}: write each to a file of its own "
             f"(jq -c '.{tables[0]}[]' {path.name} > {tables[0]}.jsonl) and give their folder with --data"
