@@ -69,10 +69,10 @@ def test_the_newest_run_is_named_where_nobody_named_one(trained: Shell) -> None:
     assert (named.returncode, named.stderr) == (0, "")
 
 
-def test_minutes_do_not_make_a_run_longer_and_the_line_says_what_does(trained: Shell) -> None:
+def test_minutes_do_not_train_a_run_longer_and_the_message_says_what_does(trained: Shell) -> None:
     done = trained("train", "transformer", "--run", "verse", "--resume", "--minutes", "2")
     assert done.returncode == 2
-    assert "--minutes plans a new run" in done.stderr and "a larger --steps than 30" in done.stderr
+    assert "--minutes is for new runs" in done.stderr and "a larger --steps than 30" in done.stderr
 
 
 def test_help_lists_commands_as_one_comes_to_need_them(shell: Shell) -> None:
@@ -288,27 +288,27 @@ def test_a_run_may_be_moved_with_what_it_keeps(shell: Shell, poems: Path, versio
         assert (plan["data"], plan["init_from"]) == ("input.txt", "init")
 
 
-def test_data_that_changed_are_noticed(shell: Shell, poems: Path) -> None:
+def test_changed_data_is_noticed(shell: Shell, poems: Path) -> None:
     shell.ok("train", "transformer", "--data", poems, "--steps", "6", *TINY, "--run", "a", "-q")
     with poems.open("a") as file:
         file.write("99\tone more\n")
     resumed = shell("train", "transformer", "--run", "a", "--resume", "--steps", "9", "-q")
     assert resumed.returncode == 2
     assert resumed.stderr == (
-        f"aigc: {poems} has changed since this run was trained, so run runs/transformer/a can't go on; "
-        "start a new one, with --init-from a to keep what was learned\n"
+        f"aigc: {poems} has changed since this run was trained, so run runs/transformer/a can't be resumed; "
+        "start a new run from its weights with --init-from a\n"
     )
     evaluated = shell("eval", "transformer", "-n", "0", "-q")
     assert evaluated.returncode == 2
     assert f"{poems} has changed since this run was trained" in evaluated.stderr
 
 
-def test_init_from_takes_over_weights(trained: Shell, poems: Path) -> None:
+def test_init_from_copies_weights(trained: Shell, poems: Path) -> None:
     done = trained("train", "transformer", "--steps", "5", *TINY, "--init-from", "verse", "--run", "tuned")
     assert done.returncode == 0, done.stderr
-    assert "13 of 13 weight tensors taken over from runs/transformer/verse" in done.stderr
+    assert "13 of 13 weight tensors initialised from runs/transformer/verse" in done.stderr
     other = trained("train", "transformer", "--steps", "5", *TINY, "--d-model", "64", "--init-from", "verse")
-    assert "2 of 13 weight tensors taken over" in other.stderr  # the norms of queries and keys
+    assert "2 of 13 weight tensors initialised" in other.stderr  # the norms of queries and keys
 
 
 def test_two_trainers_on_one_run_are_refused(shell: Shell) -> None:
@@ -387,12 +387,12 @@ def test_a_run_trained_longer_and_killed_at_once_goes_on_from_before_the_cool_do
 
 @pytest.mark.parametrize(
     ("cooldown", "begin", "where"),
-    [("0.5", 20, "before the cool-down"), ("1", 40, "at the learning rate that 80 steps have there")],
+    [("0.5", 20, "before the cool-down"), ("1", 40, "at the learning rate of a run of 80 steps")],
 )
-def test_a_longer_training_goes_on_from_what_was_learned(shell: Shell, cooldown: str, begin: int, where: str) -> None:
+def test_training_longer_continues_from_before_the_cooldown(shell: Shell, cooldown: str, begin: int, where: str) -> None:
     shell.ok("train", "toy", "--steps", "40", "--cooldown", cooldown, "--log-every", "1", "--run", "a", "-q")
     done = shell("train", "toy", "--run", "a", "--resume", "--steps", "80")
-    assert f"going on from step {begin}, {where}, to step 80" in done.stderr
+    assert f"continuing from step {begin}, {where}, to step 80" in done.stderr
     lines = [json.loads(line) for line in (shell.cwd / "runs/toy/a/metrics.jsonl").read_text().splitlines()]
     assert [line for line in lines if line["event"] == "continued"] == [{"event": "continued", "step": begin, "steps": 80}]
     trained = [(line["step"], line["lr"]) for line in lines if line["event"] == "trained"]
@@ -412,10 +412,10 @@ def test_a_training_that_cannot_write_says_what_is_kept(trained: Shell) -> None:
     )
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("aigc: ")]
-    assert "training failed at step" in line and "there was no checkpoint yet, and nothing is kept" in line
+    assert "training failed at step" in line and "no checkpoint had been saved yet" in line
 
 
-def test_a_longer_training_never_ends_with_a_worse_model(shell: Shell) -> None:
+def test_training_longer_never_ends_with_a_worse_model(shell: Shell) -> None:
     run = shell.cwd / "runs/toy/a"
     shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
     position = run / "checkpoints/step-000040/state/position.json"
@@ -423,7 +423,7 @@ def test_a_longer_training_never_ends_with_a_worse_model(shell: Shell) -> None:
     model = (run / "model/model.safetensors").read_bytes()
     for steps in ("80", "120"):
         done = shell("train", "toy", "--run", "a", "--resume", "--steps", steps, "--json")
-        assert "no step of the longer training was better on held-out data than step 40 of the one before" in done.stderr
+        assert "the longer training never beat step 40 of the earlier one on held-out data" in done.stderr
         result = json.loads(done.stdout)
         assert (result["steps"], result["measures"]) == (int(steps), {"step": 40, "distance": 0.0})
         assert (run / "model/model.safetensors").read_bytes() == model
@@ -433,14 +433,14 @@ def test_a_longer_training_never_ends_with_a_worse_model(shell: Shell) -> None:
     shell.ok("train", "toy", "--steps", "3", "--init-from", "a", "--run", "c", "-q")
 
 
-def test_a_longer_training_leaves_its_model_where_that_is_better(shell: Shell) -> None:
+def test_training_longer_replaces_the_model_by_a_better_one(shell: Shell) -> None:
     run = shell.cwd / "runs/toy/a"
     shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
     position = run / "checkpoints/step-000040/state/position.json"
     position.write_text(json.dumps({**json.loads(position.read_text()), "best_step": 40, "best": 99.0}))
     done = shell("train", "toy", "--run", "a", "--resume", "--steps", "80")
-    assert "the model that the run has now stays until one is better" in done.stderr
-    assert "of the one before" not in done.stderr
+    assert "the run keeps its current model until a better one is found" in done.stderr
+    assert "never beat" not in done.stderr
     best = json.loads((run / "run.json").read_text())["best"]
     assert (run / "model").readlink() == Path(f"checkpoints/step-{best['step']:06d}/model")
     assert 0 < best["distance"] < 99 and not (run / "checkpoints/earlier").exists()
@@ -472,9 +472,9 @@ def test_a_run_begun_from_another_can_be_repeated_without_it(trained: Shell, poe
 
 @pytest.mark.slow
 def test_a_default_budget_is_a_ceiling(shell: Shell, poems: Path) -> None:
-    """So little text is not worth the ten minutes that nobody asked for."""
+    """So little text doesn't need the default ten minutes."""
     done = shell("train", "transformer", "--data", poems, *TINY, "--json")
     result = json.loads(done.stdout)
     assert result["seconds"] < 300
     reasons = json.loads((shell.cwd / result["run"] / "run.json").read_text())["reasons"]
-    assert any("steps are as many as so little data is worth" in reason for reason in reasons)
+    assert any("steps are enough for so little data" in reason for reason in reasons)

@@ -162,7 +162,9 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does() -> None:
         hungry.step(hungry.learner.batch(step), step)
         reference.step(reference.learner.batch(step), step)
     assert hungry.state.micro_batches == 4
-    assert [note.text for note in notes if isinstance(note, Note)][-1] == "out of memory: a batch is computed in 4 parts"
+    assert [note.text for note in notes if isinstance(note, Note)][
+        -1
+    ] == "out of memory: splitting each batch into 4 micro-batches"
     torch.testing.assert_close(hungry.learner.networks["model"].weight, reference.learner.networks["model"].weight)
 
 
@@ -182,7 +184,7 @@ def test_a_step_that_is_not_finite_is_skipped(run: Run) -> None:
 
 
 class Fused(Steady):
-    """The same with optimisers that can leave out on the device what is not finite."""
+    """The same with optimisers that skip non-finite gradients on the device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -475,7 +477,7 @@ def test_a_trouble_that_can_be_is_undone_and_the_steps_go_on(run: Run) -> None:
 
 
 def test_a_roll_back_never_goes_to_a_checkpoint_of_the_plan_before(run: Run) -> None:
-    """After 40 steps it goes on from step 20, before the cool-down, and is not finite before the next evaluation."""
+    """After 40 steps it continues from step 20, before the cool-down, and is not finite before the next evaluation."""
     finish(Regression, run)
     assert run.checkpoint_steps == [20, 40]
     longer = dataclasses.replace(PLAN, steps=80, cooldown=0.0)
@@ -510,10 +512,10 @@ def test_a_best_checkpoint_that_was_deleted_is_not_returned_to(run: Run) -> None
     assert not any("undone" in line for line in run.metrics.read_text().splitlines())  # there was nothing to return to
 
 
-def test_no_progress_is_told_where_the_run_goes_on_all_the_same(run: Run) -> None:
+def test_no_progress_is_reported_if_training_continues(run: Run) -> None:
     notes: list[Event] = []
     finish(Worsening, run, dataclasses.replace(PLAN, steps=200), notes.append)
-    assert sum("no progress" in note.text for note in notes if isinstance(note, Note)) == 1
+    assert sum("no significant progress" in note.text for note in notes if isinstance(note, Note)) == 1
 
 
 class TwoPhases(Regression):

@@ -118,7 +118,7 @@ def test_interrupted(case: str, backend: str, module_shell: Shell, left_alone: P
     _, stderr = process.communicate()
     assert process.returncode == code
     assert stderr.splitlines()[-1].startswith("aigc: interrupted at step ")
-    assert stderr.splitlines()[-1].endswith(f"go on with: aigc train {backend} --run {name} --resume")
+    assert stderr.splitlines()[-1].endswith(f"resume with: aigc train {backend} --run {name} --resume")
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     module_shell.ok("train", backend, "--run", name, "--resume", "-q")
     assert weights(run) == weights(left_alone)
@@ -133,7 +133,7 @@ def test_the_recorded_settings_hold(backend: str, module_shell: Shell, left_alon
     assert refused.stderr.startswith(f"aigc: --lr 0.5 contradicts run runs/{backend}/{name}, which has ")
     refused = module_shell("train", backend, "--run", name)
     assert refused.returncode == 2
-    assert refused.stderr.startswith(f"aigc: run runs/{backend}/{name} exists; go on with --resume")
+    assert refused.stderr.startswith(f"aigc: run runs/{backend}/{name} exists; resume it with --resume")
 
 
 @once_a_backend

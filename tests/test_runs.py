@@ -125,7 +125,7 @@ def test_prune_alone_means_every_run_that_is_done(shell: Shell) -> None:
     assert pruned["bytes"] > 2 * 6 * KB
     assert len(list(runs[2].checkpoints.iterdir())) == 3
     wrong = shell("runs", "prune", "c", "--yes")
-    assert wrong.returncode == 2 and "is failed: it needs its checkpoints to go on" in wrong.stderr
+    assert wrong.returncode == 2 and "is failed and needs its checkpoints to resume" in wrong.stderr
 
 
 def test_removed_runs_are_gone_and_the_others_are_not(shell: Shell) -> None:

@@ -1,7 +1,7 @@
 """Checkpoints: whole or absent, safetensors and JSON, nothing pickled.
 
 checkpoints/step-000400/model/   what the backend writes for `sample`, `eval` and other tools
-checkpoints/step-000400/state/   networks, averages and optimisers, and where the run stood
+checkpoints/step-000400/state/   networks, averages, optimisers and the training state
 """
 
 from __future__ import annotations
@@ -26,42 +26,43 @@ from aigc_cli.files import new_folder, remove_folder
 
 @dataclass
 class TrainState:
-    """Where a run stands: all that a checkpoint holds beside tensors."""
+    """The state of a training run: everything a checkpoint holds besides tensors."""
 
     step: int = 0  # steps done
     seconds: float = 0.0  # of training
-    plan_steps: int = 0  # of the plan that it follows: a run that is trained longer has had another one
+    plan_steps: int = 0  # steps of the current plan; a run that is trained longer gets a new plan
     micro_batches: int = 1
     best_step: int | None = None
     best: float | None = None
     mark: float | None = None  # the objective when it last improved by more than chance
     stale: int = 0  # evaluations since then
-    concerns: list[str] = field(default_factory=list)  # the troubles at the last evaluation
+    concerns: list[str] = field(default_factory=list)  # names of the concerns at the last evaluation
     lr_scale: float = 1.0
     rollbacks: int = 0
-    norms: dict[str, list[float]] = field(default_factory=dict)  # of each optimiser's last gradients, before they were clipped
-    skips: int = 0  # in a row
-    skipped: int = 0  # in all
-    planned: bool = True  # written at a step that the plan names, so it may be rolled back to
+    norms: dict[str, list[float]] = field(default_factory=dict)  # of each optimiser's latest gradients, before clipping
+    skips: int = 0  # consecutive
+    skipped: int = 0  # in total
+    planned: bool = True  # saved at a step fixed by the plan, so it is a target for roll-back
     sums: dict[str, float] = field(default_factory=dict)  # of losses since the last report
     summed: int = 0
     metrics_bytes: int = 0
 
     def add(self, values: Mapping[str, float]) -> None:
-        """Count a step among those that are reported next."""
+        """Add a step's values to the next report."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.summed += 1
 
     def take_means(self) -> dict[str, float]:
-        """What the steps since the last report come to; the next report begins anew."""
+        """Mean values over the steps since the last report. Resets the sums."""
         means = {name: total / self.summed for name, total in self.sums.items()}
         self.sums, self.summed = {}, 0
         return means
 
 
 def save_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA], state: TrainState) -> None:
-    """Write `folder`: the model with the averaged weights, where there are some, and the state with the networks' own."""
+    """Write `folder`: the model with averaged weights (if the learner averages), and the state with the networks' own
+    weights."""
     if folder.exists():
         remove_folder(folder)
     with new_folder(folder) as aside:
@@ -86,7 +87,7 @@ def read_state(folder: Path) -> TrainState:
 
 
 def load_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA]) -> TrainState:
-    """Put everything back that the learner and its averages hold; returns where the run stood."""
+    """Restore the learner and its averages. Returns the training state. Raises `AigcError` for an unreadable checkpoint."""
     try:
         state = folder / "state"
         for name, weights in _load(state / "networks.safetensors").items():
@@ -105,7 +106,7 @@ def load_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA]) -> T
 
 
 def _save(path: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Tensors under `owner/name`. A tensor that shares its memory with another (tied weights) is written on its own."""
+    """Save tensors as `owner/name`. Tensors that share memory (tied weights) are written separately."""
     flat = {f"{owner}/{name}": t.detach().clone().contiguous() for owner, own in tensors.items() for name, t in own.items()}
     save_file(flat, path)
 
@@ -119,7 +120,7 @@ def _load(path: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Any optimiser's state as tensors by `index/key` and everything else as JSON."""
+    """Any optimiser's state: tensors by `index/key`, and everything else as JSON."""
     state = optimizer.state_dict()
     tensors = {
         f"{index}/{key}": value
@@ -141,7 +142,7 @@ def _unflatten(optimizer: Optimizer, tensors: Mapping[str, Tensor], numbers: Map
         state.setdefault(int(index), {})[name] = tensor
     with torch.no_grad():
         optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"]})
-    # A file knows no memory format, and a fused optimiser walks through a parameter and its state in step.
+    # Files don't keep memory formats, but a fused optimiser expects a parameter and its state to have the same one.
     for parameter, entries in optimizer.state.items():
         for name, value in entries.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which of them its plan may go back to, which are kept, and which one is the run's model."""
+"""The checkpoints of a run: which are valid for its plan, which are kept, and which one is the run's model."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from aigc_cli.files import new_folder, remove_folder, write_json
 
 @dataclass(frozen=True)
 class EarlierModel:
-    """The model that a run had before it was trained longer: it stays the run's until the longer training has a better one."""
+    """The model of a run before it was trained longer. It stays the run's model until the longer training beats it."""
 
-    step: int  # of the plan before
+    step: int  # in the previous plan
     value: float  # of the learner's objective
 
 
 class Checkpointer:
     """The checkpoints of a run that follows `plan`.
 
-    A run that is trained longer also has checkpoints of the plan before. This plan goes on from one of them, which run.json
-    names (`continued_from`). Those up to it are the plan's past; those after it, which are past another cool-down, are not.
+    A run that is trained longer also has checkpoints of its previous plan. The current plan continues from one of them,
+    recorded in run.json as `continued_from`. Checkpoints up to that one belong to the current plan; later ones of the previous
+    plan, which include its cool-down, don't.
     """
 
     def __init__(self, run: Run, plan: Plan) -> None:
@@ -41,24 +42,24 @@ class Checkpointer:
 
     @property
     def states(self) -> dict[int, TrainState]:
-        """The checkpoints of this plan and of its past, by their steps, in order."""
+        """The checkpoints that belong to the current plan, by step, in order."""
         states = {step: read_state(self.path(step)) for step in self.run.checkpoint_steps}
         return {
             step: state for step, state in states.items() if step <= self.continued_from or state.plan_steps == self.plan.steps
         }
 
     def good(self, before: int) -> list[int]:
-        """The steps, up to `before`, of checkpoints that may be rolled back to: those that the plan names, not the clock."""
+        """The steps, up to `before`, of checkpoints to roll back to: those saved by the plan rather than the clock."""
         return [s for s, state in self.states.items() if s <= before and (state.planned or s == self.continued_from)]
 
     def load(self, trainer: Trainer, step: int) -> None:
-        """Bring a trainer to where it stood. A best checkpoint that has been deleted since is no longer known as the best."""
+        """Load a checkpoint into a trainer. If its best checkpoint has been deleted since, the best is forgotten."""
         trainer.load(self.path(step))
         if trainer.state.best_step not in self.states:
             trainer.state.best = trainer.state.best_step = None
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint, have the best one's model be the run's, and delete those that nothing needs any more."""
+        """Write a checkpoint, make the best one's model the run's, and delete checkpoints that are no longer needed."""
         state = trainer.state
         trainer.save(self.path(state.step))
         best = state.step if state.best_step is None else state.best_step
@@ -67,14 +68,14 @@ class Checkpointer:
             if self.earlier is not None:
                 remove_folder(self.run.earlier)
                 self.earlier = None
-        before_cooldown = cooldown_start(self.plan.steps, self.plan.cooldown)  # what a longer plan would go on from
+        before_cooldown = cooldown_start(self.plan.steps, self.plan.cooldown)  # where a longer plan would continue
         keep = {state.step, best, before_cooldown, *self.good(state.step)[-1:]}
         for step in self.run.checkpoint_steps:
             if step not in keep or step > state.step:
                 remove_folder(self.path(step))
 
     def set_aside_model(self) -> None:
-        """Keep the best checkpoint's weights where a longer plan does not overwrite them. They stay the run's model."""
+        """Keep the best checkpoint's weights where a longer plan won't overwrite them, and make them the run's model."""
         newest = next(reversed(self.states.values()), TrainState())
         if newest.best_step is None or newest.best is None or not self.path(newest.best_step).exists():
             return

@@ -1,4 +1,4 @@
-"""Where to compute, how precisely, with how many threads, and what does not fit: decided here and nowhere else."""
+"""Devices: where to compute, in which precision, with how many threads and within which memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def resolve_device(wanted: str) -> torch.device:
 
 
 def open_device(wanted: str) -> torch.device:
-    """The device that `--device` names, set up for sampling and measuring."""
+    """The device that `--device` names, set up for sampling and evaluation."""
     device = resolve_device(wanted)
     set_threads(None)
     keep_freed_memory()
@@ -54,7 +54,7 @@ def open_device(wanted: str) -> torch.device:
 
 
 def claim_device(options: Options) -> tuple[torch.device, Options]:
-    """The device and the threads that options ask for, set up for training, and the options with what these are."""
+    """Set up the device and threads for training. Returns the device, and the options with all that was `auto` resolved."""
     device = resolve_device(options.device)
     threads = set_threads(options.threads)
     set_deterministic(options.deterministic, device)
@@ -72,12 +72,11 @@ def set_threads(threads: int | None) -> int:
 
 
 def resolve_matmul(wanted: str, device: torch.device) -> str:
-    """PyTorch's own choice of library ("default", MKL on x86) or oneDNN for a CPU's float32 matrix products.
+    """The library for float32 matrix products on a CPU: PyTorch's own choice ("default", MKL on x86) or "onednn".
 
-    MKL is slow on processors that are not Intel's: on an AMD EPYC training is 1.6 times as fast with oneDNN. The switch allows
-    oneDNN to round its inputs to bfloat16 too, which it does only where the processor has matrix units for it, so a
-    product that float32 computes exactly and bfloat16 doesn't decides. The answer is a property of the machine, not a
-    measurement, so that a run that is started again computes the same.
+    MKL is slow on processors not made by Intel: on an AMD EPYC, training is 1.6 times as fast with oneDNN. But the switch also
+    lets oneDNN round its inputs to bfloat16, which it does only on processors with bfloat16 matrix units. A product that is
+    exact in float32 but not in bfloat16 tells. The answer is a property of the machine, not a timing, so that runs repeat.
     """
     if wanted != "auto" or device.type != "cpu" or _vendor() in ("", "GenuineIntel"):
         return "default" if wanted == "auto" else wanted
@@ -106,7 +105,7 @@ def _matmul(library: str) -> Iterator[None]:
 
 
 def _vendor() -> str:
-    """The maker of the processor as Linux names it; "" where it can't be told."""
+    """The processor's vendor as Linux names it; "" if unknown."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -115,8 +114,8 @@ def _vendor() -> str:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep the large buffers that every step frees and asks for again, instead of returning them to the
-    system: a tenth of the time of a small model's step. Elsewhere than with glibc it does nothing."""
+    """Make the C library keep the large buffers that every step frees and allocates again, instead of returning them to the
+    system. Saves a tenth of a small model's step time. Does nothing without glibc."""
     trim_threshold, mmap_threshold = -1, -3
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
@@ -125,7 +124,7 @@ def keep_freed_memory() -> None:
 
 
 def can_compile() -> bool:
-    """Whether torch.compile works here: it needs a compiler."""
+    """Whether torch.compile works on this machine; it needs a compiler."""
     try:
         return bool(torch.compile(lambda x: x + 1)(torch.zeros(1)).item() == 1)
     except Exception:  # whatever it raises, the answer is no
@@ -140,7 +139,8 @@ def set_deterministic(deterministic: bool, device: torch.device) -> None:
 
 @contextmanager
 def not_deterministic() -> Iterator[None]:
-    """For looking at what was learned, whose kernels (sampling's) have no deterministic form on a GPU and change no weight."""
+    """Allow nondeterministic kernels, for evaluation and previews: some sampling kernels have no deterministic version on a
+    GPU, and they change no weights."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(False)
     try:
@@ -150,7 +150,7 @@ def not_deterministic() -> Iterator[None]:
 
 
 def resolve_precision(wanted: str, device: torch.device) -> str:
-    """float32 on a CPU (bfloat16 has no fast path on most); bfloat16 autocast on a GPU that computes in it."""
+    """float32 on a CPU (most have no fast bfloat16); bfloat16 autocast on a GPU that supports it natively."""
     if wanted != "auto":
         return wanted
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -164,7 +164,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def derive_seed(*keys: object) -> int:
-    """A 63-bit seed that is a pure function of `keys`: draws follow (seed, step), so there is no random state to save."""
+    """A 63-bit seed that is a pure function of `keys`. Draws are keyed by (seed, step), so there is no random state to save."""
     digest = hashlib.blake2b(repr(keys).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -174,7 +174,7 @@ def seed_everything(*keys: object) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that this process has had on the device."""
+    """The peak memory of this process on the device, in bytes."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -182,7 +182,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def available_memory(device: torch.device) -> int | None:
-    """The bytes that this process could still get on the device; None where no system tells."""
+    """The memory this process can still allocate on the device, in bytes; None if the system doesn't tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     if device.type == "mps":
@@ -209,8 +209,8 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 def batches(
     make: Callable[[int], dict[str, Tensor]], first: int, stop: int, device: torch.device
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """The batches of steps `first` … `stop` − 1, as they were made and on `device`. Beside a GPU the next one is made and
-    copied while it computes; on a CPU a second thread would only take the cores from the computation."""
+    """The batches of steps `first` … `stop` − 1, on the CPU and on `device`. With a GPU, the next batch is made and copied
+    while the GPU computes; on a CPU, a second thread would only compete for cores."""
 
     def made(step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         batch = make(step)
@@ -242,7 +242,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def measure_flops(device: torch.device, precision: str, seconds: float = 0.1) -> float:
-    """Operations a second in a matrix product of a small network's shape."""
+    """Floating-point operations per second of a matrix product with the shape of a small network's."""
     width = 256 if device.type == "cpu" else 2048
     a = torch.ones(2048, width, device=device)
     b = torch.ones(width, width, device=device)

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, to evaluate and to sample with."""
+"""An exponential moving average of a network's weights, for evaluation and sampling."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from aigc_cli.engine.learner import HalfLife
 
 
 class EMA:
-    """θ̄ ← d·θ̄ + (1 − d)·θ after every step, with d from the half-life in steps at this step, smaller at first so that the
-    initialisation is forgotten: d = min(0.5^(1/half_life), (1 + step) / (10 + step))."""
+    """θ̄ ← d·θ̄ + (1 − d)·θ after every step, with d = min(0.5^(1/half_life), (1 + step) / (10 + step)) and the half-life in
+    steps. The second term makes d smaller at first, so that the initialisation is forgotten."""
 
     def __init__(self, network: nn.Module, half_life: HalfLife) -> None:
         self.network, self.half_life = network, half_life
@@ -31,7 +31,7 @@ class EMA:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The network has the averaged weights inside the block and its own again after it."""
+        """Give the network the averaged weights within the context."""
         own = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(self.weights)
         try:
@@ -42,7 +42,7 @@ class EMA:
 
 @contextmanager
 def applied(ema: Mapping[str, EMA]) -> Iterator[None]:
-    """All of them at once."""
+    """Apply all averages within the context."""
     with ExitStack() as stack:
         for average in ema.values():
             stack.enter_context(average.applied())

@@ -1,4 +1,4 @@
-"""What happens while a model is trained or measured. The engine emits events; whoever wants to show them subscribes."""
+"""Events of training and evaluation. The engine emits them; the user interface subscribes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Note(Event):
-    """A line for the person: what was decided and why, or what to look out for."""
+    """A line for the user: a decision and its reason, or a warning."""
 
     text: str
     level: Literal["info", "warning"] = "info"
@@ -27,7 +27,7 @@ class Note(Event):
 
 @dataclass(frozen=True)
 class Stage(Event):
-    """Progress of what comes before or beside the steps: reading, tokenising, calibrating."""
+    """Progress of work other than training steps: reading, tokenising, calibrating."""
 
     name: str
     done: int
@@ -44,7 +44,7 @@ class Started(Event):
 
 @dataclass(frozen=True)
 class Trained(Event):
-    """Means over the steps since the last such event; `losses` in nats, `rate` in `unit` a second."""
+    """Means over the steps since the last such event; `losses` in nats, `rate` in `unit` per second."""
 
     step: int
     steps: int
@@ -68,7 +68,7 @@ class Evaluated(Event):
 
 @dataclass(frozen=True)
 class Previewed(Event):
-    """What the model makes now: a text, or a file of pictures, `grid` (rows, columns) of them on a sheet."""
+    """A sample of the current model: a text, or a file of pictures, a sheet with a `grid` of (rows, columns)."""
 
     step: int
     text: str
@@ -84,7 +84,7 @@ class Saved(Event):
 
 @dataclass(frozen=True)
 class Printing(Event):
-    """A result comes next on the terminal that progress is shown on."""
+    """A result is about to be printed on the terminal that shows progress."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ Subscriber = Callable[[Event], None]
 
 
 class Bus:
-    """Hands each event to every subscriber. One that can no longer write (a closed terminal) is let go: losing
+    """Passes each event to every subscriber. A subscriber that can no longer write (a closed terminal) is dropped: losing
     standard error never stops training."""
 
     def __init__(self, *subscribers: Subscriber) -> None:
@@ -123,7 +123,7 @@ class Bus:
 
 
 def display_path(path: Path) -> str:
-    """`path` as a person would type it from here."""
+    """`path` relative to the current folder if it is inside, as a user would type it."""
     try:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`--init-from`: a run that begins with another's weights. They are kept in the new run, so that it can be repeated."""
+"""`--init-from`: start a run from another run's weights. The new run keeps a copy of them, so that it can be repeated."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ WEIGHTS = ("networks.safetensors", "averages.safetensors")
 
 
 def find_initial(runs_dir: Path, backend: str, wanted: str) -> Path:
-    """The folder (model/ and state/) of a run's best checkpoint, or what `keep_initial` kept of one."""
+    """The folder (model/ and state/) of a run's best checkpoint, or a copy made by `keep_initial`."""
     if (Path(wanted) / "state" / WEIGHTS[0]).exists():
         return Path(wanted)
     return find_run(runs_dir, backend, wanted).require_model().resolve().parent
 
 
 def keep_initial(run: Run, origin: Path) -> Path:
-    """Copy into the run what it begins with."""
+    """Copy the initial weights into the run. Returns the copy's path."""
     kept = (run.path / "init").absolute()
     with new_folder(kept) as aside:
         copy_weights(origin, aside)
@@ -34,7 +34,7 @@ def keep_initial(run: Run, origin: Path) -> Path:
 
 
 def copy_weights(origin: Path, folder: Path) -> None:
-    """Of a checkpoint, what is needed to sample, to measure and to begin another run."""
+    """Copy the parts of a checkpoint needed to sample, to evaluate and to start another run."""
     shutil.copytree(origin / "model", folder / "model")
     (folder / "state").mkdir()
     for name in WEIGHTS:
@@ -43,7 +43,8 @@ def copy_weights(origin: Path, folder: Path) -> None:
 
 
 def take_over(learner: Learner, origin: Path) -> str:
-    """Copy every weight whose name and shape agree, averaged ones where there are; returns what was taken over."""
+    """Copy every weight whose name and shape match, preferring averaged ones. Returns a line that says how many matched.
+    Raises `RequestError` if none did."""
     weights: dict[str, Tensor] = {}
     for name in WEIGHTS:
         if (origin / "state" / name).exists():
@@ -58,5 +59,5 @@ def take_over(learner: Learner, origin: Path) -> str:
                     tensor.copy_(source)
                     taken += 1
     if not taken:
-        raise RequestError(f"--init-from: no weight of {display_path(origin)} has a shape that fits this model")
-    return f"{taken} of {total} weight tensors taken over from {display_path(origin)}"
+        raise RequestError(f"--init-from: no weight of {display_path(origin)} matches this model's names and shapes")
+    return f"{taken} of {total} weight tensors initialised from {display_path(origin)}"

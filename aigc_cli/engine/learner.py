@@ -1,11 +1,11 @@
-"""What the engine trains: any number of networks and optimisers, and a step made of phases.
+"""What the engine trains: any number of networks and optimisers, and a training step in phases.
 
-A language model's step is one phase. A GAN's is two, which alternate:
+A language model's step has one phase. A GAN's has two:
 
     phases = (Phase("discriminator", self.discriminator_loss), Phase("generator", self.generator_loss))
 
-The engine zeroes, differentiates, accumulates over micro-batches, clips, checks for non-finite values and steps, phase by
-phase; it knows nothing of what the networks are.
+For each phase, the engine zeroes the gradients, differentiates, accumulates over micro-batches, clips, checks for non-finite
+values and steps the optimiser. It doesn't know what the networks are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HalfLife: TypeAlias = float | Callable[[int], float]
 
 
 def split(batch: Batch, parts: int) -> Iterator[Batch]:
-    """A batch in `parts` of nearly equal size."""
+    """Split a batch into `parts` of nearly equal size."""
     if parts == 1:
         yield batch
         return
@@ -46,21 +46,21 @@ class Loss:
 
 @dataclass(frozen=True)
 class Phase:
-    """One optimiser's turn within a step."""
+    """One optimiser's update within a training step."""
 
     optimizer: str
     loss: Callable[[Batch], Loss]
     max_grad_norm: float | None = None
-    #: The same as a multiple of the median norm of this optimiser's last steps, where nobody can know what norm is large.
+    #: The limit as a multiple of the median norm of this optimiser's latest gradients, if no fixed limit is known.
     max_grad_ratio: float | None = None
-    #: What the optimiser is set to in this step, beside the learning rate: {"betas": (0.0, 0.95)}.
+    #: Optimiser settings for this step, besides the learning rate: {"betas": (0.0, 0.95)}.
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Concern:
-    """Something that looks wrong in a training: what to tell of it, and whether it is undone by going on with the best weights
-    so far, at half the learning rate."""
+    """A problem during training: a text for the user, and whether to undo it by continuing from the best weights so far at half
+    the learning rate."""
 
     text: str
     undo: bool = False
@@ -68,8 +68,8 @@ class Concern:
 
 @dataclass(frozen=True)
 class Preview:
-    """What the model makes now: a file for `samples/` and, where it can be read as such, its text. A sheet of pictures is a
-    `grid` of so many rows and columns."""
+    """A sample of the current model: a file for `samples/`, and its text if it is text. A sheet of pictures has a `grid` of
+    (rows, columns)."""
 
     suffix: str
     content: bytes
@@ -77,23 +77,23 @@ class Preview:
     grid: tuple[int, int] = (1, 1)
 
 
-#: What helps a model that was still becoming better.
-MORE_TRAINING = "a new run with more --minutes would help, or this one with --resume and more --steps"
+#: Advice for a model that was still improving.
+MORE_TRAINING = "train a new run with more --minutes, or this one with --resume and more --steps"
 
 
 class Learner(ABC):
-    """Networks in training, and all that the engine asks of them."""
+    """Networks, their optimisers, and everything the engine needs to train them."""
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, Optimizer]
-    #: Networks of which the engine keeps an exponential moving average, with the half-life in steps, or what gives it at a
-    #: step. The averages are what is evaluated, previewed and saved as the model.
+    #: Networks that the engine keeps an exponential moving average of, with the half-life in steps, or a function from the step
+    #: to it. The averages are evaluated, previewed and saved as the model.
     ema: Mapping[str, HalfLife] = {}
-    #: The measure in `evaluate`'s result by which the best checkpoint is chosen; lower is better.
+    #: The measure in `evaluate`'s result that chooses the best checkpoint; lower is better.
     objective: str
-    #: What `count` counts, for the rate shown to a person ("tokens", "pictures").
+    #: What `count` counts, for the displayed rate ("tokens", "pictures").
     unit: str
-    #: Held-out examples that `evaluate` can use at most.
+    #: The most held-out examples that `evaluate` can use.
     eval_items: int
 
     @abstractmethod
@@ -102,48 +102,47 @@ class Learner(ABC):
 
     @abstractmethod
     def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
-        """The optimisers' turns in this step, in order; `plan` knows the number of steps, for what follows a schedule."""
+        """The phases of this step, in order; `plan` has the number of steps, for schedules."""
 
     @abstractmethod
     def evaluate(self, items: int) -> dict[str, float]:
-        """Measures on the first `items` held-out examples, always the same ones."""
+        """Measures on the first `items` held-out examples, the same ones every time."""
 
     @abstractmethod
     def save_model(self, folder: Path) -> None:
-        """Write what `sample`, `eval` and other tools open into an empty folder (a config.json among it)."""
+        """Write the model that `sample`, `eval` and other tools open, config.json included, into an empty folder."""
 
     def set_training(self, training: bool) -> None:
         for network in self.networks.values():
             network.train(training)
 
     def count(self, batch: Batch) -> int:
-        """Items in a batch: what the mean loss is over. It is asked of the batch on the CPU."""
+        """Items in a batch (on the CPU): what the mean loss is taken over."""
         return len(next(iter(batch.values())))
 
     def lr_factor(self, step: int, plan: Plan) -> float:
-        """The factor on every optimiser's peak learning rate at a step."""
+        """The factor on every optimiser's peak learning rate at this step."""
         return warmup_stable_decay(step, plan.steps, plan.warmup, plan.cooldown)
 
     def after_step(self, step: int, batch: Batch, plan: Plan) -> None:  # noqa: B027
-        """What changes in a step otherwise than by gradients. It must follow from the networks, the batch and (seed, step), and
-        be kept in a network's buffers."""
+        """Updates other than by gradients. They must depend only on the networks, the batch and (seed, step), and their state
+        must be in a network's buffers."""
 
     def noise(self, measures: Mapping[str, float]) -> float:
-        """How far the objective among `evaluate`'s measures may be off by chance: its standard error, where that is known.
-        Smaller improvements are no progress."""
+        """The standard error of the objective among `evaluate`'s measures, if known. Smaller improvements don't count."""
         return 0.0
 
     def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:
-        """What looks wrong, by name, judged from metrics.jsonl's lines so far. Asked at every evaluation; each is told and seen
-        to when it begins."""
+        """Problems by name, judged from the lines of metrics.jsonl so far. Called at every evaluation; each problem is
+        reported, and undone if it asks for that, when it first appears."""
         return {}
 
     def preview(self) -> Preview | None:
-        """A look at what the model makes, the same draws every time."""
+        """A sample of the current model, from the same draws every time."""
         return None
 
     def useful_steps(self) -> int | None:
-        """Steps after which so little data has nothing more to teach; None where the data are plenty."""
+        """The steps after which a small dataset has nothing more to teach; None for a large one."""
         return None
 
     def describe(self) -> str:
@@ -152,9 +151,9 @@ class Learner(ABC):
         return f"{total / 1e6:.2f} M parameters"
 
     def first_sample(self) -> str:
-        """What a person adds to `aigc sample BACKEND --run RUN` for a first look, as a shell reads it."""
+        """Arguments for `aigc sample BACKEND --run RUN` to get first samples, quoted for a shell."""
         return "-n 4"
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
-        """What would make the model better, judged from metrics.jsonl's lines; said when training ends."""
+        """What would improve the model, judged from the lines of metrics.jsonl; shown when training ends."""
         return []

@@ -1,8 +1,8 @@
 """The one training loop.
 
-What happens at a step depends on the plan, the seed and the step alone: batches, draws, evaluations, selection, roll-back.
-The clock only adds checkpoints to resume from, which are never rolled back to. So a run that was killed and resumed ends
-with the same weights as one that was left alone.
+What happens at a step (batches, draws, evaluation, selection, roll-back) depends only on the plan, the seed and the step. The
+clock only adds checkpoints to resume from, which are never rolled back to. So a run that is killed and resumed ends with the
+same weights as one that isn't.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from aigc_cli.engine.step import StepValues, read
 from aigc_cli.engine.trainer import Trainer
 from aigc_cli.errors import AigcError, Interrupted
 
-#: Steps in a row that may be skipped for a value that is not finite before the run goes back to its last good checkpoint.
+#: Consecutive steps skipped for a non-finite value before rolling back to the last good checkpoint.
 SKIPS_BEFORE_ROLLBACK = 3
-#: Times that it may go back, at half the learning rate each, before it stops.
+#: Roll-backs, each at half the learning rate, before training fails.
 ROLLBACKS_BEFORE_STOP = 3
-#: Evaluations without progress after which it is said, and after which a run ends whose budget nobody asked for.
+#: Evaluations without progress before a warning, and before a run without an explicit budget stops.
 STALE = 5
-#: Steps after which their values are read, if nothing is reported before. To read is to wait for the device.
+#: The most steps whose values are left unread on the device; reading waits for the device.
 UNREAD = 100
 
 
 class TrainLoop:
-    """A trainer and the run that it trains; `train` brings it to the plan's last step."""
+    """A trainer and its run. `train` runs to the plan's last step."""
 
     def __init__(self, trainer: Trainer, run: Run) -> None:
         self.trainer, self.run, self.bus = trainer, run, trainer.bus
@@ -47,7 +47,7 @@ class TrainLoop:
         return self.trainer.state
 
     def train(self, interrupts: Interrupts) -> str:
-        """From where it stands to the end; "finished", or "stopped" when it no longer improved."""
+        """Train from the current step to the end. Returns "finished", or "stopped" if it stopped improving."""
         with MetricsLog(self.run, self.state.metrics_bytes) as self.log:
             if self.state.step > 0 and self.state.plan_steps != self.plan.steps:
                 self.log.write("continued", self.state.step, steps=self.plan.steps)
@@ -60,7 +60,7 @@ class TrainLoop:
         return "finished" if self.state.step == self.plan.steps else "stopped"
 
     def _steps(self, interrupts: Interrupts) -> None:
-        """Steps up to the end, to a roll-back, or to where it has stopped improving."""
+        """Train until the end, a roll-back, or no more improvement."""
         plan, trainer, last = self.plan, self.trainer, self.plan.steps
         before_cooldown = cooldown_start(plan.steps, plan.cooldown)
         for batch, moved in batches(self.learner.batch, self.state.step, last, trainer.device):
@@ -94,11 +94,11 @@ class TrainLoop:
     def stopped_improving(self) -> bool:
         return self.plan.patience is not None and self.state.stale >= self.plan.patience
 
-    # What the steps said
+    # Reports
 
     def _read(self) -> int | None:
-        """Take account of the steps that nobody has read. The step at which too many in a row had been skipped, if there is
-        one: what came after it does not count, so that it does not matter when it is found out."""
+        """Read the values of unread steps into the state. Returns the step at which too many in a row had been skipped, if any.
+        Later steps don't count, so that the result doesn't depend on when values are read."""
         state, unread = self.state, self.unread
         self.unread = []
         for step, values in enumerate(read(unread), start=state.step - len(unread)):
@@ -122,10 +122,10 @@ class TrainLoop:
         self.bus.emit(Trained(state.step, self.plan.steps, losses, lr, rate, unit, state.seconds, left))
         self.reported, self.items = now, 0
 
-    # What was learned
+    # Evaluation
 
     def _evaluate(self) -> bool:
-        """Measure, and note whether it is the best so far. False when the measure is not finite: the weights are bad."""
+        """Evaluate, and update the best so far. Returns False if the objective is not finite: the weights are bad."""
         state, learner = self.state, self.learner
         measures = self.trainer.evaluate(self.plan.eval_items)
         value = measures[learner.objective]
@@ -141,7 +141,7 @@ class TrainLoop:
         self.log.write("evaluated", state.step, **measures, best=better)
         self.bus.emit(Evaluated(state.step, measures, learner.objective, better))
         self._preview()
-        self._see_to_concerns()
+        self._handle_concerns()
         return True
 
     def _preview(self) -> None:
@@ -151,12 +151,12 @@ class TrainLoop:
             path.write_bytes(preview.content)
             self.bus.emit(Previewed(self.state.step, preview.text, display_path(path), preview.grid))
 
-    def _see_to_concerns(self) -> None:
-        """Tell what looks wrong now and did not at the last evaluation, and undo it where that helps."""
+    def _handle_concerns(self) -> None:
+        """Report concerns that are new since the last evaluation, and undo those that ask for it."""
         state = self.state
         concerns = dict(self.learner.concerns(self.log.lines()))
         if self.plan.patience is None and state.stale >= STALE:
-            text = f"no progress beyond chance on held-out data for {STALE} evaluations; the best is kept"
+            text = f"no significant progress on held-out data for {STALE} evaluations; the best checkpoint is kept"
             concerns["stale"] = Concern(text)
         new = {name: concern for name, concern in concerns.items() if name not in state.concerns}
         for name, concern in new.items():
@@ -167,18 +167,19 @@ class TrainLoop:
         if best not in (None, state.step) and any(concern.undo for concern in new.values()):
             self._return_to_best(best)
 
-    # Back and forth
+    # Checkpoints
 
     def _return_to_best(self, best: int) -> None:
-        """The networks, averages and optimisers as they were at the best step, at half the learning rate from here on. The
-        step stays, and with it the schedule and the time that the run takes."""
+        """Restore networks, averages and optimisers from the best step, and halve the learning rate. The step count, and with
+        it the schedule and the run's duration, stay the same."""
         self.trainer.load_weights(self.checkpoints.path(best))
         self.state.lr_scale /= 2
         self.log.write("undone", self.state.step, to=best, lr_scale=self.state.lr_scale)
-        self.bus.note(f"continuing with the best weights so far, of step {best}, at half the learning rate", "warning")
+        self.bus.note(f"continuing from the best weights so far (step {best}) at half the learning rate", "warning")
 
     def _roll_back(self, step: int) -> None:
-        """To the last good checkpoint before `step`, or to the beginning, at half the learning rate."""
+        """Return to the last good checkpoint before `step`, or to the start, at half the learning rate. Raises `AigcError`
+        after too many roll-backs."""
         before = self.state
         if before.rollbacks == ROLLBACKS_BEFORE_STOP:
             raise AigcError(
@@ -193,7 +194,9 @@ class TrainLoop:
         state.lr_scale, state.rollbacks, state.skips = before.lr_scale / 2, before.rollbacks + 1, 0
         state.skipped, state.micro_batches = before.skipped, before.micro_batches
         self.log.write("rolled_back", step, to=state.step, lr_scale=state.lr_scale)
-        self.bus.note(f"the loss is not finite at step {step}: back to step {state.step} at half the learning rate", "warning")
+        self.bus.note(
+            f"the loss is not finite at step {step}: rolled back to step {state.step} at half the learning rate", "warning"
+        )
 
     def _save(self, *, planned: bool) -> None:
         self.state.planned, self.state.metrics_bytes = planned, self.log.sync()

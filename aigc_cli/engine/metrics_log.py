@@ -1,4 +1,4 @@
-"""metrics.jsonl in the making: a line for every report, evaluation and incident of a training."""
+"""Writing metrics.jsonl: a line per report, evaluation and incident."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aigc_cli.engine.run import Run, read_metrics
 
 
 class MetricsLog:
-    """A run's metrics.jsonl, open to be added to. What stands after its first `keep_bytes` is of steps that will be done again,
-    and is dropped."""
+    """A run's metrics.jsonl, open for appending. Anything after its first `keep_bytes` is dropped: it is about steps that will
+    be repeated."""
 
     def __init__(self, run: Run, keep_bytes: int) -> None:
         self.run = run
@@ -27,15 +27,15 @@ class MetricsLog:
         self._file.close()
 
     def write(self, event: str, step: int, **values: Any) -> None:
-        """A line, which can be read at once."""
+        """Write a line and flush it, so that it can be read at once."""
         self._file.write(json.dumps({"event": event, "step": step, **values}) + "\n")
         self._file.flush()
 
     def lines(self) -> list[dict[str, Any]]:
-        """All so far."""
+        """All lines so far."""
         return read_metrics(self.run)
 
     def sync(self) -> int:
-        """Have all so far on the disk; returns its bytes."""
+        """Flush to disk. Returns the file's size in bytes."""
         os.fsync(self._file.fileno())
         return self.run.metrics.stat().st_size

@@ -18,7 +18,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_network(network: nn.Module, config: Mapping[str, Any], folder: Path) -> None:
-    """Writes both files, the weights as float32."""
+    """Write both files, with float32 weights."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = {name: weight.float().cpu().contiguous() for name, weight in network.state_dict().items()}
@@ -26,19 +26,19 @@ def save_network(network: nn.Module, config: Mapping[str, Any], folder: Path) ->
 
 
 def load_network(folder: Path, read_config: Callable[[dict[str, Any]], Config], build: Callable[[Config], Network]) -> Network:
-    """The network that `build` makes of the configuration in config.json, with its weights, on the CPU and in evaluation mode.
+    """The network that `build` makes from config.json, with its weights loaded, on the CPU and in evaluation mode.
 
-    Raises `RequestError` where the folder is not a whole model that fits its configuration.
+    Raises `RequestError` if the folder is not a complete model, or its weights don't match its configuration.
     """
     try:
         config = read_config(json.loads((folder / "config.json").read_text()))
         weights = load_file(folder / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
-        raise RequestError(f"{folder}: this is not a readable model folder: {error}") from error
+        raise RequestError(f"{folder} is not a readable model folder: {error}") from error
     network = build(config)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise RequestError(f"{folder}: the weights do not fit the model's config.json: {reason}") from error
+        raise RequestError(f"{folder}: the weights do not match the model's config.json: {reason}") from error
     return network.eval()

@@ -17,10 +17,10 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices, U Vᵀ of G = U S Vᵀ, approximately: (…, rows, columns) in and out.
+    """Approximately the nearest semi-orthogonal matrices, U Vᵀ of G = U S Vᵀ; (…, rows, columns) in and out.
 
-    Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ (Jordan et al. 2024), in the matrices' own precision: bfloat16
-    would do on a GPU but is a hundred times slower than float32 on most CPUs.
+    Newton–Schulz iteration X ← aX + (bA + cA²)X with A = XXᵀ (Jordan et al. 2024), in the precision of the matrices: bfloat16
+    would suffice on a GPU, but is a hundred times slower than float32 on most CPUs.
     """
     a, b, c = NEWTON_SCHULZ
     wide: Tensor = matrices.mT if matrices.shape[-2] > matrices.shape[-1] else matrices
@@ -35,11 +35,11 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 class MuonAdamW(Optimizer):
     """Muon (Jordan et al. 2024) on `muon` parameters, AdamW (Loshchilov and Hutter 2019) on `adamw` parameter groups.
 
-    A Muon update is scaled by √max(1, rows/columns), which keeps the change of a layer's output the same over shapes.
-    Matrices of one shape are orthogonalised together. Weight decay is decoupled in both.
+    A Muon update is scaled by √max(1, rows/columns), so that it changes a layer's output equally for all shapes. Matrices of
+    the same shape are orthogonalised together. Weight decay is decoupled in both.
 
-    As PyTorch's fused optimisers it may be told by `found_inf` (see torch.amp.GradScaler), a tensor on the device that is 1
-    where nothing shall move.
+    Like PyTorch's fused optimisers, it honours `found_inf` (see torch.amp.GradScaler): a tensor on the device that is 1 if the
+    step is to change nothing.
     """
 
     _step_supports_amp_scaling = True
@@ -87,7 +87,7 @@ class MuonAdamW(Optimizer):
             for p in same:
                 assert p.grad is not None
                 momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                # A mean of the momentum and itself moves nothing.
+                # The mean of the momentum and itself leaves it unchanged.
                 grad = p.grad if found_inf is None else torch.where(found_inf > 0, momentum, p.grad)
                 momentum.lerp_(grad, 1 - group["momentum"])
                 directions.append(grad.lerp(momentum, group["momentum"]))  # Nesterov

@@ -1,4 +1,4 @@
-"""Resuming a run: the recorded settings hold."""
+"""`--resume`: continue a run with its recorded settings."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from aigc_cli.options import Given, absolute, fields_of, recorded, renamed
 
 
 def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given], bus: Bus) -> TrainLoop | None:
-    """The training of a (locked) run where it stands, or None when the run is done and no larger --steps was asked for."""
+    """A loop at the newest checkpoint of a (locked) run, or None if the run is done and --steps is no larger."""
     if "plan" not in run.record:
-        raise RequestError(f"run {display_path(run.path)} was killed before it had a plan; delete it and start a new one")
+        raise RequestError(f"run {display_path(run.path)} was killed before it had a plan; delete it and start a new run")
     plan = backend.read_plan(run.record["plan"])
     longer = _check_contradictions(run, plan, given)
     if longer is None and run.record["status"] in DONE:
@@ -31,13 +31,13 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
         return None
     if run.record.get("pruned"):
         raise RequestError(
-            f"run {display_path(run.path)} was pruned: it has no checkpoint to go on from; start a new one, "
-            f"with --init-from {run.reference} to keep what was learned"
+            f"run {display_path(run.path)} was pruned and has no checkpoint to resume from; "
+            f"start a new run from its weights with --init-from {run.reference}"
         )
     if changed := backend.changed(run.record["data"]):
         raise RequestError(
-            f"{changed[0]}, so run {display_path(run.path)} can't go on; start a new one, "
-            f"with --init-from {run.reference} to keep what was learned"
+            f"{changed[0]}, so run {display_path(run.path)} can't be resumed; "
+            f"start a new run from its weights with --init-from {run.reference}"
         )
     steps = list(Checkpointer(run, plan).states)
     if longer is not None:
@@ -48,7 +48,7 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
     loop = TrainLoop(Trainer(learner_factory(backend, plan, data, device), plan, device, bus), run)
     if steps:
         loop.checkpoints.load(loop.trainer, steps[-1])
-        if loop.state.plan_steps != plan.steps:  # the first steps of this plan are no less progress for the end of another
+        if loop.state.plan_steps != plan.steps:  # don't measure progress against the end of the previous plan
             loop.state.mark, loop.state.stale = None, 0
     run.update(status="running")
     return loop
@@ -67,7 +67,7 @@ def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:
 
 
 def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> int | None:
-    """The recorded settings hold. Returns a larger number of steps, if one was asked for."""
+    """Raise `RequestError` if a given option contradicts the recorded plan. Returns a larger number of steps, if given."""
     longer = None
     asked = renamed(type(plan), run.record["asked"])
     for name, item in given.items():
@@ -79,37 +79,40 @@ def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> i
         elif name in ("data", "val") and absolute(item.value) == ours:
             continue
         elif name == "minutes" and item.value != asked.get(name):
-            raise RequestError(f"{item.where} plans a new run, and run {display_path(run.path)} has its plan; {_longer(run)}")
+            raise RequestError(
+                f"{item.where} is for new runs, but run {display_path(run.path)} already has a plan; {_longer(run)}"
+            )
         elif item.value not in (ours, asked.get(name), "auto"):
             raise RequestError(
                 f"{item.where} {item.value!r} contradicts run {display_path(run.path)}, which has {ours!r}; "
-                "leave it out, or start a new run"
+                "omit it, or start a new run"
             )
     return longer
 
 
 def _plan_longer(run: Run, plan: AnyPlan, longer: int, bus: Bus) -> tuple[list[int], AnyPlan]:
-    """The checkpoint to go on from, where there is one, and the plan of as many steps. Both are recorded."""
+    """The step of the checkpoint to continue from (none if there is no checkpoint), and a plan with more steps. Records
+    both."""
     checkpoints = Checkpointer(run, plan)
     steps = list(checkpoints.states)
     first = cooldown_start(plan.steps, plan.cooldown)
-    # Where the whole run is a cool-down, only the beginning is before it.
+    # If the whole run is a cool-down, only step 0 comes before it.
     begin = max([step for step in steps if step <= first] or steps, default=0)
-    where = "before the cool-down" if begin <= first else f"at the learning rate that {longer} steps have there"
+    where = "before the cool-down" if begin <= first else f"at the learning rate of a run of {longer} steps"
     checkpoints.set_aside_model()
     plans = [*run.record.get("earlier_plans", []), run.record["plan"]]
     plan = dataclasses.replace(plan, steps=longer, patience=run.record["asked"].get("patience"))
     run.update(plan=recorded(plan), status="running", earlier_plans=plans, continued_from=begin)
     bus.note(
-        f"going on from step {begin}, {where}, to step {longer}; the model that the run has now stays until one is better on "
-        "held-out data"
+        f"continuing from step {begin}, {where}, to step {longer}; the run keeps its current model until a better one is found "
+        "on held-out data"
     )
     return [step for step in steps if step == begin], plan
 
 
 def _longer(run: Run) -> str:
-    """How to train it for more steps than were planned."""
+    """How to train the run longer."""
     if run.record.get("pruned"):
-        return f"it was pruned, and has nothing to go on from: a new run begins with its weights by --init-from {run.reference}"
+        return f"it was pruned and can't be trained longer; start a new run from its weights with --init-from {run.reference}"
     took = f", which took {run.record['seconds']:.0f} s" if "seconds" in run.record else ""
-    return f"to train it longer give a larger --steps than {run.record['plan']['steps']}{took}"
+    return f"to train it longer, give a larger --steps than {run.record['plan']['steps']}{took}"

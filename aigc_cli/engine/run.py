@@ -1,9 +1,9 @@
-"""The run directory: what was asked, what was decided, how far it has come. Free of torch.
+"""Runs on disk: settings, plan, status, metrics and checkpoints. Free of torch.
 
 runs/transformer/poems-1/
   run.json       asked, plan, versions, data, status
   metrics.jsonl  a line per report
-  checkpoints/   step-000400/{model,state}; earlier/ of the training before, while none of a longer one is better
+  checkpoints/   step-000400/{model,state}; earlier/ has the model from before a longer training, until that beats it
   model          -> the best checkpoint's model/
   samples/       previews made while training
 """
@@ -29,9 +29,9 @@ from aigc_cli.files import point_link, remove_folder, size_of, sweep, write_json
 from aigc_cli.options import did_you_mean, located, portable
 
 FORMAT = 1
-#: The states from which training goes on, and those in which nothing more will be trained.
+#: Statuses of runs that can be resumed, and of runs that are done.
 RESUMABLE, DONE = ("interrupted", "failed"), ("finished", "stopped")
-#: What of a checkpoint only further training needs.
+#: The file of a checkpoint that only further training needs.
 OPTIMIZERS = "optimizers.safetensors"
 
 
@@ -46,19 +46,19 @@ class Run:
 
     @property
     def reference(self) -> str:
-        """What to write after --run to mean this one, from here."""
+        """The value of --run that names this run from the current folder, quoted for a shell."""
         runs_dir = self.path.parent.parent
         plain = runs_dir == Path("runs") and len(list(runs_dir.glob(f"*/{glob.escape(self.name)}/run.json"))) < 2
         return shlex.quote(self.name if plain else str(self.path))
 
     @property
     def resume_command(self) -> str:
-        """What to type to go on with it."""
+        """The command that resumes this run."""
         return f"aigc train {shlex.quote(self.backend)} --run {self.reference} --resume"
 
     @property
     def first_sample(self) -> str:
-        """What to add to `aigc sample` for a first look, quoted for a shell whatever a stranger's record says."""
+        """Arguments for `aigc sample` to get first samples, quoted for a shell because the record may come from a stranger."""
         try:
             return shlex.join(shlex.split(str(self.record["first_sample"])))
         except (KeyError, ValueError):
@@ -70,21 +70,21 @@ class Run:
 
     @property
     def status(self) -> str:
-        """running, interrupted, failed, stopped (ended early by itself) or finished; a run that says it is running
-        while nobody holds its lock was killed: interrupted."""
+        """running, interrupted, failed, stopped (no more improvement) or finished. A run recorded as running without a lock was
+        killed: interrupted."""
         status = str(self.record["status"])
         return "interrupted" if status == "running" and not self.locked() else status
 
     @property
     def steps(self) -> int | None:
-        """As far as it has come, or as its newest checkpoint; None before the first."""
+        """The steps done, or those of the newest checkpoint; None before the first checkpoint."""
         if self.record.get("steps") is not None:
             return int(self.record["steps"])
         return max(self.checkpoint_steps, default=None)
 
     @property
     def checkpoint_steps(self) -> list[int]:
-        """The steps of the checkpoints that are kept, in order."""
+        """The steps of the checkpoints on disk, in order."""
         names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
         return sorted(int(name) for name in names if name.isdecimal())
 
@@ -98,7 +98,7 @@ class Run:
 
     @property
     def earlier(self) -> Path:
-        """Where the model from before a longer training is, while it is the best."""
+        """The folder of the model from before a longer training, while it is the best."""
         return self.checkpoints / "earlier"
 
     @property
@@ -110,7 +110,7 @@ class Run:
         return self.path / "samples"
 
     def choose(self, checkpoint: Path) -> None:
-        """Have `model` be that of one of the checkpoints."""
+        """Point `model` at a checkpoint's model."""
         point_link(self.model, f"{self.checkpoints.name}/{checkpoint.name}/model")
 
     def update(self, **changes: Any) -> None:
@@ -121,13 +121,13 @@ class Run:
         if not (self.model / "config.json").exists():
             raise RequestError(
                 f"run {self.path} has no model yet (its first checkpoint has not been written); "
-                f"go on with: {self.resume_command}"
+                f"resume with: {self.resume_command}"
             )
         return self.model
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for this process; a second trainer on the same run is refused."""
+        """Lock the run for this process. Raises `RequestError` if another process is training it."""
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -154,7 +154,7 @@ class Run:
 
 
 def remove(run: Run) -> int:
-    """Delete a run; the bytes that it took. Raises `RequestError` where it is being trained."""
+    """Delete a run. Returns its size in bytes. Raises `RequestError` if it is being trained."""
     with run.lock():
         size = size_of(run.path)
         remove_folder(run.path)
@@ -162,16 +162,16 @@ def remove(run: Run) -> int:
 
 
 def prune(run: Run) -> int:
-    """Leave of a run's checkpoints the weights of the best; the bytes that were freed.
+    """Delete all of a run's checkpoints but the best one's weights. Returns the number of bytes freed.
 
-    It can be sampled from, measured, repeated and fine-tuned after it, but not trained longer, which run.json says first.
-    Raises `RequestError` where it is being trained or was not trained to its end.
+    The run can still be sampled from, evaluated, repeated and fine-tuned, but not trained longer; run.json records that first.
+    Raises `RequestError` if it is being trained or is not done.
     """
     with run.lock():
         if run.record["status"] not in DONE:
             raise RequestError(
-                f"run {run.path} is {run.record['status']}: it needs its checkpoints to go on; "
-                f"'aigc runs rm {run.reference}' removes it as a whole"
+                f"run {run.path} is {run.record['status']} and needs its checkpoints to resume; "
+                f"to delete it: aigc runs rm {run.reference}"
             )
         before = size_of(run.checkpoints)
         run.update(pruned=True)
@@ -190,20 +190,20 @@ def check_name(name: str) -> str:
 
 
 def free_name(runs_dir: Path, stem: str) -> str:
-    """`stem-1`, `stem-2`, …: the first that no run has, of whatever backend."""
+    """The first of `stem-1`, `stem-2`, … that is not the name of a run of any backend."""
     stem = re.sub(r"[^\w.+-]+", "-", stem).strip("-.")[:64] or "run"
     taken = {path.name for path in runs_dir.glob(f"*/{stem}-*")}
     return next(name for number in range(1, len(taken) + 2) if (name := f"{stem}-{number}") not in taken)
 
 
 def create_run(runs_dir: Path, backend: str, name: str, record: dict[str, Any]) -> Run:
-    """A new run directory. One that exists is never touched."""
+    """Create a run's folder. Raises `RequestError` if it exists or can't be created."""
     path = runs_dir / backend / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir()
     except FileExistsError:
-        raise RequestError(f"run {path} exists; go on with --resume, or choose another --run name") from None
+        raise RequestError(f"run {path} exists; resume it with --resume, or choose another --run name") from None
     except OSError as error:
         raise RequestError(f"run {path} cannot be created: {error.strerror}; choose another --runs-dir") from None
     (path / "checkpoints").mkdir()
@@ -227,7 +227,7 @@ def open_run(path: Path) -> Run:
 
 
 def _with_paths(record: Mapping[str, Any], change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    """A record with the paths in it changed."""
+    """A record with `change` applied to everything in it that holds paths."""
     changed = {name: change(record[name]) for name in ("plan", "data") if isinstance(record.get(name), Mapping)}
     earlier = {"earlier_plans": [change(plan) for plan in record["earlier_plans"]]} if "earlier_plans" in record else {}
     return {**record, **changed, **earlier}
@@ -236,7 +236,7 @@ def _with_paths(record: Mapping[str, Any], change: Callable[[Mapping[str, Any]],
 def list_runs(runs_dir: Path, backend: str | None = None) -> list[Run]:
     """Every readable run, the newest first."""
     runs = []
-    for file in runs_dir.glob(f"{backend or '*'}/[!.]*/run.json"):  # what begins with a dot is being deleted
+    for file in runs_dir.glob(f"{backend or '*'}/[!.]*/run.json"):  # a leading dot means it is being deleted
         try:
             runs.append(open_run(file.parent))
         except RequestError:
@@ -269,12 +269,12 @@ def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumab
             raise RequestError(f"{wanted!r} is the name of several runs; give a path: {places}")
         run = open_run(matches[0])
     if backend and run.backend != backend:
-        raise RequestError(f"run {run.path} is of the {run.backend} backend, not {backend}")
+        raise RequestError(f"run {run.path} is a run of the {run.backend} backend, not {backend}")
     return run
 
 
 def read_metrics(run: Run) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that is still being written is left out."""
+    """The lines of metrics.jsonl, without one that is still being written."""
     lines = []
     try:
         text = run.metrics.read_text(encoding="utf-8")
@@ -289,7 +289,7 @@ def read_metrics(run: Run) -> list[dict[str, Any]]:
 
 
 def age(run: Run) -> float:
-    """Seconds since the run was begun."""
+    """Seconds since the run was created."""
     created = datetime.fromisoformat(str(run.record["created"]))
     return time.time() - created.timestamp()
 

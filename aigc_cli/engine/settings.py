@@ -1,5 +1,4 @@
-"""The options that every verb, and every `train`, has, whatever the backend, and the plan that training follows. Free of
-torch."""
+"""Options that all commands, and all `train` commands, share, and the plan that training follows. Free of torch."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, MORE, option, rebuild, undecided
 
 OUTPUT = "Output"
-#: Steps of a plan whose number is still to be measured.
+#: The number of steps of a plan before it is measured.
 UNMEASURED = 10**9
 
 
@@ -91,10 +90,10 @@ class TrainOptions(CommandOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(TrainOptions):
-    """What training follows: the options with everything decided. None is left only where it means something: no `val`, no
-    `minutes`, no `init_from`, no `patience`.
+    """What training follows: the options with everything decided. Only options for which None means something may be None:
+    `val`, `minutes`, `init_from` and `patience`.
 
-    A backend's plan narrows its own options in the same way: `class GANPlan(Plan, Train): latent: int`.
+    A backend narrows its own options in the same way: `class GANPlan(Plan, Train): latent: int`.
     """
 
     data: str
@@ -116,9 +115,9 @@ class Plan(TrainOptions):
 
     @classmethod
     def of(cls, options: TrainOptions, **decided: Any) -> Self:
-        """The plan of what was asked, and of what was `decided` where nothing was.
+        """The given options, completed with what was `decided`.
 
-        Without a number of steps the schedule is provisional: the engine measures, and then makes another with `scheduled`.
+        Without a number of steps the schedule is provisional: the engine measures, then replaces it by `scheduled`.
         """
         asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
         settled = {"cooldown": 0.5, **decided} | {name: value for name, value in asked.items() if value is not None}
@@ -127,21 +126,21 @@ class Plan(TrainOptions):
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """The plan that a run recorded. (Earlier versions left `micro_batch_size` open where it was the batch.) RequestError
-        for a record that is no whole plan."""
+        """The plan recorded in a run. (Earlier versions left `micro_batch_size` open if it was the batch size.) Raises
+        `RequestError` for an incomplete plan."""
         whole = record.get("micro_batch_size") or record.get("batch_size")
         try:
             return rebuild(cls, {**record, "micro_batch_size": whole})
         except ValueError as error:
-            raise RequestError(f"the plan in its run.json is not complete: {error}; start a new run") from None
+            raise RequestError(f"the plan in the run's run.json is incomplete: {error}; start a new run") from None
 
     def scheduled(self, asked: TrainOptions, steps: int, evaluations: int, eval_items: int) -> Self:
-        """The same for so many steps, with about so many evaluations, where what was asked says nothing else."""
+        """The same plan with this many steps and about this many evaluations, unless the options say otherwise."""
         return dataclasses.replace(self, **_schedule(asked, steps, evaluations, eval_items))
 
 
 def _schedule(asked: TrainOptions, steps: int, evaluations: int, eval_items: int) -> dict[str, Any]:
-    """The step numbers at which things happen."""
+    """The number of steps, and everything that follows from it."""
     return {
         "steps": steps,
         "warmup": default_warmup(steps) if asked.warmup is None else asked.warmup,

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: finish the step, write a checkpoint, then leave. A second Ctrl-C leaves at once."""
+"""Ctrl-C and SIGTERM: finish the step, write a checkpoint, then exit. A second Ctrl-C exits at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aigc_cli.errors import Interrupted
 
 
 class Interrupts:
-    """Signals received. Outside `deferred` one raises Interrupted where the program stands; inside, it is only noted."""
+    """The signal received, if any. It raises `Interrupted` at once, but within `deferred` it is only recorded."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -38,7 +38,7 @@ class Interrupts:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM, and ignore a hang-up: closing the terminal doesn't stop training."""
+        """Handle SIGINT and SIGTERM, and ignore SIGHUP: closing the terminal doesn't stop training."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

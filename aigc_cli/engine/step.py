@@ -1,7 +1,7 @@
-"""One step of training: the optimisers' turns, each with the gradient of the whole batch, clipped, checked and applied.
+"""One training step: for each phase, the gradient of the whole batch is computed, checked, clipped and applied.
 
-On a GPU nothing here waits for the device: what there is to report stays there until somebody reads it, and a gradient that is
-not finite is found and left out there.
+On a GPU, nothing here waits for the device: values to report stay there until they are read, and gradients that are not finite
+are detected and skipped there.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Phase, split
 from aigc_cli.engine.settings import Plan
 
-#: Norms that a gradient is compared with.
+#: The number of latest gradient norms whose median a gradient is compared with.
 NORMS = 64
-#: What is reported of every phase.
+#: The values reported for every phase.
 LOSS, GRAD_NORM = "loss", "grad_norm"
 
 
 @dataclass(frozen=True)
 class StepValues:
-    """What a step has to report: the values (n,) of n names, on the device."""
+    """The values a step reports: n names and a tensor (n,), on the device."""
 
     names: Sequence[str]
     values: Tensor
 
 
 def read(steps: Sequence[StepValues]) -> list[dict[str, float]]:
-    """What some steps have to report, which waits for the device once. Of a step where something was not finite, and so an
-    update was skipped, there is nothing."""
+    """The values of several steps; waits for the device once. Empty for a step with a value that is not finite, whose update
+    was skipped."""
     numbers = iter(torch.cat([step.values for step in steps]).tolist()) if steps else iter(())
     found = [[(name, next(numbers)) for name in step.names] for step in steps]
     return [dict(values) if all(math.isfinite(value) for _, value in values) else {} for values in found]
 
 
 class TrainStep:
-    """What a step does with a batch, given the plan and the state that training is in."""
+    """Performs training steps on batches, given the plan and the training state."""
 
     def __init__(self, learner: Learner, device: torch.device, precision: str, bus: Bus) -> None:
         self.learner, self.device, self.precision, self.bus = learner, device, precision, bus
-        #: Whether what is not finite is left out by the optimiser on the device, where it can, rather than asked for here.
+        #: Whether optimisers that can do so skip non-finite updates on the device, without waiting for it.
         self.skips_on_device = device.type == "cuda"
         self.peak_lrs = {
             name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in learner.optimizers.items()
         }
-        #: By optimiser, the norms (NORMS,) of its last gradients before they were clipped, infinite where there were none yet.
+        #: By optimiser, the norms (NORMS,) of its latest gradients before clipping, padded with infinity.
         self._norms: dict[str, Tensor] = {}
 
     def __call__(self, batch: Batch, step: int, plan: Plan, state: TrainState, moved: Batch | None = None) -> StepValues:
-        """Every phase of one step. `moved` is the batch on the device, where it is there already."""
+        """Run all phases of one step. `moved` is the batch on the device, if it is there already."""
         self._set_lr(self.learner.lr_factor(step, plan) * state.lr_scale)
         self.learner.set_training(True)
         moved = to_device(batch, self.device) if moved is None else moved
@@ -74,7 +74,7 @@ class TrainStep:
         return StepValues(names, torch.cat(values))
 
     def _update(self, phase: Phase, batch: Batch, moved: Batch, keys: tuple[int, ...], state: TrainState) -> StepValues:
-        """One phase: its optimiser's step, unless something is not finite."""
+        """Run one phase. Its update is skipped if a value is not finite."""
         optimizer = self.learner.optimizers[phase.optimizer]
         for group in optimizer.param_groups:
             group.update(phase.settings)
@@ -90,7 +90,7 @@ class TrainStep:
                     raise
                 state.micro_batches *= 2
                 free_memory(self.device)
-                self.bus.note(f"out of memory: a batch is computed in {state.micro_batches} parts", "warning")
+                self.bus.note(f"out of memory: splitting each batch into {state.micro_batches} micro-batches", "warning")
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         totals[GRAD_NORM] = torch.nn.utils.get_total_norm(grads)
         values = torch.stack([value.to(self.device, torch.float32) for value in totals.values()])
@@ -102,7 +102,7 @@ class TrainStep:
         return StepValues(list(totals), values)
 
     def _backward(self, phase: Phase, batch: Batch, moved: Batch, parts: int) -> dict[str, Tensor]:
-        """Accumulate the gradient of the batch's mean loss, exactly, whatever the number of micro-batches."""
+        """Accumulate the gradient of the batch's mean loss, which doesn't depend on the number of micro-batches."""
         totals: dict[str, Tensor] = {}
         for here, there in zip(split(batch, parts), split(moved, parts), strict=True):
             with autocast(self.device, self.precision):
@@ -119,15 +119,15 @@ class TrainStep:
                 group["lr"] = peak * factor
 
     def _clip(self, phase: Phase, grads: list[Tensor], norm: Tensor, bad: Tensor) -> None:
-        """Scale the gradient down to the norm that is allowed in this phase."""
+        """Clip the gradient to the norm allowed in this phase."""
         limit: float | Tensor | None = phase.max_grad_norm
         if phase.max_grad_ratio is not None:
-            limit = phase.max_grad_ratio * self._usual_norm(phase.optimizer, norm, bad)
+            limit = phase.max_grad_ratio * self._median_norm(phase.optimizer, norm, bad)
         if limit is not None and grads:
             torch._foreach_mul_(grads, ((norm + 1e-6).reciprocal() * limit).clamp(max=1.0))
 
-    def _usual_norm(self, optimizer: str, norm: Tensor, bad: Tensor) -> Tensor:
-        """The median of this optimiser's last norms, among which this one is counted unless it is bad."""
+    def _median_norm(self, optimizer: str, norm: Tensor, bad: Tensor) -> Tensor:
+        """The median of this optimiser's latest norms, including this one unless it is bad."""
         norms = self._norms.get(optimizer)
         if norms is None:
             norms = torch.full((NORMS,), math.inf, device=self.device)
@@ -137,7 +137,7 @@ class TrainStep:
 
     @property
     def norms(self) -> dict[str, list[float]]:
-        """The norms that gradients are compared with, by optimiser, the newest last."""
+        """The latest gradient norms by optimiser, newest last."""
         return {name: [norm for norm in norms.tolist() if math.isfinite(norm)] for name, norms in self._norms.items()}
 
     @norms.setter
@@ -149,12 +149,12 @@ class TrainStep:
 
 
 def _step(optimizer: Optimizer, bad: Tensor | None) -> None:
-    """Apply the gradient. Where it may still turn out to be `bad`, the optimiser is told as by torch.amp.GradScaler: it moves
-    nothing where `found_inf` is 1 on the device."""
+    """Apply the gradient. `bad` on the device is passed to the optimiser as torch.amp.GradScaler does: it changes nothing if
+    `found_inf` is 1."""
     if bad is None:
         optimizer.step()
         return
-    asked: Any = optimizer
-    asked.grad_scale, asked.found_inf = None, bad.float()
+    scaled: Any = optimizer
+    scaled.grad_scale, scaled.found_inf = None, bad.float()
     optimizer.step()
-    del asked.grad_scale, asked.found_inf
+    del scaled.grad_scale, scaled.found_inf

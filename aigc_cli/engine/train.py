@@ -1,4 +1,4 @@
-"""`aigc train`, from the options to a finished run."""
+"""`aigc train`: from options to a finished run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Result:
 
 
 def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[str, Given], demo: str, bus: Bus) -> Result:
-    """Train a new run, or go on with one (`--resume`), and return where it is and how it went."""
+    """Train a new run, or resume one (`--resume`). Returns its path, status and final measures."""
     interrupts = Interrupts()
     with interrupts.installed(), ExitStack() as held:
         try:
@@ -55,19 +55,19 @@ def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[
                 loop = resumed
                 held.enter_context(interrupts.deferred())
         except Interrupted as error:
-            kept = "the run is as it was" if asked.resume else "nothing was kept"
-            raise Interrupted(f"interrupted before training began; {kept}", error.signal_number) from None
+            kept = "the run is unchanged" if asked.resume else "nothing was saved"
+            raise Interrupted(f"interrupted before training started; {kept}", error.signal_number) from None
         return _finish(loop, interrupts)
 
 
 def _start(
     backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus, held: ExitStack, interrupts: Interrupts
 ) -> TrainLoop:
-    """The training of a new run, locked, at step 0. From here on a signal waits for the step to end."""
+    """A loop at step 0 of a new, locked run. From here on, signals wait for the end of a step."""
     runs_dir = Path(asked.runs_dir)
     if asked.run is not None and (runs_dir / backend.name / check_name(asked.run)).exists():
         raise RequestError(
-            f"run {runs_dir / backend.name / asked.run} exists; go on with --resume, or choose another --run name"
+            f"run {runs_dir / backend.name / asked.run} exists; resume it with --resume, or choose another --run name"
         )
     planned = plan_run(backend, asked, demo, bus, runs_dir)
     data, trainer, options = planned.data, planned.trainer, planned.options
@@ -88,7 +88,7 @@ def _start(
 
 
 def _create(runs_dir: Path, backend: str, asked: str | None, stem: str, record: dict[str, Any]) -> Run:
-    """The run that was named, or one with the first free name, whoever else is creating runs at this moment."""
+    """Create the named run, or one with the first free name, even if other processes are creating runs at the same time."""
     while True:
         name = asked or free_name(runs_dir, stem)
         try:
@@ -99,14 +99,14 @@ def _create(runs_dir: Path, backend: str, asked: str | None, stem: str, record: 
 
 
 def _keep_input(run: Run, spooled: Path) -> Path:
-    """Standard input can't be read again: its text is kept in the run."""
+    """Move the copy of standard input, which can't be read again, into the run. Returns its path."""
     kept = (run.path / f"input{''.join(spooled.suffixes)}").absolute()
     shutil.move(spooled, kept)
     return kept
 
 
 def _finish(loop: TrainLoop, interrupts: Interrupts) -> Result:
-    """Train to the end, and record how it ended."""
+    """Train to the end, and record the outcome."""
     run, plan, learner, bus = loop.run, loop.plan, loop.learner, loop.bus
     bus.emit(Started(display_path(run.path), plan.steps, loop.state.step, learner.describe()))
     again = run.resume_command
@@ -114,31 +114,35 @@ def _finish(loop: TrainLoop, interrupts: Interrupts) -> Result:
         status = loop.train(interrupts)
     except Interrupted as error:
         run.update(status="interrupted", **_progress(loop))
-        line = f"interrupted at step {loop.state.step} of {plan.steps}; a checkpoint was written; go on with: {again}"
+        line = f"interrupted at step {loop.state.step} of {plan.steps}; a checkpoint was saved; resume with: {again}"
         raise Interrupted(line, error.signal_number) from None
     except AigcError:
         run.update(status="failed")
         raise
     except Exception as error:
-        with suppress(OSError):  # then it stays "running" without a lock, which means interrupted
+        with suppress(OSError):  # otherwise it stays "running" without a lock, which means interrupted
             run.update(status="failed")
-        kept = "there was no checkpoint yet, and nothing is kept"
+        saved = "no checkpoint had been saved yet"
         if steps := run.checkpoint_steps:
-            kept = f"what was learned until the checkpoint of step {steps[-1]} is kept, go on with: {again}"
-        room = f"make room in {display_path(run.path)}, or choose another --runs-dir; " if "No space left" in str(error) else ""
+            saved = f"the checkpoint of step {steps[-1]} is saved; resume with: {again}"
+        full = (
+            f"free disk space for {display_path(run.path)}, or use another --runs-dir; "
+            if "No space left" in str(error)
+            else ""
+        )
         raise AigcError(
-            f"training failed at step {loop.state.step}: {first_line(error)}; {room}{kept} (--debug shows the traceback)"
+            f"training failed at step {loop.state.step}: {first_line(error)}; {full}{saved} (--debug shows the traceback)"
         ) from error
     run.update(status=status, **_progress(loop))
     if status == "stopped":
         bus.note(
-            f"stopped at step {loop.state.step} of {plan.steps}: no better on held-out data for {plan.patience} evaluations; "
-            "an explicit --minutes or --steps is used in full"
+            f"stopped at step {loop.state.step} of {plan.steps}: no improvement on held-out data for {plan.patience} "
+            "evaluations; an explicit --minutes or --steps is used in full"
         )
     if (earlier := loop.checkpoints.earlier) is not None:
         bus.note(
-            f"no step of the longer training was better on held-out data than step {earlier.step} of the one before, "
-            "whose model stays the run's"
+            f"the longer training never beat step {earlier.step} of the earlier one on held-out data; "
+            "the run keeps its earlier model"
         )
     for line in learner.advice(read_metrics(run)):
         bus.note(line)
@@ -148,7 +152,7 @@ def _finish(loop: TrainLoop, interrupts: Interrupts) -> Result:
 
 
 def _progress(loop: TrainLoop) -> dict[str, Any]:
-    """How far it has come, for the record."""
+    """Progress, for run.json."""
     state, objective, earlier = loop.state, loop.learner.objective, loop.checkpoints.earlier
     step, value = (state.best_step, state.best) if earlier is None else (earlier.step, earlier.value)
     best = {"best": {"step": step, objective: value}} if step else {}
@@ -161,6 +165,6 @@ def _result(run: Run) -> Result:
 
 
 def _versions() -> dict[str, str | None]:
-    """Of everything that this package needs."""
+    """Versions of aigc, Python and all required packages."""
     needed, _ = packages()
     return {"aigc": __version__, "python": platform.python_version(), **needed}

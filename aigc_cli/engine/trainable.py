@@ -19,39 +19,39 @@ Options = TypeVar("Options", bound=TrainOptions, contravariant=True)
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
 
-#: Of the data, for a person to look at before a run is begun.
+#: The number of examples from the data that `--dry-run` shows.
 EXAMPLES = 3
 
 
 def spread_out(total: int, n: int) -> list[int]:
-    """n numbers below `total`, or all where they are fewer, as far from one another as they can be."""
+    """n numbers below `total` (all of them if there are fewer), evenly spaced."""
     n = min(n, total)
     return [i * total // n for i in range(n)]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the plan may count on."""
+    """The resources that a plan can use."""
 
     device: torch.device
     threads: int
-    flops: float  # float32 operations a second, measured on a matrix product
-    seconds: float  # that the run may last
-    memory: int | None = None  # bytes that the device has left; None where no system tells
+    flops: float  # float32 operations per second, measured on a matrix product
+    seconds: float  # the budget of the run
+    memory: int | None = None  # bytes available on the device; None if unknown
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data source as arrays, in whatever form the backend likes, with what the run records of it."""
+    """A data source as arrays, in whatever form the backend uses, with the run's record of it."""
 
     arrays: Any
-    options: Any  # as they read the same data again, whatever becomes of standard input or a name that moves
+    options: Any  # that read the same data again, even from standard input or a Hub dataset that moves on
     info: dict[str, Any]
     notes: Sequence[str]
     stem: str  # names the run
-    cached: bool  # nothing had to be made: the time belongs to the budget
-    keep: Path | None = None  # standard input, spooled: it moves into the run
-    examples: Sequence[str] = ()  # some of them, for a person to look at
+    cached: bool  # whether nothing had to be prepared; if so, opening the data counts towards the budget
+    keep: Path | None = None  # a copy of standard input, to be moved into the run
+    examples: Sequence[str] = ()  # a few, for `--dry-run`
 
 
 class Trainable(Protocol[Options, AnyPlan]):
@@ -60,17 +60,17 @@ class Trainable(Protocol[Options, AnyPlan]):
     name: str
 
     def prepare(self, options: Options, bus: Bus) -> Prepared:
-        """Open the data source; RequestError where it is not fit."""
+        """Open the data source. Raises `RequestError` if it is unsuitable."""
 
     def changed(self, info: dict[str, Any]) -> list[str]:
-        """What differs now from the source that a run recorded as `info`, a line each."""
+        """How the source differs from the one that a run recorded as `info`, a line each."""
 
     def plan(self, options: Options, data: Prepared, machine: Machine) -> tuple[AnyPlan, list[str]]:
-        """Everything decided (see `Plan.of`), and the reasons for the person. What follows from the measured speed, the
-        numbers of steps and evaluations, is provisional."""
+        """A complete plan (see `Plan.of`), and the reasons for the user. The numbers of steps and evaluations, which follow
+        from the measured speed, are provisional."""
 
     def read_plan(self, record: Mapping[str, Any]) -> AnyPlan:
-        """The plan that a run recorded (see `Plan.read`)."""
+        """The plan recorded in a run (see `Plan.read`)."""
 
     def learner(self, plan: AnyPlan, data: Prepared, device: torch.device) -> Learner:
-        """Freshly initialised networks and optimisers; the same for the same plan."""
+        """Freshly initialised networks and optimisers; identical for identical plans."""

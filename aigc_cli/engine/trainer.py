@@ -1,4 +1,4 @@
-"""A learner in training, whatever becomes of it: its steps, its averages, where it stands, and looks at what it has learned."""
+"""A learner and its training state: steps, averages, evaluation, saving and loading."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aigc_cli.engine.trainable import AnyPlan, Prepared, Trainable
 def learner_factory(
     backend: Trainable[Any, AnyPlan], plan: AnyPlan, data: Prepared, device: torch.device
 ) -> Callable[[], Learner]:
-    """Makes the learner that the plan begins with, the same one every time."""
+    """A function that builds the learner with the plan's initial weights, the same ones every time."""
 
     def build() -> Learner:
         seed_everything(plan.seed, "initial weights")
@@ -36,7 +36,7 @@ def learner_factory(
 
 
 class Trainer:
-    """A learner, its plan, and the state that its training is in."""
+    """A learner, its plan and its training state."""
 
     def __init__(self, build: Callable[[], Learner], plan: Plan, device: torch.device, bus: Bus) -> None:
         self.build, self.plan, self.device, self.bus = build, plan, device, bus
@@ -55,7 +55,7 @@ class Trainer:
         self.ema = {name: EMA(self.learner.networks[name], half_life) for name, half_life in self.learner.ema.items()}
 
     def restart(self) -> None:
-        """Back to step 0 and the plan's initial weights; what was compiled stays compiled."""
+        """Return to step 0 and the initial weights. Compiled networks stay compiled."""
         for name, network in self.build().networks.items():
             self.learner.networks[name].load_state_dict(network.state_dict())
         for optimizer in self.learner.optimizers.values():
@@ -63,23 +63,23 @@ class Trainer:
         self._begin()
 
     def step(self, batch: Batch, step: int, moved: Batch | None = None) -> StepValues:
-        """Every phase of one step, and the averages after it. `moved` is the batch on the device, where it is there already."""
+        """Run all phases of one step, then update the averages. `moved` is the batch on the device, if it is there already."""
         values = self.train_step(batch, step, self.plan, self.state, moved)
         for average in self.ema.values():
             average.update(step)
         return values
 
     def evaluate(self, items: int) -> dict[str, float]:
-        with self._judged():
+        with self._evaluating():
             return self.learner.evaluate(items)
 
     def preview(self) -> Preview | None:
-        with self._judged():
+        with self._evaluating():
             return self.learner.preview()
 
     @contextmanager
-    def _judged(self) -> Iterator[None]:
-        """Evaluation mode, averaged weights, and draws that are the same at every look."""
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode, averaged weights, and the same random draws every time."""
         self.learner.set_training(False)
         seed_everything(self.plan.seed, "look")
         with applied(self.ema), torch.no_grad(), autocast(self.device, self.precision), not_deterministic():
@@ -90,10 +90,10 @@ class Trainer:
         save_checkpoint(folder, self.learner, self.ema, self.state)
 
     def load(self, folder: Path) -> None:
-        """Everything as it was when the checkpoint was written."""
+        """Restore everything from a checkpoint."""
         self.state = self.load_weights(folder)
         self.train_step.norms = self.state.norms
 
     def load_weights(self, folder: Path) -> TrainState:
-        """Networks, averages and optimisers alone, as they were then. Returns the state that they belonged to."""
+        """Restore only networks, averages and optimisers. Returns the checkpoint's training state."""
         return load_checkpoint(folder, self.learner, self.ema)

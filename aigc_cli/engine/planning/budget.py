@@ -1,6 +1,6 @@
-"""From a budget of seconds to a number of steps, by measuring throw-away steps.
+"""From a budget of seconds to a number of steps, by timing throw-away steps.
 
-A budget of minutes runs from the start of the process, the imports included.
+A budget of minutes runs from the start of the process, imports included.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from aigc_cli.engine.trainer import Trainer
 
 _IMPORTED = time.monotonic()
 
-#: Shares of the budget: measuring steps at most this (as often again on a machine that is busy with something else), looking at
-#: held-out data at most that.
+#: The most to spend on timing steps (once; repeated on a busy machine) and on evaluation, as shares of the budget.
 CALIBRATION, EVALUATION = 0.03, 0.04
-#: A machine seems busy where steps, so many at least, take this many times as long on average as half of them do at most; they
-#: are measured at most so many times then.
+#: A machine seems busy if the mean of at least MANY steps exceeds their median UNEVEN times. The steps are then timed again, at
+#: most MEASURED times in all.
 MANY, UNEVEN, MEASURED = 8, 1.5, 3
-#: Seconds from the last checkpoint to the exit of the process, and the share of the budget kept for the machine's whims.
+#: Seconds from the last checkpoint to the process's exit, and the share of the budget reserved for slowdowns.
 EXIT, SLACK = 0.7, 0.04
 
 
@@ -37,12 +36,12 @@ class Costs:
 
     step: float
     eval_item: float
-    look: float  # an evaluation's and a preview's cost that does not depend on the number of items
+    look: float  # the fixed cost of an evaluation and a preview, whatever the number of items
     save: float
 
 
 def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
-    """What things cost with this plan on this machine. The trainer is no longer at its initial state after it."""
+    """Time everything with this plan on this machine. The trainer is not at its initial state afterwards."""
     step = step_seconds(lambda: _steps(trainer, seconds))
     few = max(1, min(trainer.learner.eval_items, 64))
     trainer.evaluate(1)
@@ -56,7 +55,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
 
 
 def _steps(trainer: Trainer, seconds: float) -> list[float]:
-    """The seconds of throw-away steps, but for the first ones, which allocate and compile."""
+    """The seconds of each throw-away step, without the first two, which allocate and compile."""
     budget = min(max(seconds * CALIBRATION, 0.4), 8.0)
     durations: list[float] = []
     began = time.perf_counter()
@@ -71,8 +70,8 @@ def _steps(trainer: Trainer, seconds: float) -> list[float]:
 
 
 def step_seconds(measured: Callable[[], Sequence[float]]) -> float:
-    """The mean of a step's seconds: hiccups will come again. What else the machine does now may be over in a moment, though:
-    while the steps are uneven they are measured again, and the fastest time counts."""
+    """The mean seconds of a step, hiccups included, as they will recur. But other load on the machine may end soon, so uneven
+    steps are timed again, and the fastest mean counts."""
     means = []
     for _ in range(MEASURED):
         seconds = measured()
@@ -100,8 +99,8 @@ def _time(work: Callable[[], object]) -> float:
 def plan_for_seconds(
     plan: AnyPlan, asked: TrainOptions, costs: Costs, seconds: float, eval_items: int, most_steps: int | None = None
 ) -> AnyPlan:
-    """As many steps as fit in `seconds`, and at most `most_steps`, with evaluations about every ten of them (2 … 20 in all) on
-    at most `eval_items`, where nothing else was asked."""
+    """A plan with as many steps as fit in `seconds`, at most `most_steps`. Unless asked otherwise, it evaluates about every ten
+    seconds (2 … 20 times in all) on at most `eval_items`."""
     evaluations = int(min(max(seconds / 10, 2), 20))
     if asked.eval_items is None:
         affordable = int(seconds * EVALUATION / evaluations / max(costs.eval_item, 1e-9))
@@ -116,11 +115,11 @@ def plan_for_seconds(
 
 
 def plan_for_steps(plan: AnyPlan, asked: TrainOptions, eval_items: int) -> AnyPlan:
-    """The number of steps that was asked for: nothing is measured, so that the same command makes the same run anywhere."""
+    """A plan with the given number of steps. Nothing is timed, so that the same command makes the same run anywhere."""
     return plan.scheduled(asked, plan.steps, min(max(plan.steps // 50, 2), 20), min(eval_items, 512))
 
 
 def expected_seconds(plan: Plan, costs: Costs) -> float:
-    """What training takes by a plan, from the first step to the last checkpoint."""
+    """The seconds that training takes with a plan, from the first step to the last checkpoint."""
     looks = -(-plan.steps // plan.eval_every)
     return plan.steps * costs.step + looks * (costs.look + plan.eval_items * costs.eval_item + costs.save)

@@ -1,4 +1,4 @@
-"""`aigc train … --dry-run`: what would be done, and nothing of it is kept but the data's cache."""
+"""`aigc train … --dry-run`: plan a run without training. Keeps nothing but the cache of the data."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.trainable import AnyPlan, Trainable
 from aigc_cli.options import recorded
 
-#: The seconds within which steps are measured where their number was given.
+#: The budget, in seconds, for timing steps if their number is given.
 SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would be."""
+    """The plan of a run that was not trained."""
 
-    data: Mapping[str, Any]  # what a run would record of it
+    data: Mapping[str, Any]  # as a run would record it
     examples: Sequence[str]
     model: str
     parameters: int
     device: str
-    memory: int  # bytes, at most, while some steps were measured
+    memory: int  # peak bytes while steps were timed
     steps: int
-    seconds: float  # of training, as some steps were measured
+    seconds: float  # of training, from the timed steps
     reasons: Sequence[str]
     plan: Mapping[str, Any]
 
@@ -41,7 +41,7 @@ class DryRun:
 
 
 def dry_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus) -> DryRun:
-    """Plan a run, and measure some steps of it. Raises `RequestError` where what was asked cannot be."""
+    """Plan a run and time a few of its steps. Raises `RequestError` if the request can't be met."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         planned = plan_run(backend, asked, demo, bus, scratch)

@@ -1,4 +1,4 @@
-"""What PyTorch is built for, what it computes on here, and how fast."""
+"""PyTorch's build, the devices it can use on this machine, and their speed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from aigc_cli.machine import Device, Torch
 
 
 def measure_hardware(threads: int | None, *, compile: bool) -> tuple[Torch, list[Device]]:
-    """The CPU comes first. Whether torch.compile works is tried only where it is asked for, since that may take a minute."""
+    """PyTorch's build, and all devices, the CPU first. torch.compile is tried only with `compile`, as that may take a
+    minute."""
     computing = set_threads(threads)
     names = ["cpu"]
     if torch.cuda.is_available():
@@ -30,7 +31,7 @@ def measure_hardware(threads: int | None, *, compile: bool) -> tuple[Torch, list
 
 
 def _measured(device: torch.device) -> Device:
-    """As `train` would use it."""
+    """A device with the precision and library that `train` would use."""
     memory = None
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
@@ -40,6 +41,6 @@ def _measured(device: torch.device) -> Device:
     set_matmul(resolve_matmul("auto", device))
     try:
         gflops = round(measure_flops(device, precision) / 1e9, 1)
-    except RuntimeError as error:  # as with a card that this build has no kernels for
+    except RuntimeError as error:  # for example, this build has no kernels for the GPU
         return Device(str(device), describe(device), memory, precision, None, first_line(error))
     return Device(str(device), describe(device), memory, precision, gflops)

@@ -1,4 +1,4 @@
-"""From what was asked to a complete plan, and a trainer at its first step. Nothing of it is kept but the data's cache."""
+"""From options to a complete plan and a trainer at step 0. Keeps nothing but the cache of the data."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ DEFAULT_MINUTES, DEMO_MINUTES = 10.0, 1.0
 
 @dataclass(frozen=True)
 class Planned:
-    """A run before it is begun."""
+    """A run before it starts."""
 
-    options: TrainOptions  # as asked, with sources as they are found again
+    options: TrainOptions  # as given, with absolute paths
     data: Prepared
-    trainer: Trainer  # at its first step, with the plan complete
+    trainer: Trainer  # at step 0, with a complete plan
     reasons: list[str]
-    costs: Costs | None  # None where the number of steps was given, and nothing measured
+    costs: Costs | None  # None if the number of steps was given, so that nothing was timed
 
 
 def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus, scratch: Path) -> Planned:
-    """Open the data, decide everything, and say why; writing is measured in the folder `scratch`. Raises `RequestError` where
-    what was asked cannot be."""
+    """Open the data, decide everything and say why. `scratch` is a folder to time checkpoints in. Raises `RequestError` if the
+    request can't be met."""
     open_ended = asked.steps is None and asked.minutes is None
     minutes = asked.minutes or (DEMO_MINUTES if asked.data is None else DEFAULT_MINUTES)
     options = dataclasses.replace(
@@ -51,7 +51,7 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     )
     if asked.data is None:
         length = ", for one minute" if open_ended else ""
-        bus.note(f"no --data given: learning from the built-in {demo}{length}")
+        bus.note(f"no --data given: training on the built-in {demo}{length}")
     if open_ended:
         options = dataclasses.replace(options, patience=asked.patience or STALE)
     if asked.init_from is not None:
@@ -72,7 +72,7 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]
     if open_ended and trainer.plan.steps == trainer.learner.useful_steps():
-        reasons.append(f"{trainer.plan.steps} steps are as many as so little data is worth; --minutes or --steps ask for more")
+        reasons.append(f"{trainer.plan.steps} steps are enough for so little data; for more, give --minutes or --steps")
     if options.init_from is not None:
         reasons.append(take_over(trainer.learner, Path(options.init_from)))
     for reason in reasons:
@@ -81,11 +81,11 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
 
 
 def _decide_compile(options: TrainOptions, device: torch.device, minutes: float) -> tuple[bool, list[str]]:
-    """Whether to compile, and the reason where it is not what was asked for. Compiling costs a minute, and on a CPU it gains a
-    twentieth (tests/benchmarks/RECIPE.md)."""
+    """Whether to compile, and a reason if that is not what was asked. Compiling takes a minute, and gains only 5 % on a CPU
+    (tests/benchmarks/RECIPE.md)."""
     wanted = options.compile if options.compile is not None else device.type == "cuda" and minutes >= 5
     if wanted and not can_compile():
-        return False, ["torch.compile needs a compiler, which was not found: training without it"]
+        return False, ["training without torch.compile: no compiler found"]
     return wanted, []
 
 
@@ -99,8 +99,7 @@ def _decide_steps(
     deadline: float,
     open_ended: bool,
 ) -> tuple[Trainer, Costs | None]:
-    """A trainer at its initial state, with the plan complete, and what was measured. A budget that nobody asked for is a
-    ceiling."""
+    """A trainer at its initial state with a complete plan, and what was timed. A default budget is a ceiling."""
     trainer = Trainer(build, plan, device, bus)
     if asked.steps is not None:
         trainer.plan = plan_for_steps(plan, asked, trainer.learner.eval_items)
