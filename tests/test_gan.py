@@ -130,7 +130,7 @@ def test_the_margin_of_a_conditional_model_is_of_labelled_pictures(trained: Shel
     assert json.loads(trained.ok(*asked, "grey"))["margin"]["n"] == 300
     done = trained(*asked, "grey/dark")  # without its folder, a picture's class is not known
     assert "margin" not in json.loads(done.stdout)
-    assert "trained on labelled pictures only: there is no margin" in done.stderr
+    assert "no margin: the pictures have no labels, but the model was trained only on labelled pictures" in done.stderr
 
 
 def test_a_learning_rate_that_diverges_ends_in_one_line_and_leaves_the_last_good_model(trained: Shell) -> None:
@@ -149,7 +149,7 @@ def test_two_pictures_and_one_of_each_class_are_enough_to_train(module_shell: Sh
         Image.fromarray(draw.integers(0, 256, (8, 8), dtype=np.uint8)).save(module_shell.cwd / "few" / name / "1.png")
     done = module_shell("train", "gan", "--data", "few", "--conditional", *SMALL, "4", "--run", "few")
     assert done.returncode == 0, done.stderr
-    assert "pictures to learn from: expect samples much like them" in done.stderr
+    assert "training pictures: expect near copies of them" in done.stderr
     assert pictures(module_shell, "--run", "few", "--label", "b", "-n", 1, out="few.npz").shape == (1, 8, 8, 1)
 
 

@@ -203,13 +203,13 @@ def test_what_looks_wrong(history: list[dict[str, object]], names: list[str]) ->
 
 def test_the_remedy_for_overfitting_is_one_that_is_not_in_use() -> None:
     history = [{**LOOK, "margin_held_out": 0.1}] * 2
-    assert "is being augmented more" in concerns(history, adapting=True)["overfitting"].text
+    assert "augmentation is being increased" in concerns(history, adapting=True)["overfitting"].text
     assert "--augment auto" in concerns(history, adapting=False)["overfitting"].text
 
 
 @pytest.mark.parametrize(
     ("distances", "words"),
-    [((3.0, 2.0, 1.0), "more --minutes"), ((3.0, 1.0, 2.0), "nearest to held-out pictures at step 1"), ((2.0, 1.0, 1.05), "")],
+    [((3.0, 2.0, 1.0), "more --minutes"), ((3.0, 1.0, 2.0), "closest to held-out pictures at step 1"), ((2.0, 1.0, 1.05), "")],
 )
 def test_how_it_ended(distances: tuple[float, ...], words: str) -> None:
     lines = outlook([{**LOOK, "step": step, "kd_random": distance} for step, distance in enumerate(distances)])

@@ -104,7 +104,7 @@ def test_labels_learn_the_classes_and_say_how_well() -> None:
 def test_data_without_labels() -> None:
     pixels, labels = discs(50)
     for wrong in (None, np.full(50, -1), np.zeros(50, int), np.where(np.arange(50) < 19, labels, -1)):
-        with pytest.raises(RequestError, match=r"--features labels: .*; take --features random"):
+        with pytest.raises(RequestError, match="at least 20 labelled pictures of at least two classes"):
             make_extractor("labels", pixels, wrong, 2)
 
 

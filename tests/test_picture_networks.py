@@ -52,10 +52,10 @@ def test_a_folder_that_is_no_model_is_refused_in_one_line(kind: Kind, tmp_path: 
         (tmp_path / "config.json").write_text(json.dumps({**config, **changes}))
         return refusal()
 
-    assert "the weights do not fit" in with_config(latent=8)
+    assert "the weights do not match" in with_config(latent=8)
     assert f"the model type is 'qwen3'; only {kind.config.model_type!r} can be opened" in with_config(model_type="qwen3")
-    assert "lacks a value or has one of a wrong kind" in with_config(unknown=1)
-    assert "lacks a value or has one of a wrong kind" in with_config(widths=8)
+    assert "has a missing or invalid value" in with_config(unknown=1)
+    assert "has a missing or invalid value" in with_config(widths=8)
     assert f"latent is 'six'; it must be an integer of at least {kind.least_latent}" in with_config(latent="six")
     (tmp_path / "config.json").write_text("[]")
     assert "the model type is None" in refusal()

@@ -65,7 +65,7 @@ def test_training_pictures_new_ones_blurred_ones_and_noise(features: str) -> Non
 def test_a_model_that_draws_one_picture_is_precise_and_covers_nothing() -> None:
     found, notes = measured(np.repeat(HELD_OUT.take([7]), 600, axis=0))
     assert not any("can't be told" in note for note in notes)
-    assert any("few real pictures have a sample that is like them" in note for note in notes)
+    assert any("few real pictures have a sample like them" in note for note in notes)
     assert found["precision"].value == 1 and found["recall"].value < 0.1 and found["coverage"].value < 0.1
 
 
@@ -79,12 +79,14 @@ def test_all_figures_are_of_one_n_and_no_more_is_drawn() -> None:
 
     found, notes = quality(samples(), TRAIN, HELD_OUT, (), QualityOptions(n=250), seed=0, device=torch.device("cpu"), bus=Bus())
     assert set(found) == NAMES and {measure.n for measure in found.values()} == {250} and drawn == [0, 1, 2]
-    assert len(notes) == 1 and notes[0].startswith("250 samples can't be told from real pictures by kd_random, which overlooks")
+    assert len(notes) == 1 and notes[0].startswith(
+        "250 samples can't be told from real pictures by kd_random, which misses a lot"
+    )
     few = arrays(HELD_OUT.take(range(130)))
     found, notes = measured(discs(600, seed=3)[0], held_out=few)
     assert {measure.n for measure in found.values()} == {130}
-    assert notes[0] == "130 samples were measured, not 600: there are no more pictures to compare with"
-    assert "fd_random and its floor are much too high, since 130 pictures are few for 192 features" in notes[1]
+    assert notes[0] == "130 instead of 600 samples were measured: there are no more pictures to compare with"
+    assert "fd_random and its floor are much too high, because 130 pictures are too few for 192 features" in notes[1]
     found, _ = measured(discs(50, seed=3)[0])  # fewer samples than were asked for
     assert {measure.n for measure in found.values()} == {50}
 
@@ -92,9 +94,9 @@ def test_all_figures_are_of_one_n_and_no_more_is_drawn() -> None:
 def test_no_samples_and_too_few_pictures() -> None:
     assert measured(HELD_OUT.take(range(9)), n=0) == ({}, [])
     found, notes = measured(HELD_OUT.take(range(9)), held_out=arrays(HELD_OUT.take(range(5))))
-    assert not found and notes == ["samples are not measured: that takes 6 training and as many held-out pictures at least"]
+    assert not found and notes == ["samples are not measured: that needs at least 6 training and 6 held-out pictures"]
     found, notes = measured(HELD_OUT.take(range(5)))
-    assert not found and notes == ["samples are not measured: that takes 6 of them at least"]
+    assert not found and notes == ["samples are not measured: that needs at least 6 of them"]
 
 
 def test_the_same_samples_have_the_same_figures() -> None:
@@ -138,10 +140,10 @@ def test_a_sheet_or_features_that_cannot_be_had_are_refused_before_anything_is_d
 
     unlabelled = arrays(TRAIN.take(range(100)))
     for options, words in (
-        ({"copies": str(tmp_path / "sheet.gif")}, "ends in .png"),
+        ({"copies": str(tmp_path / "sheet.gif")}, "the sheet must be a .png file"),
         ({"copies": str(tmp_path / "no" / "sheet.png")}, "in an existing folder"),
-        ({"features": "labels"}, "take --features random"),
-        ({"n": 0, "copies": str(tmp_path / "sheet.png")}, "leave out -n 0"),
+        ({"features": "labels"}, r"--features labels: .* 20 labelled pictures .*; use --features random"),
+        ({"n": 0, "copies": str(tmp_path / "sheet.png")}, "remove -n 0"),
     ):
         with pytest.raises(RequestError, match=words):
             quality(
@@ -153,8 +155,8 @@ def test_many_training_pictures_are_thinned_and_that_is_told(monkeypatch: pytest
     monkeypatch.setattr(picture_quality, "MAX_TRAINING", 300)
     found, notes = measured(TRAIN.take(range(600)), n=300)
     assert found["copies"].extra["training"] == 300
-    assert 0.1 < found["copies"].value < 0.5  # a quarter of the copies are of pictures that are looked at
-    assert notes[0] == "copies were looked for among 300 of the 1,200 training pictures, drawn at random"
+    assert 0.1 < found["copies"].value < 0.5  # a quarter of the copies are of the pictures that are searched
+    assert notes[0] == "copies were searched for among 300 randomly chosen ones of the 1,200 training pictures"
 
 
 def test_samples_are_stacked_in_order() -> None:

@@ -74,7 +74,7 @@ def test_encode_then_decode_is_reconstruct(trained: Shell) -> None:
         assert np.array_equal(arrays["pictures"], direct)
     assert direct.shape == (7, 14, 20, 4)
     few = trained("sample", "vae", "--run", "shapes", "--reconstruct", "demo:shapes?n=7&seed=5", "-n", 3, "--out", "few.npz")
-    assert "the first 3 of 7 pictures; -n 7 takes all of them" in few.stderr
+    assert "the first 3 of 7 pictures; for all of them, use -n 7" in few.stderr
     with np.load(trained.cwd / "few.npz") as arrays:
         assert np.array_equal(arrays["pictures"], direct[:3])
 
@@ -151,7 +151,7 @@ def test_encoded_labels_are_decoded_by(trained: Shell) -> None:
         assert np.array_equal(arrays["pictures"], direct[:4])
     (trained.cwd / "bare.tsv").write_text((trained.cwd / "z.tsv").read_text().replace("\tdark\t", "\tdusk\t", 1))
     refused = trained("decode", "vae", "--run", "grey", "--from", "bare.tsv", "--out", "dusk.npz")
-    assert refused.returncode == 2 and "label 'dusk': the model saw no such class" in refused.stderr
+    assert refused.returncode == 2 and "label 'dusk': the model has no such class" in refused.stderr
 
 
 def test_a_picture_of_no_known_class_is_refused_by_a_model_of_labelled_ones(trained: Shell) -> None:
@@ -165,7 +165,7 @@ def test_a_picture_of_no_known_class_is_refused_by_a_model_of_labelled_ones(trai
         refused = trained(verb, "vae", "--run", "grey", *asked)
         assert refused.returncode == 2, verb
         line = refused.stderr.splitlines()[-1]
-        assert "trained on labelled pictures only" in line and "--label" in line
+        assert "trained only on labelled pictures" in line and "--label" in line
     assert pictures(trained, "--run", "grey", "--reconstruct", one, "--label", "dark", out="one.npz").shape == (1, 12, 12, 1)
 
 
@@ -273,7 +273,7 @@ def test_binarised_pictures(trained: Shell) -> None:
         (["--data", SHAPES, "--size", "big"], "--size big: give a side in pixels"),
         (["--data", "plain.npy", "--conditional"], "has no labels"),
         (["--data", SHAPES, "--likelihood", "bernoulli"], "--binarise dynamic"),
-        (["--data", SHAPES, "--binarise", "dynamic", "--likelihood", "gaussian"], "leave out --likelihood"),
+        (["--data", SHAPES, "--binarise", "dynamic", "--likelihood", "gaussian"], "remove --likelihood"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

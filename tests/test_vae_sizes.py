@@ -100,7 +100,7 @@ def test_a_step_takes_half_of_the_memory_that_is_left() -> None:
     plan, reasons = decide(settled(Train(preset="nano")), data, 1e12, memory=10**8)
     each = PRESETS[0].picture_bytes(64 * 64, 2 * 3)  # logits, means and scales of two logistics
     assert plan.batch_size == 64 and 0.25e8 < plan.micro_batch_size * each <= 0.5e8
-    assert f"{plan.micro_batch_size} are computed at a time" in reasons[-1] and "of the 0.1 GB left" in reasons[-1]
+    assert f"micro-batches of {plan.micro_batch_size}:" in reasons[-1] and "of the 0.1 GB of memory left" in reasons[-1]
     assert decide(settled(Train(preset="nano")), data, 1e12, memory=1)[0].micro_batch_size == 1
     assert decide(settled(Train(micro_batch_size=50)), data, 1e12, memory=1)[0].micro_batch_size == 50
 
@@ -112,7 +112,7 @@ def test_a_batch_is_no_larger_than_the_data() -> None:
 def test_grey_levels_are_no_bernoulli_s() -> None:
     with pytest.raises(RequestError, match="--binarise dynamic"):
         decide(settled(Train(likelihood="bernoulli")), dataset(), 1e12)
-    with pytest.raises(RequestError, match="leave out --likelihood logistics"):
+    with pytest.raises(RequestError, match="remove --likelihood logistics"):
         decide(settled(Train(likelihood="logistics", binarise="dynamic")), dataset(), 1e12)
 
 

@@ -170,7 +170,7 @@ class Backend:
     implementation: str
     """`module:Class`, imported when a command needs it."""
     kinds: tuple[str, ...]
-    """The kinds of data that it learns from, by name; the first is that of runs that do not record theirs."""
+    """The kinds of data it learns from, by name; the first is assumed for runs that don't record theirs."""
     meanings: Meanings = field(default_factory=Meanings)
     """What its measures mean, for tables, curves and the report page."""
 

@@ -1,4 +1,4 @@
-"""Layers that the networks of several backends have."""
+"""Layers that several backends use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 
 class LabelEmbedding(nn.Module):
-    """Adds a learned vector to h (B, width) for each row's label in 0 … n_classes − 1, or −1 for none. All are 0 at first.
+    """Adds a learned vector to h (B, width) for each row's label, 0 … n_classes − 1, or −1 for no label. Initialised to 0.
 
-    Without classes it adds nothing and takes no labels. The vector of −1 is trained by unlabelled examples alone.
+    Without classes it adds nothing and takes no labels. The vector for −1 is trained only by unlabelled examples.
     """
 
     def __init__(self, n_classes: int, width: int) -> None:
@@ -27,13 +27,13 @@ class LabelEmbedding(nn.Module):
 
     @property
     def takes_unlabelled(self) -> bool:
-        """Whether −1 means anything: it does not where every training example had a label. A vector that no gradient reached is
-        exactly 0, which neither the optimiser nor weight decay nor averaging changes."""
+        """Whether the vector for −1 was trained; it isn't if every training example has a label. A vector that never got a
+        gradient is exactly 0, which neither the optimiser nor weight decay nor averaging changes."""
         return self.vectors is None or bool(self.vectors[-1].any())
 
 
 class Bottleneck(nn.Module):
-    """W₃ ⋆ a(W₂ ⋆ a(W₁ ⋆ x)) for an activation a: 1×1, 3×3 and 1×1 convolutions, the middle one on half of the channels."""
+    """W₃ ⋆ a(W₂ ⋆ a(W₁ ⋆ x)) for an activation a: 1×1, 3×3 and 1×1 convolutions with half of the channels in between."""
 
     def __init__(self, width: int, activation: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""From a data set of any kind to what the engine trains on and a run records."""
+"""From a dataset of any kind to what the engine trains on and a run records."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from aigc_cli.engine.trainable import Prepared
 
 
 class Dataset(Protocol):
-    """What data sets of all kinds have."""
+    """A dataset of any kind."""
 
     @property
     def info(self) -> dict[str, Any]:
-        """For run.json: `kind`, `location`, … as `Opened.describe` has it, and what the kind adds."""
+        """The record for run.json: `kind`, `location`, … from `Opened.describe`, and what the kind adds."""
 
     @property
     def notes(self) -> list[str]:
-        """For the person."""
+        """Lines for the user."""
 
     @property
     def cached(self) -> bool:
@@ -29,16 +29,16 @@ class Dataset(Protocol):
 
     @property
     def spooled(self) -> Path | None:
-        """The copy of standard input, where the data came from there."""
+        """The copy of standard input, if the data came from there."""
 
 
 def prepared(options: TrainOptions, data: Dataset, examples: Sequence[str], decided: Mapping[str, Any]) -> Prepared:
-    """The data set, with the options as they read the same data again; `decided` are those that reading it settled."""
+    """The dataset, with options that read the same data again; `decided` are options that were decided by reading it."""
     assert options.data is not None
     settled = dict(decided)
-    if options.data.startswith("hf:"):  # with the revision that was read
+    if options.data.startswith("hf:"):  # pin the revision
         settled["data"] = str(data.info["location"])
-    if data.spooled is not None and hasattr(options, "input_format"):  # its copy's suffix tells it
+    if data.spooled is not None and hasattr(options, "input_format"):  # the copy's suffix says it
         settled["input_format"] = None
     return Prepared(
         arrays=data,

@@ -1,4 +1,4 @@
-"""The backends that are installed: entry points of the group `aigc.backends`."""
+"""The installed backends: entry points of the group `aigc.backends`."""
 
 from __future__ import annotations
 

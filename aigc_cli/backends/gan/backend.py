@@ -1,4 +1,4 @@
-"""The GAN as a backend: prepare, plan, learn, sample, evaluate."""
+"""The GAN as a backend: prepare, plan, train, sample, evaluate."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class GANBackend(PictureTraining):
     def learner(self, plan: GANPlan, data: Prepared, device: torch.device) -> Learner:
         return GANLearner(plan, data.arrays, device)
 
-    # Using
+    # Sampling and evaluation
 
     def sample(self, run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
         return sample_pictures(run, options)

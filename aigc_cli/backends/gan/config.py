@@ -43,7 +43,7 @@ class Train(PictureTrainOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class GANPlan(Plan, Train):
-    """What the training of a GAN follows."""
+    """The plan of a GAN's training."""
 
     preset: Size
     latent: int

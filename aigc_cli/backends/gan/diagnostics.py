@@ -1,4 +1,4 @@
-"""Warnings and advice about how the training of a GAN goes."""
+"""Warnings and advice about the training of a GAN."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 from aigc_cli.engine.learner import MORE_TRAINING, Concern
 
-#: Samples with less than this share of the pictures' variance have collapsed.
+#: Samples have collapsed if their variance is less than this share of the pictures'.
 COLLAPSED = 0.4
-#: Held-out pictures that score above samples by less than this share of how training pictures do are not recognised.
+#: The discriminator overfits if held-out pictures' margin over samples is less than this share of training pictures' margin.
 OVERFITTED = 0.5
-#: A discriminator's mean loss, in nats, below which it errs about one picture in a hundred; and a gradient that moves nothing.
+#: A mean discriminator loss, in nats, at which about one picture in a hundred is misjudged; and a negligible gradient norm.
 WON, FROZEN = 0.02, 1e-6
-#: What a kernel distance may be off by where held-out pictures are too few to tell, as a share of it.
+#: The relative error to assume for a kernel distance if there are too few held-out pictures to estimate it.
 UNKNOWN = 0.1
-#: Reports in a row that must agree.
+#: Consecutive reports that must agree.
 REPORTS = 3
 
 Line = Mapping[str, Any]
 
 
 def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, Concern]:
-    """Collapse, overfitting and frozen losses, judged from metrics.jsonl's lines so far."""
+    """Collapse, overfitting and frozen losses, judged from the lines of metrics.jsonl so far."""
     reports = [line for line in history if line.get("event") == "trained"][-REPORTS:]
     looks = [line for line in history if line.get("event") == "evaluated"]
     found = {}
@@ -31,27 +31,28 @@ def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, Concern]:
         norms = [float(line.get("generator_grad_norm", 1.0)) for line in reports]
         if max(norms) < FROZEN:
             found["frozen"] = Concern(
-                "the generator's loss is frozen, and nothing tells it where to go; try --objective r3 or a smaller --lr"
+                "the generator gets no gradient and has stopped learning; try --objective r3 or a smaller --lr"
             )
         elif max(losses) < WON:
             found["won"] = Concern(
-                f"the discriminator tells samples from pictures nearly always (loss {losses[-1]:.2g}), which teaches the "
-                "generator little; try a higher --gamma or --penalty-every 1"
+                f"the discriminator nearly always tells samples from pictures (loss {losses[-1]:.2g}), so the generator learns "
+                "little; try a higher --gamma or --penalty-every 1"
             )
     if not looks:
         return found
     last = looks[-1]
-    if len(looks) > 1 and float(last["spread"]) < COLLAPSED:  # the first look is of a generator that has hardly begun
+    if (
+        len(looks) > 1 and float(last["spread"]) < COLLAPSED
+    ):  # at the first evaluation the generator has hardly started to learn
         found["collapse"] = Concern(
-            f"samples have {float(last['spread']):.0%} of the pictures' variance: the generator draws a few things only; "
-            "a higher --gamma would help",
+            f"mode collapse: samples have only {float(last['spread']):.0%} of the pictures' variance; try a higher --gamma",
             undo=True,
         )
     if len(looks) > 1 and all(map(overfitted, looks[-2:])):
-        done = "it is being augmented more" if adapting else "try --augment auto"
+        done = "augmentation is being increased" if adapting else "try --augment auto"
         found["overfitting"] = Concern(
             f"the discriminator is memorising the training pictures: they score {float(last['margin_train']):.2g} above "
-            f"samples, held-out ones {float(last['margin_held_out']):.2g}; {done}, and more pictures would help most"
+            f"samples, held-out ones {float(last['margin_held_out']):.2g}; {done}; more pictures would help most"
         )
     return found
 
@@ -62,7 +63,7 @@ def overfitted(look: Line) -> bool:
 
 
 def outlook(history: Sequence[Line]) -> list[str]:
-    """How it ended, and whether more time would help."""
+    """Whether the final model is the best one, and whether more training would help."""
     looks = [line for line in history if line.get("event") == "evaluated"]
     if len(looks) < 3:
         return []
@@ -72,9 +73,9 @@ def outlook(history: Sequence[Line]) -> list[str]:
     last, before = looks[-1], looks[-2]
     if float(last["kd_random"]) > value + 2 * error:
         return [
-            f"samples were nearest to held-out pictures at step {best['step']} (kernel distance {value:.3g} ± {error:.2g}, "
-            f"{float(last['kd_random']):.3g} now); that checkpoint is the one kept"
+            f"samples were closest to held-out pictures at step {best['step']} (kernel distance {value:.3g} ± {error:.2g}, "
+            f"{float(last['kd_random']):.3g} now); that checkpoint was kept"
         ]
     if float(last["kd_random"]) < float(before["kd_random"]) - error:
-        return [f"samples were still coming nearer to held-out pictures: {MORE_TRAINING}"]
+        return [f"samples were still getting closer to held-out pictures; {MORE_TRAINING}"]
     return []

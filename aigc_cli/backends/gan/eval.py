@@ -1,4 +1,4 @@
-"""`aigc eval gan`: how good, varied and new samples are, and whether the discriminator has memorised its pictures."""
+"""`aigc eval gan`: the quality, variety and novelty of samples, and whether the discriminator memorised its pictures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean
 
-#: Pictures of each kind that the discriminator scores, at most.
+#: The most training, held-out and sampled pictures each that the discriminator scores.
 SCORED = 2000
 
 
@@ -40,19 +40,19 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     notes += told
     discriminator = load_discriminator(run.model, loaded.generator)
     if discriminator is None:
-        notes.append("the discriminator is not kept beside the generator: there is no margin")
+        notes.append("no margin: the discriminator is not in the checkpoint")
     elif not len(loaded.usable(arrays)):
-        notes.append("the pictures have no labels, and the model was trained on labelled pictures only: there is no margin")
+        notes.append("no margin: the pictures have no labels, but the model was trained only on labelled pictures")
     else:
         measures["margin"] = _margin(loaded, discriminator.to(loaded.device), dataset, arrays, options)
     if loaded.classes:
-        notes.append("classes were drawn as often as the training pictures have them")
-    notes.append(f"measured with the moving average of the generator (half-life {loaded.plan.ema:g} of the steps)")
+        notes.append("samples have the class proportions of the training pictures")
+    notes.append(f"measured with the generator's moving average (half-life {loaded.plan.ema:g} of the steps)")
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
 def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> Iterator[Draw]:
-    """The first pictures of a seed, with classes in the training pictures' proportions."""
+    """The first n pictures of a seed, with classes in the training pictures' proportions."""
     among = np.random.default_rng(options.seed).integers(len(dataset.train), size=n)
     for index, number in enumerate(labels_of(dataset.train, among).tolist()):
         yield Draw(latent(loaded, options.seed, index), number, {})
@@ -62,7 +62,7 @@ def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> It
 def _margin(
     loaded: Loaded, discriminator: Discriminator, dataset: PictureDataset, held_out: PictureArrays, options: Eval
 ) -> Measure:
-    """How far the scores of held-out pictures lie above those of samples, in nats; `train`, the same of training pictures. Far
+    """How far held-out pictures score above samples, in nats, with the same for training pictures as `train`. If these are far
     apart, the discriminator has memorised the training pictures."""
 
     def scores(arrays: PictureArrays) -> NDArray[np.float64]:

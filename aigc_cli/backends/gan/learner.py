@@ -1,4 +1,4 @@
-"""The GAN in training: two networks that take turns."""
+"""Training a GAN: two networks that alternate."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from aigc_cli.metrics.pictures.kernel_distance import kernel_distance
 
 Index = NDArray[np.int64]
 
-#: Pictures computed at once in an evaluation, at most, the fewest and the most that are drawn for one, and those of a preview.
+#: Evaluation: the most pictures computed at once, and the fewest and most samples drawn. And the samples of a preview.
 EVAL_BATCH, LEAST_DRAWN, MOST_DRAWN, PREVIEWS = 128, 256, 1000, 64
-#: The augmentation is adapted once in so many steps, and goes from nothing to all in this share of the run at the fastest.
-#: What it follows is averaged over the other share.
+#: Steps between adaptations of the augmentation, the share of the run in which its strength can go from 0 to 1, and the share
+#: over which scores are averaged.
 ADAPT_EVERY, ADAPT_SHARE, AVERAGED_SHARE = 8, 0.25, 0.05
 
 
@@ -57,7 +57,7 @@ class GANLearner(Learner):
             name: torch.optim.Adam(network.parameters(), plan.lr, betas=(0.0, 0.9), fused=True)
             for name, network in self.networks.items()
         }
-        if self.adapting:  # its strength is learned, and so part of a checkpoint
+        if self.adapting:  # its strength changes, so it is part of a checkpoint
             self.networks["augmentation"] = self.augmentation
         self.ema = {"generator": lambda step: max(1.0, plan.ema * step)}
         self.losses = OBJECTIVES[plan.objective]
@@ -66,7 +66,7 @@ class GANLearner(Learner):
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
         self.train_order = np.random.default_rng(plan.seed).permutation(len(data.train))
         self.extract = make_extractor("random", data.train.take(self.train_order[:MOST_DRAWN]), seed=plan.seed, device=device)
-        self.features = np.empty((0, 0), np.float32)  # of the held-out pictures in `order`, as far as they were looked at
+        self.features = np.empty((0, 0), np.float32)  # of the first held-out pictures in `order`
 
     # Training
 
@@ -87,20 +87,20 @@ class GANLearner(Learner):
         return lr_factor(step, plan)
 
     def discriminator_loss(self, batch: Batch, *, penalty_weight: float) -> Loss:
-        """The objective and, where their weight is not 0, γ (R1 + R2) on the pictures before augmentation."""
+        """The objective plus, unless its weight is 0, γ (R1 + R2) on the pictures before augmentation."""
         real, labels = seen(batch["pixels"]), self.labels(batch["labels"])
         with torch.no_grad():
             fake = self.drawn(len(real), labels)
         pictures = torch.cat((real, fake)).requires_grad_(penalty_weight > 0)
         both = None if labels is None else torch.cat((labels, labels))
-        if penalty_weight:  # what is compiled cannot be differentiated twice
+        if penalty_weight:  # compiled networks can't be differentiated twice
             scores = self.discriminator.forward(self.augmentation.forward(pictures), both)
         else:
             scores = self.scores(pictures, both)
         real_scores, fake_scores = scores.chunk(2)
         loss = self.losses.discriminator(real_scores, fake_scores)
         if penalty_weight:
-            loss = loss + penalty_weight * 2 * gradient_penalty(scores, pictures)  # its mean is over real and generated ones
+            loss = loss + penalty_weight * 2 * gradient_penalty(scores, pictures)  # a mean over real and generated pictures
         return Loss(loss, {"margin": (real_scores - fake_scores).detach().mean()})
 
     def generator_loss(self, batch: Batch) -> Loss:
@@ -112,12 +112,12 @@ class GANLearner(Learner):
         return Loss(self.losses.generator(real_scores, fake_scores))
 
     def drawn(self, n: int, labels: Tensor | None) -> Tensor:
-        """New pictures (n, channels, height, width) in about [-1, 1]."""
+        """Generated pictures (n, channels, height, width) in about [-1, 1]."""
         x: Tensor = self.generator(torch.randn(n, self.generator.config.latent, device=self.device), labels)
         return x
 
     def scores(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """What the discriminator makes of augmented pictures."""
+        """The discriminator's scores of the pictures after augmentation."""
         scores: Tensor = self.discriminator(self.augmentation(x), labels)
         return scores
 
@@ -125,17 +125,17 @@ class GANLearner(Learner):
         return labels if self.plan.conditional else None
 
     def after_step(self, step: int, batch: Batch, plan: Plan) -> None:
-        """Follow with the augmentation how much better the discriminator knows its training pictures than held-out ones."""
+        """Adapt the augmentation to how far the discriminator scores training pictures above held-out ones."""
         if not self.adapting or step % ADAPT_EVERY:
             return
         rng, n = np.random.default_rng((self.plan.seed, step, 2)), len(batch["pixels"])
         with torch.no_grad():
-            # Not those of the batch: they were learned a moment ago, and score higher than others do for that alone.
+            # Not the batch's pictures: the discriminator has just learned them, which raises their scores.
             pictures, labels = self._some(self.data.train, rng.integers(len(self.data.train), size=n))
             train = self.scores(pictures, labels)
             held_out = self.scores(*self._some(self.data.select, rng.integers(len(self.data.select), size=n)))
             generated = self.scores(self.drawn(n, labels), labels)
-        share = ADAPT_EVERY / plan.steps  # of the run between two looks
+        share = ADAPT_EVERY / plan.steps  # of the run, between two adaptations
         self.augmentation.adapt(
             train,
             held_out,
@@ -146,12 +146,11 @@ class GANLearner(Learner):
             target=self.plan.augment_target,
         )
 
-    # Looking at what was learned
+    # Evaluation
 
     def evaluate(self, items: int) -> dict[str, float]:
-        """The kernel distance to the first `items` of shuffled held-out pictures and, where it is known, its standard error;
-        the variance of samples over that of pictures; and how far the scores of training and of held-out pictures lie above
-        those of samples."""
+        """The kernel distance to the first `items` shuffled held-out pictures and, if known, its standard error; the ratio of
+        the samples' variance to the pictures'; and how far training and held-out pictures score above samples."""
         index = self.order[:items]
         reference = self._reference(index)
         drawn, of_fake = [], []
@@ -176,14 +175,14 @@ class GANLearner(Learner):
         return measures.get("kd_error", 0.0)
 
     def _reference(self, index: Index) -> NDArray[np.float32]:
-        """The features of some held-out pictures, of two at least: a single one counts twice."""
+        """The features of some held-out pictures; a single picture is repeated, so that there are at least two."""
         if len(self.features) < max(len(index), 2):
             pictures = (self.data.select.take(some) for some in self._chunks(np.resize(index, max(len(index), 2))))
             self.features = np.concatenate([self.extract(pixels) for pixels in pictures])
         return self.features[: max(len(index), 2)]
 
     def _chunks(self, index: Index) -> Iterator[Index]:
-        """Some pictures, as many at a time as are computed at once."""
+        """The index in chunks of as many pictures as are computed at once."""
         batch = at_once(math.prod(self.data.train.pixels.shape[1:]), EVAL_BATCH)
         return (index[at : at + batch] for at in range(0, len(index), batch))
 
@@ -191,7 +190,7 @@ class GANLearner(Learner):
         return float(torch.cat([self.scores(*self._some(arrays, some)) for some in self._chunks(index)]).mean())
 
     def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Tensor | None]:
-        """Pictures as the networks see them, and their labels."""
+        """Some pictures as the networks' input, and their labels."""
         batch = {"pixels": torch.from_numpy(arrays.take(index)), "labels": labels_of(arrays, index)}
         moved = to_device(batch, self.device)
         return seen(moved["pixels"]), self.labels(moved["labels"])
@@ -200,7 +199,7 @@ class GANLearner(Learner):
         return self.labels(labels_of(arrays, index).to(self.device))
 
     def preview(self) -> Preview:
-        """Always the same latents; with classes, these take turns."""
+        """Samples of the same latents every time, cycling through the classes."""
         z = torch.randn(PREVIEWS, self.generator.config.latent, generator=torch.Generator().manual_seed(self.plan.seed))
         labels = torch.arange(PREVIEWS, device=self.device) % max(1, len(self.data.classes))
         pictures = [
@@ -214,7 +213,7 @@ class GANLearner(Learner):
     def save_model(self, folder: Path) -> None:
         save_pretrained(self.generator, folder)
 
-    # What to tell
+    # Descriptions and advice
 
     def describe(self) -> str:
         c = self.generator.config
@@ -222,7 +221,7 @@ class GANLearner(Learner):
             sum(p.numel() for p in network.parameters()) / 1e6 for network in (self.generator, self.discriminator)
         )
         return (
-            f"generator of {generator:.2f} M parameters, discriminator of {discriminator:.2f} M, {c.describe()}, "
+            f"generator with {generator:.2f} M parameters, discriminator with {discriminator:.2f} M, {c.describe()}, "
             f"{c.latent} latents, {self.plan.objective}"
         )
 
@@ -235,7 +234,7 @@ class GANLearner(Learner):
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """What is computed inside the block has no gradient for the network's parameters, which are not to be moved by it."""
+    """Within the context, the network's parameters get no gradient."""
     network.requires_grad_(False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A run's generator, loaded to sample from or to evaluate."""
+"""A run's generator, loaded for sampling or evaluation."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Loaded(LoadedPictures):
 
     @torch.inference_mode()
     def pictures(self, z: Tensor, numbers: Sequence[int]) -> list[Pixels]:
-        """The picture of each latent (n, latent) and class number, which is -1 for none."""
+        """The pictures of latents (n, latent) and class numbers, -1 for no class."""
         labels = torch.tensor(numbers, device=self.device) if self.plan.conditional else None
         return list(pictures_of(self.generator(z.to(self.device), labels)))
 
 
 def load_discriminator(folder: Path, generator: Generator) -> Discriminator | None:
-    """The opponent of the generator that is in a checkpoint's folder `model`; None where it isn't kept beside it."""
+    """The discriminator of the checkpoint whose `model` folder is `folder`; None if the checkpoint doesn't have it."""
     try:
         weights = load_file(folder.resolve().parent / "state" / "networks.safetensors")
     except (OSError, SafetensorError):
@@ -54,10 +54,10 @@ def load_discriminator(folder: Path, generator: Generator) -> Discriminator | No
 
 
 def seen(pixels: Tensor) -> Tensor:
-    """Bytes (n, height, width, channels) as the networks see them: (n, channels, height, width) in [-1, 1]."""
+    """Bytes (n, height, width, channels) as the networks' input (n, channels, height, width) in [-1, 1]."""
     return to_unit(pixels) * 2 - 1
 
 
 def pictures_of(x: Tensor) -> Pixels:
-    """What a generator made, (n, channels, height, width) in about [-1, 1], as bytes (n, height, width, channels)."""
+    """A generator's output (n, channels, height, width) in about [-1, 1] as bytes (n, height, width, channels)."""
     return to_bytes((x + 1) / 2)

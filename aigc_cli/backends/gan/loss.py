@@ -1,7 +1,7 @@
-"""The objectives of a GAN, each two short functions to be minimised, and the gradient penalty that goes with any of them.
+"""GAN objectives, each a loss for the discriminator and one for the generator, and the gradient penalty for all of them.
 
-A score is a logit: the discriminator takes σ(D(x)) for the probability that x is real. Scores are (B,), and a loss is a scalar
-in nats. The expectations are means over the batch.
+A score is a logit: σ(D(x)) is the discriminator's probability that x is real. Scores are (B,), losses are scalars in nats, and
+expectations are means over the batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ObjectiveName = Literal["r3", "minimax", "non-saturating", "hinge"]
 
 
 class Objective(NamedTuple):
-    """What the discriminator and the generator minimise, given the scores of real and of generated pictures."""
+    """The losses of the discriminator and the generator, as functions of the scores of real and generated pictures."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor, Tensor], Tensor]
@@ -67,10 +67,10 @@ OBJECTIVES: dict[ObjectiveName, Objective] = {
 
 
 def gradient_penalty(scores: Tensor, pictures: Tensor) -> Tensor:
-    """½ E‖∇D(x)‖² for the scores (B,) of pictures (B, C, H, W) that require a gradient; it can be differentiated again.
+    """½ E‖∇D(x)‖² for the scores (B,) of pictures (B, C, H, W) that require gradients. The result is differentiable.
 
-    On real pictures it is R1, on generated ones R2 (Mescheder et al. 2018, eq. 9 and 10); γ is left to the caller. A picture's
-    score must not depend on the others of its batch.
+    This is R1 on real pictures and R2 on generated ones (Mescheder et al. 2018, eq. 9 and 10), without the factor γ. A
+    picture's score must not depend on other pictures of the batch.
     """
     (gradients,) = torch.autograd.grad(scores.sum(), pictures, create_graph=True)
     return 0.5 * gradients.square().sum((1, 2, 3)).mean()

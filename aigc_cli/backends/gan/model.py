@@ -1,8 +1,8 @@
 """The networks of a GAN: a residual generator and discriminator without normalisation, after R3GAN (Huang et al. 2024).
 
-A picture of any height and width is halved once a level, rounding up. The picture's own resolution has no blocks: most of the
-work is done where there are few places and many channels. Pictures are (B, C, H, W) float32 with pixels in [-1, 1]; labels are
-(B,) int64 in 0 … n_classes − 1, or −1 for none, and None where the model has no classes.
+Each level halves a picture of any height and width, rounding up. There are no blocks at full resolution: most of the work is
+done at low resolution with many channels. Pictures are (B, C, H, W) float32 with pixels in [-1, 1]; labels are (B,) int64 in
+0 … n_classes − 1, or −1 for no label, and None if the model has no classes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from aigc_cli.backends.layers import Bottleneck, LabelEmbedding
 from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.engine.network import load_network, save_network
 
-#: Of the leaky ReLU. Its second derivative is 0 almost everywhere, which makes gradient penalties cheap.
+#: The slope of the leaky ReLU, whose second derivative is 0 almost everywhere, which makes gradient penalties cheap.
 SLOPE = 0.2
-#: Channels at the picture's own resolution, where the generator has one small layer.
+#: The generator's channels at full resolution, where it has only one small layer.
 FINE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig(PictureNetworkConfig):
-    """The shape of a GAN; `vector_width` is that of a latent before it is a picture and of a picture before it is a score."""
+    """The shape of a GAN. `vector_width` is the width of the vector between a latent and the first level, and between the last
+    level and the score."""
 
     model_type = "aigc-gan"
 
@@ -49,8 +50,8 @@ class Block(Bottleneck):
 
 
 def doubled(h: Tensor, size: tuple[int, int]) -> Tensor:
-    """Twice the height and width, cut to `size`. Interpolated: repeated or rearranged pixels would leave their grid's grain in
-    even areas, where minutes of training do not remove it."""
+    """Upsample h by 2 and crop it to `size`. Bilinear, because repeated or rearranged pixels would leave a grid pattern in even
+    areas, which minutes of training don't remove."""
     h = F.interpolate(h, scale_factor=2.0, mode="bilinear")[:, :, : size[0], : size[1]]
     return h.contiguous(memory_format=torch.channels_last)
 
@@ -60,15 +61,15 @@ def level(config: GANConfig, index: int) -> nn.Sequential:
 
 
 def initialise(network: nn.Module) -> None:
-    """Weights that keep a signal's size through the activation (He et al. 2015), and biases of 0.
+    """Variance-preserving weights (He et al. 2015) and biases of 0.
 
-    A block begins as the identity, and its inner weights are smaller by L^(−1/4) for L blocks of three layers, so that the
-    first steps change the network as much as if there were one block (Zhang et al. 2019, Fixup).
+    Blocks start as the identity. Their inner weights are scaled by L^(−1/4) for L blocks of three layers, so that the first
+    steps change the network as much as if there were a single block (Zhang et al. 2019, Fixup).
     """
     gain = nn.init.calculate_gain("leaky_relu", SLOPE)
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            # All but the first layer of a network come after an activation or before one inside a block.
+            # All layers but the first follow an activation, or precede one inside a block.
             scale = 1.0 if name == "first" else gain
             nn.init.normal_(layer.weight, std=scale * layer.weight[0].numel() ** -0.5)
             assert layer.bias is not None
@@ -82,7 +83,7 @@ def initialise(network: nn.Module) -> None:
 
 
 class Generator(nn.Module):
-    """From a latent (B, latent) ~ N(0, I) to a picture (B, C, H, W), whose pixels are in about [-1, 1]."""
+    """From latents (B, latent) ~ N(0, I) to pictures (B, C, H, W) with pixels in about [-1, 1]."""
 
     def __init__(self, config: GANConfig) -> None:
         super().__init__()
@@ -112,16 +113,16 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """From a picture (B, C, H, W) to a score (B,): the higher, the more it looks real.
+    """From pictures (B, C, H, W) to scores (B,), higher for pictures that look more real.
 
-    With classes, the score has a term ⟨e(label), h(x)⟩ (Miyato and Koyama 2018, projection discriminator).
+    With classes, the score includes ⟨e(label), h(x)⟩ (Miyato and Koyama 2018, projection discriminator).
     """
 
     def __init__(self, config: GANConfig) -> None:
         super().__init__()
         self.config = config
-        # A kernel of 4×4 at a stride of 2 reaches every pixel equally often; one of 3×3 would not, and its gradient, which is
-        # what the generator learns from, would have the grid's pattern.
+        # A 4×4 kernel with stride 2 covers every pixel equally often. A 3×3 kernel doesn't, and its gradient, from which the
+        # generator learns, would have a grid pattern.
         self.first = nn.Conv2d(config.channels, config.widths[0], 4, stride=2, padding=1)
         self.widen = nn.ModuleList(nn.Conv2d(fine, deep, 1) for fine, deep in pairwise(config.widths))
         self.levels = nn.ModuleList(level(config, i) for i in range(len(config.widths)))
@@ -145,13 +146,13 @@ class Discriminator(nn.Module):
 
 
 def save_pretrained(generator: Generator, folder: Path) -> None:
-    """Writes config.json and model.safetensors (float32)."""
+    """Write config.json and model.safetensors (float32)."""
     save_network(generator, generator.config.to_json(), folder)
 
 
 def load_pretrained(folder: Path) -> Generator:
-    """Reads what `save_pretrained` wrote, on the CPU and in evaluation mode.
+    """Load what `save_pretrained` wrote, on the CPU and in evaluation mode.
 
-    Raises `RequestError` where the folder is not a whole model of this architecture.
+    Raises `RequestError` if the folder is not a complete model of this architecture.
     """
     return load_network(folder, GANConfig.from_json, Generator)

@@ -1,4 +1,4 @@
-"""From a budget and pictures to a model: its shape, batch and penalties."""
+"""Presets: from a budget and pictures to a model's shape, batch size and penalties."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.errors import RequestError
 
-#: The last level's longer side is at most this: what is left is read as one vector.
+#: The longest side of the last level, which becomes one vector.
 SMALLEST = 4
-#: No level has more channels than this many times the first.
+#: The most channels of a level, as a multiple of the first level's.
 WIDEST = 4
-#: With fewer training pictures a GAN memorises them or learns little.
+#: With fewer training pictures, a GAN memorises them or learns little.
 FEW = 100
-#: The presets are for pictures of so many pixels. γ is proportional to them: a score's gradient is spread over all pixels,
-#: and its square is smaller the more they are.
+#: The number of pixels that presets are made for. γ is proportional to the number of pixels: a score's gradient is spread over
+#: all of them, so its square shrinks as they grow in number.
 PIXELS = 32 * 32
 GAMMA = 4.0
 
@@ -31,16 +31,16 @@ class GANPreset(Preset):
 
     name: Size
     latent: int
-    width: int  # channels at half of the picture's height and width; they double with every halving
-    blocks: int  # at each level, in the generator and again in the discriminator
+    width: int  # channels of the first level; they double at every level
+    blocks: int  # at each level of each network
     vector_width: int
     batch_size: int
     lr: float
 
     def picture_bytes(self, pixels: int) -> float:
-        """Memory that a training step takes for a picture of so many pixels, most of it for the gradient penalty, which keeps
-        the discriminator's activations of a real and a generated picture twice over. Fitted to measured peaks of
-        128×128 pixels (tests/benchmarks/RECIPE.md), within a quarter."""
+        """Bytes that a training step takes per picture of this many pixels. Most are for the gradient penalty, which keeps the
+        discriminator's activations of a real and a generated picture twice. Fitted to measured peaks at 128×128 pixels within
+        25 % (tests/benchmarks/RECIPE.md)."""
         return pixels * (450 + self.width * (20 + 38 * self.blocks))
 
 
@@ -54,8 +54,8 @@ PRESETS = (
 
 
 def decide(options: Train, data: PictureDataset, flops: float, memory: int | None = None) -> tuple[GANPlan, list[str]]:
-    """The plan, with model, batch, learning rate and penalty decided, and the reasons. `flops` is the budget, `memory` the
-    bytes that the device has left."""
+    """The plan, with model, batch size, learning rate and penalty decided, and the reasons. `flops` is the budget, `memory` the
+    bytes available on the device."""
     pixels = data.format.height * data.format.width
     budget = flops / max(1.0, pixels / PIXELS)
     preset = preset_for(PRESETS, budget, options.preset)
@@ -74,16 +74,16 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
     )
     if len(data.train) < FEW:
         reasons.append(
-            f"only {len(data.train)} pictures to learn from: expect samples much like them, or rough ones; "
-            "hundreds are the least for something new, thousands are better"
+            f"only {len(data.train)} training pictures: expect near copies of them, or rough samples; "
+            "use at least hundreds, better thousands"
         )
     if strength is None and len(data.select) < 2:
-        reasons.append("augmentation can hardly follow one held-out picture; --augment 0.3 would set it")
+        reasons.append("one held-out picture is too few to adapt augmentation to; set it with --augment 0.3")
     return plan, reasons
 
 
 def fixed_strength(augment: str) -> float | None:
-    """The strength that --augment asks for, None where it shall follow the training."""
+    """The strength given by --augment; None if it is to adapt."""
     if augment == "auto":
         return None
     if augment == "off":
@@ -98,7 +98,7 @@ def fixed_strength(augment: str) -> float | None:
 
 
 def model_config(plan: GANPlan, data: PictureDataset) -> GANConfig:
-    """The networks that a plan describes."""
+    """The shape of a plan's networks."""
     preset = preset_for(PRESETS, 0, plan.preset)
     levels = levels_for(data.format.height, data.format.width, SMALLEST)
     return GANConfig(

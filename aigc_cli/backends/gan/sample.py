@@ -1,4 +1,4 @@
-"""`aigc sample gan`: pictures from seeds, and interpolations between two."""
+"""`aigc sample gan`: pictures from seeds, and interpolations between two seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from aigc_cli.engine.run import Run
 
 @dataclass(frozen=True)
 class Draw:
-    """A picture to draw: its latent (latent,), its class or -1 for none, and what `--json` prints of it."""
+    """A picture to draw: its latent (latent,), its class (-1 for none), and its record for `--json`."""
 
     z: Tensor
     number: int
@@ -28,7 +28,7 @@ class Draw:
 
 
 def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
-    """What `aigc sample gan` asks for, in order."""
+    """The requested samples, in order."""
     loaded = Loaded.of(run, options.device)
     label = None if options.label is None else loaded.class_number(options.label)
     draws = (
@@ -38,7 +38,7 @@ def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
 
 
 def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Drawn]:
-    """The pictures, a batch at a time."""
+    """The pictures of `draws`, computed in batches."""
     draws = iter(draws)
     while some := list(islice(draws, batch_size)):
         pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
@@ -48,12 +48,12 @@ def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Dr
 
 
 def latent(loaded: Loaded, seed: int, index: int) -> Tensor:
-    """z ~ N(0, I), (latent,), of a seed's picture: it depends on both alone."""
+    """z ~ N(0, I), (latent,). It depends only on seed and index."""
     return torch.randn(loaded.generator.config.latent, generator=keyed(seed, index))
 
 
 def _class_of(loaded: Loaded, seed: int, index: int) -> int:
-    """Classes take turns, and each seed starts with another one."""
+    """Cycles through the classes, starting with another one for each seed."""
     return (seed + index) % len(loaded.classes) if loaded.classes else -1
 
 
@@ -65,7 +65,7 @@ def _from_seeds(loaded: Loaded, options: Sample, label: int | None) -> Iterator[
 
 
 def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: int | None) -> Iterator[Draw]:
-    """From one seed's picture to another's, all with the class of the first."""
+    """Draws from one seed's picture to another's, all of the first one's class."""
     number = _class_of(loaded, first, 0) if label is None else label
     a, b = latent(loaded, first, 0), latent(loaded, last, 0)
     for index in range(options.n):
@@ -75,8 +75,8 @@ def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label:
 
 
 def between(a: Tensor, b: Tensor, share: float) -> Tensor:
-    """A point of the great circle through two vectors, whose length goes from the one's to the other's: the straight way would
-    leave the shell where Gaussian vectors lie (White 2016, arXiv 1609.04468)."""
+    """Spherical interpolation, with lengths interpolated linearly. Linear interpolation would leave the shell where Gaussian
+    vectors lie (White 2016, arXiv 1609.04468)."""
     angle = torch.arccos((a @ b / (a.norm() * b.norm())).clamp(-1, 1))
     if angle < 1e-4 or math.pi - angle < 1e-4:
         return torch.lerp(a, b, share)

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from aigc_cli.data.pictures.dataset import PictureArrays
 
-#: Numbers of pictures that are computed at once without gradients: some hundred MB in a decoder.
+#: Pixel values computed at once without gradients: a few hundred MB in a decoder.
 VALUES = 1 << 21
 
 
 class PictureBatches:
-    """The batch of a step, as a pure function of (seed, step): freshly shuffled epochs, end to end.
+    """The batch of a step, as a pure function of (seed, step). Every epoch is shuffled anew.
 
-    `pixels` is (B, height, width, channels) uint8, `labels` (B,) int64, -1 where there is none. With `flip`, half of the
-    pictures are mirrored.
+    `pixels` is (B, height, width, channels) uint8, `labels` (B,) int64, -1 for no label. With `flip`, half of the pictures are
+    mirrored.
     """
 
     def __init__(self, arrays: PictureArrays, batch_size: int, seed: int, *, flip: bool = False) -> None:
@@ -42,15 +42,15 @@ class PictureBatches:
 
 
 def at_once(values: int, most: int) -> int:
-    """How many pictures of so many values are computed at once without gradients: `most`, or fewer where they are large."""
+    """How many pictures of `values` values to compute at once without gradients: `most`, or fewer if they are large."""
     return max(1, min(most, VALUES // values))
 
 
 def micro_batch(batch_size: int, picture_bytes: float, memory: int | None, asked: int | None = None) -> tuple[int, list[str]]:
-    """How many pictures of a batch are computed at once, given the bytes that a training step takes for each and those that the
-    device has left, and the reason where memory is why it isn't the whole batch.
+    """How many pictures of a batch to compute at once, given the bytes a training step takes per picture and those available on
+    the device; and a reason if memory limits it.
 
-    A step may take half of what is left: the bytes are an estimate, and weights and evaluations take some too.
+    A step may use half of the available memory: `picture_bytes` is an estimate, and weights and evaluations take memory too.
     """
     if asked is not None or memory is None or batch_size * picture_bytes <= memory / 2:
         return asked or batch_size, []
@@ -58,17 +58,17 @@ def micro_batch(batch_size: int, picture_bytes: float, memory: int | None, asked
     parts = -(-batch_size // fit)
     size = -(-batch_size // parts)
     needed, left = (f"{n / 1e9:.1f} GB" for n in (batch_size * picture_bytes, memory))
-    return size, [f"a batch of {batch_size} would take about {needed} of the {left} left: {size} are computed at a time"]
+    return size, [f"micro-batches of {size}: a batch of {batch_size} would take about {needed} of the {left} of memory left"]
 
 
 def labels_of(arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor:
-    """The labels (n,) of some pictures, -1 where there is none."""
+    """The labels (n,) of some pictures, -1 for no label."""
     labels = np.full(len(index), -1, np.int64) if arrays.labels is None else arrays.labels[index]
     return torch.from_numpy(labels)
 
 
 def to_unit(pixels: Tensor) -> Tensor:
-    """(B, height, width, channels) uint8 as (B, channels, height, width) float32 in [0, 1], channels last in memory."""
+    """(B, height, width, channels) uint8 to (B, channels, height, width) float32 in [0, 1], channels last in memory."""
     return pixels.permute(0, 3, 1, 2).float() / 255
 
 

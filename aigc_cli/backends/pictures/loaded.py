@@ -1,4 +1,4 @@
-"""A run of a picture model, loaded to sample from or to evaluate: its format, its classes, its data again, its draws."""
+"""A run of a picture model, loaded for sampling or evaluation: its picture format, classes, data and random draws."""
 
 from __future__ import annotations
 
@@ -34,61 +34,61 @@ class LoadedPictures(ABC):
     plan: PictureTrainOptions
     format: PictureFormat
     classes: Sequence[str]
-    """The classes that the model was conditioned on; none without --conditional."""
+    """The classes the model is conditioned on; none without --conditional."""
     device: torch.device
 
     @property
     @abstractmethod
     def takes_unlabelled(self) -> bool:
-        """Whether the model was trained to do without a label: always, where it has no classes."""
+        """Whether the model works without a label: it has no classes, or was trained on unlabelled pictures too."""
 
     @property
     def dimensions(self) -> int:
-        """Numbers in a picture."""
+        """The number of values in a picture."""
         return self.format.height * self.format.width * self.format.channels
 
     def at_once(self, batch_size: int) -> int:
-        """How many pictures are computed at once: --batch-size, or fewer where they are large."""
+        """How many pictures to compute at once: --batch-size, or fewer if they are large."""
         return at_once(self.dimensions, batch_size)
 
     def labels(self, labels: Tensor) -> Tensor | None:
-        """Class numbers as the model takes them: None where it has no classes."""
+        """Class numbers on the device; None if the model has no classes."""
         return labels.to(self.device) if self.plan.conditional else None
 
     def labels_of(self, arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor | None:
-        """The own labels of some pictures, as the model takes them."""
+        """The labels of some pictures, as `labels` returns them."""
         return self.labels(labels_of(arrays, index))
 
     def usable(self, arrays: PictureArrays) -> NDArray[np.int64]:
-        """The numbers of the pictures that the model can be given: those with a label, where it was trained on such alone."""
+        """The indices of the pictures that the model can take: only labelled ones, if it was trained only on those."""
         every = np.arange(len(arrays))
         return every if self.takes_unlabelled else every[labels_of(arrays, every).numpy() >= 0]
 
     def require_labels(self, arrays: PictureArrays, source: str, advice: str) -> None:
-        """RequestError where a picture has no label and the model was trained on labelled ones alone."""
+        """Raise `RequestError` if a picture has no label, but the model was trained only on labelled ones."""
         if missing := len(arrays) - len(self.usable(arrays)):
             which = "has no label" if len(arrays) == 1 else f"has {missing:,} pictures without a label"
-            raise RequestError(f"{source} {which}, and this model was trained on labelled pictures only; {advice}")
+            raise RequestError(f"{source} {which}, but this model was trained only on labelled pictures; {advice}")
 
     def class_number(self, name: str, where: str | None = None) -> int:
-        """The number of a class, given its name or the number itself. RequestError for one that the model never saw; `where` is
-        the source of the name, --label if None."""
+        """The number of a class, from its name or number. Raises `RequestError` for a class the model was not trained on;
+        `where` is where the name was given, --label if None."""
         where = f"--label {name}" if where is None else f"{where}: label {name!r}"
         if not self.plan.conditional:
-            raise RequestError(f"{where}: this run was trained without --conditional, so it cannot draw one class")
+            raise RequestError(f"{where}: this run was trained without --conditional, so it can't draw one class")
         numbers = {nfc(known): number for number, known in enumerate(self.classes)}
         if nfc(name) in numbers:
             return numbers[nfc(name)]
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
         known = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
-        raise RequestError(f"{where}: the model saw no such class; it saw {known}{did_you_mean(name, self.classes)}")
+        raise RequestError(f"{where}: the model has no such class; it has {known}{did_you_mean(name, self.classes)}")
 
 
 def load_parts(
     run: Run, device: str, plan: type[Plan], load: Callable[[Path], Model]
 ) -> tuple[Plan, PictureFormat, Sequence[str], torch.device, Model]:
-    """What `LoadedPictures` holds, and the run's model on the device."""
+    """The fields of `LoadedPictures`, and the run's model on the device."""
     where = open_device(device)
     data, settled = run.record["data"], rebuild(plan, run.record["plan"])
     classes = data["classes"] if settled.conditional else ()
@@ -98,7 +98,7 @@ def load_parts(
 def read_pictures_for(
     loaded: LoadedPictures, source: str, options: PictureInput, bus: Bus, split: str | None = None
 ) -> PictureArrays:
-    """The pictures of a source in a run's format, with the labels that its model knows."""
+    """The pictures of a source in the run's format, labelled with the model's classes."""
     return read_pictures(
         source,
         loaded.format,
@@ -113,17 +113,17 @@ def read_pictures_for(
 def evaluation_pictures(
     loaded: LoadedPictures, dataset: PictureDataset | None, options: PictureEvalOptions, bus: Bus
 ) -> tuple[PictureArrays, str, list[str]]:
-    """What to evaluate on, its name, and notes: --data, or the half of the run's held-out slice that chose no checkpoint."""
+    """The pictures to evaluate on, their name, and notes: --data, or the half of the held-out data that chose no checkpoint."""
     if options.data is not None:
         arrays = read_pictures_for(loaded, options.data, options, bus, options.split)
         return arrays, options.data, list(arrays.notes)
     assert dataset is not None
-    notes = ["measured on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
+    notes = ["evaluated on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
     return dataset.report, "held-out", notes
 
 
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:
-    """The data that the run was trained on. RequestError where they have changed."""
+    """The data the run was trained on. Raises `RequestError` if it has changed."""
     if changed := check_unchanged(run.record["data"]):
         raise RequestError(changed[0])
     data = run.record["data"]
@@ -132,5 +132,5 @@ def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> Pictur
 
 
 def keyed(*keys: object) -> torch.Generator:
-    """A generator whose draws depend on these keys alone; it is on the CPU, so they are the same on every device."""
+    """A random generator seeded by `keys`. It is on the CPU, so draws are the same for every device."""
     return torch.Generator().manual_seed(derive_seed(*keys))

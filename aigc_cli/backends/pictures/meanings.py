@@ -1,4 +1,4 @@
-"""What the measures of samples mean that all picture backends share. Free of torch."""
+"""What the measures of samples mean that all picture backends have in common. Free of torch."""
 
 from __future__ import annotations
 

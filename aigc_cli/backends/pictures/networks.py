@@ -1,4 +1,4 @@
-"""The shape of a network that reads or draws pictures: what the backends' networks have in common."""
+"""The shape of a network for pictures, as all picture backends describe it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from aigc_cli.errors import RequestError
 
 @dataclass(frozen=True, kw_only=True)
 class PictureNetworkConfig:
-    """A picture of any height and width is halved once a level, rounding up; the last level becomes one vector.
+    """Each level halves a picture of any height and width, rounding up; the last level becomes one vector.
 
-    Raises `RequestError` for a shape that no network has.
+    Raises `RequestError` for an invalid shape.
     """
 
     model_type: ClassVar[str]
-    #: The least that each number may be.
+    #: Lower limits.
     least: ClassVar[Mapping[str, int]] = {
         "height": 1, "width": 1, "channels": 1, "latent": 1, "vector_width": 1, "n_classes": 0,
     }  # fmt: skip
@@ -27,12 +27,12 @@ class PictureNetworkConfig:
     channels: int
     latent: int
     widths: tuple[int, ...]
-    """Channels at each level; the first has half of the picture's height and width, the next a quarter."""
+    """Channels at each level; the first level has half the picture's height and width, the next a quarter, and so on."""
     blocks: tuple[int, ...]
-    """Blocks at each level, in the network that reads pictures and again in the one that draws them."""
+    """Blocks at each level, in each of the two networks."""
     vector_width: int
     n_classes: int = 0
-    """Classes on which the networks are conditioned; 0 for none."""
+    """The number of classes that the networks are conditioned on; 0 for none."""
 
     def __post_init__(self) -> None:
         for name, minimum in self.least.items():
@@ -58,7 +58,7 @@ class PictureNetworkConfig:
 
     @classmethod
     def from_json(cls, values: Any) -> Self:
-        """Reads what `to_json` gives. Raises `RequestError` where it is something else."""
+        """The inverse of `to_json`. Raises `RequestError` for anything else."""
         fields: dict[str, Any] = dict(values) if isinstance(values, dict) else {}
         model_type = fields.pop("model_type", None)
         if model_type != cls.model_type:
@@ -66,7 +66,7 @@ class PictureNetworkConfig:
         try:
             return cls(**fields | {name: tuple(fields[name]) for name in ("widths", "blocks")})
         except (KeyError, TypeError) as error:
-            raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
+            raise RequestError(f"config.json has a missing or invalid value: {error}") from error
 
 
 def _at_least(minimum: int, *values: object) -> bool:
@@ -74,7 +74,7 @@ def _at_least(minimum: int, *values: object) -> bool:
 
 
 def levels_for(height: int, width: int, smallest: int) -> int:
-    """Halvings until the longer side is at most `smallest`; one at least."""
+    """The number of halvings until the longer side is at most `smallest`; at least one."""
     levels, longest = 1, -(-max(height, width) // 2)
     while longest > smallest:
         levels, longest = levels + 1, -(-longest // 2)

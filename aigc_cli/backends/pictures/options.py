@@ -1,4 +1,4 @@
-"""Pictures as a backend's data: options, and from options to arrays. Free of torch and numpy at import."""
+"""Options of backends that learn from pictures, and from options to arrays. Free of torch and numpy at import."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from aigc_cli.data.pictures.dataset import PictureDataset
 
 PICTURES = "Reading the pictures"
-#: Longest sides, and the floating-point operations up to which a run has them.
+#: Longest sides, each with the largest budget in floating-point operations it is used for.
 LONGEST_SIDES = ((64, 1e15), (128, 5e16), (256, math.inf))
 
 
 @dataclass(frozen=True)
 class PictureInput(CommandOptions):
-    """How to read a source of pictures."""
+    """Options of every command that reads pictures."""
 
     label: str | None = option(None, metavar="NAME", names="column", panel=PICTURES, auto="subfolders, or a column of classes")
     """The column or array with the labels."""
@@ -59,7 +59,7 @@ class PictureTrainOptions(PictureInput, TrainOptions):
 
 @dataclass(frozen=True)
 class PictureEvalOptions(PictureInput, EvalOptions):
-    """Options of every `eval` that measures on pictures."""
+    """Options of every `eval` on pictures."""
 
     split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, otherwise val, otherwise all")
     """The split to evaluate on, if the data set comes in splits."""
@@ -94,8 +94,8 @@ class PictureDecodeOptions(PictureOutput, DecodeOptions):
 
 
 def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[str] | None = None) -> Prepared:
-    """The pictures of --data and --val, decoded into memory-mapped arrays, and what a run records of them; `classes` are those
-    of a run that was trained on them."""
+    """The pictures of --data and --val, decoded into memory-mapped arrays, with the run's record of them. `classes` are those of
+    the run that was trained on them, if any."""
     from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
     assert options.data is not None
@@ -118,10 +118,11 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
 
 
 def longest_side(options: PictureTrainOptions) -> int:
-    """The longest side that a run can afford: 64 in minutes on a CPU, 128 in hours on a few cores or a minute on a GPU, 256 in
-    ten minutes on a GPU. A side twice as long has four times the pixels, and takes more pictures to learn what is in them.
+    """The longest side that a run can afford: 64 for minutes on a CPU, 128 for hours on a few cores or a minute on a GPU, 256
+    for ten minutes on a GPU. Doubling the side gives four times the pixels, and the model also needs more pictures to learn
+    from.
 
-    A plan has no minutes. One that records no longest side either is of an earlier version, where it was 64.
+    Plans have no minutes. A plan without a longest side comes from an earlier version, where it was 64.
     """
     if options.minutes is None:
         return LONGEST
@@ -130,7 +131,7 @@ def longest_side(options: PictureTrainOptions) -> int:
 
 
 class PictureTraining:
-    """The parts of training that are the same whatever a backend learns from pictures."""
+    """The parts of training that all picture backends share."""
 
     def prepare(self, options: PictureTrainOptions, bus: Bus) -> Prepared:
         return prepare_dataset(options, bus)

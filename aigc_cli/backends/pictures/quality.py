@@ -1,6 +1,6 @@
-"""How good, how varied and how new a model's pictures are: the same figures for every backend that draws some.
+"""The quality, variety and novelty of samples: the same measures for all picture backends.
 
-Free of torch and numpy at import, for the sake of the options.
+Free of torch and numpy at import, because of the options.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 QUALITY = "Measuring samples"
 
-#: Training pictures that samples may be near to, at most, in number and in bytes.
+#: The most training pictures to search for copies, in number and in bytes.
 MAX_TRAINING, MAX_TRAINING_BYTES = 50_000, 1 << 29
-#: Pictures whose features are taken at once.
+#: Pictures per chunk of feature extraction.
 AT_ONCE = 500
-#: Pairs of a sample and a training picture on the sheet of --copies, and how many stand in a row.
+#: Pairs of a sample and a training picture on the sheet of --copies, in all and per row.
 PAIRS, PAIRS_IN_A_ROW = 32, 4
-#: Samples with which the kernel distance overlooks much.
+#: With fewer samples, the kernel distance misses a lot.
 FEW = 1000
 
 
 @dataclass(frozen=True)
 class QualityOptions(CommandOptions):
-    """Options of every `eval` that measures sampled pictures."""
+    """Options of every `eval` that compares samples with real pictures."""
 
     n: int = option(10_000, min=0, panel=QUALITY, short="-n", aliases=("samples",))
     """Pictures to draw and compare with as many held-out ones (fewer if the data has fewer). 0 skips it."""
@@ -69,16 +69,15 @@ def quality(
     device: torch.device,
     bus: Bus,
 ) -> tuple[dict[str, Measure], list[str]]:
-    """Samples against as many held-out pictures, by name, and what there is to tell of it.
+    """Compare samples with as many held-out pictures. Returns measures by name, and notes.
 
-    `samples` are any pictures (b, height, width, channels), in chunks, and are drawn only as far as needed: N of them, the
-    smallest of -n and the numbers of training and of held-out pictures. N is the same for all figures: `fd_…` and
-    `kd_…` (named after the features), `precision`, `recall`, `density`, `coverage` and `copies`; and with `labels` features
-    `class_shares`. Beside each stands the `floor`, the figure that N training pictures in the place of the samples
-    have (for `copies`, the held-out ones).
+    `samples` are chunks of pictures (b, height, width, channels). Only N are drawn: the smallest of -n and the numbers
+    of training and held-out pictures. All measures use the same N: `fd_…` and `kd_…` (named after the features), `precision`,
+    `recall`, `density`, `coverage` and `copies`, and with label features also `class_shares`. Each has a `floor`: the same
+    measure for N training pictures in place of the samples (for `copies`, for held-out pictures).
 
-    Raises `RequestError` before anything is drawn where the data have not the labels that --features needs, or the sheet
-    of --copies cannot be written.
+    Raises `RequestError`, before anything is drawn, if the data lacks the labels that --features needs, or the sheet of
+    --copies can't be written.
     """
     import numpy as np
 
@@ -88,25 +87,28 @@ def quality(
 
     if not options.n:
         if options.copies is not None:
-            raise RequestError("--copies shows samples; leave out -n 0")
+            raise RequestError("--copies needs samples; remove -n 0")
         return {}, []
     sheet = None if options.copies is None else _sheet_path(options.copies, force=options.force)
-    # Not drawn by the seed: the features rest on these pictures, and should be the same whatever is compared by them.
+    # Not drawn with the seed: the features depend on these pictures, and should be the same for every comparison.
     pixels, labels = _training(train, np.random.default_rng(0).permutation(len(train)))
     n = min(options.n, len(pixels), len(held_out))
     if n <= K:
-        return {}, [f"samples are not measured: that takes {K + 1} training and as many held-out pictures at least"]
+        return {}, [f"samples are not measured: that needs at least {K + 1} training and {K + 1} held-out pictures"]
     bus.stage(f"preparing the features: {options.features}", 0, None)
-    extractor = make_extractor(options.features, pixels, labels, len(classes), device=device)
+    try:
+        extractor = make_extractor(options.features, pixels, labels, len(classes), device=device)
+    except RequestError as error:
+        raise RequestError(f"--features {options.features}: {error}; use --features random") from None
     kept: list[Pixels] = []
     drawn = _features(extractor, _first(samples, n, None if sheet is None else kept), n, "drawing samples", bus)
     n = len(drawn)
     if n <= K:
-        return {}, [f"samples are not measured: that takes {K + 1} of them at least"]
+        return {}, [f"samples are not measured: that needs at least {K + 1} of them"]
     among = np.random.default_rng(seed).permutation(len(held_out))[:n]
-    real = _features(extractor, _chunks(n, lambda part: held_out.take(among[part])), n, "looking at held-out pictures", bus)
+    real = _features(extractor, _chunks(n, lambda part: held_out.take(among[part])), n, "reading held-out pictures", bus)
     training = _features(
-        extractor, _chunks(len(pixels), lambda part: pixels[part]), len(pixels), "looking at training pictures", bus
+        extractor, _chunks(len(pixels), lambda part: pixels[part]), len(pixels), "reading training pictures", bus
     )
     bus.stage("comparing", 0, None)
     around = Manifold(real)
@@ -120,7 +122,7 @@ def quality(
 
 
 def stacked(samples: Iterable[Sample]) -> Iterator[Pixels]:
-    """What a backend draws, in chunks of at most 500 as `quality` takes them."""
+    """The pictures of samples, in chunks as `quality` takes them."""
     import numpy as np
 
     chunk = []
@@ -136,7 +138,7 @@ def stacked(samples: Iterable[Sample]) -> Iterator[Pixels]:
 def _compared(
     extractor: Extractor, features: Features, real: Manifold, classes: Sequence[str], seed: int
 ) -> dict[str, Measure]:
-    """Features (n, d) against those of n real pictures."""
+    """Compare features (n, d) with those of n real pictures."""
     from aigc_cli.metrics.pictures.class_shares import class_shares
     from aigc_cli.metrics.pictures.features import LabelFeatures
     from aigc_cli.metrics.pictures.frechet import frechet
@@ -166,7 +168,7 @@ def _features(extractor: Extractor, chunks: Iterable[Pixels], n: int, stage: str
 
 
 def _first(chunks: Iterable[Pixels], n: int, kept: list[Pixels] | None) -> Iterator[Pixels]:
-    """The first n pictures, or all where there are fewer, also put into `kept`; no more is drawn than they need."""
+    """The first n pictures (or all, if there are fewer), in chunks, also added to `kept`. Draws no more chunks than needed."""
     for chunk in chunks:
         some, n = chunk[:n], n - len(chunk)
         if kept is not None:
@@ -181,7 +183,7 @@ def _chunks(n: int, take: Callable[[slice], Pixels]) -> Iterator[Pixels]:
 
 
 def _training(train: PictureArrays, order: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int64] | None]:
-    """The training pictures that are looked at, the first in this order, and their labels."""
+    """The training pictures to use, the first ones in this order, and their labels."""
     chosen = order[: min(MAX_TRAINING, max(1000, MAX_TRAINING_BYTES // math.prod(train.pixels.shape[1:])))]
     return train.take(chosen), None if train.labels is None else train.labels[chosen]
 
@@ -189,45 +191,47 @@ def _training(train: PictureArrays, order: NDArray[np.int64]) -> tuple[Pixels, N
 def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, extractor: Extractor) -> list[str]:
     notes, dimensions = [], extractor.about["dimensions"]
     if n < options.n:
-        notes.append(f"{n:,} samples were measured, not {options.n:,}: there are no more pictures to compare with")
+        notes.append(f"{n:,} instead of {options.n:,} samples were measured: there are no more pictures to compare with")
     if n <= dimensions:
         name = extractor.name
         notes.append(
-            f"fd_{name} and its floor are much too high, since {n:,} pictures are few for {dimensions} features; "
-            f"kd_{name} does not suffer from that"
+            f"fd_{name} and its floor are much too high, because {n:,} pictures are too few for {dimensions} features; "
+            f"kd_{name} is not affected"
         )
     if looked_at < in_training:
-        notes.append(f"copies were looked for among {looked_at:,} of the {in_training:,} training pictures, drawn at random")
+        notes.append(
+            f"copies were searched for among {looked_at:,} randomly chosen ones of the {in_training:,} training pictures"
+        )
     return notes
 
 
 def _verdict(measures: Mapping[str, Measure], features: str) -> list[str]:
-    """What is to be thought of samples that cover little, and of a kernel distance that reaches its floor."""
+    """A note on samples with low coverage, or on a kernel distance at its floor."""
     distance, coverage = measures[f"kd_{features}"], measures["coverage"]
     floor, covered = distance.extra["floor"], coverage.extra["floor"].value
     if coverage.high is not None and coverage.high < covered / 2:
         return [
-            f"few real pictures have a sample that is like them (coverage {coverage.value:.2f}, where real pictures in the "
-            f"samples' place have {covered:.2f}): the model is far from done, and more --minutes are worth trying"
+            f"few real pictures have a sample like them (coverage {coverage.value:.2f}; real pictures have {covered:.2f}): the "
+            "model is far from done; try more --minutes"
         ]
     if distance.low is None or floor.high is None or distance.low > floor.high:
         return []
     note = f"{distance.n:,} samples can't be told from real pictures by kd_{features}"
     if distance.n < FEW:
-        note += ", which overlooks much in so few: look at them, or name more pictures with --data"
+        note += ", which misses a lot with so few; look at the samples, or evaluate on more pictures with --data"
     return [note]
 
 
 def _sheet_path(name: str, *, force: bool) -> Path:
     path = Path(name)
     if path.suffix.lower() != ".png":
-        raise RequestError(f"--copies {path} is a sheet of pictures; name a file that ends in .png")
+        raise RequestError(f"--copies {path}: the sheet must be a .png file")
     check_file(path, force=force, flag="--copies")
     return path
 
 
 def _write_sheet(path: Path, samples: Pixels, training: Pixels, found: Copies) -> None:
-    """Each of the worst samples, and to its right the training picture that it is nearest to; the nearest first."""
+    """Write the samples closest to a training picture, closest first, each with that picture on its right."""
     from aigc_cli.data.pictures.output import encode_picture, enlargement, sheet
 
     pairs = [picture for i in found.worst(PAIRS) for picture in (samples[i], training[found.nearest[i]])]

@@ -1,4 +1,4 @@
-"""The VAE as a backend: prepare, plan, learn, sample, encode, decode, evaluate."""
+"""The VAE as a backend: prepare, plan, train, sample, encode, decode, evaluate."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class VAEBackend(PictureTraining):
     def learner(self, plan: VAEPlan, data: Prepared, device: torch.device) -> Learner:
         return VAELearner(plan, data.arrays, device)
 
-    # Using
+    # Sampling, encoding and evaluation
 
     def sample(self, run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
         return sample_pictures(run, options, bus)

@@ -1,4 +1,4 @@
-"""How likely a model finds an example: the importance-weighted bound on log p(x), and what belongs to it."""
+"""The importance-weighted bound on log p(x), and related quantities."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from aigc_cli.backends.vae.model import Posterior
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of each example, from the same K draws of z: (B,) float32, in nats but for the last."""
+    """Bounds for each example, from the same K draws of z: (B,) float32, all but the last in nats."""
 
     log_likelihood: Tensor
-    """log (1/K) Σ w_k, which in expectation is at most log p(x), and rises with K."""
+    """log (1/K) Σ w_k. Its expectation is at most log p(x), and rises with K."""
     elbo: Tensor
-    """(1/K) Σ log w_k: the same with K = 1, of less variance; −(rate + distortion)."""
+    """(1/K) Σ log w_k: the bound for K = 1 with less variance; −(rate + distortion)."""
     rate: Tensor
     """(1/K) Σ log q(z_k|x)/p(z_k), which estimates KL(q(z|x) ‖ p(z))."""
     distortion: Tensor
     """−(1/K) Σ log p(x|z_k)."""
     effective_samples: Tensor
-    """(Σ w_k)² / Σ w_k², from 1, where one draw outweighs all others, to K, where q is the exact posterior (Kong 1992)."""
+    """(Σ w_k)² / Σ w_k²: from 1, if one draw outweighs all others, to K, if q is the exact posterior (Kong 1992)."""
 
 
 @torch.no_grad()
@@ -43,9 +43,9 @@ def importance_weighted(
 ) -> Bounds:
     """The bounds with w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x) (Burda et al. 2016, eq. 8).
 
-    `posterior` is q(z|x) where it is known already. Draws are decoded some at a time, so that no more than `rows` examples are,
-    nor fewer than the batch; the result depends on `rows` in its rounding alone. With `generators`, one an example and on the
-    CPU, an example's draws are the same in whatever batch and on every device.
+    `posterior` is q(z|x), if already known. Draws are decoded in chunks of at most `rows` rows (but at least the batch); `rows`
+    changes the result only by rounding. With `generators`, one per example on the CPU, an example's draws are the same in any
+    batch and on any device.
     """
     posterior = posterior or model.encode(x, labels)
     batch, latent = posterior.mean.shape

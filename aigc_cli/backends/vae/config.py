@@ -58,7 +58,7 @@ class Train(PictureTrainOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class VAEPlan(Plan, Train):
-    """What the training of a VAE follows."""
+    """The plan of a VAE's training."""
 
     likelihood: Literal["bernoulli", "logistics", "gaussian"]
     preset: Size
@@ -88,7 +88,7 @@ class Sample(PictureSampleOptions):
         return None if self.reconstruct or self.traverse else self.n
 
     def stem(self, position: int) -> str:
-        """The file name says how the picture was made."""
+        """A file name that says how the picture was made."""
         if self.traverse:
             return f"latent-{position // self.n:04d}-{position % self.n:04d}"
         kind = "reconstructed" if self.reconstruct else "way" if self.interpolate else None

@@ -1,4 +1,4 @@
-"""Advice about how the training of a VAE went."""
+"""Advice about the training of a VAE."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from aigc_cli.backends.vae.model import VAEConfig
 from aigc_cli.engine.learner import MORE_TRAINING
 
-#: Under this many nats in the latents, nothing of a picture is in them.
+#: Below this rate, in nats, the latents hold nothing of a picture.
 COLLAPSED = 0.5
 
 
 def advice(history: Sequence[Mapping[str, Any]], config: VAEConfig) -> list[str]:
-    """Whether the latents are in use, from the best of metrics.jsonl's evaluations, and what would help."""
+    """Whether the latents are used, from the best evaluation in metrics.jsonl, and what would help."""
     held_out = [line for line in history if line.get("event") == "evaluated"]
     if not held_out:
         return []
@@ -29,7 +29,7 @@ def _latents(best: Mapping[str, Any], config: VAEConfig) -> str:
         if rate < COLLAPSED or active == 0
         else "not collapsed"
     )
-    return f"{active} of {config.latents} latents active, {rate / math.log(2):.0f} bits a picture, {state}"
+    return f"{active} of {config.latents} latents active, {rate / math.log(2):.0f} bits per picture, {state}"
 
 
 def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
@@ -39,10 +39,10 @@ def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> li
     value, lowest = float(last["negative_elbo"]), float(best["negative_elbo"])
     if last is not best and value > lowest + 0.01 * abs(lowest):
         return [
-            f"held-out cost was lowest at step {best['step']} ({lowest:.1f} nats a picture) and is {value:.1f} now: the "
-            "pictures are being memorised; more pictures or --flip would help most; the best checkpoint is the one kept"
+            f"the held-out loss was lowest at step {best['step']} ({lowest:.1f} nats per picture) and is {value:.1f} now: the "
+            "model is memorising the pictures; more pictures or --flip would help most; the best checkpoint was kept"
         ]
     before = float(held_out[-2]["negative_elbo"])
     if value < before - 0.001 * abs(before):
-        return [f"the held-out cost was still falling: {MORE_TRAINING}"]
+        return [f"the held-out loss was still falling; {MORE_TRAINING}"]
     return []

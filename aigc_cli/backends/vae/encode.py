@@ -1,4 +1,4 @@
-"""`aigc encode vae`: where pictures lie in the latent space, and how odd each is."""
+"""`aigc encode vae`: the latents of pictures, and how unusual each picture is."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.percentile import percentile
 
-#: Held-out pictures that a score is ranked among.
+#: The number of held-out pictures that scores are ranked among.
 REFERENCES = 500
 
-#: What makes pictures without labels usable, where a model needs those.
-LABEL_ADVICE = "name the column of classes with --label, or use a subfolder a class"
+#: Advice for pictures without labels, if the model needs labels.
+LABEL_ADVICE = "name the column of classes with --label, or use a subfolder per class"
 
 Index = NDArray[np.int64]
 
@@ -43,8 +43,8 @@ class Posteriors:
 
 @torch.inference_mode()
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
-    """A row a picture: its `label` where the model has classes, `score`, the bound on −log p(x) in nats from --k draws,
-    `bits_per_dim` where pixels are discrete, `percentile`, how many of 100 held-out pictures score lower, `mean` and
+    """Encode pictures, one row each: `label` if the model has classes; `score`, the bound on −log p(x) in nats from --k draws;
+    `bits_per_dim` if pixels are discrete; `percentile`, the percentage of held-out pictures with a lower score; `mean` and
     `log_var`."""
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
@@ -59,7 +59,10 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
             columns["bits_per_dim"] = score / loaded.dimensions / math.log(2)
         if reference is not None:
             columns["percentile"] = percentile(score, reference)
-        columns |= {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy()}  # which are wide
+        columns |= {
+            "mean": posterior.mean.cpu().numpy(),
+            "log_var": posterior.log_var.cpu().numpy(),
+        }  # last, because they are wide
         labels = None
         if loaded.classes:
             labels = [loaded.classes[i] if i >= 0 else None for i in labels_of(arrays, index).tolist()]
@@ -67,11 +70,11 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
 
 
 def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[np.float64] | None:
-    """The scores of held-out pictures that chose nothing; None where they are gone."""
+    """The scores of held-out pictures that chose no checkpoint; None if the data is gone."""
     try:
         arrays = held_out(run, bus)
     except RequestError as error:
-        bus.note(f"{error}: no percentiles", "warning")
+        bus.note(f"no percentiles: {error}", "warning")
         return None
     usable = loaded.usable(arrays)
     chosen = usable[np.random.default_rng(0).permutation(len(usable))[:REFERENCES]]
@@ -83,7 +86,7 @@ def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[n
 
 
 def held_out(run: Run, bus: Bus) -> PictureArrays:
-    """The held-out pictures that chose nothing."""
+    """The held-out pictures that chose no checkpoint."""
     return dataset_of(run, Train, bus).report
 
 
@@ -96,8 +99,8 @@ def batched(arrays: PictureArrays, index: Index, batch_size: int) -> Iterator[tu
 def posteriors(
     loaded: Loaded, arrays: PictureArrays, batch_size: int, index: Index | None = None, label: int | None = None
 ) -> Iterator[tuple[Index, Tensor | None, Posterior, Tensor]]:
-    """The numbers of some pictures, their labels (their own, or for all of them `label`), their posteriors, and the pictures as
-    the model saw them (n, channels, height, width)."""
+    """In batches: the indices of pictures, their labels (their own, or `label` for all), their posteriors, and the pictures as
+    the model's input (n, channels, height, width)."""
     for some, pixels in batched(arrays, np.arange(len(arrays)) if index is None else index, batch_size):
         x = loaded.seen(pixels, some.tolist())
         labels = loaded.labels_of(arrays, some) if label is None else loaded.labels(torch.full((len(some),), label))
@@ -116,7 +119,7 @@ def joined(found: Sequence[Posterior]) -> Posteriors:
 def bounded(
     loaded: Loaded, arrays: PictureArrays, batch_size: int, k: int, seed: int, index: Index | None = None
 ) -> Iterator[tuple[Index, Posterior, Bounds]]:
-    """The numbers of some pictures, their posteriors and their bounds from k draws."""
+    """In batches: the indices of pictures, their posteriors, and their bounds from k draws."""
     for some, labels, posterior, x in posteriors(loaded, arrays, batch_size, index):
         generators = [keyed("bound", seed, i) for i in some.tolist()]
         yield some, posterior, importance_weighted(loaded.model, x, labels, k=k, posterior=posterior, generators=generators)

@@ -1,4 +1,4 @@
-"""`aigc eval vae`: how likely held-out pictures are, what the latents hold, and how near reconstructions come."""
+"""`aigc eval vae`: the likelihood of held-out pictures, the information in the latents, and the quality of reconstructions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from aigc_cli.metrics.latents.mmd import mmd2
 from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean, median
 
-#: Pictures that the comparison of latents with the prior looks at, at most: its cost grows with their square.
+#: The most pictures for comparing latents with the prior, whose cost is quadratic.
 MMD_PICTURES = 2000
 NATS = "nats/picture"
 
@@ -48,8 +48,8 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         loaded.require_labels(arrays, name, LABEL_ADVICE)
     if len(index) < len(arrays):
         notes.append(
-            f"likelihood, latents and reconstructions are of {len(index):,} of {len(arrays):,} pictures: the others have no "
-            "label, and the model was trained on labelled pictures only"
+            f"likelihood, latents and reconstructions use {len(index):,} of {len(arrays):,} pictures: the others have no "
+            "label, but the model was trained only on labelled pictures"
         )
     with torch.inference_mode():
         bounds, table = _bounds(loaded, arrays, index, options, bus)
@@ -62,19 +62,19 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
 
 
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list[str]]:
-    """The run's own data: needed where there are no others, and looked for where samples are compared with them."""
+    """The run's own data: required without --data, and used if available to compare samples with."""
     try:
         return dataset_of(run, Train, bus) if options.data is None or options.n else None, []
     except RequestError as error:
         if options.data is None:
             raise
-        return None, [f"{error}: samples are not measured"]
+        return None, [f"samples are not measured: {error}"]
 
 
 def _samples(
     run: Run, loaded: Loaded, dataset: PictureDataset, arrays: PictureArrays, options: Eval, bus: Bus
 ) -> tuple[dict[str, Measure], list[str]]:
-    """Of what `aigc sample vae` draws."""
+    """Measures of what `aigc sample vae` draws."""
     asked = Sample(n=options.n, seed=options.seed, device=options.device, batch_size=options.batch_size)
     samples = stacked(sample_pictures(run, asked, bus))
     return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus)
@@ -91,7 +91,7 @@ def _bounds(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval, 
 
 
 def _likelihood(bounds: Bounds, loaded: Loaded, options: Eval) -> dict[str, Measure]:
-    """−log p(x) in nats a picture, bounded from above: by K draws (`nll`), by one (`−elbo` = `rate` + `distortion`)."""
+    """Upper bounds on −log p(x) in nats per picture: from K draws (`nll`), and from one (`−elbo` = `rate` + `distortion`)."""
 
     def measure(values: torch.Tensor, unit: str = NATS) -> Measure:
         return mean(values.cpu().double().numpy(), unit=unit, seed=options.seed)
@@ -115,7 +115,7 @@ def _latents(loaded: Loaded, arrays: PictureArrays, index: Index, table: Posteri
     if len(index) < 2:
         return {}
     if not np.isfinite(table.mean).all() or not np.isfinite(table.log_var).all():
-        raise AigcError("the model's latents are not finite numbers: training diverged; train a new run with a smaller --lr")
+        raise AigcError("the model's latents are not finite: training diverged; train a new run with a smaller --lr")
     information = information_per_latent(table.mean, table.log_var, seed=options.seed)
     together = mean(information.sum(1), unit="nats", seed=options.seed)
     measures = {
@@ -129,8 +129,8 @@ def _latents(loaded: Loaded, arrays: PictureArrays, index: Index, table: Posteri
 
 
 def _mmd(loaded: Loaded, table: Posteriors, labels: torch.Tensor | None, options: Eval) -> Measure:
-    """Between draws of the aggregate posterior, one a picture, and as many of the prior, both where the prior is N(0, I); that
-    of a picture's own class, where there are classes."""
+    """MMD between draws from the aggregate posterior, one per picture, and as many from the prior, in the space where the prior
+    (of a picture's own class, if there are classes) is N(0, I)."""
     n = min(len(table.mean), MMD_PICTURES)
     chosen = np.random.default_rng(options.seed).permutation(len(table.mean))[:n]
     noise = torch.randn(n, table.mean.shape[1], generator=keyed("posterior", options.seed)).numpy()
@@ -141,7 +141,7 @@ def _mmd(loaded: Loaded, table: Posteriors, labels: torch.Tensor | None, options
 
 
 def _reconstruction(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval) -> dict[str, Measure]:
-    """Of what the model saw against the expected picture of its most likely latent, given its own label."""
+    """PSNR and SSIM of the expected picture for the posterior mean, given the picture's own label."""
     ratios, similarities = [], []
     for _, labels, posterior, x in posteriors(loaded, arrays, options.batch_size, index):
         pictures = np.stack(loaded.pictures(posterior.mean, labels))

@@ -1,7 +1,7 @@
-"""The prior p(z): a standard normal, or a flow that learns where the encoder puts its latents.
+"""The prior p(z): a standard normal, or a flow that learns the distribution of the encoder's latents.
 
 A prior is an invertible map f from a latent z to u ~ N(0, I), so that log p(z) = log N(f(z); 0, I) + log |det ∂f/∂z|
-(Dinh et al. 2017, RealNVP, eq. 2). z and u are (B, latent) float32; labels are (B,) int64, None where the model has no classes.
+(Dinh et al. 2017, RealNVP, eq. 2). z and u are (B, latent) float32; labels are (B,) int64, or None if the model has no classes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def inverse(self, u: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z = f⁻¹(u): a draw from the prior where u is a draw from the standard normal."""
+        """z = f⁻¹(u): a draw from the prior if u is a draw from N(0, I)."""
 
     def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """log p(z), (B,) in nats."""
@@ -38,7 +38,7 @@ class Prior(nn.Module, ABC):
 
 
 class StandardNormal(Prior):
-    """p(z) = N(0, I), whatever the label: the plain VAE's (Kingma and Welling 2014)."""
+    """p(z) = N(0, I) for any label, as in the plain VAE (Kingma and Welling 2014)."""
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z, z.new_zeros(len(z))
@@ -48,9 +48,9 @@ class StandardNormal(Prior):
 
 
 class Coupling(nn.Module):
-    """(a, b) → (b ⊙ exp(s(a)) + t(a), a): an affine coupling (RealNVP, eq. 4 and 5), after which the halves change places.
+    """(a, b) → (b ⊙ exp(s(a)) + t(a), a): an affine coupling (RealNVP, eq. 4 and 5) that also swaps the halves.
 
-    s stays within ±2, so that not even twenty layers scale beyond e^±20. At first s = t = 0.
+    s is within ±2, so that even twenty layers don't scale beyond e^±20. Initially s = t = 0.
     """
 
     MAX_LOG_SCALE = 2.0
@@ -83,7 +83,7 @@ class Coupling(nn.Module):
 
 
 class RealNVP(Prior):
-    """A chain of affine couplings (RealNVP); an even number of them changes each half equally often."""
+    """A chain of affine couplings (RealNVP). With an even number, both halves are changed equally often."""
 
     def __init__(self, *, latent: int, couplings: int, width: int, n_classes: int = 0) -> None:
         super().__init__()

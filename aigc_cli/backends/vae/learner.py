@@ -1,4 +1,4 @@
-"""The VAE in training."""
+"""Training a VAE."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, Preview
 from aigc_cli.engine.settings import Plan
 from aigc_cli.metrics.latents.information import ACTIVE
 
-#: The batch of an evaluation, at most, and the pictures of a preview.
+#: The largest batch of an evaluation, and the pictures of a preview.
 EVAL_BATCH, PREVIEWS = 256, 64
-#: How much longer than usual a gradient may be. What is usual depends on the likelihood and the pictures' size.
+#: The largest gradient norm, as a multiple of the recent median. Typical norms depend on the likelihood and the pictures' size.
 MAX_GRAD_RATIO = 2.0
 
 
@@ -48,7 +48,7 @@ class VAELearner(Learner):
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
 
     def _optimizer(self, lr: float) -> torch.optim.Optimizer:
-        """AdamW; only matrices and filters decay."""
+        """AdamW, with weight decay only for matrices and filters."""
         parameters = list(self.model.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.plan.weight_decay},
@@ -70,7 +70,7 @@ class VAELearner(Learner):
         return Loss(loss, {"rate": rate.detach(), "distortion": distortion.detach()})
 
     def seen(self, pixels: Tensor) -> Tensor:
-        """Bytes as the model sees them: in [0, 1] and, where asked, two-valued, drawn anew."""
+        """Bytes as the model's input: in [0, 1], and with dynamic binarisation drawn anew as 0 or 1."""
         x = to_unit(pixels)
         return x.bernoulli() if self.plan.binarise == "dynamic" else x
 
@@ -78,7 +78,8 @@ class VAELearner(Learner):
         return labels if self.plan.conditional else None
 
     def evaluate(self, items: int) -> dict[str, float]:
-        """The negative ELBO and its parts, nats a picture, and the active units, on the first `items` of a fixed shuffle."""
+        """The negative ELBO and its parts, in nats per picture, and the active units, on the first `items` of a fixed
+        shuffle."""
         rates, distortions, means = [], [], []
         for x, labels in self._held_out(self.order[:items]):
             posterior = self.model.encode(x, labels)
@@ -118,11 +119,11 @@ class VAELearner(Learner):
     def describe(self) -> str:
         c = self.model.config
         total = sum(p.numel() for p in self.model.parameters())
-        latents = f"{c.latent} latents" + f" and {c.latent_map} at each place of {c.sizes[-1][1]}×{c.sizes[-1][0]}" * bool(
-            c.latent_map
-        )
-        flow = f"a flow of {c.couplings} couplings" if c.prior == "flow" else "a normal prior"
-        return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} under {flow}, {c.likelihood} pixels"
+        latents = f"{c.latent} latents"
+        if c.latent_map:
+            latents += f" and {c.latent_map} at each position of {c.sizes[-1][1]}×{c.sizes[-1][0]}"
+        prior = f"a flow of {c.couplings} couplings" if c.prior == "flow" else "a normal prior"
+        return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} with {prior}, {c.likelihood} pixels"
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         return advice(history, self.model.config)

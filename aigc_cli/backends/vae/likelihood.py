@@ -1,7 +1,7 @@
-"""p(x|z): what the decoder's output says of a picture.
+"""p(x|z): the distribution over pictures that the decoder's output parametrises.
 
-Everywhere `x` is (B, C, H, W) float32 with all pixels in [0, 1]; a byte v stands there as v/255. `params` is the decoder's
-output, (B, `channels_out`, H, W). Log-probabilities are in nats, summed over a picture's dimensions.
+`x` is always (B, C, H, W) float32 with pixels in [0, 1]; a byte v becomes v/255. `params` is the decoder's output,
+(B, `channels_out`, H, W). Log-probabilities are in nats, summed over a picture's dimensions.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ LikelihoodName = Literal["bernoulli", "logistics", "gaussian"]
 class Likelihood(nn.Module, ABC):
     """A distribution over pictures, given the decoder's output."""
 
-    #: `log_prob` is the logarithm of a probability, not of a density: bits per dimension mean something.
+    #: Whether `log_prob` is the log of a probability rather than a density, so that bits per dimension are meaningful.
     discrete: ClassVar[bool]
-    #: Of the numbers that the decoder gives for a pixel, what they are to be at first: (channels_out,).
+    #: The initial parameters of every pixel, (channels_out,).
     first: Tensor
 
     @property
     def channels_out(self) -> int:
-        """The numbers that the decoder gives for a pixel."""
+        """The number of parameters per pixel."""
         return len(self.first)
 
     @abstractmethod
@@ -40,13 +40,13 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A picture drawn from p(x|z), (B, C, H, W) float32 within [0, 1]. The generator is on the device of `params`."""
+        """Draw a picture from p(x|z), (B, C, H, W) float32 within [0, 1]. The generator must be on the device of `params`."""
 
 
 class Bernoulli(Likelihood):
     """Independent pixels that are 0 or 1; `params` are their logits.
 
-    A grey x would give a cross-entropy, which is no likelihood: its pixels are to be drawn first.
+    For a grey x this would be a cross-entropy, not a likelihood, so grey pixels must be binarised first.
     """
 
     discrete = True
@@ -69,7 +69,8 @@ class Bernoulli(Likelihood):
 class Gaussian(Likelihood):
     """Independent pixels around `params` with one learned σ for all (Rybkin et al. 2021, σ-VAE, section 3).
 
-    A density of x on the scale of [0, 1], so its nats can be negative, and unbounded: σ is kept above e⁻⁶, as there.
+    A density on the scale [0, 1], so negative log-likelihoods can be negative, and would be unbounded if σ weren't kept above
+    e⁻⁶, as in the paper.
     """
 
     discrete = False
@@ -99,20 +100,20 @@ class Gaussian(Likelihood):
 class MixtureOfLogistics(Likelihood):
     """A mixture of K discretised logistics for bytes (Salimans et al. 2017, PixelCNN++, eq. 2 and 3).
 
-    On the scale y = 2x − 1 the byte v has the bin [2v/255 − 1 − δ, 2v/255 − 1 + δ], δ = 1/255, where the first reaches down
-    to −∞ and the last up to ∞: the 256 probabilities sum to 1. The channels of a pixel share the choice of the
-    component, and the mean of its channel j depends linearly on the channels before: μ_j + Σ_{i<j} c_ji y_i.
+    On the scale y = 2x − 1, the byte v has the bin [2v/255 − 1 − δ, 2v/255 − 1 + δ] with δ = 1/255. The first bin extends to −∞
+    and the last to ∞, so that the 256 probabilities sum to 1. The channels of a pixel share the mixture component, and the mean
+    of channel j depends linearly on the earlier channels: μ_j + Σ_{i<j} c_ji y_i.
     """
 
     discrete = True
     HALF_BIN = 1 / 255
     LOG_SCALES = (-7.0, 7.0)
-    FIRST_LOG_SCALE = -2.0  # a seventh of the range from −1 to 1: hundreds of steps nearer to the end than the whole
+    FIRST_LOG_SCALE = -2.0  # a scale of 1/7 of the range [−1, 1]; saves hundreds of steps against starting from the whole range
 
     def __init__(self, channels: int, mixtures: int) -> None:
         super().__init__()
         self.channels, self.mixtures = channels, mixtures
-        #: Logits, means, log-scales and coefficients of a pixel.
+        #: The numbers of logits, means, log-scales and coefficients per pixel.
         self.parts = [mixtures * n for n in (1, channels, channels, channels * (channels - 1) // 2)]
         offsets = (0.0, 0.0, self.FIRST_LOG_SCALE, 0.0)
         self.first = torch.cat([torch.full((n,), offset) for n, offset in zip(self.parts, offsets, strict=True)])
@@ -120,7 +121,7 @@ class MixtureOfLogistics(Likelihood):
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
         y = 2 * x - 1
         first, last = x < 0.5 * self.HALF_BIN, x > 1 - 0.5 * self.HALF_BIN
-        far = 1e9  # an end so far out that nothing is left beyond it
+        far = 1e9  # beyond all of the probability mass
         lower, upper = y - self.HALF_BIN - far * first, y + self.HALF_BIN + far * last
         inner = (~(first | last)).float()
         logits, means, log_scales, coefficients = self._split(params)
@@ -129,7 +130,7 @@ class MixtureOfLogistics(Likelihood):
             mean = self._given_before(means, coefficients, y.unsqueeze(2), j)
             inverse = (-log_scales[:, j]).exp()
             a, b = (upper[:, j, None] - mean) * inverse, (lower[:, j, None] - mean) * inverse
-            # σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b−a)): no difference of nearly equal numbers, however far out the bin lies.
+            # σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b−a)) avoids the difference of nearly equal numbers, even for bins far out.
             log_gap = (-torch.expm1(-2 * self.HALF_BIN * inverse)).log()
             log_p = log_p + inner[:, j, None] * log_gap - F.softplus(-a) - F.softplus(b)
         return log_p.logsumexp(1).flatten(1).sum(1)
@@ -137,8 +138,8 @@ class MixtureOfLogistics(Likelihood):
     def mean(self, params: Tensor) -> Tensor:
         """The mixture of the components' means after clipping to [−1, 1].
 
-        That of a clipped logistic is −1 + ∫ P(Y > t) dt = −1 + s·(softplus((μ + 1)/s) − softplus((μ − 1)/s)). A channel before
-        enters with its own mean, which is exact where nothing is clipped off the channels that depend on it.
+        The mean of a clipped logistic is −1 + ∫ P(Y > t) dt = −1 + s·(softplus((μ + 1)/s) − softplus((μ − 1)/s)). Earlier
+        channels enter by their means, which is exact if no channel that depends on them is clipped.
         """
         logits, means, log_scales, coefficients = self._split(params)
         y = torch.zeros_like(means)
@@ -148,11 +149,11 @@ class MixtureOfLogistics(Likelihood):
         return (0.5 + 0.5 * (logits.softmax(1).unsqueeze(1) * y).sum(2)).clamp(0, 1)
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Every pixel is one of the 256 values v/255, with the probability that `log_prob` gives it."""
+        """Draw pixels from the 256 values v/255 with the probabilities of `log_prob`."""
         logits, means, log_scales, coefficients = self._split(params)
         uniforms = torch.rand(len(params), self.channels + 1, *params.shape[2:], generator=generator, device=params.device)
         uniforms = uniforms.clamp(2**-24, 1 - 2**-24)
-        # The inverse of the cumulative distribution, for the component and then for each channel's logistic.
+        # Inverse transform sampling, of the component and then of each channel's logistic.
         beyond = logits.softmax(1).cumsum(1) < uniforms[:, :1]
         component = beyond.sum(1, keepdim=True).clamp_max(self.mixtures - 1).unsqueeze(1)
         chosen = [part.take_along_dim(component, dim=2) for part in (means, log_scales, coefficients)]
@@ -173,7 +174,7 @@ class MixtureOfLogistics(Likelihood):
 
     @staticmethod
     def _given_before(means: Tensor, coefficients: Tensor, y: Tensor, j: int) -> Tensor:
-        """The components' means (B, K, H, W) of channel j, given the channels before it of y (B, C, 1 or K, H, W)."""
+        """The components' means (B, K, H, W) of channel j, given the earlier channels of y (B, C, 1 or K, H, W)."""
         mean = means[:, j]
         for i in range(j):
             mean = mean + coefficients[:, j * (j - 1) // 2 + i] * y[:, i]

@@ -1,4 +1,4 @@
-"""A run's model, loaded to sample from, to encode with or to evaluate."""
+"""A run's model, loaded for sampling, encoding or evaluation."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Loaded(LoadedPictures):
         return self.model.decoder.label.takes_unlabelled
 
     def seen(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
-        """Bytes (n, height, width, channels) as the model sees them; what is drawn of a picture depends on its key alone."""
+        """Bytes (n, height, width, channels) as the model's input. A picture's binarisation depends only on its key."""
         x = to_unit(pixels)
         return (binarised(x, keys) if self.plan.binarise == "dynamic" else x).to(self.device)
 
     def pictures(self, z: Tensor, labels: Tensor | None) -> list[Pixels]:
-        """The expected picture of each latent."""
+        """The expected picture for each latent."""
         return expected_pictures(self.model, z, labels)
 
 
@@ -47,6 +47,6 @@ def expected_pictures(model: VAE, z: Tensor, labels: Tensor | None) -> list[Pixe
 
 
 def binarised(x: Tensor, keys: Sequence[int]) -> Tensor:
-    """Pixels (n, …) in [0, 1] on the CPU, drawn as 0 or 1; what is drawn of a picture depends on its key alone."""
+    """Pixels (n, …) in [0, 1] on the CPU, drawn as 0 or 1. A picture's draws depend only on its key."""
     uniform = torch.stack([torch.rand(x.shape[1:], generator=keyed("binarise", key)) for key in keys])
     return (uniform < x).float()

@@ -12,7 +12,7 @@ from aigc_cli.backends.vae.model import Posterior
 
 
 class LatentVariableModel(Protocol):
-    """What the bounds need of a model. `x` is (B, …), z (B, latent), labels (B,) or None."""
+    """The interface of a model with latent variables. `x` is (B, …), z (B, latent), labels (B,) or None."""
 
     @property
     def prior(self) -> Prior: ...
@@ -25,7 +25,7 @@ class LatentVariableModel(Protocol):
 
 
 class NegativeELBO(NamedTuple):
-    """Means over a batch, scalars. `loss` is what is minimised; rate + distortion is the negative ELBO, whatever β is."""
+    """Means over a batch, scalars. `loss` is minimised; rate + distortion is the negative ELBO, for any β."""
 
     loss: Tensor
     rate: Tensor
@@ -37,25 +37,25 @@ def negative_elbo(
 ) -> NegativeELBO:
     """−L(θ, φ; x) = KL(q(z|x) ‖ p(z)) − E_q[log p(x|z)], with one draw of z (Kingma and Welling 2014, eq. 3).
 
-    `beta` weighs the rate (Higgins et al. 2017, eq. 4). A batch whose rate is below `free_bits` nats a latent pays for those
-    and is pressed no further (Kingma et al. 2016, eq. 15, with the whole latent vector as one group).
+    `beta` weights the rate (Higgins et al. 2017, eq. 4). The rate is clamped from below at `free_bits` nats per latent, so that
+    it isn't reduced further (Kingma et al. 2016, eq. 15, with the whole latent vector as one group).
     """
     posterior = model.encode(x, labels)
     z = posterior.sample(torch.randn_like(posterior.mean))
     rate = kl(posterior, model.prior, z, labels).mean()
     distortion = -model.log_likelihood(x, z, labels).mean()
-    # Only where it is asked for: an estimated rate may be negative, and is not to be clamped to 0.
-    pressed = rate.clamp_min(free_bits * z.shape[1]) if free_bits else rate
-    return NegativeELBO(beta * pressed + distortion, rate, distortion)
+    # Without free bits no clamping at all: an estimated rate may be negative.
+    penalised = rate.clamp_min(free_bits * z.shape[1]) if free_bits else rate
+    return NegativeELBO(beta * penalised + distortion, rate, distortion)
 
 
 def kl(posterior: Posterior, prior: Prior, z: Tensor, labels: Tensor | None = None) -> Tensor:
-    """KL(q(z|x) ‖ p(z)), (B,) in nats, for a draw z of q: itself, or where the prior is a flow its one-sample estimate."""
+    """KL(q(z|x) ‖ p(z)), (B,) in nats: exact for a normal prior, and estimated from one draw z ~ q for a flow."""
     if isinstance(prior, StandardNormal):
         return kl_to_standard_normal(posterior).sum(-1)
     return posterior.log_prob(z) - prior.log_prob(z, labels)
 
 
 def kl_to_standard_normal(posterior: Posterior) -> Tensor:
-    """½ (μ² + σ² − log σ² − 1): KL(q(z_i|x) ‖ N(0, 1)) of each latent (Kingma and Welling 2014, appendix B), (B, latent)."""
+    """KL(q(z_i|x) ‖ N(0, 1)) = ½ (μ² + σ² − log σ² − 1) per latent (Kingma and Welling 2014, appendix B), (B, latent)."""
     return 0.5 * (posterior.mean.square() + posterior.log_var.exp() - posterior.log_var - 1)

@@ -1,8 +1,8 @@
 """The networks of a VAE: a residual convolutional encoder and decoder around one latent vector (Kingma and Welling 2014).
 
-A picture of any height and width is halved once a level, rounding up; the last level becomes one vector. The blocks are
-pre-activation bottlenecks without normalisation (He et al. 2016; Child 2021, VDVAE). The picture's own resolution has no
-blocks: most of the work is done where there are few places and many channels.
+Each level halves a picture of any height and width, rounding up; the last level becomes one vector. Blocks are pre-activation
+bottlenecks without normalisation (He et al. 2016; Child 2021, VDVAE). There are no blocks at full resolution: most of the work
+is done at low resolution with many channels.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PriorName = Literal["flow", "normal"]
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig(PictureNetworkConfig):
-    """The shape of a VAE. Raises `RequestError` for one that no network has."""
+    """The shape of a VAE. Raises `RequestError` for an invalid shape."""
 
     model_type = "aigc-vae"
     least: ClassVar[Mapping[str, int]] = {
@@ -41,7 +41,7 @@ class VAEConfig(PictureNetworkConfig):
     likelihood: LikelihoodName
     vector_blocks: int
     latent_map: int = 0
-    """Latents at each place of the last level, for what is only there, beside `latent` for the whole picture."""
+    """Latents at each position of the last level, for local detail, besides `latent` for the whole picture."""
     prior: PriorName = "flow"
     couplings: int = 12
     flow_width: int = 128
@@ -58,7 +58,7 @@ class VAEConfig(PictureNetworkConfig):
 
     @property
     def parts(self) -> list[int]:
-        """Of the latent vector, the numbers that the whole picture shares and those of the map."""
+        """The lengths of the latent vector's two parts: for the whole picture, and for the map."""
         return [self.latent, self.latent_map * math.prod(self.sizes[-1])]
 
     @property
@@ -115,10 +115,10 @@ def vector_blocks(config: VAEConfig) -> nn.Sequential:
 
 
 def initialise(network: nn.Module) -> None:
-    """Weights of variance 1/fan-in (LeCun et al. 1998) keep a signal's size, and biases are 0.
+    """Variance-preserving weights of variance 1/fan-in (LeCun et al. 1998) and biases of 0.
 
-    The sum of all residual branches is as large as one of them would be, whatever their number (Zhang et al. 2019, Fixup, in
-    spirit), and the output starts small.
+    Residual branches are scaled so that their sum is as large as a single one, whatever their number (in the spirit of Fixup,
+    Zhang et al. 2019), and the output starts small.
     """
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
     branches = sum(name.endswith(".last") for name in layers)
@@ -130,9 +130,9 @@ def initialise(network: nn.Module) -> None:
 
 
 class Encoder(nn.Module):
-    """From a picture (B, C, H, W) to the mean and log-variance of its latent, each (B, latents)."""
+    """From pictures (B, C, H, W) to the mean and log-variance of their latents, each (B, latents)."""
 
-    #: |log σ²| stays below it, so that neither σ nor 1/σ overflows.
+    #: The limit of |log σ²|, so that neither σ nor 1/σ overflows.
     MAX_LOG_VAR = 12.0
 
     def __init__(self, config: VAEConfig) -> None:
@@ -164,7 +164,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From a latent (B, latents) to the likelihood's parameters (B, channels_out, H, W), which begin near `first`."""
+    """From latents (B, latents) to the likelihood's parameters (B, channels_out, H, W), which are initially near `first`."""
 
     def __init__(self, config: VAEConfig, first: Tensor) -> None:
         super().__init__()
@@ -178,10 +178,10 @@ class Decoder(nn.Module):
         self.from_vector = nn.Linear(config.vector_width, widths[0] * math.prod(self.sizes[0]))
         self.levels = nn.ModuleList(level(config, i) for i in reversed(range(len(widths))))
         self.narrow = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine in pairwise(widths))
-        # The last doubling: the parameters of four pixels at each place (Shi et al. 2016, sub-pixel convolution).
+        # The last upsampling: the parameters of four pixels at each position (Shi et al. 2016, sub-pixel convolution).
         self.out = nn.Conv2d(widths[-1], 4 * len(first), 3, padding=1)
         initialise(self)
-        with torch.no_grad():  # the four begin alike, or pictures would begin as checkerboards (Aitken et al. 2017)
+        with torch.no_grad():  # equal for the four pixels, to avoid checkerboards (Aitken et al. 2017)
             self.out.weight.copy_(self.out.weight[::4].repeat_interleave(4, dim=0))
             self.out.bias.copy_(first.repeat_interleave(4))  # type: ignore[union-attr]
 
@@ -217,7 +217,7 @@ class VAE(nn.Module):
         return Posterior(*self.encoder(x, labels))
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The parameters (B, channels_out, H, W) of p(x|z), which `likelihood` understands."""
+        """The parameters (B, channels_out, H, W) of p(x|z), for `likelihood`."""
         params: Tensor = self.decoder(z, labels)
         return params
 
@@ -226,7 +226,7 @@ class VAE(nn.Module):
         return self.likelihood.log_prob(self.decode(z, labels), x)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compiles the parts: they are what is called."""
+        """Compile the parts, since they are called rather than `forward`."""
         for part in (self.encoder, self.decoder, self.prior):
             part.compile(*args, **kwargs)
 
@@ -246,13 +246,13 @@ def prior_of(config: VAEConfig) -> Prior:
 
 
 def save_pretrained(model: VAE, folder: Path) -> None:
-    """Writes config.json and model.safetensors (float32)."""
+    """Write config.json and model.safetensors (float32)."""
     save_network(model, model.config.to_json(), folder)
 
 
 def load_pretrained(folder: Path) -> VAE:
-    """Reads what `save_pretrained` wrote, on the CPU and in evaluation mode.
+    """Load what `save_pretrained` wrote, on the CPU and in evaluation mode.
 
-    Raises `RequestError` where the folder is not a whole model of this architecture.
+    Raises `RequestError` if the folder is not a complete model of this architecture.
     """
     return load_network(folder, VAEConfig.from_json, VAE)

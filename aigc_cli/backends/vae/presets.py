@@ -1,4 +1,4 @@
-"""From a budget and pictures to a model: its likelihood, shape and batch."""
+"""Presets: from a budget and pictures to a model's likelihood, shape and batch size."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from aigc_cli.backends.vae.model import VAEConfig
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.errors import RequestError
 
-#: The last level's longer side is at most this: what is left is read as one vector.
+#: The longest side of the last level, which becomes one vector.
 SMALLEST = 8
-#: No level has more channels than this many times the first.
+#: The most channels of a level, as a multiple of the first level's.
 WIDEST = 4
-#: The presets are for pictures of so many pixels at most.
+#: The number of pixels that presets are made for.
 PIXELS = 32 * 32
-#: Latents at each place of the last level, for pictures of many levels.
+#: Latents at each position of the last level, unless pixels are two-valued.
 LATENT_MAP = 8
 
 
@@ -31,8 +31,8 @@ class VAEPreset(Preset):
 
     name: Size
     latent: int
-    width: int  # channels at half of the picture's height and width; they double with every halving
-    blocks: tuple[int, int]  # at the first level and at each of the others, in the encoder and again in the decoder
+    width: int  # channels of the first level; they double at every level
+    blocks: tuple[int, int]  # at the first level and at each other level, in each of the two networks
     vector_width: int
     vector_blocks: int
     couplings: int
@@ -42,9 +42,8 @@ class VAEPreset(Preset):
     lr: float
 
     def picture_bytes(self, pixels: int, pixel_parameters: int) -> float:
-        """Memory that a training step takes for a picture of so many pixels, each drawn from a distribution of so many
-        parameters: activations, and what the likelihood computes of every parameter. Fitted to measured peaks of 128×128 pixels
-        (tests/benchmarks/RECIPE.md), within a quarter."""
+        """Bytes that a training step takes per picture with this many pixels and parameters per pixel, for activations and for
+        the likelihood. Fitted to measured peaks at 128×128 pixels within 25 % (tests/benchmarks/RECIPE.md)."""
         return pixels * (12 * self.width * sum(self.blocks) + 50 * pixel_parameters)
 
 
@@ -58,13 +57,13 @@ PRESETS = (
 
 
 def decide(options: Train, data: PictureDataset, flops: float, memory: int | None = None) -> tuple[VAEPlan, list[str]]:
-    """The plan, with likelihood, model, batch and learning rate decided, and the reasons. `flops` is the budget, `memory` the
-    bytes that the device has left."""
+    """The plan, with likelihood, model, batch size and learning rate decided, and the reasons. `flops` is the budget, `memory`
+    the bytes available on the device."""
     pixels = data.format.height * data.format.width
     larger = max(1.0, pixels / PIXELS)
     preset = preset_for(PRESETS, flops / larger, options.preset)
     likelihood, reason = likelihood_for(options, data)
-    # A larger picture costs more and says more of the gradient.
+    # A larger picture costs more, and also tells more about the gradient.
     batch_size = options.batch_size or min(round(preset.batch_size / math.sqrt(larger)), len(data.train))
     parameters = 1
     if likelihood == "logistics":
@@ -74,7 +73,7 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
         dataclasses.replace(options, likelihood=likelihood),
         preset=preset.name,
         latent=preset.latent,
-        # What many levels show of texture and edges is local, and no short vector holds it; the strokes of two values it does.
+        # Texture and edges of pictures with many levels are local and don't fit in a short vector; two-valued strokes do.
         latent_map=0 if likelihood == "bernoulli" else LATENT_MAP,
         couplings=preset.couplings,
         mixtures=preset.mixtures,
@@ -87,21 +86,21 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
 
 
 def likelihood_for(options: Train, data: PictureDataset) -> tuple[LikelihoodName, str]:
-    """What a pixel is drawn from, and why. RequestError where the data and the options don't go together."""
+    """The distribution of a pixel, and why. Raises `RequestError` if data and options don't match."""
     two_valued = data.two_valued or options.binarise == "dynamic"
     if options.binarise == "dynamic" and options.likelihood not in ("auto", "bernoulli"):
-        raise RequestError(f"--binarise dynamic makes pixels two-valued; leave out --likelihood {options.likelihood}")
+        raise RequestError(f"--binarise dynamic makes pixels two-valued; remove --likelihood {options.likelihood}")
     if options.likelihood == "bernoulli" and not two_valued:
-        raise RequestError("--likelihood bernoulli is for two-valued pixels, and these have more; add --binarise dynamic")
+        raise RequestError("--likelihood bernoulli needs two-valued pixels, but these have more values; add --binarise dynamic")
     if options.likelihood != "auto":
-        return options.likelihood, f"likelihood: {options.likelihood}, as asked"
+        return options.likelihood, f"likelihood: {options.likelihood}, as given"
     if two_valued:
-        return "bernoulli", "likelihood: bernoulli, for pixels of two values"
-    return "logistics", "likelihood: a discretised mixture of logistics, for pixels of 256 levels"
+        return "bernoulli", "likelihood: bernoulli, for two-valued pixels"
+    return "logistics", "likelihood: a discretised mixture of logistics, for pixels with 256 levels"
 
 
 def model_config(plan: VAEPlan, data: PictureDataset) -> VAEConfig:
-    """The network that a plan describes."""
+    """The shape of a plan's network."""
     preset = preset_for(PRESETS, 0, plan.preset)
     levels = levels_for(data.format.height, data.format.width, SMALLEST)
     return VAEConfig(

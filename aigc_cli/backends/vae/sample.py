@@ -1,4 +1,4 @@
-"""`aigc sample vae` and `aigc decode vae`: pictures from the prior, from other pictures, and from latents."""
+"""`aigc sample vae` and `aigc decode vae`: pictures from the prior, from other pictures and from latents."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.latents.information import information_per_latent
 
-#: Held-out pictures by which --traverse finds the informative latents and how far each goes.
+#: The number of held-out pictures that --traverse gets the most informative latents and their ranges from.
 TRAVERSE_PICTURES = 1000
-#: Rows of --traverse: under a map there are hundreds of latents, most of which matter to one place only.
+#: The most rows of --traverse: with a map there are hundreds of latents, most of which affect only one position.
 TRAVERSED = 40
 
 
 @torch.inference_mode()
 def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
-    """What `aigc sample vae` asks for, in order."""
+    """The requested samples, in order."""
     modes = [name for name in ("interpolate", "reconstruct", "traverse") if getattr(options, name)]
     if len(modes) > 1:
         raise RequestError(f"--{modes[0]} and --{modes[1]} can't be used together")
@@ -60,7 +60,7 @@ def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Ite
 
 
 def _decoded_classes(loaded: Loaded, options: Decode, latents: Latents) -> list[int]:
-    """The class of each row: that of --label, or else of the table's column `label`; -1 for none."""
+    """The class of each row, from --label or the table's column `label`; -1 for none."""
     n = len(latents.names)
     if options.label is not None:
         return [loaded.class_number(options.label)] * n
@@ -70,13 +70,13 @@ def _decoded_classes(loaded: Loaded, options: Decode, latents: Latents) -> list[
     if -1 in numbers and not loaded.takes_unlabelled:
         where = f"row {numbers.index(-1) + 1} has no label" if latents.labels else "there is no column 'label'"
         raise RequestError(
-            f"{latents.source}: {where}, and this model was trained on labelled pictures only; choose a class with --label"
+            f"{latents.source}: {where}, but this model was trained only on labelled pictures; choose a class with --label"
         )
     return numbers
 
 
 def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
-    """z = f⁻¹(τ·u), u ~ N(0, I): picture i depends on (seed, i) alone. With classes and no --label, they take turns."""
+    """z = f⁻¹(τ·u), u ~ N(0, I). Picture i depends only on (seed, i). Cycles through the classes unless --label is given."""
     label = None if options.label is None else loaded.class_number(options.label)
     latents = loaded.model.config.latents
     for at in range(0, options.n, options.batch_size):
@@ -91,7 +91,7 @@ def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
 
 
 def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[PictureArrays, int | None]:
-    """The pictures of a source, and the class that --label gives to all of them; None where they have their own labels."""
+    """The pictures of a source, and the class that --label gives to all of them; None if their own labels are used."""
     label = None if options.label is None else loaded.class_number(options.label)
     arrays = read_pictures(source, loaded.format, classes=loaded.classes if label is None else (), progress=bus.stage)
     if label is None:
@@ -100,13 +100,13 @@ def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[Pictu
 
 
 def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: Bus) -> Iterator[Drawn]:
-    """The straight line between two pictures in the space where the prior is the standard normal. Where they are of different
-    classes, each half of the pictures has the class of its end."""
+    """Linear interpolation between two pictures in the space where the prior is N(0, I). If their classes differ, each half of
+    the result has the class of its end."""
     means, numbers = [], []
     for source in ends:
         arrays, label = _read(loaded, source, options, bus)
         if len(arrays) != 1:
-            raise RequestError(f"--interpolate {source} holds {len(arrays):,} pictures; name two files of one picture each")
+            raise RequestError(f"--interpolate {source} has {len(arrays):,} pictures; give two files with one picture each")
         _, labels, posterior, _ = next(posteriors(loaded, arrays, 1, label=label))
         means.append(posterior.mean)
         numbers.append(-1 if labels is None else int(labels))
@@ -119,11 +119,11 @@ def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: B
 
 
 def _reconstructed(loaded: Loaded, options: Sample, source: str, bus: Bus) -> Iterator[Drawn]:
-    """Each picture's most likely latent, decoded: what `encode` and then `decode` give."""
+    """Each picture's posterior mean, decoded: the same as `encode` followed by `decode`."""
     arrays, label = _read(loaded, source, options, bus)
     first = np.arange(min(options.n, len(arrays)))
     if len(first) < len(arrays):
-        bus.note(f"the first {len(first):,} of {len(arrays):,} pictures; -n {len(arrays)} takes all of them")
+        bus.note(f"the first {len(first):,} of {len(arrays):,} pictures; for all of them, use -n {len(arrays)}")
     for index, labels, posterior, _ in posteriors(loaded, arrays, options.batch_size, first, label):
         numbers = [-1] * len(index) if labels is None else labels.tolist()
         for i, number, pixels in zip(index.tolist(), numbers, loaded.pictures(posterior.mean, labels), strict=True):
@@ -132,12 +132,14 @@ def _reconstructed(loaded: Loaded, options: Sample, source: str, bus: Bus) -> It
 
 
 def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[Drawn]:
-    """A row a latent, over the middle 95 % of what held-out pictures are encoded to, the others as in the prior's centre. With
-    classes, all are of that of --label, or of the one that most of these pictures have."""
+    """A row per latent, varied over the middle 95 % of held-out pictures' posterior means, with the other latents at the
+    prior's centre. With classes, all are of the class of --label, or of the most common one."""
     arrays = held_out(run, bus)
     index = loaded.usable(arrays)[:TRAVERSE_PICTURES]
     if not len(index):
-        raise RequestError("no held-out picture has a label, and the model takes no others: there is nothing to traverse by")
+        raise RequestError(
+            "--traverse needs held-out pictures with labels, because the model was trained only on labelled ones"
+        )
     table = encoded(loaded, arrays, index, options.batch_size)
     if options.label is not None:
         number = loaded.class_number(options.label)
@@ -159,7 +161,7 @@ def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[
 def _decoded(
     loaded: Loaded, z: Tensor, numbers: Sequence[int], records: Iterator[dict[str, Any]], batch_size: int
 ) -> Iterator[Drawn]:
-    """A picture of each latent (n, latents) and class number (n), which is -1 for none."""
+    """A picture for each latent (n, latents) and class number (n), -1 for no class."""
     labels = loaded.labels(torch.tensor(numbers))
     for at in range(0, len(z), batch_size):
         some = slice(at, at + batch_size)
@@ -169,5 +171,5 @@ def _decoded(
 
 
 def _label(loaded: Loaded, number: int) -> dict[str, Any]:
-    """What a picture's record says of its class."""
+    """The class in a picture's record."""
     return {"label": loaded.classes[number]} if loaded.classes and number >= 0 else {}

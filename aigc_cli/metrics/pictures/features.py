@@ -57,7 +57,7 @@ def make_extractor(
     features compare only where it and the training pictures are the same. Torch's random state is left alone. Features are
     computed on `device`, in float32 whatever is autocast around it.
 
-    Raises `RequestError` where labels are wanted and there are not 20 of them, or not two classes.
+    Raises `RequestError` if label features are wanted from fewer than 20 labelled pictures or fewer than two classes.
     """
     return EXTRACTORS[name](pixels_train, labels_train, n_classes, seed, device)
 
@@ -145,9 +145,7 @@ class LabelFeatures:
         labels = np.full(len(pixels_train), -1) if labels_train is None else labels_train
         labelled = np.random.default_rng(seed).permutation(np.flatnonzero(labels >= 0))
         if len(labelled) < MIN_LABELLED or len(np.unique(labels[labelled])) < 2:
-            raise RequestError(
-                f"--features labels: there are not {MIN_LABELLED} pictures with labels of two classes; take --features random"
-            )
+            raise RequestError(f"label features need at least {MIN_LABELLED} labelled pictures of at least two classes")
         held_out, learned = np.split(labelled, [max(1, len(labelled) // 10)])
         self._network: Classifier = train_classifier(
             lambda index: _unit(pixels_train[learned[index.numpy()]]),
