@@ -56,7 +56,7 @@ def test_equal_parts_have_equal_keys() -> None:
 
 @pytest.mark.parametrize("step", ["fsync", "rename"])
 def test_a_failure_at_any_step_leaves_the_entry_whole_or_absent(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every flush and every rename of the making fails once, in turn."""
+    """Every flush and every rename fails once, in turn."""
     owner, name = (os, "fsync") if step == "fsync" else (Path, "rename")
     genuine: Callable[..., object] = getattr(owner, name)
     for failing in range(20):
@@ -75,7 +75,7 @@ def test_a_failure_at_any_step_leaves_the_entry_whole_or_absent(step: str, monke
             with cache.new_entry(key) as folder:
                 _fill(folder)
         except AigcError as error:
-            assert "No space left on device; make room or set AIGC_CACHE_DIR" in str(error)
+            assert "No space left on device; free disk space or set AIGC_CACHE_DIR" in str(error)
         monkeypatch.setattr(owner, name, genuine)
         found = cache.lookup(key)
         assert found is None or _is_whole(found)
@@ -132,5 +132,5 @@ def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(AigcError) as caught, cache.new_entry("k"):
         pass
-    expected = f"cannot write to the cache {tmp_path / 'file'}: Not a directory; make room or set AIGC_CACHE_DIR"
+    expected = f"cannot write to the cache {tmp_path / 'file'}: Not a directory; free disk space or set AIGC_CACHE_DIR"
     assert str(caught.value) == expected

@@ -128,7 +128,7 @@ def test_a_row_is_never_cut(tmp_path: Path) -> None:
     path.write_bytes(table("tsv", rows[:2]))
     with pytest.raises(RequestError) as caught:
         prepare(path)
-    assert str(caught.value) == f"{path} has 2 different rows; learning, choosing and reporting take one each"
+    assert str(caught.value) == f"{path} has 2 different rows; training, selection and reporting need one each"
 
 
 def test_other_data_are_read_by_the_same_columns(tmp_path: Path) -> None:

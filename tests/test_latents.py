@@ -155,8 +155,8 @@ def test_a_compressed_file_a_plain_array_and_hand_made_tables(tmp_path: Path) ->
     [
         ("", "line 1: there is no column 'latent_0' or 'mean_0'; the columns are ''"),
         ("name\tscore\na\t1\n", "line 1: there is no column 'latent_0' or 'mean_0'; the columns are 'name', 'score'"),
-        ("name\tmean_0\tmean_2\na\t1\t2\n", "line 1: there is no column 'mean_1', though later ones are there"),
-        ("name\tmean_0\n", "there are no latent vectors in it"),
+        ("name\tmean_0\tmean_2\na\t1\t2\n", "line 1: the column 'mean_1' is missing, but later ones are present"),
+        ("name\tmean_0\n", "has no latent vectors"),
         ("name\tmean_0\na\t1\nb\tlow\n", "line 3, column mean_0: 'low' is not a number"),
         ("name\tmean_0\na\tnan\n", "line 2, column mean_0: nan is not a finite number"),
         ("name\tmean_0\na\t1e999\n", "line 2, column mean_0: 1e999 is not a finite number"),
@@ -166,7 +166,7 @@ def test_a_compressed_file_a_plain_array_and_hand_made_tables(tmp_path: Path) ->
         ('{"name": "a"}\n', "line 1: there is no column 'latent' or 'mean'; the columns are 'name'"),
         ('{"mean": [1]}\n{"latent": [1]}\n', "line 2: there is no column 'mean'; the columns are 'latent'"),
         ('{"mean": [1]}\n{"mean": [1\n', "line 2: not valid JSON: Expecting ',' delimiter"),
-        ('{"mean": [1]}\n[1]\n', "line 2: list where an object is wanted"),
+        ('{"mean": [1]}\n[1]\n', "line 2: expected an object, found list"),
         ('{"mean": 1}\n', "line 1: 'mean' is not a list of numbers"),
         ('{"mean": [1, "x"]}\n', 'line 1: mean[1] is "x", not a finite number'),
         ('{"mean": [1, null]}\n', "line 1: mean[1] is null, not a finite number"),
@@ -194,23 +194,23 @@ def numpy(**columns: Any) -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"PAR1 and no more", "is not a whole Parquet file: "),
+        (b"PAR1 and no more", "is a damaged Parquet file: "),
         (parquet(name=["a"]), "there is no column 'latent' or 'mean'; the columns are 'name'"),
         (parquet(mean=[1.0]), "the column 'mean' holds double, not lists of numbers"),
         (parquet(mean=[["x"]]), "the column 'mean' holds list<element: string>, not lists of numbers"),
-        (parquet(mean=[[1.0], None]), "row 2: 'mean' has no vector, where others have 1 numbers"),
-        (parquet(mean=[[1.0, 2.0], [1.0]]), "row 2: 'mean' has 1 numbers, where others have 2 numbers"),
+        (parquet(mean=[[1.0], None]), "row 2: 'mean' has no vector, but other rows have 1 numbers"),
+        (parquet(mean=[[1.0, 2.0], [1.0]]), "row 2: 'mean' has 1 numbers, but other rows have 2 numbers"),
         (parquet(mean=[[1.0], [float("nan")]]), "row 2: number 1 of the vector is nan, not a finite float32"),
         (parquet(mean=[[1.0], [None]]), "row 2: number 1 of the vector is nan, not a finite float32"),
-        (b"PK\x03\x04 and no more", "is not a whole NumPy file of numbers: "),
-        (b"\x93NUMPY\x01\x00", "is not a whole NumPy file of numbers: "),
+        (b"PK\x03\x04 and no more", "is damaged or not a NumPy file of numbers: "),
+        (b"\x93NUMPY\x01\x00", "is damaged or not a NumPy file of numbers: "),
         (numpy(score=np.zeros(3)), "there is no column 'latent' or 'mean'; the columns are 'score'"),
-        (numpy(mean=np.zeros(3)), "the mean is float64 of shape (3,), not (n, d) numbers"),
-        (numpy(mean=np.zeros((2, 2), complex)), "the mean is complex128 of shape (2, 2), not (n, d) numbers"),
-        (numpy(mean=np.array([["a"]])), "the mean is <U1 of shape (1, 1), not (n, d) numbers"),
+        (numpy(mean=np.zeros(3)), "the mean is float64 of shape (3,); expected numbers (n, d)"),
+        (numpy(mean=np.zeros((2, 2), complex)), "the mean is complex128 of shape (2, 2); expected numbers (n, d)"),
+        (numpy(mean=np.array([["a"]])), "the mean is <U1 of shape (1, 1); expected numbers (n, d)"),
         (numpy(mean=np.array([[1.0, np.inf]])), "row 1: number 2 of the vector is inf, not a finite float32"),
-        (numpy(mean=np.zeros((0, 4))), "there are no latent vectors in it"),
-        (numpy(mean=np.array([[None]])), "is not a whole NumPy file of numbers: Object arrays cannot be loaded when allow_pickle=False"),
+        (numpy(mean=np.zeros((0, 4))), "has no latent vectors"),
+        (numpy(mean=np.array([[None]])), "is damaged or not a NumPy file of numbers: Object arrays cannot be loaded when allow_pickle=False"),
     ],
 )  # fmt: skip
 def test_bad_tables_name_the_row(tmp_path: Path, content: bytes, message: str) -> None:
@@ -230,5 +230,5 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_the_width_is_checked_against_the_model(tmp_path: Path) -> None:
     latents = read(tmp_path, written("tsv", [table(width=3)]))
     latents.require_width(3)
-    with pytest.raises(RequestError, match=r"latents: its vectors have 3 numbers, and this model's latent vectors 40; "):
+    with pytest.raises(RequestError, match=r"latents: its vectors have 3 numbers, but this model's have 40; "):
         latents.require_width(40)

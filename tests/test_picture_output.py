@@ -123,7 +123,7 @@ def test_grey_colour_and_transparency_keep_their_mode(halves: Shell, channels: i
 
 def test_transparency_is_not_dropped_silently(halves: Shell) -> None:
     add_run(halves.cwd, "clear", (5, 4, 4))
-    message = "JPEG has no transparency, and these pictures have; take PNG or WebP"
+    message = "JPEG has no transparency, but these pictures do; use PNG or WebP"
     assert refusal(halves("sample", "halves", "--run", "clear", "--seed", "1", "--format", "jpeg")) == message
     assert files(halves.cwd) == []
 
@@ -133,7 +133,7 @@ def test_transparency_that_cannot_be_written_is_refused_before_anything_is_drawn
     """What the samples will be stands in run.json; a sheet is otherwise written when all are drawn."""
     add_run(halves.cwd, "clear", (5, 4, 4), {"format": {"height": 5, "width": 4, "mode": "RGBA", "fit": "crop"}})
     done = halves("sample", "halves", "--run", "clear", "--seed", "1", "--fail-at", "0", *arguments)
-    assert refusal(done) == "JPEG has no transparency, and these pictures have; take PNG or WebP"
+    assert refusal(done) == "JPEG has no transparency, but these pictures do; use PNG or WebP"
     halves.ok("sample", "halves", "--run", "clear", "--seed", "1", "--out", "sheet.webp")
 
 
@@ -149,7 +149,7 @@ def test_samples_are_of_the_kind_that_the_run_records(halves: Shell) -> None:
     lost = halves("sample", "halves", "--run", "sounds")
     assert lost.returncode == 1
     assert lost.stderr == (
-        "aigc: no kind of data 'sounds' is installed, only text, pictures; install the package that brings it\n"
+        "aigc: no kind of data 'sounds' is installed, only text, pictures; install the package that provides it\n"
     )
 
 
@@ -186,7 +186,7 @@ def test_a_sheet_has_as_many_columns_as_the_backend_says(halves: Shell) -> None:
 def test_a_sheet_too_large_for_its_format_is_refused_at_the_first_picture(halves: Shell) -> None:
     add_run(halves.cwd, "large", (600, 600, 1))
     done = halves("sample", "halves", "--run", "large", "--n", "1000", "--seed", "1", "--fail-at", "1", "--out", "sheet.webp")
-    assert refusal(done) == "a picture of 19,262×19,262 is too large for .webp, which ends at 16,383 a side; take .png"
+    assert refusal(done) == "a picture of 19,262×19,262 is too large for .webp, whose limit is 16,383 pixels a side; use .png"
 
 
 def test_an_array(halves: Shell) -> None:
@@ -366,9 +366,7 @@ def test_wrong_requests_to_decode(halves: Shell) -> None:
     )
     assert refusal(halves("decode", "halves", "--from", "no.tsv")) == "cannot read no.tsv: No such file or directory"
     np.save(halves.cwd / "wide.npy", np.zeros((2, 3)))
-    message = (
-        "wide.npy: its vectors have 3 numbers, and this model's latent vectors 2; decode with the run that encoded them (--run)"
-    )
+    message = "wide.npy: its vectors have 3 numbers, but this model's have 2; decode with the run that encoded them (--run)"
     assert refusal(halves("decode", "halves", "--from", "wide.npy", "--out", "new")) == message
     assert files(halves.cwd) == ["wide.npy"]
 

@@ -122,7 +122,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     _refused(tmp_path, f"there is no data in the folder {tmp_path}: no file of the types {types}")
     _refused("nowhere", "no such file or folder: 'nowhere'")
     _refused("demo:verse", "there is no built-in data set 'demo:verse'; there is demo:shapes")
-    _refused("demo:shapes?m=1", "demo:shapes has the options n and seed, not 'm'; size and mode are --size and --mode")
+    _refused("demo:shapes?m=1", "demo:shapes has no option 'm', only n and seed; set size and mode with --size and --mode")
 
 
 # Archives
@@ -294,8 +294,8 @@ def test_pictures_as_plain_bytes_and_labels_of_other_kinds(tmp_path: Path) -> No
     assert (_pixels(_read(path)) == PIXELS).all()
     assert [raw.label for raw in _read(path)] == ["3", "10", None, "-1", "3", "3"]
     assert [raw.label for raw in _read(path, label="name")] == LABELS
-    _refused(path, f"{path}: there is no column 'y'; the columns beside the pictures are 'label', 'name', 'x'", label="y")
-    _refused(path, f"{path}: the column 'x' is of the type double, which is no label", label="x")
+    _refused(path, f"{path}: there is no column 'y'; columns other than the pictures are 'label', 'name', 'x'", label="y")
+    _refused(path, f"{path}: the column 'x' is of type double, which can't be a label", label="x")
 
 
 def test_columns_are_chosen_and_told(tmp_path: Path) -> None:
@@ -305,8 +305,8 @@ def test_columns_are_chosen_and_told(tmp_path: Path) -> None:
     part = PICTURES.open(str(tmp_path / "a.parquet")).training()
     (reader,) = open_readers(part, None)
     assert reader.notes == (
-        "pictures are of the column 'image', not of 'mask'",
-        "labels are of the column 'fine', not of 'coarse'; choose with --label",
+        "pictures come from column 'image', not 'mask'",
+        "labels come from column 'fine', not 'coarse'; choose with --label",
     )
     assert [raw.label for raw in reader.read()] == ["b", "a"]
     (reader,) = open_readers(part, "coarse")
@@ -324,7 +324,7 @@ def test_cells_without_a_picture_are_not_decodable(tmp_path: Path) -> None:
         reasons.append(str(caught.value))
     assert reasons == [
         "its cell is empty",
-        "its cell names a file and holds no picture",
+        "its cell has a file name instead of a picture",
         "it is no picture of a known format",
     ]
 
@@ -337,13 +337,13 @@ def test_wrong_tables(tmp_path: Path) -> None:
     _refused(path, f"{path}, row 0: the label 4 is none of the 1 classes")
     whole = _table_file(path).read_bytes()
     path.write_bytes(whole[:100])
-    with pytest.raises(RequestError, match=r"a\.parquet is not a whole parquet file: "):
+    with pytest.raises(RequestError, match=r"a\.parquet is a damaged parquet file: "):
         _read(path)
     _write(tmp_path, {"a.arrow": b"\xff\xff\xff\xff"})
-    with pytest.raises(RequestError, match=r"a\.arrow is not a whole arrow file: "):
+    with pytest.raises(RequestError, match=r"a\.arrow is a damaged arrow file: "):
         _read(tmp_path / "a.arrow")
     packed = _write(tmp_path, {"b.parquet.gz": gzip.compress(whole)}) / "b.parquet.gz"
-    _refused(packed, f"{packed} must be unpacked first: Parquet and Arrow are read in place, and compressed by themselves")
+    _refused(packed, f"{packed} must be unpacked first: Parquet and Arrow are memory-mapped, and compressed internally")
 
 
 def test_a_hub_data_set_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,12 +480,12 @@ def test_broken_arrays(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, PIXELS)
     path.write_bytes(path.read_bytes()[:-1])
-    _refused(path, f"{path} ends early: it should have the shape (6, 4, 5, 3)")
+    _refused(path, f"{path} is truncated: it should have the shape (6, 4, 5, 3)")
     path.write_bytes(b"text")
-    with pytest.raises(RequestError, match=r"a\.npy is not a whole file of arrays: "):
+    with pytest.raises(RequestError, match=r"a\.npy is damaged or not a file of arrays: "):
         _read(path)
     _write(tmp_path, {"b.npz": b"text"})
-    _refused(tmp_path / "b.npz", f"{tmp_path / 'b.npz'} is not a whole file of arrays: File is not a zip file")
+    _refused(tmp_path / "b.npz", f"{tmp_path / 'b.npz'} is damaged or not a file of arrays: File is not a zip file")
     np.savez(tmp_path / "c.npz", a=PIXELS, b=PIXELS)
     several = "several arrays could be the pictures ('a', 'b'); call the right one 'images'"
     _refused(tmp_path / "c.npz", f"{tmp_path / 'c.npz'}: {several}")

@@ -97,10 +97,10 @@ def test_options_are_part_of_the_name() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("size=3", "demo:shapes has the options n and seed, not 'size'; size and mode are --size and --mode"),
-        ("n=0", "demo:shapes: n='0' is not a whole number of at least 1"),
-        ("n", "demo:shapes: n='' is not a whole number of at least 1"),
-        ("n=5&seed=-1", "demo:shapes: seed='-1' is not a whole number of at least 0"),
+        ("size=3", "demo:shapes has no option 'size', only n and seed; set size and mode with --size and --mode"),
+        ("n=0", "demo:shapes: n='0' must be an integer of at least 1"),
+        ("n", "demo:shapes: n='' must be an integer of at least 1"),
+        ("n=5&seed=-1", "demo:shapes: seed='-1' must be an integer of at least 0"),
     ],
 )
 def test_other_options_are_refused(options: str, message: str) -> None:

@@ -139,7 +139,7 @@ def test_what_is_missing_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest
     assert said(None) == install.format("jieba")
     by_characters = SpacyWords.named("spacy:blank:zh")
     assert by_characters.pieces("北京，a") == ["北", "京", "，", "a"]
-    assert by_characters.describe().endswith("(blank:zh, by characters, for jieba is not installed)")
+    assert by_characters.describe().endswith("(blank:zh, by characters, as jieba is not installed)")
     without()
     where = "is not installed; install it with: python -m spacy download"
     assert said("spacy:zh_core_web_sm") == f"tokenizer spacy:zh_core_web_sm {where} zh_core_web_sm"
@@ -206,7 +206,7 @@ def test_chinese_words_from_the_command_line(reader: Shell) -> None:
     train = ("train", "transformer", "--data", "poems.txt", "--lines", "--steps", "5", "--tokenizer")
     done = reader(*train, "spacy:blank:zh", "--unk", "--run", "z")
     assert done.returncode == 0, done.stderr
-    assert "(blank:zh, words by jieba) cuts them; other tools can't load this run's tokenizer" in done.stderr
+    assert "(blank:zh, with jieba); other tools can't load this run's tokenizer" in done.stderr
     assert "jieba.cache" not in done.stderr and "prefix dict" not in done.stderr
     sampled = reader.ok("sample", "transformer", "--run", "z", "--prompt", "我爱北京", "-q", "--max-tokens", "5", "--echo")
     assert sampled.startswith("我爱北京")

@@ -258,10 +258,10 @@ def test_notes_say_which_tokenizer_and_why(tmp_path: Path) -> None:
     dataset = _prepare(_lines(tmp_path / "a.tsv", han))
     assert dataset.tokenizer.kind == "char"
     size = dataset.tokenizer.vocab_size
-    assert dataset.notes[1] == f"tokenizer: char, {size:,} tokens (100% of the letters are Han or Kana)"
+    assert dataset.notes[1] == f"tokenizer: char, {size:,} tokens (100% of letters are Han or Kana)"
     asked = _prepare(_lines(tmp_path / "a.tsv", han), vocab_size=5000)
     assert asked.tokenizer.kind == "bpe"
-    assert "as --vocab-size asks, but the text yields no more than" in asked.notes[1]
+    assert "for --vocab-size, but the text yields only" in asked.notes[1]
 
 
 class _Stdin:
@@ -406,7 +406,7 @@ def test_progress_is_told_in_bytes_of_text(tmp_path: Path) -> None:
 WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.txt", b"", {}, "{path} holds no text"),
     ("a.txt", b" \n ", {}, "{path} holds no text"),
-    ("a.txt", b"0123456789", {}, "{path} is too short: choosing checkpoints needs 2 characters at least"),
+    ("a.txt", b"0123456789", {}, "{path} is too short: choosing checkpoints needs at least 2 characters"),
     ("a.tsv", b"text\n", {}, "{path} holds no text"),
     ("a.tsv", b"", {}, "{path} holds no text"),
     ("a.tsv", b"x\ty\n1\t2\n", {"reading": Reading(("poem",))}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),

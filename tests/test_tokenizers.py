@@ -172,7 +172,7 @@ def test_pieces_never_change_the_normal_form(text: str, monkeypatch: pytest.Monk
 def test_han_text_is_read_by_characters() -> None:
     tokenizer, reason = choose_tokenizer(["春眠不覺曉，處處聞啼鳥。"] * 5, 200, 4096)
     assert tokenizer.kind == "char"
-    assert reason == "100% of the letters are Han or Kana"
+    assert reason == "100% of letters are Han or Kana"
     assert cjk_share(["春a", "1!"]) == 0.5
     assert cjk_share(["123"]) == 0.0
 
@@ -204,7 +204,7 @@ def test_a_short_text_that_is_seen_often_prefers_characters_and_one_hardly_seen_
     noise = ["".join(rng.choice(list("abcdefgh"), 2000)) for _ in range(10)]
     often, seldom = (choose_tokenizer(noise, 20_000, 512, 20_000 * passes) for passes in (5.0, 0.1))
     assert (often[0].kind, seldom[0].kind) == ("char", "bpe")
-    assert often[1].endswith("preferred where there is time to see all of it")
+    assert often[1].endswith("preferred if there is time to see all of the text")
 
 
 def test_the_estimate_of_noise_is_its_entropy() -> None:

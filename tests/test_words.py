@@ -238,7 +238,7 @@ def test_what_is_asked_of_words_enters_the_key_and_is_told(tmp_path: Path) -> No
     unknown = found[4].train.unknown
     assert unknown is not None
     n, of = len(unknown.at), len(found[4].train.tokens)
-    assert found[4].notes[1] == f"{n} of {of:,} words of the training text ({n / of:.1%}) are unknown"
+    assert found[4].notes[1] == f"{n} of {of:,} words in the training text ({n / of:.1%}) are unknown"
 
 
 def test_texts_that_differ_in_case_alone_are_copies_in_lower_case(tmp_path: Path) -> None:

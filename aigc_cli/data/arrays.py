@@ -1,6 +1,6 @@
-"""Arrays out of .npy and .npz files, streamed by rows, so that one of many gigabytes never has to be in memory.
+"""Arrays from .npy and .npz files, streamed by rows, so that an array of many gigabytes is never in memory as a whole.
 
-Nothing is unpickled: an array of Python objects is refused.
+Nothing is unpickled: arrays of Python objects are refused.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class StoredArray:
     key: str  # in an .npz; "" for an .npy
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    fortran: bool  # the first index changes fastest
+    fortran: bool  # column-major order
 
     def __str__(self) -> str:
         return f"{self.path}, array {self.key!r}" if self.key else str(self.path)
 
     def chunks(self) -> Iterator[npt.NDArray[Any]]:
-        """The rows in order, some at a time. Raises RequestError where the file ends early."""
+        """The rows in order, in chunks. Raises `RequestError` if the file is truncated."""
         if self.dtype.hasobject:
-            raise RequestError(f"{self} holds Python objects, which are not opened")
+            raise RequestError(f"{self} holds pickled Python objects, which are not opened; save it as an array of numbers")
         with _opened(self.path, self.key) as file:
             _read_header(file)
-            if self.fortran:  # the rows are spread over the whole of it
+            if self.fortran:  # rows are spread over the whole file
                 data = self._read(file, self.shape[0])
                 yield np.frombuffer(data, self.dtype).reshape(self.shape[::-1]).T
                 return
@@ -52,19 +52,19 @@ class StoredArray:
                 yield np.frombuffer(self._read(file, count), self.dtype).reshape(count, *self.shape[1:])
 
     def load(self) -> npt.NDArray[Any]:
-        """The whole array; for those that are small."""
+        """The whole array, for small ones."""
         return np.concatenate(list(self.chunks())) if self.shape[0] else np.empty(self.shape, self.dtype)
 
     def _read(self, file: BinaryIO, rows: int) -> bytes:
         size = rows * math.prod(self.shape[1:]) * self.dtype.itemsize
         data = file.read(size)
         if len(data) < size:
-            raise RequestError(f"{self} ends early: it should have the shape {self.shape}")
+            raise RequestError(f"{self} is truncated: it should have the shape {self.shape}")
         return data
 
 
 def arrays_of(path: Path) -> list[StoredArray]:
-    """The arrays in a file, without scalars. Raises RequestError for a file that is none of arrays."""
+    """The arrays in a file, without scalars. Raises `RequestError` if it is not a file of arrays."""
     keys = [""]
     if path.suffix.lower() == ".npz":
         with explained(path), _whole(path), zipfile.ZipFile(path) as archive:
@@ -94,7 +94,7 @@ def _whole(path: Path) -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
-        raise RequestError(f"{path} is not a whole file of arrays: {first_line(error)}") from error
+        raise RequestError(f"{path} is damaged or not a file of arrays: {first_line(error)}") from error
 
 
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

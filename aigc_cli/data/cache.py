@@ -1,8 +1,8 @@
-"""The cache of prepared data: folders that are whole or absent, whatever interrupts their making.
+"""The cache of prepared data: folders that are complete or absent, whatever interrupts writing them.
 
-An entry is a folder named by a key, filled beside its place and put there by one rename. Two processes that
-make the same entry at once both succeed: the second keeps the first one's. Everything in the cache may be
-deleted at any time; it is made again when it is needed.
+An entry is a folder named by a key. It is written to a temporary folder and then renamed. If two processes write the same entry
+at once, both succeed, and the first one's is kept. Everything in the cache may be deleted at any time, and is made again when
+needed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from aigc_cli import files
 from aigc_cli.errors import AigcError
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
-"""Called with the name of a stage of the making, how much of it is done, and the total where it is known."""
+"""Called with the name of a stage, how much of it is done, and the total if known."""
 
-_STALE_SECONDS = 24 * 3600  # what was left aside for so long is of a process that was killed
+_STALE_SECONDS = 24 * 3600  # older temporary folders were left by killed processes
 
 
 def cache_dir() -> Path:
-    """The folder of the cache: `AIGC_CACHE_DIR`, else the user's cache directory. It is not created here."""
+    """The cache folder: `AIGC_CACHE_DIR`, or by default the user's cache directory. Not created here."""
     if set_by_user := os.environ.get("AIGC_CACHE_DIR"):
         return Path(set_by_user).expanduser().absolute()
     from platformdirs import user_cache_path
@@ -36,19 +36,19 @@ def cache_dir() -> Path:
 
 
 def key_of(*parts: object) -> str:
-    """A key (32 hexadecimal digits) for anything that JSON can write; equal parts have equal keys."""
+    """A key (32 hexadecimal digits) for JSON-serialisable parts; equal parts have equal keys."""
     text = json.dumps(parts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def lookup(key: str) -> Path | None:
-    """The entry's folder, or None when there is none."""
+    """The entry's folder, or None if there is none."""
     folder = cache_dir() / "prepared" / key
     return folder if folder.is_dir() else None
 
 
 def discard(key: str) -> None:
-    """Remove an entry that turned out to be damaged. A process that has it open keeps what it has mapped."""
+    """Remove a damaged entry. Processes that have it open keep their memory maps."""
     folder = cache_dir() / "prepared" / key
     with writing(), suppress(FileNotFoundError):
         files.remove_folder(folder)
@@ -56,10 +56,10 @@ def discard(key: str) -> None:
 
 @contextmanager
 def new_entry(key: str) -> Iterator[Path]:
-    """Yield an empty folder to be filled; on leaving without an exception it becomes the entry `key`.
+    """Yield an empty folder to fill, which becomes the entry `key` on exit without an exception.
 
-    After an exception or a crash at any step the entry is absent, or another process's whole one. An OSError
-    inside is taken for a failure to write: what reads other files in the block must explain its own.
+    After an exception or a crash the entry is absent, or complete from another process. An OSError inside the context is
+    reported as a failure to write; code that reads other files there must handle its own errors.
     """
     prepared = cache_dir() / "prepared"
     with writing():
@@ -69,7 +69,7 @@ def new_entry(key: str) -> Iterator[Path]:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the cache whole or not at all."""
+    """Write a file of the cache atomically."""
     with writing():
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(path, text)
@@ -77,12 +77,12 @@ def write(path: Path, text: str) -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Turn a failure to write into one line for the user."""
+    """Turn OSErrors into a line for the user."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise AigcError(f"cannot write to the cache {cache_dir()}: {reason}; make room or set AIGC_CACHE_DIR") from error
+        raise AigcError(f"cannot write to the cache {cache_dir()}: {reason}; free disk space or set AIGC_CACHE_DIR") from error
 
 
 def _sweep(folder: Path) -> None:

@@ -1,12 +1,12 @@
-"""What a kind of data is (text, pictures, …), and which there are.
+"""What a kind of data (text, pictures, …) is, and the list of kinds.
 
-A kind is a folder beside this module and one line in `BUILT_IN`; or a package of its own, named by an entry point:
+A kind is a folder next to this module and a line in `BUILT_IN`, or a package of its own with an entry point:
 
     [project.entry-points."aigc.kinds"]
     sounds = "my_package.kind:SOUNDS"
 
-It says how a source of it is recognised, opened and identified, and how a sample of it is written and shown. What becomes of a
-source once it is open, and where samples go, is the same for all kinds (`opening`, `commands.destinations`).
+It says how a source is recognised, opened and identified, and how a sample is written and shown. What happens to an opened
+source, and where samples go, is the same for all kinds (`opening`, `commands.destinations`).
 """
 
 from __future__ import annotations
@@ -51,53 +51,53 @@ class Sheet:
     """Many samples in one file."""
 
     content: bytes
-    about: Mapping[str, Any]  # what is said of it
+    about: Mapping[str, Any]  # its record for `--json`
 
 
 class ArrayFile(Protocol):
-    """Samples that wait on the disk until their number is known and an .npz can be written."""
+    """Samples spooled to disk until their number is known and an .npz can be written."""
 
     def add(self, content: Any) -> None:
-        """The next sample."""
+        """Add the next sample."""
 
     def save(self, file: BinaryIO, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Write them all, and each of `columns`, a value a sample."""
+        """Write all samples, and `columns` with one value per sample."""
 
 
 class Kind(ABC):
-    """A kind of data. Modules that define one import neither torch nor anything slow.
+    """A kind of data. Modules that define one must be fast to import, so without torch.
 
-    A sample's content is whatever the kind's backends draw. Without `formats` it is written as a line of text, otherwise as a
-    file.
+    A sample's content is whatever the kind's backends return. With `formats` it is written as a file, otherwise as a line of
+    text.
     """
 
     name: ClassVar[str]
-    """In the plural, as messages have it: "pictures"."""
+    """The name in the plural, as in messages: "pictures"."""
     suffixes: ClassVar[Collection[str]]
-    """Of the files that it is read from, compression apart."""
+    """Suffixes of files it is read from, without compression."""
     naming: ClassVar[Mapping[str, Naming]] = {}
-    """What the names of files of a suffix say of their split; by default what a split's name would."""
+    """By suffix, how file names tell a split; by default, if the name is that of a split."""
     demos: ClassVar[Collection[str]] = ()
-    """The names of its built-in data sets."""
+    """Names of its built-in datasets."""
     unnamed: ClassVar[str | None] = None
-    """The suffix of standard input whose first bytes tell nothing; None where that is refused."""
+    """The suffix to assume for standard input that isn't recognised; None to refuse it."""
     n_samples: ClassVar[int] = 1
-    """How many `sample` draws where nobody says."""
+    """The default number of samples."""
     formats: ClassVar[Mapping[str, str]] = {}
-    """What --format calls a format of one sample's file -> its suffix; the first is the default."""
+    """Formats of a sample's file: value of --format -> suffix. The first is the default."""
     sheets: ClassVar[Collection[str]] = ()
-    """The suffixes of files that show many samples."""
+    """Suffixes of files that show many samples."""
     arrays: ClassVar[bool] = False
     """Whether samples can be written as one array."""
 
     # A source
 
     def recognise(self, head: bytes) -> str | None:
-        """The suffix that fits a file's first (unpacked) bytes, such as ".json"; None for what they do not tell."""
+        """The suffix, such as ".json", for a file that starts with these (uncompressed) bytes; None if unknown."""
         return None
 
     def open(self, src: str) -> Source:
-        """Find what `src` names. RequestError where nothing is there, WrongKind where it is of another kind."""
+        """Find the source `src`. Raises `RequestError` if there is none, and `WrongKind` if it holds another kind."""
         try:
             return open_source(src, suffixes=self.suffixes, demos=self.demos, naming=self.naming)
         except OtherFiles as error:
@@ -106,11 +106,11 @@ class Kind(ABC):
             raise
 
     def demo_fingerprint(self, location: str) -> str:
-        """A hash of all that a built-in data set depends on."""
+        """A hash of everything a built-in dataset depends on."""
         raise NotImplementedError(location)
 
     def identity(self, part: Part, records: Sequence[FileRecord]) -> list[Any]:
-        """What the content of a part depends on; equal for equal content at another place."""
+        """What the content of a part depends on; equal for equal content at another location."""
         if part.kind == "demo":
             return [self.demo_fingerprint(part.location)]
         if part.kind == "hub":
@@ -119,39 +119,38 @@ class Kind(ABC):
         return [content_fingerprint(records), suffixes, *self.places(part)]
 
     def places(self, part: Part) -> list[Any]:
-        """What a part of files depends on beside their content and suffixes: their names, say."""
+        """What a part depends on besides the content and suffixes of its files, such as their names."""
         return []
 
     # A sample
 
     @abstractmethod
     def show(self, content: Any) -> str | npt.NDArray[np.uint8]:
-        """A sample as a person sees it: text, or a picture (height, width, channels). Without `formats` it is text, and is
+        """A sample for display: text, or a picture (height, width, channels). Without `formats` it must be text, which is also
         what is written."""
 
     def encode(self, content: Any, suffix: str) -> bytes:
-        """The file of one sample; the suffix is one of `formats`."""
+        """The content of a file with one sample; the suffix is one of `formats`."""
         raise NotImplementedError(suffix)
 
     def check_written(self, content: Any, suffix: str, n: int, columns: int) -> None:  # noqa: B027
-        """RequestError where n samples like this one cannot be written to a file of this suffix."""
+        """Raise `RequestError` if n samples like this one can't be written to a file with this suffix."""
 
     def example(self, data: Mapping[str, Any]) -> Any:
-        """A content of the form that a run's samples will have, by what run.json records of its data; None where that does not
-        tell."""
+        """Content of the form that a run's samples will have, from run.json's record of its data; None if unknown."""
         return None
 
     def sheet(self, contents: Sequence[Any], columns: int, suffix: str) -> Sheet:
-        """One file of many samples; the suffix is one of `sheets`."""
+        """A file with many samples; the suffix is one of `sheets`."""
         raise NotImplementedError(suffix)
 
     def array(self, folder: Path) -> AbstractContextManager[ArrayFile]:
-        """An array to fill, which may wait in this folder; where `arrays` says so."""
+        """An array to fill, if `arrays` is set. It may spool to this folder."""
         raise NotImplementedError
 
 
 def _kind_of(paths: Sequence[Path], but: Kind) -> str | None:
-    """The other kind that most of the files are of."""
+    """The other kind that most of these files belong to."""
     others = [kind for kind in kinds().values() if kind is not but]
     found = Counter(kind.name for path in paths for kind in others if suffix_of(path, kind.suffixes))
     return found.most_common(1)[0][0] if found else None
@@ -159,7 +158,7 @@ def _kind_of(paths: Sequence[Path], but: Kind) -> str | None:
 
 @cache
 def kinds() -> Mapping[str, Kind]:
-    """Every kind by name, the built-in ones first."""
+    """All kinds by name, built-in ones first."""
     targets = BUILT_IN | {entry.name: entry.value for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
     return {name: _load(name, target) for name, target in targets.items()}
 
@@ -169,14 +168,16 @@ def _load(name: str, target: str) -> Kind:
     try:
         kind = getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        raise AigcError(f"the kind of data {name!r} ({target}) cannot be loaded: {error}") from error
+        raise AigcError(f"cannot load the kind of data {name!r} ({target}): {error}") from error
     if not isinstance(kind, Kind) or kind.name != name:
         raise AigcError(f"{target} is not a kind of data named {name!r}")
     return kind
 
 
 def find_kind(name: str) -> Kind:
-    """The kind of this name. AigcError where the package that brings it is not installed."""
+    """The kind with this name. Raises `AigcError` if it is not installed."""
     if name not in kinds():
-        raise AigcError(f"no kind of data {name!r} is installed, only {', '.join(kinds())}; install the package that brings it")
+        raise AigcError(
+            f"no kind of data {name!r} is installed, only {', '.join(kinds())}; install the package that provides it"
+        )
     return kinds()[name]

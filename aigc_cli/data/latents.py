@@ -1,8 +1,8 @@
-"""Latent vectors as a table, written chunk by chunk: a name a row and, where it has one, a label, with vectors and numbers.
+"""Writing latent vectors as a table, chunk by chunk: each row has a name, an optional label, vectors and numbers.
 
-A column of vectors, `mean` say, is a list column in Parquet, an array (n, d) in an .npz file, a list in JSON Lines, and
-the columns mean_0, mean_1, … of a TSV, in whose names and labels tabs, line breaks and backslashes are \\t, \\n, \\r and
-\\\\. A label that is missing is null in Parquet and JSON Lines, and empty in the others.
+A column of vectors, such as `mean`, is a list column in Parquet, an array (n, d) in an .npz file, a list in JSON Lines, and the
+columns mean_0, mean_1, … in a TSV. In the names and labels of a TSV, tabs, line breaks and backslashes are escaped as \\t, \\n,
+\\r and \\\\. A missing label is null in Parquet and JSON Lines, and empty otherwise.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Array: TypeAlias = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Encoded:
-    """What n inputs were encoded to."""
+    """The encodings of n inputs."""
 
     names: Sequence[str]  # (n,)
-    columns: Mapping[str, Array]  # each (n,) or (n, d), of numbers
-    labels: Sequence[str | None] | None = None  # (n,) classes, None for a row without one; no column if None
+    columns: Mapping[str, Array]  # numbers, each (n,) or (n, d)
+    labels: Sequence[str | None] | None = None  # (n,) classes, None for a missing one; if None, there is no column
 
 
 def write_latents(stream: BinaryIO, format: str, chunks: Iterable[Encoded]) -> int:
-    """Write a table of this format (tsv, jsonl, npz or parquet); the text formats are flushed after every chunk.
+    """Write a table in this format (tsv, jsonl, npz or parquet). Text formats are flushed after every chunk.
 
-    Returns the number of rows. Every chunk must have the first one's columns.
+    Returns the number of rows. All chunks must have the same columns.
     """
     n = 0
 
@@ -115,7 +115,7 @@ _WRITERS: dict[str, Callable[[BinaryIO, Iterator[Encoded]], None]] = {
 
 
 def _numbers(array: Array) -> list[Any]:
-    """As Python's numbers; a float32 as the nearest number of nine digits, which is read back as the same float32."""
+    """As Python numbers; float32 rounded to nine digits, which are enough to read back the same float32."""
     if array.dtype != np.float32:
         return list(array.tolist())
     flat = [float(f"{value:.9g}") for value in array.ravel().tolist()]
@@ -123,14 +123,14 @@ def _numbers(array: Array) -> list[Any]:
 
 
 def _finite(cell: Any) -> Any:
-    """JSON has no number that is not finite: null."""
+    """Non-finite numbers become null, because JSON has none."""
     if isinstance(cell, list):
         return [_finite(value) for value in cell]
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _utf8(name: str) -> str:
-    """A file's name need not be UTF-8; a table's cell must."""
+    """File names may not be UTF-8, but table cells must be."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

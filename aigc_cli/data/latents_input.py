@@ -1,4 +1,4 @@
-"""Latent vectors read from a table of any format, told by its first bytes; every failure one line that says where."""
+"""Reading latent vectors from a table in any format, recognised by its first bytes. Every error is a line that says where."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from aigc_cli.data.compression import explained, open_bytes
 from aigc_cli.errors import RequestError, first_line
 
 COLUMNS = ("latent", "mean")
-"""The columns that hold the vectors: the first of these that is there."""
+"""Columns that hold the vectors; the first one present is used."""
 
 Labels: TypeAlias = Sequence[str | None] | None
 Row: TypeAlias = tuple[str, Any, Sequence[float]]
-"""A name, a label where there is one, and a vector."""
+"""A name, a label (or None), and a vector."""
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Vectors that a decoder is to take, with their names."""
+    """Vectors to decode, with their names and labels."""
 
     source: str  # for messages: a path, or "standard input"
     names: Sequence[str]  # (n,)
-    labels: Labels  # (n,) classes, None for a row without one; None where there is no column `label`
+    labels: Labels  # (n,) classes, None for a missing one; None if there is no column `label`
     vectors: npt.NDArray[np.float32]  # (n, d), finite; n and d at least 1
 
     def require_width(self, width: int) -> None:
-        """RequestError unless the vectors have as many numbers as the model's latent vectors."""
+        """Raise `RequestError` unless the vectors have this many numbers."""
         if self.vectors.shape[1] != width:
             raise RequestError(
-                f"{self.source}: its vectors have {self.vectors.shape[1]} numbers, and this model's latent vectors {width}; "
+                f"{self.source}: its vectors have {self.vectors.shape[1]} numbers, but this model's have {width}; "
                 "decode with the run that encoded them (--run)"
             )
 
 
 def read_latents(source: str) -> Latents:
-    """The vectors of a file (also .gz or .zst) or of standard input ('-'): TSV, JSON Lines, Parquet, .npz, or an .npy (n, d).
+    """The vectors in a file (also .gz or .zst) or standard input ('-'): TSV, JSON Lines, Parquet, .npz, or an .npy (n, d).
 
-    Raises RequestError for a file that cannot be read, lacks the column, or holds anything but rows of finite numbers,
-    equally many.
+    Raises `RequestError` for a file that can't be read, lacks the column, or has rows of different lengths or with anything but
+    finite numbers.
     """
     if source == "-":
         return _read(sys.stdin.buffer, "standard input")
@@ -58,7 +58,7 @@ def read_latents(source: str) -> Latents:
 
 
 def _read(file: BinaryIO, where: str) -> Latents:
-    head: bytes = file.peek(16)  # type: ignore[attr-defined]  # every one is buffered
+    head: bytes = file.peek(16)  # type: ignore[attr-defined]  # all of them are buffered
     if head.startswith(b"PAR1"):
         names, labels, vectors = _parquet(file.read(), where)
     elif head.startswith((b"PK", b"\x93NUMPY")):
@@ -72,7 +72,7 @@ def _read(file: BinaryIO, where: str) -> Latents:
             rows.append(row)
         labels, vectors = _labels(found, len(rows)), _float32(rows)
     if vectors.size == 0:
-        raise RequestError(f"{where}: there are no latent vectors in it")
+        raise RequestError(f"{where} has no latent vectors")
     bad = np.argwhere(~np.isfinite(vectors))
     if len(bad):
         row, number = bad[0]
@@ -83,7 +83,7 @@ def _read(file: BinaryIO, where: str) -> Latents:
 
 
 def _float32(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """A number too large for it becomes infinite, and is refused like the others that are."""
+    """As float32. Numbers out of range become infinite, and are refused later."""
     with np.errstate(over="ignore"):
         return np.asarray(numbers).astype(np.float32)
 
@@ -105,21 +105,21 @@ def _tsv(lines: Iterator[str], where: str) -> Iterator[Row]:
         if len(cells) != len(header):
             if cells == [""]:
                 continue  # a blank line
-            raise RequestError(f"{where}, line {number}: {len(cells)} cells where the header has {len(header)} columns")
+            raise RequestError(f"{where}, line {number}: {len(cells)} cells, but the header has {len(header)} columns")
         row = [_number(cells[place], f"{where}, line {number}, column {header[place]}") for place in places]
         name = f"row {number - 1}" if named is None else _unescaped(cells[named])
         yield name, None if labelled is None else _unescaped(cells[labelled]), row
 
 
 def _vector_columns(header: list[str], where: str) -> list[int]:
-    """The places of mean_0, mean_1, … (or latent_0, …) in the header."""
+    """The positions of mean_0, mean_1, … (or latent_0, …) in the header."""
     for column in COLUMNS:
         numbered = {
             int(match[1]): place for place, cell in enumerate(header) if (match := re.fullmatch(rf"{column}_(\d+)", cell))
         }
         missing = next((i for i in range(len(numbered)) if i not in numbered), None)
         if missing is not None:
-            raise RequestError(f"{where}, line 1: there is no column '{column}_{missing}', though later ones are there")
+            raise RequestError(f"{where}, line 1: the column '{column}_{missing}' is missing, but later ones are present")
         if numbered:
             return [numbered[i] for i in range(len(numbered))]
     raise _no_column(f"{where}, line 1", [f"{column}_0" for column in COLUMNS], header)
@@ -150,7 +150,7 @@ def _jsonl(lines: Iterator[str], where: str) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             raise RequestError(f"{at}: not valid JSON: {getattr(error, 'msg', error)}") from None
         if not isinstance(row, dict):
-            raise RequestError(f"{at}: {type(row).__name__} where an object is wanted")
+            raise RequestError(f"{at}: expected an object, found {type(row).__name__}")
         column = column or next((name for name in COLUMNS if name in row), "")
         if column not in row:
             raise _no_column(at, [column] if column else COLUMNS, row)
@@ -162,7 +162,7 @@ def _jsonl(lines: Iterator[str], where: str) -> Iterator[Row]:
                 raise RequestError(f"{at}: {column}[{place}] is {json.dumps(value)[:40]}, not a finite number")
         width = width or len(vector)
         if len(vector) != width:
-            raise RequestError(f"{at}: {column!r} has {len(vector)} numbers, and {width} in the first line")
+            raise RequestError(f"{at}: {column!r} has {len(vector)} numbers, but {width} in the first line")
         yield str(row.get("name", f"row {number}")), row.get("label"), vector
 
 
@@ -172,10 +172,10 @@ def _parquet(content: bytes, where: str) -> tuple[Sequence[str], Labels, npt.NDA
     import pyarrow.parquet as pq
 
     try:
-        # In this thread alone: one of Arrow's that lets go of a Python object while the interpreter ends would abort it.
+        # No threads: an Arrow thread that releases a Python object during interpreter shutdown would abort the process.
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (OSError, ValueError) as error:
-        raise RequestError(f"{where} is not a whole Parquet file: {first_line(error)}") from error
+        raise RequestError(f"{where} is a damaged Parquet file: {first_line(error)}") from error
     column = next((name for name in COLUMNS if name in table.column_names), None)
     if column is None:
         raise _no_column(where, COLUMNS, table.column_names)
@@ -188,8 +188,8 @@ def _parquet(content: bytes, where: str) -> tuple[Sequence[str], Labels, npt.NDA
     odd = np.flatnonzero(lengths != width)
     if len(odd):
         has = "no vector" if lengths[odd[0]] < 0 else f"{lengths[odd[0]]} numbers"
-        raise RequestError(f"{where}, row {odd[0] + 1}: {column!r} has {has}, where others have {width} numbers")
-    vectors = flat.to_numpy().astype(np.float32).reshape(len(lengths), width)  # a null number comes as NaN
+        raise RequestError(f"{where}, row {odd[0] + 1}: {column!r} has {has}, but other rows have {width} numbers")
+    vectors = flat.to_numpy().astype(np.float32).reshape(len(lengths), width)  # null becomes NaN
     names, labels = (table[text].to_pylist() if text in table.column_names else None for text in ("name", "label"))
     return _names(names, len(vectors)), _labels(labels, len(vectors)), vectors
 
@@ -208,19 +208,19 @@ def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], Labels, npt.NDArr
             vectors = loaded[column]
             names, labels = (loaded[text].ravel().tolist() if text in loaded else None for text in ("name", "label"))
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
-        raise RequestError(f"{where} is not a whole NumPy file of numbers: {first_line(error)}") from error
+        raise RequestError(f"{where} is damaged or not a NumPy file of numbers: {first_line(error)}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise RequestError(f"{where}: the {column} is {vectors.dtype} of shape {vectors.shape}, not (n, d) numbers")
+        raise RequestError(f"{where}: the {column} is {vectors.dtype} of shape {vectors.shape}; expected numbers (n, d)")
     return _names(names, len(vectors)), _labels(labels, len(vectors)), _float32(vectors)
 
 
 def _names(names: Sequence[Any] | None, n: int) -> Sequence[str]:
-    """A name for each of n rows: those that are known, where they are as many."""
+    """Names for n rows: the given ones if there are n of them, otherwise row numbers."""
     return [str(name) for name in names] if names is not None and len(names) == n else [f"row {i + 1}" for i in range(n)]
 
 
 def _labels(labels: Sequence[Any] | None, n: int) -> Labels:
-    """The label of each of n rows, where any has one and they are as many."""
+    """Labels for n rows, or None unless there are n of them and at least one isn't empty."""
     found = [None if label in (None, "") else str(label) for label in labels or ()]
     return found if len(found) == n and any(label is not None for label in found) else None
 

@@ -1,4 +1,4 @@
-"""Pictures on their way out: encoded one by one, laid out on a sheet, or as an array that grows on the disk."""
+"""Writing pictures: encoded one by one, laid out on a sheet, or as an array spooled to disk."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _FORMATS = {
 }  # fmt: skip
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"lossless": True, "exact": True},  # exact: the colour of what is transparent is kept
+    "WEBP": {"lossless": True, "exact": True},  # exact: keep the colour of transparent pixels
     "TIFF": {"compression": "tiff_deflate"},
 }
 _LONGEST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}
 GAP = 2
 """Pixels between the pictures of a sheet."""
 LEGIBLE = 96
-"""Pixels of a picture's longer side, up to which a sheet for a person to look at enlarges it."""
+"""The longer side, in pixels, up to which pictures on a sheet for display are enlarged."""
 WRITTEN = tuple(_FORMATS)
-"""The suffixes of what is written."""
+"""Suffixes of formats that can be written."""
 
 
 def encode_picture(pixels: Pixels, suffix: str) -> bytes:
-    """The content of a file of this suffix, lossless but for JPEG. Raises RequestError where the format has no transparency
-    and the picture has, or is too large for it."""
+    """The content of a file with this suffix; lossless except for JPEG. Raises `RequestError` if the format can't hold the
+    picture (see `check_format`)."""
     from PIL import Image
 
     height, width, channels = pixels.shape
@@ -51,18 +51,18 @@ def encode_picture(pixels: Pixels, suffix: str) -> bytes:
 
 
 def check_format(height: int, width: int, channels: int, suffix: str) -> None:
-    """RequestError where a file of this suffix holds no such picture."""
+    """Raise `RequestError` if a file with this suffix can't hold the picture: no transparency, or too large."""
     if channels == 4 and _FORMATS[suffix] == "JPEG":
-        raise RequestError("JPEG has no transparency, and these pictures have; take PNG or WebP")
+        raise RequestError("JPEG has no transparency, but these pictures do; use PNG or WebP")
     longest = _LONGEST_SIDE.get(_FORMATS[suffix])
     if longest is not None and max(height, width) > longest:
         raise RequestError(
-            f"a picture of {width:,}×{height:,} is too large for {suffix}, which ends at {longest:,} a side; take .png"
+            f"a picture of {width:,}×{height:,} is too large for {suffix}, whose limit is {longest:,} pixels a side; use .png"
         )
 
 
 def enlargement(height: int, width: int) -> int:
-    """How many times as large a picture of this size is on a sheet for a person: whole times, so that pixels stay squares."""
+    """The integer factor to enlarge a picture of this size by on a sheet for display."""
     return max(1, LEGIBLE // max(height, width))
 
 
@@ -72,8 +72,8 @@ def sheet_size(n: int, columns: int, height: int, width: int) -> tuple[int, int]
 
 
 def sheet(pictures: Sequence[Pixels], columns: int, scale: int = 1) -> Pixels:
-    """Pictures of one size, row by row, `columns` in a row, with a gap between them that is white, or transparent where
-    they can be; `scale` times as large, a square for every pixel."""
+    """Pictures of one size on a sheet with `columns` columns, enlarged by `scale`. The gaps are white, or transparent for
+    RGBA."""
     height, width, channels = scale * pictures[0].shape[0], scale * pictures[0].shape[1], pictures[0].shape[2]
     drawn = np.full((*sheet_size(len(pictures), columns, height, width), channels), 0 if channels == 4 else 255, np.uint8)
     for number, picture in enumerate(pictures):
@@ -83,7 +83,7 @@ def sheet(pictures: Sequence[Pixels], columns: int, scale: int = 1) -> Pixels:
 
 
 class PictureArray:
-    """Pictures of one size, which wait on the disk until their number is known and the header of an .npz can be written."""
+    """Pictures of one size, spooled to disk until their number is known and an .npz can be written."""
 
     def __init__(self, spool: BinaryIO) -> None:
         self._spool = spool
@@ -91,7 +91,7 @@ class PictureArray:
         self._n = 0
 
     def add(self, pixels: Pixels) -> None:
-        """The next picture, of the same size as the first."""
+        """Add the next picture, of the same size as the first."""
         self._shape = self._shape or pixels.shape
         assert pixels.shape == self._shape and pixels.dtype == np.uint8
         self._spool.write(pixels.tobytes())
@@ -112,6 +112,6 @@ class PictureArray:
 
 @contextmanager
 def picture_array(folder: Path) -> Iterator[PictureArray]:
-    """An array to fill; its pixels wait in an unnamed file of this folder."""
+    """An array to fill. Its pixels are spooled to an unnamed file in this folder."""
     with tempfile.TemporaryFile(dir=folder) as spool:
         yield PictureArray(spool)

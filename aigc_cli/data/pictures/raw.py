@@ -1,4 +1,4 @@
-"""Pictures as a source gives them, before they are decoded."""
+"""Pictures from a source, before decoding."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 Content: TypeAlias = Callable[[], BinaryIO] | npt.NDArray[np.uint8]
-"""What opens an encoded picture (an exception that it raises is the reason why there is none), or the pixels of
-a plain one, (height, width, channels)."""
+"""A function that opens an encoded picture (or raises an exception that says why there is none), or the pixels of an unencoded
+one, (height, width, channels)."""
 
 MAX_PIXELS = 178_956_970
-"""A larger picture is refused as a decompression bomb; Pillow's own limit, to which it holds what it opens."""
+"""Larger pictures are refused as decompression bombs. This is Pillow's own limit for files it opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class RawPicture:
     name: str
     content: Content
     label: str | None = None  # the name of its class
-    factors: tuple[float | None, ...] = ()  # a value for each of the reader's factors; None where it is unknown
+    factors: tuple[float | None, ...] = ()  # values of the reader's factors; None if unknown
 
 
 class Reader(Protocol):
@@ -32,19 +32,19 @@ class Reader(Protocol):
 
     @property
     def count(self) -> int | None:
-        """How many there are; None where that is not known beforehand."""
+        """The number of pictures; None if not known in advance."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes in their order; empty where the source gives none."""
+        """The names of the classes in order; empty if the source doesn't define any."""
 
     @property
     def factors(self) -> tuple[str, ...]:
-        """The names of the numbers that are known of every picture."""
+        """The names of the factors of variation, numbers that every picture has."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """For the person."""
+        """Lines for the user."""
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
-        """Every `step`-th picture. Raises RequestError for what cannot be read."""
+        """Every `step`-th picture. Raises `RequestError` if the source can't be read."""

@@ -1,7 +1,7 @@
-"""`demo:shapes`: coloured shapes on white paper, of which every factor of variation is known.
+"""`demo:shapes`: coloured shapes on white, with all factors of variation known.
 
-A picture shows one shape (ellipse, square, triangle or cross) of one of six colours, its size, place and turn
-drawn uniformly and independently. `demo:shapes?n=5000&seed=1` are other pictures, and another number of them.
+A picture shows one shape (ellipse, square, triangle or cross) in one of six colours. Its size, position and rotation are drawn
+uniformly and independently. Use `demo:shapes?n=5000&seed=1` for other pictures, or another number of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aigc_cli.data.pictures.raw import RawPicture
 from aigc_cli.errors import RequestError
 
 SHAPES = ("ellipse", "square", "triangle", "cross")
-COLOURS = {  # of different brightness, so that they can be told apart in grey too
+COLOURS = {  # of different brightness, so that they differ in greyscale too
     "black": (30, 30, 30),
     "blue": (20, 50, 170),
     "red": (225, 60, 50),
@@ -28,43 +28,45 @@ COLOURS = {  # of different brightness, so that they can be told apart in grey t
     "turquoise": (140, 235, 235),
 }
 FACTORS = ("shape", "colour", "size", "x", "y", "turn")
-"""shape and colour: numbers in `SHAPES` and `COLOURS`. size: that of the shape's reach from its centre in the
-shorter side of the picture. x, y: the place from 0 (left, top) to 1 of the range in which the shape is whole.
-turn: degrees anticlockwise, below 90, so that none of the shapes looks the same twice."""
+"""shape and colour: indices in `SHAPES` and `COLOURS`. size: the shape's radius as a share of the picture's shorter side. x, y:
+the position, from 0 (left, top) to 1, within the range where the shape is entirely visible. turn: rotation anticlockwise, in
+degrees below 90, so that it is unambiguous for all shapes."""
 
-_VERSION = 1  # of how they are drawn
+_VERSION = 1  # of the drawing code
 _SIZES = (0.18, 0.36)
 _PIXELS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """The data set of a number of pictures; the first of a larger one with the same seed are these."""
+    """A dataset of `count` pictures. A larger one with the same seed starts with the same pictures."""
 
     count: int = 20_000
     seed: int = 0
 
     @classmethod
     def parse(cls, options: str) -> Shapes:
-        """From what stands after the question mark: `n=5000&seed=1`. Raises RequestError for anything else."""
+        """Parse options such as `n=5000&seed=1`. Raises `RequestError` for anything else."""
         chosen: dict[str, int] = {}
         for name, value in parse_qsl(options, keep_blank_values=True):
             least = {"n": 1, "seed": 0}.get(name)
             if least is None:
-                raise RequestError(f"demo:shapes has the options n and seed, not {name!r}; size and mode are --size and --mode")
+                raise RequestError(
+                    f"demo:shapes has no option {name!r}, only n and seed; set size and mode with --size and --mode"
+                )
             if not value.isascii() or not value.isdigit() or not least <= int(value) < 2**32:
-                raise RequestError(f"demo:shapes: {name}={value!r} is not a whole number of at least {least}")
+                raise RequestError(f"demo:shapes: {name}={value!r} must be an integer of at least {least}")
             chosen[name] = int(value)
         return cls(chosen.get("n", cls.count), chosen.get("seed", cls.seed))
 
     @classmethod
     def of(cls, location: str) -> Shapes:
-        """Those that `demo:shapes?n=5000` names."""
+        """The dataset with a name such as `demo:shapes?n=5000`."""
         return cls.parse(location.partition("?")[2])
 
     @property
     def location(self) -> str:
-        """The source's name, as short as it can be."""
+        """The dataset's name, without default options."""
         options = [f"{name}={value}" for name, value, usual in self._options() if value != usual]
         return "demo:shapes" + ("?" if options else "") + "&".join(options)
 
@@ -72,12 +74,12 @@ class Shapes:
         return [("n", self.count, Shapes.count), ("seed", self.seed, Shapes.seed)]
 
     def fingerprint(self) -> str:
-        """A hash of all that the pictures depend on, their format apart."""
+        """A hash of everything the pictures depend on, except their format."""
         return cache.key_of("shapes", _VERSION, self.count, self.seed)
 
     def batches(self, size: int) -> Iterator[npt.NDArray[np.float64]]:
-        """The factors of the pictures in order, `size` rows at a time: (n, 6), in the order of `FACTORS`."""
-        random = np.random.RandomState(self.seed)  # the generator whose stream NumPy promises to keep (NEP 19)
+        """The pictures' factors in order, at most `size` rows at a time: (n, 6), columns as in `FACTORS`."""
+        random = np.random.RandomState(self.seed)  # NumPy guarantees its stream (NEP 19)
         for start in range(0, self.count, size):
             uniform = random.random_sample((min(size, self.count - start), len(FACTORS)))
             uniform[:, 0] = np.floor(uniform[:, 0] * len(SHAPES))
@@ -88,7 +90,7 @@ class Shapes:
 
 
 def draw(factors: npt.NDArray[np.float64], format: PictureFormat) -> npt.NDArray[np.uint8]:
-    """Factors (n, 6) → pictures (n, height, width, channels): antialiased, on white, in RGBA on nothing."""
+    """From factors (n, 6) to antialiased pictures (n, height, width, channels), on white, or transparent for RGBA."""
     cover = np.empty((len(factors), format.height, format.width, 1), np.float32)
     for shape in range(len(SHAPES)):
         which = np.flatnonzero(factors[:, 0] == shape)
@@ -105,16 +107,16 @@ def draw(factors: npt.NDArray[np.float64], format: PictureFormat) -> npt.NDArray
 
 
 def _coverage(shape: int, factors: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
-    """The share of each pixel that one kind of shape covers, (n, height, width): from the signed distance of the
-    pixel's centre to the edge, which is exact but for corners."""
+    """The share of each pixel that a shape covers, (n, height, width), from the signed distance of the pixel's centre to the
+    edge. Exact except at corners."""
     _, _, size, x, y, turn = (column[:, None, None] for column in factors.T)
     reach = size * min(height, width)
     down = np.arange(height, dtype=np.float32)[:, None] + 0.5 - (reach + y * (height - 2 * reach))
     right = np.arange(width, dtype=np.float32) + 0.5 - (reach + x * (width - 2 * reach))
     cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-    u, v = right * cos - down * sin, right * sin + down * cos  # in the shape's own axes
+    u, v = right * cos - down * sin, right * sin + down * cos  # in the shape's coordinates
     match SHAPES[shape]:
-        case "ellipse":  # half as high as wide; the distance to first order (Taubin 1991)
+        case "ellipse":  # half as high as wide; first-order distance (Taubin 1991)
             ratio = np.hypot(u, 2 * v)
             distance = ratio * (ratio - reach) / np.maximum(np.hypot(u, 4 * v), 1e-6)
         case "square":
@@ -130,7 +132,7 @@ def _coverage(shape: int, factors: npt.NDArray[np.float32], height: int, width: 
 
 
 class ShapesReader:
-    """The pictures of `demo:shapes`, drawn in the format wanted."""
+    """The pictures of `demo:shapes`, drawn in the given format."""
 
     classes = SHAPES
     factors = FACTORS

@@ -1,7 +1,7 @@
-"""Pictures in a column of Parquet, Arrow or a data set of the hub, with labels and factors from the columns beside.
+"""Pictures in a column of Parquet, Arrow or a Hub dataset, with labels and factors from other columns.
 
-The picture column is one of Hugging Face's `Image` feature, else one of bytes. Labels are of a `ClassLabel`
-column, else of one named label. Every other column of numbers is a factor.
+The picture column has Hugging Face's `Image` feature, or otherwise holds bytes. Labels come from a `ClassLabel` column, or
+otherwise from one named label. Every other column of numbers is a factor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from aigc_cli.errors import RequestError
 
 SUFFIXES = (".parquet", ".arrow")
 
-_BATCH_BYTES = 1 << 23  # read at a time, about
+_BATCH_BYTES = 1 << 23  # approximately, per read
 _HUB_ROWS = 32
 _IMAGE_NAMES = ("image", "img", "picture", "photo")
 _LABEL_NAMES = ("label", "labels", "class")
@@ -34,7 +34,7 @@ _LABEL_NAMES = ("label", "labels", "class")
 
 @dataclass(frozen=True)
 class PictureColumns:
-    """Which columns of a table are what."""
+    """The roles of a table's columns."""
 
     image: str
     label: str | None
@@ -48,7 +48,7 @@ class PictureColumns:
 
 
 def choose_columns(schema: pa.Schema, label: str | None, where: object) -> PictureColumns:
-    """Raises RequestError where there is no picture column, or no column `label` that can be one."""
+    """Choose columns. Raises `RequestError` if there is no picture column, or no column `label` that can hold labels."""
     features = _features(schema)
     kinds = {name: features.get(name, {}).get("_type") for name in schema.names}
     image, notes = _choose_image(schema, kinds, where)
@@ -56,19 +56,19 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     named = [name for name in _LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
     if label is not None and (label not in schema.names or label == image):
         others = ", ".join(repr(name) for name in schema.names if name != image) or "none"
-        raise RequestError(f"{where}: there is no column {label!r}; the columns beside the pictures are {others}")
+        raise RequestError(f"{where}: there is no column {label!r}; columns other than the pictures are {others}")
     if label is not None and not _can_be_label(schema.field(label).type):
-        raise RequestError(f"{where}: the column {label!r} is of the type {schema.field(label).type}, which is no label")
+        raise RequestError(f"{where}: the column {label!r} is of type {schema.field(label).type}, which can't be a label")
     chosen = label or next(iter([name for name in named if name in classes] + classes + named), None)
     if label is None and len(classes) > 1:
-        notes.append(f"labels are of the column {chosen!r}, not of {_others(classes, chosen)}; choose with --label")
+        notes.append(f"labels come from column {chosen!r}, not {_others(classes, chosen)}; choose with --label")
     names = features.get(chosen, {}).get("names") if chosen and kinds[chosen] == "ClassLabel" else None
     factors = [name for name in schema.names if name != chosen and _is_number(schema.field(name).type)]
     return PictureColumns(image, chosen, tuple(names) if names else None, tuple(factors), tuple(notes))
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """The features that Hugging Face's `datasets` writes into a schema; empty where there are none."""
+    """The features that Hugging Face's `datasets` writes into a schema, if any."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -84,7 +84,7 @@ def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object
         columns = ", ".join(map(repr, schema.names)) or "none"
         raise RequestError(f"{where}: no column holds pictures; the columns are {columns}")
     chosen = next((name for name in _IMAGE_NAMES if name in images), images[0])
-    notes = [f"pictures are of the column {chosen!r}, not of {_others(images, chosen)}"] if len(images) > 1 else []
+    notes = [f"pictures come from column {chosen!r}, not {_others(images, chosen)}"] if len(images) > 1 else []
     return chosen, notes
 
 
@@ -110,7 +110,7 @@ def _can_be_label(kind: pa.DataType) -> bool:
 
 
 class TableReader:
-    """The pictures of a table, of which `batches` opens a few rows after the other of the columns named."""
+    """The pictures of a table. `batches` opens the named columns and yields a few rows at a time."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class TableReader:
             return str(label)
         number = int(label)
         if not 0 <= number < len(names):
-            raise RequestError(f"{self._where}, {name}: the label {number} is none of the {len(names)} classes")
+            raise RequestError(f"{self._where}, {name}: label {number} is not one of the {len(names)} classes")
         return names[number]
 
 
@@ -161,9 +161,9 @@ def _content(cell: Any) -> Callable[[], BinaryIO]:
         cell, path = cell.get("bytes"), cell.get("path")
     if cell is not None:
         return partial(io.BytesIO, cell)
-    if path and (path.startswith("hf://") or "::hf://" in path):  # of the hub itself; any other file is not the data's to name
+    if path and (path.startswith("hf://") or "::hf://" in path):  # only files on the Hub: data must not name any others
         return partial(_download, path)
-    return partial(_missing, "its cell names a file and holds no picture" if path else "its cell is empty")
+    return partial(_missing, "its cell has a file name instead of a picture" if path else "its cell is empty")
 
 
 def _download(path: str) -> BinaryIO:
@@ -176,7 +176,7 @@ def _missing(reason: str) -> BinaryIO:
 
 
 def open_table(path: Path, label: str | None, prefix: str) -> TableReader:
-    """The pictures of a Parquet or Arrow file. Raises RequestError for one that is not whole or has no pictures."""
+    """The pictures of a Parquet or Arrow file. Raises `RequestError` if it is damaged or has no pictures."""
     kind = path.suffix.lower().removeprefix(".")
     if kind == "parquet":
         with _whole(path, kind), pq.ParquetFile(path) as file:
@@ -188,11 +188,11 @@ def open_table(path: Path, label: str | None, prefix: str) -> TableReader:
         with _whole(path, kind), _arrow_batches(path) as (schema, batches):
             rows = sum(batch.num_rows for batch in batches)
         return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix)
-    raise RequestError(f"{path} must be unpacked first: Parquet and Arrow are read in place, and compressed by themselves")
+    raise RequestError(f"{path} must be unpacked first: Parquet and Arrow are memory-mapped, and compressed internally")
 
 
 def open_hub(location: str, split: str, label: str | None) -> TableReader:
-    """The pictures of a data set of the hub, streamed."""
+    """The pictures of a Hub dataset, streamed."""
     with hub.explained(location):
         features = hub.stream(location, split).features
         schema = features.arrow_schema if features else pa.schema([])
@@ -219,7 +219,7 @@ def _hub(location: str, split: str, columns: list[str]) -> Iterator[Iterable[Any
 
 @contextmanager
 def _arrow_batches(path: Path) -> Iterator[tuple[pa.Schema, Iterable[Any]]]:
-    """The record batches of either of Arrow's formats, mapped and not read."""
+    """The record batches of a file in either of Arrow's formats, memory-mapped."""
     with pa.memory_map(str(path)) as mapped:
         try:
             file = pyarrow.ipc.open_file(mapped)
@@ -237,4 +237,4 @@ def _whole(path: Path, kind: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
-        raise RequestError(f"{path} is not a whole {kind} file: {reason}") from cast(Exception, error)
+        raise RequestError(f"{path} is a damaged {kind} file: {reason}") from cast(Exception, error)

@@ -1,7 +1,7 @@
-"""How a source of text becomes an entry of the cache, in three readings, none of which holds it in memory.
+"""From a source of text to a cache entry, in three streaming passes.
 
-The first hashes each document, which finds copies and chooses what is held out; the second samples training
-text and fits the tokenizer; the third writes the tokens.
+The first pass hashes each document, to find copies and choose held-out documents; the second samples training text and fits the
+tokenizer; the third writes the tokens.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from aigc_cli.data.text.tokens import encode_to, load_arrays
 from aigc_cli.errors import RequestError
 
 SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
-"""The folders of an entry; there is no `report` where the validation data were given."""
+"""The folders of an entry. There is no `report` if validation data is given."""
 
 _SAMPLE_BYTES = 32_000_000  # of training text for fitting a tokenizer
 
 
 def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progress) -> None:
-    """Prepare the source and put it into the cache."""
+    """Prepare the source and add it to the cache."""
     if is_spacy(request.tokenizer):
-        SpacyWords.named(request.tokenizer).check()  # before all is read
+        SpacyWords.named(request.tokenizer).check()  # fail before reading everything
     reading, train = request.reading, opened.train.part
     val = opened.val.part if opened.val else None
     scanned = _scan(train, reading, progress)
     n_bytes = scanned.n_bytes
     if val is None:
-        whole = reading.fielded  # a row that is cut has not all its fields
+        whole = reading.fielded  # a truncated row would lack fields
         if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
             what = "rows" if request.reading.columns else "texts"
-            hint = "" if what == "rows" else " (--lines or --paragraphs makes many of a text file)"
+            hint = "" if what == "rows" else " (--lines or --paragraphs split a text file)"
             raise RequestError(
-                f"{train.location} has {rows} different {what}{hint}; learning, choosing and reporting take one each"
+                f"{train.location} has {rows} different {what}{hint}; training, selection and reporting need one each"
             )
         plan = plan_with_slice(scanned.hashes, scanned.chars, "characters", whole=whole)
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
@@ -61,11 +61,11 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
         reads = [(train, plan), (val, val_plan)]
         if sizes[TRAIN] == 0:
-            raise RequestError(f"nothing is left to train on: all of {train.location} is in the validation data too")
+            raise RequestError(f"nothing left to train on: all of {train.location} is also in the validation data")
     for split, size in sizes.items():
         if size < 2:
             where = val.location if val and split == SELECT else train.location
-            raise RequestError(f"{where} is too short: {_PURPOSE[split]} needs 2 characters at least")
+            raise RequestError(f"{where} is too short: {_PURPOSE[split]} needs at least 2 characters")
 
     with opening.new_entry(key, opened.snapshots) as folder:
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
@@ -93,7 +93,7 @@ def _scan(part: Part, reading: Reading, progress: Progress) -> Scan:
     return scanned
 
 
-_PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "the reported figures"}
+_PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "evaluation"}
 
 
 def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
@@ -108,20 +108,20 @@ def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
 
 
 def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int], n_fields: int) -> list[str]:
-    """What to tell of a tokenizer."""
+    """Notes on the tokenizer for the user."""
     notes = [f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens ({reason})"]
     if tokenizer.segmenter is not None:
-        notes.append(f"words as {tokenizer.segmenter.describe()} cuts them; other tools can't load this run's tokenizer")
+        notes.append(f"words are split by {tokenizer.segmenter.describe()}; other tools can't load this run's tokenizer")
     if tokenizer.unk_id is not None:
         n, of = train["unknown_words"], train["tokens"] - train["documents"] * (n_fields - 1)
-        notes.append(f"{n:,} of {of:,} words of the training text ({n / max(of, 1):.1%}) are unknown")
+        notes.append(f"{n:,} of {of:,} words in the training text ({n / max(of, 1):.1%}) are unknown")
     return notes
 
 
 def _fit(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
-    """The tokenizer asked for, fitted on training text, and why it is this one."""
+    """The tokenizer, fitted on training text, and the reason for its choice."""
     if request.tokenizer_from is not None:
-        return Tokenizer.load(request.tokenizer_from), "that of the run it begins with"
+        return Tokenizer.load(request.tokenizer_from), "from the run of --init-from"
     fitted, reason = _fit_new(request, train, plan, train_bytes, progress)
     fitted = fitted.with_lower() if request.reading.lower else fitted
     return (fitted.with_fields() if request.reading.fielded else fitted), reason
@@ -129,24 +129,24 @@ def _fit(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int, p
 
 def _fit_new(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
     if request.tokenizer == "byte":
-        return byte(), "as asked"
+        return byte(), "as given"
     sample = list(_training_sample(request, train, plan, train_bytes))
     n_sampled = sum(map(len, sample))
     progress("fitting the tokenizer", 0, n_sampled)
     if request.tokenizer == "char":
-        fitted, reason = fit_char(sample), "as asked"
+        fitted, reason = fit_char(sample), "as given"
     elif is_of_words(request.tokenizer):
         segmenter = SpacyWords.named(request.tokenizer) if is_spacy(request.tokenizer) else None
         min_freq = MIN_FREQ if request.min_freq is None else request.min_freq
         fitted = fit_word(sample, min_freq, vocab_size=request.vocab_size, unk=request.unk, segmenter=segmenter)
         reason = f"words seen at least {min_freq:,} times" if min_freq > 1 else "all words"
         if request.vocab_size:
-            reason += f", of at most {request.vocab_size:,} tokens the most frequent"
+            reason += f", the most frequent of them up to {request.vocab_size:,} tokens"
     elif request.tokenizer == "bpe" or request.vocab_size:
         fitted = fit_bpe(sample, request.vocab_size or affordable_vocab(request.vocab_limit))
-        reason = "as asked" if request.tokenizer == "bpe" else "as --vocab-size asks"
+        reason = "as given" if request.tokenizer == "bpe" else "for --vocab-size"
         if request.vocab_size and fitted.vocab_size < request.vocab_size:
-            reason += f", but the text yields no more than {fitted.vocab_size:,}"
+            reason += f", but the text yields only {fitted.vocab_size:,}"
     else:
         fitted, reason = choose_tokenizer(sample, train_bytes, request.vocab_limit, request.chars_affordable)
     progress("fitting the tokenizer", n_sampled, n_sampled)
@@ -154,7 +154,7 @@ def _fit_new(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: in
 
 
 def _training_sample(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int) -> Iterator[str]:
-    """Pieces of training text, evenly spread, of about `_SAMPLE_BYTES` in all."""
+    """Evenly spread pieces of training text, about `_SAMPLE_BYTES` in total."""
     share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
     credit = 0.0
     for split, text, _ in routed(stream(train, request.reading), plan):

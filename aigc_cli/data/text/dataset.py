@@ -38,28 +38,28 @@ __all__ = [
 ]
 
 check_unchanged = partial(changes, TEXT)
-"""What differs now from the source that a `TextDataset.info`, or run.json, describes, a line each."""
+"""How the source differs now from a record in `TextDataset.info` or run.json, a line each."""
 
-_VERSION = 2  # of what the cache holds; raised when the same source would be prepared differently
+_VERSION = 2  # of cache entries; raised when the same source would be prepared differently
 
 
 @dataclass(frozen=True)
 class TextDataset:
-    """Training and held-out tokens, and what to tell about them."""
+    """Training and held-out tokens, with notes and records."""
 
     train: TokenArrays
-    select: TokenArrays  # chooses checkpoints and stops
-    report: TokenArrays  # for the figures that are reported
+    select: TokenArrays  # for choosing checkpoints and early stopping
+    report: TokenArrays  # for evaluation
     tokenizer: Tokenizer
-    notes: list[str]  # for the person
+    notes: list[str]  # for the user
     info: dict[str, Any]  # for run.json
-    cached: bool  # nothing had to be prepared
-    explicit_val: bool  # `select` and `report` are both the whole of a --val or of a folder's val split
+    cached: bool  # whether nothing had to be prepared
+    explicit_val: bool  # whether `select` and `report` are both the whole of --val or of a folder's val split
     spooled: Path | None = None  # the copy of standard input
 
     @cached_property
     def unseen(self) -> tuple[int, ...]:
-        """The tokens of the vocabulary, special ones apart, that no training text has."""
+        """The tokens, other than special ones, that don't occur in the training text."""
         tokens, tokenizer = self.train.tokens, self.tokenizer
         seen = np.zeros(tokenizer.vocab_size, np.bool_)
         for begin in range(0, len(tokens), 1 << 20):
@@ -69,10 +69,10 @@ class TextDataset:
 
 
 def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
-    """Open, split, tokenise and cache what the request names; a second call finds it in the cache.
+    """Open, split and tokenise a source, or load it from the cache.
 
-    Raises RequestError, with nothing left in the cache, when the source cannot be used, and AigcError when
-    the cache cannot be written or the source changes while it is read.
+    Raises `RequestError` if the source can't be used (nothing is added to the cache), and `AigcError` if the cache can't be
+    written or the source changes while it is read.
     """
     check_request(request)
     with open_training(TEXT, request.data, request.val, request.input_format) as opened:
@@ -95,7 +95,7 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
 
 
 def _by_lines(reading: Reading, spooled: Path | None, input_format: str | None) -> Reading:
-    """How to read a source: standard input of which nobody says, and nothing tells, what it is has a document a line."""
+    """`reading`, but with a document per line for standard input of unknown format."""
     plain = spooled is not None and input_format is None and suffix_of(spooled, TEXT.suffixes) == TEXT.unnamed
     return replace(reading, layout="lines") if plain and reading.layout == "document" else reading
 
@@ -120,7 +120,7 @@ def _key_of(reading: Reading) -> list[Any]:
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], dict[str, TokenArrays], Tokenizer] | None:
-    """What an entry of the cache holds; None when it is damaged."""
+    """The content of a cache entry; None if it is damaged."""
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         tokenizer = Tokenizer.load(folder / "tokenizer")
@@ -139,10 +139,10 @@ def encode_documents(
     split: str | None = None,
     progress: Progress,
 ) -> TokenArrays:
-    """The documents of another source as tokens of a tokenizer that exists; cached like training data.
+    """The documents of another source, encoded with an existing tokenizer, and cached like training data.
 
-    Of a folder with splits, `split` is read: by default test, else val, else train. Every document counts,
-    copies too; empty ones are left out. Raises RequestError as `prepare_text` does.
+    From a folder with splits, `split` is read; by default test, otherwise val, otherwise train. Copies are kept, empty
+    documents dropped. Raises `RequestError` as `prepare_text` does.
     """
     with open_evaluation(TEXT, src, split, input_format) as (snapshot, spooled):
         part = snapshot.part

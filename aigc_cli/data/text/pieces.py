@@ -1,7 +1,7 @@
-"""Documents in pieces, so that one of many gigabytes never has to be in memory.
+"""Documents in pieces, so that a document of many gigabytes is never in memory as a whole.
 
-Pieces are cut where neither the Unicode normaliser nor a tokenizer looks across, so that what is done to the
-pieces one by one equals what would be done to the whole.
+Pieces are cut where neither Unicode normalisation nor a tokenizer looks across, so that processing them one by one gives the
+same result as processing the whole.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from aigc_cli.data.tables import Row
 
 
 class End(Enum):
-    """What ends with a piece of text."""
+    """What ends at the end of a piece."""
 
     NOTHING = 0
-    FIELD = 1  # one of a document's fields, but the last
+    FIELD = 1  # a field of a document other than the last
     DOCUMENT = 2
 
 
 Piece: TypeAlias = tuple[str, End]
-"""Text, and what ends with it."""
+"""Text, and what ends at its end."""
 
 PIECE_CHARS = 1 << 18
-"""The length at which a document is cut."""
+"""The maximum length of a piece, if there is a place to cut."""
 
 
 def documents_in_pieces(rows: Iterable[Row]) -> Iterator[Piece]:
-    """The pieces of each document, given whole."""
+    """The pieces of whole documents."""
     for *fields, last in rows:
         for field in fields:
             yield from _field_in_pieces(field, End.FIELD)
@@ -37,8 +37,8 @@ def documents_in_pieces(rows: Iterable[Row]) -> Iterator[Piece]:
 
 
 def halves(pieces: Iterable[Piece], share: float) -> Iterator[Piece]:
-    """Each document, of one field, as two: its first characters, ⌊share · length⌋ of them, and the rest. One at a time is in
-    memory whole."""
+    """Split each document of one field into two: its first ⌊share · length⌋ characters, and the rest. Each document must fit in
+    memory."""
     held = ""
     for text, end in pieces:
         held += text
@@ -54,13 +54,13 @@ def _field_in_pieces(field: str, end: End) -> Iterator[Piece]:
 
 
 def in_pieces(parts: Iterable[str], end: End = End.DOCUMENT) -> Iterator[Piece]:
-    """One text, given in parts cut anywhere, in pieces cut where a cut changes nothing; `end` is what ends with it."""
+    """Cut a text, given in arbitrary parts, into pieces at safe places; `end` is what ends at its end."""
     held = ""
     for part in parts:
         held += part
         start = 0
         while len(held) - start > PIECE_CHARS:
-            # Where there is no place to cut in a whole piece, the first one after it has to do.
+            # If there is no place to cut within a whole piece, use the first one after it.
             cut = _last_cut(held, start, start + PIECE_CHARS) or _first_cut(held, start + PIECE_CHARS)
             if not cut:
                 break
@@ -71,13 +71,12 @@ def in_pieces(parts: Iterable[str], end: End = End.DOCUMENT) -> Iterator[Piece]:
 
 
 def _last_cut(text: str, start: int, end: int) -> int:
-    """The best place to cut in `text[start:end]`, as late as can be; 0 when there is none.
+    """The best place to cut in `text[start:end]`, as late as possible; 0 if there is none.
 
-    After a line break before something that is not space, every token of the Qwen2 pre-tokenizer and every word ends; so it
-    does between a word and the space before the next. Failing these, after a mark that ends a clause before an ideograph, or
-    else before an ideograph or what a word cannot have, where Unicode's words end. Failing these too, before any ASCII
-    character, which no normaliser joins to what stands before it either. (In the last two BPE, and words that spaCy cuts, may
-    differ by a token.)
+    In order of preference: after a line break that is followed by a non-space, or between a word and the space before the next
+    word, where all tokens of the Qwen2 pre-tokenizer and all words end; after punctuation that is followed by an ideograph;
+    before an ideograph or a character that can't be part of a word, where Unicode words end; and before any ASCII character,
+    which normalisation never joins to the preceding one. (In the last two cases, BPE and spaCy words may differ by a token.)
     """
     at = text.rfind("\n", start, end - 1)
     while at >= 0:

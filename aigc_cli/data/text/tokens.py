@@ -1,4 +1,4 @@
-"""Token arrays on the disk: written as a stream, read through a memory map."""
+"""Token arrays on disk: written as a stream, read by memory mapping."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from aigc_cli.data.text.pieces import End
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.data.text.unknown import UnknownWords, UnknownWriter, load_unknown
 
-_BATCH_CHARS = 1 << 20  # encoded at a time, on all cores
+_BATCH_CHARS = 1 << 20  # per batch, encoded on all cores
 _DECODED_TOKENS = 1 << 20
-#: Tokens of a document that show what it is.
+#: The number of tokens in a document's opening.
 OPENING = 64
 
 
 @dataclass(frozen=True)
 class TokenArrays:
-    """The tokens of one split, memory-mapped and read-only; of special ones only unknown words and ends of fields."""
+    """The tokens of one split, memory-mapped and read-only. The only special tokens are unknown words and field separators."""
 
     tokens: npt.NDArray[Any]  # (n_tokens,) uint16 or uint32; documents one after another
     offsets: npt.NDArray[np.int64]  # (n_docs + 1,); document i is tokens[offsets[i]:offsets[i + 1]]
-    chars: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in characters, of all fields
-    bytes: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in bytes of UTF-8
-    unknown: UnknownWords | None = None  # where the tokenizer has such
+    chars: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in characters, over all fields
+    bytes: npt.NDArray[np.int64]  # (n_docs,) length of the normalised text in UTF-8 bytes
+    unknown: UnknownWords | None = None  # if the tokenizer has unknown words
 
     @property
     def n_docs(self) -> int:
@@ -39,25 +39,26 @@ class TokenArrays:
         return len(self.chars)
 
     def ids(self, start: int, end: int) -> list[int]:
-        """The tokens `start` … `end - 1` as `Tokenizer.encode` gives them, with the spelling of unknown words, for decoding."""
+        """The tokens `start` … `end - 1` as returned by `Tokenizer.encode`, with the spelling of unknown words, for
+        decoding."""
         tokens: list[int] = self.tokens[start:end].tolist()
         return tokens if self.unknown is None else self.unknown.spelled_out(tokens, start)
 
 
 def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
-    """The normalised text of each document, exactly, a line break between fields; the source itself is not needed."""
+    """The exact normalised text of each document, with line breaks between fields, without the source."""
     for start, end in pairwise(arrays.offsets.tolist()):
-        # In steps, for a list of a whole document's tokens may be many times its size.
+        # In steps, because a Python list of all tokens may be many times as large as the document.
         steps = range(start, end, _DECODED_TOKENS)
         parts = (arrays.ids(at, min(at + _DECODED_TOKENS, end)) for at in steps)
         yield b"".join(map(tokenizer.decode_bytes, parts)).decode()
 
 
 def openings(arrays: TokenArrays, tokenizer: Tokenizer, documents: Iterable[int]) -> list[str]:
-    """How these documents begin: a line or two of each."""
+    """The beginnings of these documents, a line or two each."""
     ends = [arrays.offsets[number : number + 2].tolist() for number in documents]
     parts = ((arrays.ids(start, min(end, start + OPENING)), end - start > OPENING) for start, end in ends)
-    return [tokenizer.decode_bytes(ids).decode("utf-8", "ignore") + ("…" if goes_on else "") for ids, goes_on in parts]
+    return [tokenizer.decode_bytes(ids).decode("utf-8", "ignore") + ("…" if cut else "") for ids, cut in parts]
 
 
 def encode_to(
@@ -67,7 +68,7 @@ def encode_to(
     total_bytes: int,
     progress: Progress,
 ) -> None:
-    """Tokenise pieces (split, text, what ends with it) and write those of each split to its folder."""
+    """Tokenise pieces (split, text, what ends at its end) and write each split to its folder."""
     writers = {split: _Writer(folder, tokenizer) for split, folder in folders.items()}
     batch: list[tuple[int, str, End]] = []
     waiting = done = 0
@@ -139,7 +140,7 @@ class _Writer:
 
 
 def load_arrays(folder: Path, vocab_size: int) -> TokenArrays:
-    """Map a split that `encode_to` wrote. Raises OSError or ValueError when it is missing or damaged."""
+    """Memory-map a split written by `encode_to`. Raises OSError or ValueError if it is missing or damaged."""
     tokens = np.memmap(folder / "tokens.bin", _token_type(vocab_size), mode="r")
     offsets, chars, sizes = (np.memmap(folder / f"{name}.bin", np.int64, mode="r") for name in ("offsets", "chars", "bytes"))
     if not len(offsets) == len(chars) + 1 == len(sizes) + 1 or offsets[-1] != len(tokens):

@@ -1,4 +1,4 @@
-"""The unknown words of a text in tokens: how each is spelled, kept beside the tokens."""
+"""The spelling of unknown words, stored next to the tokens."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _FILES = ("unknown_at", "unknown_ends", "unknown")
 
 @dataclass(frozen=True)
 class UnknownWords:
-    """Word i of n is spelled by the bytes `spelled[ends[i - 1] : ends[i]]`; memory-mapped and read-only."""
+    """The spelling of word i is the bytes `spelled[ends[i - 1] : ends[i]]`. Memory-mapped and read-only."""
 
-    at: npt.NDArray[np.int64]  # (n,) where in the array of tokens it is, ascending
+    at: npt.NDArray[np.int64]  # (n,) positions in the token array, ascending
     ends: npt.NDArray[np.int64]  # (n,)
     spelled: npt.NDArray[np.uint8]
     base: int  # the size of the vocabulary: a byte b is the id base + b
 
     def words(self) -> list[bytes]:
-        """All of them, in order, in UTF-8."""
+        """All words in order, in UTF-8."""
         spelled, ends = self.spelled.tobytes(), self.ends.tolist()
         return [spelled[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     def spelled_out(self, tokens: list[int], start: int) -> list[int]:
-        """Tokens from place `start` of the array on, each unknown word followed by its spelling."""
+        """`tokens`, from position `start` of the array, with each unknown word followed by its spelling."""
         first, last = np.searchsorted(self.at, (start, start + len(tokens))).tolist()
         ids: list[int] = []
         done = 0
@@ -51,7 +51,7 @@ class UnknownWriter:
         self._files = [(folder / f"{name}.bin").open("wb") for name in _FILES]
 
     def add(self, ids: Sequence[int], place: int) -> list[int]:
-        """Takes the spelling out of ids; the tokens that are left, the first at `place` of the array."""
+        """Remove spellings from `ids` and store them. Returns the remaining tokens, the first at position `place`."""
         at, ends, spelled = self._buffers
         tokens: list[int] = []
         for index in ids:
@@ -77,7 +77,7 @@ class UnknownWriter:
 
 
 def load_unknown(folder: Path, base: int) -> UnknownWords | None:
-    """Map what `UnknownWriter` wrote; None where nothing was. Raises OSError or ValueError when it is damaged."""
+    """Memory-map files of `UnknownWriter`; None if there are none. Raises OSError or ValueError if they are damaged."""
     if not (folder / "unknown.bin").exists():
         return None
     at, ends = (_mapped(folder / f"{name}.bin", np.int64) for name in _FILES[:2])
@@ -88,5 +88,5 @@ def load_unknown(folder: Path, base: int) -> UnknownWords | None:
 
 
 def _mapped(path: Path, kind: type[np.generic]) -> npt.NDArray[Any]:
-    """A file of numbers; an empty one cannot be mapped."""
+    """A memory-mapped file of numbers. (Empty files can't be mapped.)"""
     return np.memmap(path, kind, mode="r") if path.stat().st_size else np.empty(0, kind)

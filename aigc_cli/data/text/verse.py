@@ -1,8 +1,7 @@
-"""`demo:verse`: rhymed verse from a probabilistic grammar, so that the best cost a model can have is known.
+"""`demo:verse`: rhymed verse from a probabilistic grammar, so that the best possible loss is known.
 
-A poem is two or three couplets of iambic tetrameter. A couplet draws a class of rhymes and two different
-words of it for the ends of its lines; a line draws a template and a word for each slot, every slot holding
-one word of fixed stress.
+A poem is two or three couplets of iambic tetrameter. For a couplet, a class of rhymes and two different words of it are drawn
+to end its lines. For a line, a template and a word for each slot are drawn; all words of a slot have the same stress.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TypeAlias
 from aigc_cli.data import cache
 
 Slot: TypeAlias = tuple[str, ...]
-"""The words a slot chooses from, all with the same probability; a word that stands twice has twice that."""
+"""The words to draw from, with equal probabilities; a word listed twice is twice as likely."""
 
 
 def _words(text: str) -> Slot:
@@ -85,22 +84,22 @@ _RHYMES: tuple[Slot, ...] = (
 
 @dataclass(frozen=True)
 class Verse:
-    """A grammar of verse: every line ends with a rhyme word after the words of its template."""
+    """A grammar of verse: a line is the words of its template, followed by a rhyme word."""
 
     templates: tuple[tuple[Slot, ...], ...] = _TEMPLATES
-    rhymes: tuple[Slot, ...] = _RHYMES  # classes of two words or more; each word is in one class
-    couplets: tuple[int, ...] = (2, 3)  # how many a poem may have, all with the same probability
+    rhymes: tuple[Slot, ...] = _RHYMES  # classes of at least two words; each word is in only one class
+    couplets: tuple[int, ...] = (2, 3)  # possible numbers of couplets, equally likely
     count: int = 20_000
     seed: int = 0
 
     def documents(self) -> Iterator[str]:
-        """The poems of the data set, always the same."""
+        """The poems of the dataset, the same every time."""
         rng = Random(self.seed)
         for _ in range(self.count):
             yield self.sample(rng)[0]
 
     def sample(self, rng: Random) -> tuple[str, float]:
-        """A poem, and -log of the probability of the choices that made it, in nats."""
+        """A poem, and the negative log-probability of its draws, in nats."""
         nats = 0.0
 
         def choose(options: Sequence[str]) -> str:
@@ -125,7 +124,7 @@ class Verse:
         return "\n".join(lines), nats
 
     def nats(self, text: str) -> float:
-        """-log p(text), over all the ways to make it; infinite for text that is not of the grammar."""
+        """-log p(text), summed over all derivations; infinite for text that the grammar can't produce."""
         lines = text.split("\n")
         count, odd = divmod(len(lines), 2)
         if odd or count not in self.couplets:
@@ -150,25 +149,25 @@ class Verse:
         return total / len(self.templates)
 
     def _rhyme(self, first: str, second: str) -> float:
-        """The probability of a couplet's two last words."""
+        """The probability of a couplet's rhyme words."""
         for rhyme in self.rhymes:
             if first in rhyme and second in rhyme and first != second:
                 return 1 / len(self.rhymes) / len(rhyme) / (len(rhyme) - 1)
         return 0.0
 
     def entropy(self) -> float:
-        """The entropy of a poem in nats, if no line fits two templates, as is so of the default."""
+        """The entropy of a poem in nats, if no line fits two templates, which holds for the default grammar."""
         line = math.log(len(self.templates)) + _mean([sum(_entropy(slot) for slot in template) for template in self.templates])
         rhyme = math.log(len(self.rhymes)) + _mean([math.log(len(r) * (len(r) - 1)) for r in self.rhymes])
         return math.log(len(self.couplets)) + _mean(self.couplets) * (rhyme + 2 * line)
 
     def fingerprint(self) -> str:
-        """A hash of all that the poems depend on."""
+        """A hash of everything the poems depend on."""
         return cache.key_of(self.templates, self.rhymes, self.couplets, self.count, self.seed)
 
 
 def _below(rng: Random, n: int) -> int:
-    """A uniform integer in [0, n), by `random()`: the one method whose stream Python promises to keep."""
+    """A uniform integer in [0, n), from `random()`, the only method whose stream Python guarantees."""
     return int(rng.random() * n)
 
 
@@ -185,4 +184,4 @@ def _mean(values: Sequence[float]) -> float:
 
 
 DEMOS = {"verse": Verse()}
-"""The built-in sets of text by name."""
+"""The built-in text datasets by name."""

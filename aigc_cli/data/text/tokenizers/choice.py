@@ -1,8 +1,7 @@
-"""Which tokenizer suits a text: `--tokenizer auto`.
+"""`--tokenizer auto`: choose a tokenizer for a text.
 
-Mostly Han or Kana: characters, for each is nearly a word. Of other scripts a long text gets a BPE as large as
-the model can afford, and for a short one characters and a small BPE are compared by what a simple model makes
-of each.
+For text that is mostly Han or Kana, characters, because each is almost a word. For other scripts, a long text gets a BPE as
+large as the model can afford; for a short one, characters and a small BPE are compared with an n-gram model.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, fit_bpe, fit_char
 
 SMALL_BYTES = 2_000_000
-"""Below this much training text the choice is by estimate."""
+"""With less training text, the choice is made by an estimate."""
 
 _MIN_VOCAB = 512
 _PREFERENCE = 0.1
@@ -27,41 +26,43 @@ _MAX_ORDER = 8
 def choose_tokenizer(
     sample: Sequence[str], n_bytes: int, vocab_limit: int, chars_affordable: float | None = None
 ) -> tuple[Tokenizer, str]:
-    """A tokenizer fitted on `sample`, spread pieces of the `n_bytes` of training text, and the reason.
+    """A tokenizer fitted on `sample`, evenly spread pieces of the `n_bytes` of training text, and the reason for its choice.
 
-    The model may spend `vocab_limit` tokens on a BPE; the largest power of two in it is used, 512 at
-    least. `chars_affordable` is what there is time to train on: where it is less than half the text, a BPE sees more of it in
-    that time and is preferred; where it is more, characters are, which are learned by heart more slowly. Either
-    preference yields to an estimate that is a tenth better.
+    The model can afford a BPE of `vocab_limit` tokens; the largest power of two within it is used, at least 512.
+    `chars_affordable` is the number of characters there is time to train on. If that is less than half the text, BPE is
+    preferred, because the model sees more text in that time; otherwise characters, because the model memorises more slowly.
+    The preference is outweighed by an estimate that is 10 % better.
     """
     share = cjk_share(sample)
     if share > 0.5:
-        return fit_char(sample), f"{share:.0%} of the letters are Han or Kana"
+        return fit_char(sample), f"{share:.0%} of letters are Han or Kana"
     vocab_size = affordable_vocab(vocab_limit)
     if n_bytes >= SMALL_BYTES:
-        reason = f"{n_bytes / 1e6:,.1f} MB of text, and the model can afford {vocab_size:,} tokens"
+        reason = f"{n_bytes / 1e6:,.1f} MB of text, and a model that can afford {vocab_size:,} tokens"
         return fit_bpe(sample, vocab_size), reason
     char, bpe = fit_char(sample), fit_bpe(sample, min(1024, vocab_size))
     of_char, of_bpe = (estimate_bits_per_char(tokenizer, sample) for tokenizer in (char, bpe))
     if not math.isfinite(of_char + of_bpe):
-        return char, "the text is too short to compare tokenizers on"
+        return char, "the text is too short to compare tokenizers"
     handicap, why = 1.0, ""
     if chars_affordable is not None:
         seldom = chars_affordable < n_bytes / 2
         handicap = 1 - _PREFERENCE if seldom else 1 + _PREFERENCE
-        why = ", which sees more of it in the time" if seldom else ", preferred where there is time to see all of it"
+        why = (
+            ", with which it sees more of the text in time" if seldom else ", preferred if there is time to see all of the text"
+        )
     chosen = bpe if of_bpe * handicap < of_char else char
     reason = f"an n-gram estimate gives {of_char:.2f} bits per character with char, {of_bpe:.2f} with bpe"
     return chosen, reason + (why if (handicap < 1) == (chosen is bpe) else "")
 
 
 def affordable_vocab(vocab_limit: int) -> int:
-    """The largest power of two that is at most `vocab_limit`, and at least 512."""
+    """The largest power of two up to `vocab_limit`, but at least 512."""
     return max(_MIN_VOCAB, 1 << (max(vocab_limit, 1).bit_length() - 1))
 
 
 def cjk_share(texts: Sequence[str]) -> float:
-    """The share of Han and Kana among the letters (of any script), 0 without letters."""
+    """The share of Han and Kana among all letters; 0 without letters."""
     cjk = letters = 0
     for text in texts:
         codes, counts = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_counts=True)
@@ -72,7 +73,7 @@ def cjk_share(texts: Sequence[str]) -> float:
 
 
 def _is_cjk(code: int) -> bool:
-    """Whether a letter is of the Han or Kana blocks."""
+    """Whether a code point is in the Han or Kana blocks."""
     return (
         0x3041 <= code <= 0x3096  # Hiragana
         or 0x30A1 <= code <= 0x30FA  # Katakana
@@ -84,10 +85,10 @@ def _is_cjk(code: int) -> bool:
 
 
 def estimate_bits_per_char(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Bits per character of the best order of an n-gram model of the tokens, on the last tenth of the texts.
+    """Bits per character of an n-gram model of the tokens with the best order, on the last tenth of the texts.
 
-    Each order is interpolated with the lower ones after Witten and Bell (1991). A rough guide to what a model
-    will make of the tokens; at most a million characters are looked at.
+    Orders are interpolated as in Witten and Bell (1991). This is a rough guide to how well a model will do with the tokens; it
+    uses at most a million characters.
     """
     joined = "\n".join(texts)[:_ESTIMATE_CHARS]
     cut = int(len(joined) * 0.9)
@@ -99,10 +100,10 @@ def estimate_bits_per_char(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
 
 
 def _best_order_nats(known: npt.NDArray[np.int64], fresh: npt.NDArray[np.int64], vocab_size: int) -> float:
-    """The least total -log p of `fresh` over the orders 1 … 8; counts are of `known`.
+    """The lowest total -log p of `fresh` over orders 1 … 8, with counts from `known`.
 
-    Order k: p_k(w|h) = (c(h w) + t(h) p_{k-1}(w|h')) / (c(h) + t(h)), with t(h) the number of different
-    tokens seen after the k-1 tokens h, and h' without its first; order 0 is uniform.
+    Order k: p_k(w|h) = (c(h w) + t(h) p_{k-1}(w|h')) / (c(h) + t(h)), where t(h) is the number of different tokens seen after
+    the k-1 tokens h, and h' is h without its first token. Order 0 is uniform.
     """
     tokens = np.concatenate([known, fresh]).astype(np.uint64)
     n = len(known)
@@ -129,7 +130,7 @@ def _best_order_nats(known: npt.NDArray[np.int64], fresh: npt.NDArray[np.int64],
 
 
 def _mix(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of two (the multiplier of splitmix64); products wrap around, as is meant."""
+    """A 64-bit hash of two numbers, with the multiplier of splitmix64. Products wrap around intentionally."""
     mixed = (a + b + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(29)
     mixed = (mixed + b) * np.uint64(0xBF58476D1CE4E5B9)
@@ -139,6 +140,6 @@ def _mix(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np
 def _look_up(
     keys: npt.NDArray[np.uint64], values: npt.NDArray[np.int64], wanted: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.int64]:
-    """The value of each wanted key in the sorted `keys`; 0 for one that is not there."""
+    """The value of each wanted key in the sorted `keys`; 0 for missing ones."""
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)

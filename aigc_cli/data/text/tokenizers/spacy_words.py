@@ -1,7 +1,6 @@
-"""Text cut into words by spaCy, nothing of it lost.
+"""Splitting text into words with spaCy, losslessly.
 
-spaCy is imported where it first cuts something: a run that it once cut the text of is opened without, and says in one line
-what is missing.
+spaCy is only imported when it is first used.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ PREFIX, BLANK = "spacy:", "blank:"
 
 
 class SpacyWords:
-    """The words of a spaCy pipeline, `zh_core_web_sm`, or of a language without one, `blank:zh`.
+    """The words of a spaCy pipeline such as `zh_core_web_sm`, or of a language without a pipeline, such as `blank:zh`.
 
-    `segmenter` is what cuts Chinese of `blank:zh`, `jieba` or `char`. Raises RequestError where spaCy, or what it needs for
-    this, is not installed.
+    `segmenter` is the word segmenter of `blank:zh`: `jieba` or `char`. Raises `RequestError` if spaCy, the pipeline or jieba is
+    not installed.
     """
 
     def __init__(self, pipeline: str, segmenter: str | None = None) -> None:
@@ -45,13 +44,13 @@ class SpacyWords:
 
     @classmethod
     def named(cls, name: str) -> SpacyWords:
-        """What `spacy:PIPELINE` or `spacy:blank:LANG` names; Chinese is cut by jieba where that is installed."""
+        """The words for `spacy:PIPELINE` or `spacy:blank:LANG`. `spacy:blank:zh` uses jieba if installed."""
         pipeline = name.removeprefix(PREFIX)
         chinese = ("jieba" if find_spec("jieba") is not None else "char") if pipeline == "blank:zh" else None
         return cls(pipeline, chinese)
 
     def record(self) -> dict[str, str]:
-        """What a run keeps of it: everything that the pieces depend on."""
+        """A record for run.json of everything that the pieces depend on."""
         versions = {"spacy": metadata.version("spacy")}
         if not self.pipeline.startswith(BLANK):
             versions["pipeline_version"] = metadata.version(self.pipeline)
@@ -61,42 +60,41 @@ class SpacyWords:
 
     @classmethod
     def recorded(cls, record: Mapping[str, Any]) -> SpacyWords:
-        """The same again, from its record, as what is installed now cuts. Raises KeyError or ValueError for what `record` did
-        not give."""
+        """The same words from a `record`, with the versions installed now. Raises KeyError or ValueError for an invalid
+        record."""
         pipeline, segmenter = record["pipeline"], record.get("segmenter")
         if not is_spacy(f"{PREFIX}{pipeline}") or segmenter not in (None, "jieba", "char"):
-            raise ValueError(f"no pipeline is called {pipeline!r}")
+            raise ValueError(f"{pipeline!r} is not the name of a pipeline")
         return cls(pipeline, segmenter)
 
     def changes(self, record: Mapping[str, Any]) -> list[str]:
-        """What is installed in another version than when it was recorded, and may cut otherwise: "spacy 3.8.2, now 3.9.0"."""
+        """Packages whose version differs from the record, so that words may differ: "spacy 3.8.2, now 3.9.0"."""
         now = self.record()
         return [f"{name} {record[name]}, now {now[name]}" for name in now if record.get(name, now[name]) != now[name]]
 
     def describe(self) -> str:
-        """In words, with what cuts Chinese."""
-        how = {"jieba": ", words by jieba", "char": ", by characters, for jieba is not installed"}.get(self.segmenter or "", "")
+        """A description for the user, with the segmenter of Chinese."""
+        how = {"jieba": ", with jieba", "char": ", by characters, as jieba is not installed"}.get(self.segmenter or "", "")
         return f"spaCy {metadata.version('spacy')} ({self.pipeline}{how})"
 
     def check(self) -> None:
-        """Loads it, for a RequestError early where that cannot be done."""
+        """Load the pipeline. Raises `RequestError` if that fails."""
         self._nlp  # noqa: B018
 
     def pieces(self, text: str) -> list[str]:
-        """The words of a text, what stands between them too: put together they are the text. A space before a word belongs to
-        it."""
+        """A text's words and everything between them; joined, they are the text. A space before a word belongs to the word."""
         if not text:
             return []
         doc = self._nlp.make_doc(text)
         lengths, spaces = (doc.to_array(name).astype(np.int64) for name in ("LENGTH", "SPACY"))
-        ends = np.cumsum(lengths + spaces) - spaces  # of the words, without the space after each
+        ends = np.cumsum(lengths + spaces) - spaces  # of words, without the space after them
         pieces, start = [], 0
         for end in [*ends.tolist(), len(text)]:
             if end < len(text) and text[end - 1 : end] == " " and not text[end].isspace():
-                end -= 1  # of white space that spaCy keeps apart
+                end -= 1  # spaCy has white space as a token of its own
             if end > start:
                 piece, start = text[start:end], end
-                # The text of a special token is never one piece, for as such it would become that token.
+                # The text of a special token must not be one piece, or it would become that token.
                 pieces += [piece[:1], piece[1:]] if piece in SPECIAL else [piece]
         return pieces
 
@@ -109,7 +107,7 @@ class SpacyWords:
         except (ImportError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
             reason = re.sub(r"^\[[EW]\d+\] ", "", " ".join(str(error).split("\n")[0].split()))
             raise self._error(f"cannot be loaded: {reason}") from error
-        nlp.max_length = sys.maxsize  # the limit is for what comes after the tokenizer
+        nlp.max_length = sys.maxsize  # the limit is meant for components after the tokenizer
         return nlp
 
     def _load(self) -> Any:
@@ -122,8 +120,8 @@ class SpacyWords:
         if self.segmenter == "jieba":
             import jieba
 
-            jieba.setLogLevel(logging.CRITICAL)  # it tells of its dictionary on standard error
-            folder = cache_dir()  # the dictionary as it keeps it is read without a check: not out of a folder of everybody's
+            jieba.setLogLevel(logging.CRITICAL)  # otherwise it logs to standard error
+            folder = cache_dir()  # jieba trusts its cached dictionary, so it must not be in a world-writable folder
             folder.mkdir(parents=True, exist_ok=True)
             jieba.dt.tmp_dir = str(folder)
         language = self.pipeline.removeprefix(BLANK)
@@ -136,8 +134,8 @@ class SpacyWords:
 
 
 def is_spacy(name: str) -> bool:
-    """Whether a tokenizer's name is that of a spaCy pipeline or language. Never a path: opening a stranger's run loads nothing
-    but what is installed."""
+    """Whether a tokenizer's name names a spaCy pipeline or language. Paths are not accepted, so that opening a stranger's run
+    only loads installed packages."""
     return re.fullmatch(r"spacy:(blank:)?\w+", name, re.ASCII) is not None
 
 

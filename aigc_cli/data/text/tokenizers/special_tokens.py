@@ -1,15 +1,15 @@
-"""The names of the tokens that are no text."""
+"""The names of special tokens."""
 
 from __future__ import annotations
 
 END_OF_TEXT = "<|endoftext|>"
-"""Begins and ends every document of characters, of BPE and of bytes."""
+"""Starts and ends documents of characters, BPE tokens and bytes."""
 
 END_OF_FIELD = "<|field|>"
-"""Stands between the fields of a document, where it has several."""
+"""Separates the fields of a document."""
 
 PAD, UNK, SOS, EOS = OF_WORDS = ("<pad>", "<unk>", "<sos>", "<eos>")
-"""Of words: padding, an unknown word, the beginning of a document and its end."""
+"""For vocabularies of words: padding, an unknown word, the start and the end of a document."""
 
 SPECIAL = frozenset({END_OF_TEXT, END_OF_FIELD, *OF_WORDS})
-"""All of them."""
+"""All special tokens."""

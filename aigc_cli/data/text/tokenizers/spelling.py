@@ -1,8 +1,8 @@
-"""What it costs to spell a word that a vocabulary does not have.
+"""The cost of spelling a word that is not in the vocabulary.
 
-A model that reads such a word as `<unk>` has said only that it is one of those. To be a code of the text, and so comparable
-with models of characters, it must pay for the letters too: here by a distribution over words, character by character up to an
-end, whose characters have the frequencies of unknown words in training.
+A model that predicts `<unk>` says only that the word is unknown. To make its likelihood one of the text, comparable with models
+of characters, it must also pay for the letters. A unigram model of characters with an end symbol, fitted on the unknown words
+of the training text, gives that cost.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spelling:
-    """A distribution over words. With N characters of T kinds in n unknown words of the training text, and M = N + n + T + 2,
+    """A distribution over words. If the n unknown words of the training text have N characters, T of them different, then with
+    M = N + n + T + 2
 
-    p(character c) = count(c)/M,  p(end) = (n + 1)/M,  p(a character not among them) = (T + 1)/M,
+    p(character c) = count(c)/M,  p(end) = (n + 1)/M,  p(a new character) = (T + 1)/M,
 
-    the last followed by its bytes of UTF-8, each 1/256. (The share of what is new is that of Witten and Bell 1991, as if
-    once more of each had been seen.)
+    where a new character is followed by its UTF-8 bytes, each with probability 1/256. (The share of new characters is that of
+    Witten and Bell 1991, plus one.)
     """
 
     counts: Mapping[str, int]  # of each character in the unknown words
-    words: int  # how many unknown words there were
+    words: int  # the number of unknown words
     _known: dict[bytes, float] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def fit(cls, words: Mapping[str, int]) -> Spelling:
-        """Of unknown words and how often each was seen."""
+        """Fit to unknown words and their counts."""
         counts: Counter[str] = Counter()
         for word, count in words.items():
             for char in word:
@@ -60,5 +61,5 @@ class Spelling:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Spelling:
-        """Raises KeyError, TypeError or ValueError for what `to_json` did not give."""
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError for anything else."""
         return cls({str(char): int(count) for char, count in record["counts"].items()}, int(record["words"]))

@@ -1,9 +1,9 @@
-"""From text to token ids and back without loss: characters, byte-level BPE, bytes, or (`words`) whole words.
+"""Lossless tokenizers: characters, byte-level BPE, bytes, or (`words`) whole words.
 
-All are byte-level: every token stands for a fixed sequence of bytes, and each of the 256 bytes has a token. So
-there is no unknown token, unless it is asked for, and `decode(encode(text)) == normalise(text)` for every text. They are
-written as a standard `tokenizer.json`, which `transformers.AutoTokenizer` reads to the same ids; but for words that spaCy
-cuts, which no such file can express.
+All are byte-level: every token stands for a fixed sequence of bytes, and each of the 256 bytes has a token. So no text is
+unknown, unless `<unk>` is asked for, and `decode(encode(text)) == normalise(text)` for every text. They are saved as a standard
+`tokenizer.json`, with which `transformers.AutoTokenizer` gives the same ids; except for spaCy's words, which that format can't
+express.
 """
 
 from __future__ import annotations
@@ -26,26 +26,24 @@ from aigc_cli.data.text.tokenizers.special_tokens import END_OF_FIELD, END_OF_TE
 from aigc_cli.data.text.tokenizers.spelling import Spelling
 from aigc_cli.errors import RequestError
 
-# Said outright, for else the library warns on standard error whenever this process starts another one.
+# Otherwise the library warns on standard error when this process forks.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
-# Qwen2's pre-tokenizer (https://huggingface.co/Qwen/Qwen2-7B/blob/main/tokenizer.json), character for
-# character.
+# Qwen2's pre-tokenizer, verbatim (https://huggingface.co/Qwen/Qwen2-7B/blob/main/tokenizer.json).
 _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 UNICODE_WORDS = r"(?y{w}) +(?= \S)| ?(?=\S)\X|\X"
-"""Words as Unicode has them (UAX #29). Oniguruma, whose regular expressions `tokenizer.json` is written in, knows the rules:
-with `(?y{w})`, `\\X` is the text up to the next word boundary, so every reader of the file cuts where we do. A match is the
-spaces but the last before a word; a word with the space before it, as in GPT-2; or white space that nothing follows in the
-line."""
+"""Unicode words (UAX #29), as a regular expression for Oniguruma, which readers of `tokenizer.json` use: with `(?y{w})`, `\\X`
+matches up to the next word boundary. A match is a word with the space before it, as in GPT-2; all but the last of several
+spaces before a word; or white space at the end of a line."""
 _UNICODE_SPLIT = pre_tokenizers.Split(Regex(UNICODE_WORDS), behavior="isolated")
 
-# Blocks in which every character is its own NFC form and combines with no neighbour. Text of these alone,
-# which is nearly all text, needs no normalising; anything else goes to the normaliser that the tokenizer
-# itself applies, so that the two cannot differ in their version of Unicode.
+# Characters outside of blocks whose characters are their own NFC form and don't combine with neighbours. Text without them,
+# which is nearly all text, needs no normalisation; other text goes to the normaliser that the tokenizer itself uses, so that
+# their Unicode versions can't differ.
 _MAY_CHANGE = re.compile(
     "[^\x00-\u02ff\u0400-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u205e\u3000-\u3029\u3041-\u3096\u309d-\u30ff"
     "\u3105-\u312f\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
@@ -55,19 +53,19 @@ _LOWER = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), norma
 
 
 def normalise(text: str, *, lower: bool = False) -> str:
-    """Unicode normal form C (never KC), in lower case where asked; nothing else about the text is changed."""
+    """Unicode normal form C (never KC), optionally in lower case. Nothing else is changed."""
     if lower:
         return text.lower() if text.isascii() else _LOWER.normalize_str(text)
     return _NFC.normalize_str(text) if _MAY_CHANGE.search(text) else text
 
 
 def unicode_pieces(text: str) -> list[str]:
-    """The words of a text, what stands between them too: put together they are the text."""
+    """A text's words and everything between them; joined, they are the text."""
     return [piece for piece, _ in _UNICODE_SPLIT.pre_tokenize_str(text)]
 
 
 def _byte_symbols() -> list[str]:
-    """The printable character by which byte-level BPE writes each byte (GPT-2, `bytes_to_unicode`)."""
+    """The printable character for each byte in byte-level BPE (`bytes_to_unicode` of GPT-2)."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
@@ -78,16 +76,16 @@ _BYTE_OF = {symbol: byte for byte, symbol in enumerate(SYMBOLS)}
 
 
 def symbols_of(text: str) -> str:
-    """A text as a byte-level vocabulary writes it."""
+    """A text in the symbols of a byte-level vocabulary."""
     return "".join(SYMBOLS[byte] for byte in text.encode())
 
 
 class Tokenizer:
-    """A byte-level tokenizer; `fit_char`, `fit_bpe`, `byte`, `words.fit_word` and `load` make one, without fields and for both
-    cases; `with_fields` and `with_lower` one of it.
+    """A byte-level tokenizer. Made by `fit_char`, `fit_bpe`, `byte`, `words.fit_word` or `load`; `with_fields` and `with_lower`
+    add fields and lower case.
 
-    With a `segmenter` words are what it cuts. With a `spelling`, a word that the vocabulary lacks is the id `unk_id` and after
-    it, for each byte b of its UTF-8, the id vocab_size + b: of these `decode` makes the text again, and no model sees them.
+    With a `segmenter`, words are those of the segmenter. With a `spelling`, a word that is not in the vocabulary becomes the id
+    `unk_id`, followed by vocab_size + b for each byte b of its UTF-8. `decode` uses the latter; models never see them.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class Tokenizer:
     ) -> None:
         self.kind = kind  # char, bpe, byte, word or spacy:PIPELINE
         self.segmenter, self.spelling = segmenter, spelling
-        self.changes: list[str] = []  # in what cuts words, since the tokenizer was saved
+        self.changes: list[str] = []  # of the segmenter's packages, since the tokenizer was saved
         rust.encode_special_tokens = True  # the text of a special token in data or a prompt is ordinary text
         self._rust = rust
         self.lower = rust.normalizer.normalize_str("A") == "a"
@@ -103,17 +101,17 @@ class Tokenizer:
         self.vocab_size = len(vocab)
         special = OF_WORDS if is_of_words(kind) else (END_OF_TEXT,) * 4
         self.pad_id, unk_id, self.sos_id, self.eot_id = (vocab[token] for token in special)
-        self.unk_id = unk_id if spelling else None  # None where no word is unknown
+        self.unk_id = unk_id if spelling else None  # None if no word is unknown
         self.unwritten = sorted({self.pad_id, unk_id, self.sos_id} - {self.eot_id})
-        """Tokens that no text that is written may have."""
-        self.field_id = vocab.get(END_OF_FIELD)  # None where documents have one field
+        """Tokens that must not be generated."""
+        self.field_id = vocab.get(END_OF_FIELD)  # None if documents have one field
         self._bytes = [b""] * self.vocab_size
         for token, index in vocab.items():
             if index == self.field_id:
                 self._bytes[index] = b"\n"
             elif token not in special:
                 self._bytes[index] = bytes(_BYTE_OF[symbol] for symbol in token)
-        self._pieces: Callable[[str], list[str]] | None = None  # where this is not left to the library
+        self._pieces: Callable[[str], list[str]] | None = None  # if the library doesn't split into pieces itself
         if spelling:
             self._known = {word: index for index, word in enumerate(self._bytes) if word and index != self.field_id}
             self._bytes += [bytes([byte]) for byte in range(256)]
@@ -123,30 +121,30 @@ class Tokenizer:
         self._ids_of = lru_cache(1 << 16)(self._of_piece)
 
     def with_fields(self) -> Tokenizer:
-        """The same with a token more, which ends a field."""
+        """The same tokenizer with an additional token that ends a field."""
         rust = RustTokenizer.from_str(self._rust.to_str())
         rust.add_special_tokens([AddedToken(END_OF_FIELD, special=True, normalized=False)])
         return Tokenizer(rust, self.kind, self.segmenter, self.spelling)
 
     def with_lower(self) -> Tokenizer:
-        """The same for text in lower case, which any other is turned into."""
+        """The same tokenizer, but text is converted to lower case."""
         rust = RustTokenizer.from_str(self._rust.to_str())
         rust.normalizer = _LOWER
         return Tokenizer(rust, self.kind, self.segmenter, self.spelling)
 
     def normalise(self, text: str) -> str:
-        """The text as it is read: `decode` of `encode` of it."""
+        """The text as the tokenizer sees it: `decode(encode(text))`."""
         return normalise(text, lower=self.lower)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of the normalised text, without special tokens but for unknown words."""
+        """The ids of the normalised text. The only special tokens are those of unknown words."""
         if self._pieces is not None:
             return [index for piece in self._pieces(self.normalise(text)) for index in self._ids_of(piece)]
         ids: list[int] = self._rust.encode(text).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """`encode` of each text, on all cores where the library does it."""
+        """`encode` each text, on all cores if the library does it."""
         if self._pieces is not None:
             return [self.encode(text) for text in texts]
         return [encoding.ids for encoding in self._rust.encode_batch_fast(texts)]
@@ -159,20 +157,20 @@ class Tokenizer:
         return (self.unk_id, *(self.vocab_size + byte for byte in word)) if known is None else (known,)
 
     def seen(self, ids: Iterable[int]) -> list[int]:
-        """What a model sees of ids: unknown words without their spelling."""
+        """The ids a model sees: without the spelling of unknown words."""
         return [index for index in ids if index < self.vocab_size]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The exact bytes that the ids stand for: the end of a document for none, that of a field for a line break."""
+        """The exact bytes of the ids: nothing for the end of a document, a line break for the end of a field."""
         table = self._bytes
         return b"".join([table[index] for index in ids])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids; bytes that are not UTF-8 become U+FFFD."""
+        """The text of the ids; invalid UTF-8 becomes U+FFFD."""
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def fingerprint(self) -> str:
-        """A hash of all that the tokenizer does."""
+        """A hash of everything that determines the tokenizer's output."""
         parts: list[str] = [self._rust.to_str()]
         if self.segmenter:
             parts.append(json.dumps(self.segmenter.record()))
@@ -181,8 +179,8 @@ class Tokenizer:
         return hashlib.blake2b("".join(parts).encode(), digest_size=16).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json and its configuration, for `load` and transformers' `AutoTokenizer`; for words that spaCy cuts
-        a words.json instead, and a configuration that `AutoTokenizer` refuses."""
+        """Write tokenizer.json and its configuration, for `load` and transformers' `AutoTokenizer`. With spaCy's words, write
+        words.json instead, and a configuration that `AutoTokenizer` refuses."""
         folder.mkdir(parents=True, exist_ok=True)
         self._rust.save(str(folder / ("words.json" if self.segmenter else "tokenizer.json")))
         tokens = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END_OF_TEXT)
@@ -205,8 +203,8 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """Read a folder that `save` wrote. Raises OSError or ValueError when it is missing or damaged, and RequestError where
-        spaCy, or the pipeline that it needs, is not installed."""
+        """Load a folder written by `save`. Raises OSError or ValueError if it is missing or damaged, and `RequestError` if
+        spaCy or the pipeline it needs is not installed."""
         try:
             config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
             segmenter = SpacyWords.recorded(config["spacy"]) if "spacy" in config else None
@@ -219,24 +217,24 @@ class Tokenizer:
         except (OSError, RequestError):
             raise
         except Exception as error:  # the library raises bare Exception
-            raise ValueError(f"{folder} holds no tokenizer that aigc wrote: {error}") from error
+            raise ValueError(f"{folder} has no tokenizer written by aigc: {error}") from error
 
 
 def is_of_words(kind: str) -> bool:
-    """Whether a tokenizer of this kind has words for tokens."""
+    """Whether the tokens of this kind of tokenizer are words."""
     return kind == "word" or is_spacy(kind)
 
 
 def byte() -> Tokenizer:
-    """A token a byte."""
+    """A token for each byte."""
     return _from_characters([], "byte")
 
 
 def fit_char(texts: Iterable[str], *, min_count: int = 2) -> Tokenizer:
-    """A token for each character that the texts hold at least `min_count` times; others fall back to bytes.
+    """A token for each character that occurs at least `min_count` times; other characters fall back to bytes.
 
-    It is a byte-level BPE whose merges build each character from its bytes, left to right. A merge joins a
-    lead byte with the continuation bytes that follow it, so none crosses into the next character.
+    This is a byte-level BPE whose merges build each character from its bytes, left to right. A merge joins a lead byte with the
+    continuation bytes after it, so no merge crosses into the next character.
     """
     counts: Counter[str] = Counter()
     for text in texts:
@@ -264,7 +262,7 @@ def merges_of(char: str) -> list[tuple[str, str]]:
 
 
 def fit_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Byte-level BPE as Qwen2 has it, of at most `vocab_size` ≥ 257 tokens; short texts yield fewer."""
+    """Byte-level BPE like Qwen2's, with at most `vocab_size` ≥ 257 tokens; fewer for short texts."""
     rust = RustTokenizer(models.BPE())
     rust.normalizer = _NFC
     rust.pre_tokenizer = pre_tokenizers.Sequence(
@@ -286,7 +284,7 @@ def fit_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def finished(
     rust: RustTokenizer, kind: str, segmenter: SpacyWords | None = None, spelling: Spelling | None = None
 ) -> Tokenizer:
-    """A tokenizer with a model and a pre-tokenizer, and what all of ours have besides."""
+    """A tokenizer from a model and a pre-tokenizer, completed with the parts that all our tokenizers share."""
     rust.normalizer = _NFC
     rust.decoder = decoders.ByteLevel()
     rust.post_processor = processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)

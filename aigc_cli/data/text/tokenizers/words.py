@@ -1,8 +1,8 @@
 """Vocabularies of words.
 
-A word that the training text has often enough is a token. Any other is spelled by characters, and these by their bytes, so
-that nothing is lost: a byte-level BPE whose merges build characters alone, and which looks a word up before it merges anything
-(`ignore_merges`). Or, where `unk` asks for it, it is `<unk>`, and its spelling is paid for apart (`spelling`).
+A word that occurs often enough in the training text is a token. Other words are spelled with characters, and rare characters
+with bytes, so that nothing is lost. This is a byte-level BPE whose merges only build characters, and which looks a word up
+before merging (`ignore_merges`). With `unk`, other words become `<unk>` instead, and their spelling costs extra (`spelling`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from aigc_cli.data.text.tokenizers.tokenizer import (
 )
 
 MIN_FREQ = 5
-"""How often the training text must have a word for it to be a token, unless this is asked for."""
+"""The default number of occurrences a word needs to become a token."""
 
 LEAST = {True: len(OF_WORDS) + 1, False: len(OF_WORDS) + 256 + 1}
-"""The smallest vocabulary with and without `<unk>`: the special tokens, the bytes, and one word."""
+"""The smallest vocabulary with and without `<unk>`: the special tokens, without `<unk>` also the bytes, and one word."""
 
 _MIN_CHARACTERS = 2
 
@@ -44,11 +44,11 @@ def fit_word(
     unk: bool = False,
     segmenter: SpacyWords | None = None,
 ) -> Tokenizer:
-    """A token for each word that the texts have at least `min_freq` times; the words are Unicode's, or those of a segmenter.
+    """A token for each word, as split by Unicode's rules or by `segmenter`, that occurs at least `min_freq` times.
 
-    Others are spelled by tokens for the characters that they have at least twice, and by bytes; with `unk` they are unknown.
-    Of more than `vocab_size` tokens in all the most frequent are kept. A space before a word belongs to it, so that `the` and
-    ` the` are two words.
+    Other words are spelled with tokens for characters that occur in them at least twice, and with bytes; with `unk` they are
+    unknown. The most frequent tokens are kept, up to `vocab_size` in total. A space before a word belongs to the word, so `the`
+    and ` the` are two words.
     """
     pieces = segmenter.pieces if segmenter else unicode_pieces
     counts: Counter[str] = Counter()
@@ -73,12 +73,12 @@ def _known_or_not(kept: Mapping[str, int]) -> models.WordLevel:
 
 
 def _known_or_spelled(kept: Mapping[str, int], others: Mapping[str, int], room: int | None) -> models.BPE:
-    """The words kept and the characters of the others; of more than there is room for the most frequent of both."""
+    """A vocabulary of the kept words and the characters of the others, the most frequent ones if there isn't room for all."""
     characters: Counter[str] = Counter()
     for word, count in others.items():
         for char in word:
             characters[char] += count
-    # A character of one byte has its token already.
+    # One-byte characters already have a token.
     spelled = [(char, n) for char, n in characters.items() if n >= _MIN_CHARACTERS and len(char.encode()) > 1]
     ranked = sorted([(-count, word, True) for word, count in kept.items()] + [(-n, char, False) for char, n in spelled])
     vocab = {token: index for index, token in enumerate((*OF_WORDS, *SYMBOLS))}
