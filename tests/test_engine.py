@@ -96,7 +96,7 @@ def test_a_plan_leaves_nothing_undecided_and_is_read_as_it_was_recorded() -> Non
     assert list(record) == list(recorded(TrainOptions()))
     assert Plan.read(record) == PLAN
     assert Plan.read({**record, "micro_batch_size": None}) == PLAN  # earlier versions left it open
-    with pytest.raises(RequestError, match="not complete: Plan leaves lr undecided; start a new run"):
+    with pytest.raises(RequestError, match="is incomplete: Plan leaves lr undecided; start a new run"):
         Plan.read({name: value for name, value in record.items() if name != "lr"})
     asked = dataclasses.replace(OPTIONS, lr=0.5, micro_batch_size=2, cooldown=0.0)
     assert Plan.of(asked, batch_size=8, lr=0.1, cooldown=1.0) == Plan.of(

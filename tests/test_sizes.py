@@ -298,7 +298,7 @@ def test_few_epochs_and_a_falling_cost_want_more_time() -> None:
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=3, max_size=20), st.floats(0.1, 1e4))
-def test_advice_is_one_line_and_speaks_of_learning_by_heart_only_after_a_rise(costs: list[float], epoch: float) -> None:
+def test_advice_is_one_line_and_speaks_of_memorising_only_after_a_rise(costs: list[float], epoch: float) -> None:
     (line,) = advice(history(*costs), epoch)
     assert "\n" not in line
-    assert "by heart" not in line or costs[-1] > min(costs)
+    assert "memoris" not in line or costs[-1] > min(costs)
