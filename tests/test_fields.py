@@ -332,23 +332,23 @@ def test_given_fields_are_kept_and_the_rest_is_written(poet: Shell) -> None:
     assert (record["title"], record["author"][0]) == ("old1", "O")
     assert poet.ok(*begun) == one_line(record["text"]) + "\n"
     cut = poet("sample", "transformer", "--max-tokens", "1", "-n", "3")
-    assert "at the limit of tokens 3 of the samples were cut before their last field began" in cut.stderr
+    assert "3 samples reached the token limit before their last field started" in cut.stderr
 
 
 @pytest.mark.parametrize(
     ("given", "prompt", "lines", "message"),
     [
         (["titel=x"], None, "", "--given: there is no field 'titel'; {fields}; did you mean 'title'?"),
-        (["author=x"], None, "", "--given: 'author' can be given only with 'title'; {fields}"),
+        (["author=x"], None, "", "--given: 'author' can only be given with 'title'; {fields}"),
         (["title"], None, "", "--given 'title': write FIELD=TEXT"),
         (["title=x", "title=y"], None, "", "--given names 'title' twice"),
-        (["title=x", "author=y", "text=z"], None, "", "--given: all fields are given, and none is left to write"),
+        (["title=x", "author=y", "text=z"], None, "", "--given: all fields are given, so none is left to generate"),
         (["-", "title=y"], None, "{}\n", "--given - stands alone: it reads the fields of each text from a line"),
         (["-"], "-", "{}\n", "--given - and --prompt - cannot both read standard input"),
         (["-"], None, "{}\n[]\n", '--given -: line 2 is not a JSON object of texts, such as {{"title": "…"}}'),
         (["-"], None, '{"title": "\\ud800"}\n', '--given -: line 1 is not a JSON object of texts, such as {{"title": "…"}}'),
         (["-"], None, '{"title": 1}\n', '--given -: line 1 is not a JSON object of texts, such as {{"title": "…"}}'),
-        (["-"], None, '{"text": "x"}\n', "--given -: line 1: 'text' can be given only with 'title'; {fields}"),
+        (["-"], None, '{"text": "x"}\n', "--given -: line 1: 'text' can only be given with 'title'; {fields}"),
     ],
 )
 def test_what_cannot_be_given_is_one_line(
@@ -364,7 +364,7 @@ def test_a_run_without_fields_says_so(poet: Shell) -> None:
     plain = ("train", "transformer", "--data", "poems.tsv", "--steps", "2", "--run", "plain")
     poet.ok(*plain)
     done = poet("sample", "transformer", "--run", "plain", "--given", "title=x", "-q")
-    says = "aigc: --given: this run's texts have no fields; name another with --run, or train one with --fields NAME,NAME,…"
+    says = "aigc: --given: this run's texts have no fields; choose another --run, or train one with --fields NAME,NAME,…"
     assert (done.returncode, done.stderr.splitlines()[-1]) == (2, says)
     done = poet(*plain[:-1], "more", "--fields", "title,text", "--init-from", "plain")
     says = "aigc: the run of --init-from was trained without fields or answers, and has no token that ends a field"
@@ -375,7 +375,7 @@ def test_a_run_without_fields_says_so(poet: Shell) -> None:
     ("options", "message"),
     [
         ({"fields": "title,text", "column": "text"}, "--fields and --column can't be used together"),
-        ({"fields": "title,,text"}, "--fields 'title,,text': a name is empty; write --fields title,author,text"),
+        ({"fields": "title,,text"}, "--fields 'title,,text': a name is empty; write for example --fields title,author,text"),
         ({"fields": "title,title"}, "--fields 'title,title' names 'title' twice"),
     ],
 )

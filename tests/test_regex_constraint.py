@@ -185,7 +185,7 @@ def test_a_form_is_kept_to_the_letter_where_normalising_would_change_it() -> Non
 
 
 def test_samples_are_the_same_in_any_batch() -> None:
-    """Automata are used again, by another sample."""
+    """Automata are reused for other samples."""
     tokenizer = TOKENIZERS["bpe"]
     model, constraint = model_of(tokenizer), RegexConstraint(r"[a-c]{2,5}(-\d+)?", tokenizer)
     draw = [sample(model, tokenizer, constraint, [Job(0, [], 30)], batch_size=size) for size in (1, 7, 30)]
@@ -200,10 +200,10 @@ def test_samples_are_the_same_in_any_batch() -> None:
         ("(a|b", "unclosed group"),
         (r"(a)\1", "backreferences are not supported"),
         ("a(?=b)", "look-around, including look-ahead and look-behind, is not supported"),
-        (r"a\bb", "word boundaries and other looks around are not supported"),
+        (r"a\bb", "word boundaries and other look-arounds are not supported"),
         (r"[^\s\S]", "no text matches it"),
         (r"a[^\s\S]", "no text matches it"),
-        ("a\\", "a backslash at its end stands for nothing"),
+        ("a\\", "nothing follows the backslash at its end"),
     ],
 )
 def test_a_wrong_pattern_is_one_line(pattern: str, reason: str) -> None:
@@ -223,7 +223,7 @@ def test_a_catastrophic_pattern_is_followed_or_given_up(pattern: str) -> None:
             model_of(tokenizer), tokenizer, RegexConstraint(pattern, tokenizer), [Job(0, [], 2)], SamplingOptions(max_tokens=20)
         )
     except RequestError as error:
-        assert str(error) == f"--match {pattern!r}: too complicated to follow"
+        assert str(error) == f"--match {pattern!r}: it is too complex"
     else:
         assert all(one.finish == "length" or re.fullmatch(pattern, one.content.decode()) for one in made)
 
@@ -246,8 +246,8 @@ def test_match_on_the_command_line(trained: Shell) -> None:
     assert all(record["match"] and 0 <= record["removed_mass"] < 1 for record in records)
     cut = trained(*draw, "--max-tokens", "2")
     assert cut.returncode == 0
-    assert "at the limit of tokens 20 of the samples were cut before their text matched" in cut.stderr
+    assert "20 samples reached the token limit before their text matched" in cut.stderr
     wrong = trained("sample", "transformer", "--match", "(a", "-q")
     assert (wrong.returncode, wrong.stdout, wrong.stderr) == (2, "", "aigc: --match '(a': unclosed group\n")
     both = trained("sample", "transformer", "--match", "a", "--stop", "b", "-q")
-    assert both.stderr == "aigc: --match and --stop can't be used together: a text that is cut no longer matches\n"
+    assert both.stderr == "aigc: --match and --stop can't be used together: a text that was cut may no longer match\n"

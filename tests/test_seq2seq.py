@@ -602,13 +602,13 @@ def test_a_source_has_to_be_given_as_such(given: tuple[str, ...], prompt: str | 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam": 2, "top_k": 3}, "--beam searches for the likeliest texts; --top-k would not apply"),
+        ({"beam": 2, "top_k": 3}, "--beam searches instead of sampling, so --top-k can't be used with it"),
         (
             {"beam": 2, "stream": True, "stop": (".",)},
-            "--beam searches for the likeliest texts; --stop, --stream would not apply",
+            "--beam searches instead of sampling, so --stop, --stream can't be used with it",
         ),
-        ({"beam": 2, "n": 3}, "--beam 2 finds 2 texts at most, not the 3 of -n"),
-        ({"length_penalty": 2.0}, "--length-penalty is for --beam"),
+        ({"beam": 2, "n": 3}, "--beam 2 finds at most 2 texts, fewer than -n 3"),
+        ({"length_penalty": 2.0}, "--length-penalty needs --beam"),
     ],
 )
 def test_a_search_is_no_drawing(options: dict[str, Any], message: str) -> None:

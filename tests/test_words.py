@@ -458,5 +458,5 @@ def test_unknown_words_from_the_command_line(reader: Shell) -> None:
     refused = reader("sample", "transformer", "--run", "u", "--match", "a+", "-q")
     assert (refused.returncode, refused.stderr) == (
         2,
-        "aigc: --match: a run trained with --unk cannot write just any text; train one without\n",
+        "aigc: --match: a run trained with --unk can't generate arbitrary text; train one without --unk\n",
     )

@@ -1,4 +1,4 @@
-"""What `--arch` chooses between: how each architecture is planned, trained, measured and loaded."""
+"""The architectures of `--arch`: how each is planned, trained, evaluated and loaded."""
 
 from __future__ import annotations
 
@@ -59,5 +59,5 @@ ARCHITECTURES: dict[str, Architecture[Any]] = {
 
 
 def of_run(run: Run) -> Architecture[Any]:
-    """The architecture that a run was trained with."""
+    """The architecture of a run's model."""
     return ARCHITECTURES[run.record["plan"].get("arch", "decoder-only")]

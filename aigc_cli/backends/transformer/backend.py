@@ -1,4 +1,4 @@
-"""The Transformer as a backend: prepare, plan, learn, sample, evaluate."""
+"""The Transformer as a backend: prepare, plan, train, sample, evaluate."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TransformerBackend:
     def learner(self, plan: TransformerPlan, data: Prepared, device: torch.device) -> Learner:
         return ARCHITECTURES[plan.arch].learner(plan, data.arrays, device)
 
-    # Using
+    # Sampling and evaluation
 
     def sample(self, run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
         return sample_texts(run, options, bus, piece)

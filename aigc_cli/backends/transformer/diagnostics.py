@@ -1,4 +1,4 @@
-"""Advice about how the training of a language model went."""
+"""Advice about the training of a language model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aigc_cli.engine.learner import MORE_TRAINING
 
 
 def advice(history: Sequence[Mapping[str, Any]], steps_per_epoch: float) -> list[str]:
-    """What would help most, judged by how the held-out cost went and how often the text was seen."""
+    """What would help most, judged from the held-out loss and the number of epochs."""
     held_out = [(line["step"], line["bits_per_char"]) for line in history if line.get("event") == "evaluated"]
     if len(held_out) < 3:
         return []
@@ -17,15 +17,15 @@ def advice(history: Sequence[Mapping[str, Any]], steps_per_epoch: float) -> list
     last_step, last = held_out[-1]
     epochs = last_step / steps_per_epoch
     if last > best * 1.01 and epochs < 2:
-        return [f"held-out cost rose after step {best_step}, from {best:.3f} to {last:.3f}: try a smaller --lr"]
+        return [f"the held-out loss rose from {best:.3f} to {last:.3f} after step {best_step}; try a smaller --lr"]
     if last > best * 1.01:
         return [
-            f"held-out cost was lowest at step {best_step} ({best:.3f} bits per character) and is {last:.3f} now: the text was "
-            f"seen {epochs:.0f} times and is being memorised; more text would help most, then a smaller --preset or "
-            "more --dropout; the best checkpoint is the one kept"
+            f"the held-out loss was lowest at step {best_step} ({best:.3f} bits per character) and is {last:.3f} now: the text "
+            f"was seen {epochs:.0f} times and is being memorised; more text would help most, then a smaller --preset or more "
+            "--dropout; the best checkpoint was kept"
         ]
     if epochs > 20:
         return [f"the text was seen {epochs:.0f} times: more text would help more than more time"]
     if last > best or last > held_out[-2][1] * 0.999:
-        return [f"held-out cost has levelled off at {best:.3f} bits per character: a larger --preset or more text would help"]
-    return [f"the text was seen {epochs:.1f} times and the held-out cost still fell: {MORE_TRAINING}"]
+        return [f"the held-out loss levelled off at {best:.3f} bits per character; a larger --preset or more text would help"]
+    return [f"the text was seen {epochs:.1f} times and the held-out loss was still falling; {MORE_TRAINING}"]

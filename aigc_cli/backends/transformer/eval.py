@@ -1,4 +1,4 @@
-"""What the evaluations of both architectures share: the data, what is measured over which units, baselines."""
+"""The parts of evaluation that both architectures share: data, likelihood measures, baselines."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from aigc_cli.metrics.text.likelihood import bits_per_byte, bits_per_char, perpl
 from aigc_cli.metrics.text.ngram import ngram_baseline
 from aigc_cli.options import rebuild
 
-#: Characters of training text that the baselines and the copies look at, at most.
+#: The most characters of training text for baselines and the search for copies.
 MAX_TEXT = 64_000_000
 
 
 def training_data(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, list[str]]:
-    """The data that the run was trained on, which must be as they were; None when they aren't and others are measured."""
+    """The data the run was trained on, and notes. If it has changed: None with --data, otherwise `RequestError`."""
     if changed := check_unchanged(run.record["data"]):
         if options.data is None:
-            raise RequestError(f"{changed[0]}; name the data to measure on with --data")
-        return None, [f"{changed[0]}: no baselines, and no comparison of samples with the training text"]
+            raise RequestError(f"{changed[0]}; give data to evaluate on with --data")
+        return None, [f"no baselines, and no comparison of samples with the training text: {changed[0]}"]
     data: TextDataset = prepare(rebuild(Train, run.record["plan"]), bus).arrays
     if data.explicit_val and options.data is None:
-        return data, ["measured on the --val data, which also chose the checkpoint"]
+        return data, ["evaluated on the --val data, which also chose the checkpoint"]
     return data, []
 
 
 def data_to_measure(
     loaded: Loaded[LanguageModel], options: Eval, data: TextDataset | None, bus: Bus
 ) -> tuple[TokenArrays, str]:
-    """What to measure on: --data, or the half of the held-out slice that chose nothing."""
+    """The data to evaluate on, and its name: --data, or the half of the held-out data that chose no checkpoint."""
     if options.data is None:
         assert data is not None
         return data.report, "held-out"
@@ -68,7 +68,8 @@ def _columns(loaded: Loaded[LanguageModel], options: Eval) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Units:
-    """What an interval is taken over, an entry each: the cost in nats, and the length in characters, bytes and tokens."""
+    """The units that intervals are taken over, an entry for each: the cost in nats, and the length in characters, bytes and
+    tokens."""
 
     nats: NDArray[np.float64]
     chars: NDArray[np.int64]
@@ -76,11 +77,11 @@ class Units:
     tokens: NDArray[np.int64]
     over: str
     fields: Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]] = field(default_factory=dict)
-    """Of several in a document, what each costs in nats given those before it, its end included, and its characters."""
+    """By field, if documents have several: the cost in nats given the earlier fields, its end included, and its characters."""
     unknown: NDArray[np.float64] | None = None
-    """Unknown words, where the tokenizer has such."""
+    """The number of unknown words, if the tokenizer has any."""
     words: NDArray[np.int64] | None = None
-    """And how many words there are."""
+    """The number of words."""
 
 
 def likelihood_measures(units: Units, seed: int) -> dict[str, Measure]:
@@ -107,7 +108,7 @@ def likelihood_measures(units: Units, seed: int) -> dict[str, Measure]:
 def baselines(
     train: Sequence[str], select: Sequence[str], report: Sequence[str], unit_chars: int | None, seed: int
 ) -> dict[str, Measure]:
-    """What simple means make of the same text: the best order of an n-gram model, and xz. The interval is over documents, or
-    over stretches of `unit_chars`."""
+    """Simple models of the same text: an n-gram model with the best order, and xz. Intervals are over documents, or over
+    stretches of `unit_chars` characters."""
     ngram = ngram_baseline(train, select, report, unit_chars=unit_chars, seed=seed)
     return {"baseline": ngram, "xz": xz_baseline(train, report)}

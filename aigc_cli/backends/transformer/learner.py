@@ -1,4 +1,4 @@
-"""What the learners of both architectures share: the optimiser, previews, what is saved and advised."""
+"""The parts of training that both architectures share: optimiser, previews, saving, advice."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from aigc_cli.engine.settings import Plan
 #: AdamW's peak learning rate as a share of Muon's.
 ADAMW_SHARE = 0.2
 PREVIEWS, PREVIEW_TOKENS = 2, 200
-#: Passes over the text after which a model that is regularised for as many hardly gains.
+#: Epochs after which even a well-regularised model hardly improves.
 USEFUL_EPOCHS = 60
 
 
 class LanguageLearner(Learner):
-    """A network that predicts tokens, of whatever architecture."""
+    """A network of any architecture that predicts tokens."""
 
     objective = "bits_per_char"
     unit = "tokens"
     batches: Callable[[int], Batch]
-    steps_per_epoch: float  # in which everything is seen once
+    steps_per_epoch: float
 
     def __init__(
         self, plan: TransformerPlan, data: TextDataset, network: nn.Module, start: Start, device: torch.device
     ) -> None:
         self.plan, self.data, self.device = plan, data, device
-        # What a model begun from another's weights has seen is not known here.
+        # With --init-from, the other run's training may have had these tokens.
         self.start = start if plan.init_from is not None else replace(start, unseen=data.unseen)
         self.networks = {"model": network.to(device)}
         self.optimizers = {"model": self._optimizer(network)}
 
     def _optimizer(self, network: nn.Module) -> MuonAdamW:
-        """Muon for the blocks' matrices, AdamW for embeddings, output layer and norms."""
+        """Muon for the matrices of the blocks, AdamW for embeddings, output layer and norms."""
         named = dict(network.named_parameters())
         matrices = [p for name, p in named.items() if p.ndim == 2 and ".layers." in name]
         tables = [p for name, p in named.items() if p.ndim == 2 and ".layers." not in name]
@@ -73,7 +73,7 @@ class LanguageLearner(Learner):
 
     @abstractmethod
     def loss(self, batch: Batch) -> Loss:
-        """The mean cost of the batch's targets."""
+        """The mean loss of the batch's targets."""
 
     def generated(self, model: LanguageModel, jobs: Iterable[Job]) -> list[str]:
         """Short samples, for a preview."""

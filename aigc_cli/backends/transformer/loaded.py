@@ -1,4 +1,4 @@
-"""A run's model, loaded to generate with or to measure."""
+"""A run's model, loaded for sampling or evaluation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=LanguageModel, covariant=True)
 
 @dataclass(frozen=True)
 class Loaded(Generic[Model]):
-    """A model with what turns texts into its tokens and back."""
+    """A model with its tokenizer."""
 
     model: Model
     tokenizer: Tokenizer
@@ -37,7 +37,7 @@ class Loaded(Generic[Model]):
     device: torch.device
 
     def rules(self, constraint: RegexConstraint | None = None) -> TokenRules:
-        """Which tokens may be generated: those that training saw, unless a constraint may ask for others."""
+        """The tokens that may be generated: those that occurred in training, but with a constraint also others."""
         tokenizer = self.tokenizer
         never = {*tokenizer.unwritten, *(self.start.unseen if constraint is None else ())}
         return TokenRules(tokenizer.eot_id, self.start.ends(tokenizer), sorted(never), characters_of(tokenizer))
@@ -52,7 +52,7 @@ class Loaded(Generic[Model]):
         constraint: RegexConstraint | None = None,
         on_bytes: Callable[[int, bytes], None] | None = None,
     ) -> Iterator[Generated]:
-        """Samples, as the function `generate` draws them."""
+        """Samples from the function `generate`."""
         return generate(
             self.model,
             jobs,
@@ -74,14 +74,14 @@ def load(
     wanted: str,
     bus: Bus | None = None,
 ) -> Loaded[Model]:
-    """A run's model on the device that is `wanted`: `network` reads the weights from a folder, `model` makes a language model
-    of them. Raises RequestError where a file can't be read."""
+    """A run's model on the device called `wanted`: `network` loads the weights from a folder, `model` wraps them as a language
+    model. Raises `RequestError` if a file can't be read."""
     device = open_device(wanted)
     try:
         tokenizer = Tokenizer.load(run.model)
     except (OSError, ValueError) as error:
         raise RequestError(f"run {run.path}: its tokenizer cannot be read: {error}") from error
     if tokenizer.changes and bus is not None:
-        bus.note(f"words may be cut otherwise than in training, which had {', '.join(tokenizer.changes)}")
+        bus.note(f"words may be split differently than in training, which used {', '.join(tokenizer.changes)}")
     start = Start.load(run.model)
     return Loaded(model(network(run.model).to(device)), tokenizer, start, device)

@@ -1,4 +1,4 @@
-"""The loss of a language model: the mean cost of the next token, -log p(x_t | x_1 … x_{t-1}), in nats."""
+"""The loss of a language model: the mean of -log p(x_t | x_1 … x_{t-1}), in nats per token."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from aigc_cli.data.text.dataset import TokenArrays
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
 IGNORED = -100
-CHUNK = 2**22  # logits that are alive at once (16 MiB): few enough to stay near the processor
+CHUNK = 2**22  # logits computed at once (16 MiB): few enough for the processor's caches
 
 
 def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of -log softmax(hidden · headᵀ)[target] over the targets, in nats a token, and their number.
+    """The mean of -log softmax(hidden · headᵀ)[target] over the targets, in nats per token, and the number of targets.
 
-    hidden (…, d), head (V, d), targets (…) of type int64, where -100 is no target. Both results are scalars.
-    Micro-batches of a and b targets with the means l and m have together the mean (a·l + b·m)/(a + b).
-    The logits are made, used and dropped some rows at a time, so a large vocabulary costs little memory.
+    hidden (…, d), head (V, d), targets (…) int64, with -100 for no target. Both results are scalars. Logits are computed and
+    dropped in chunks of rows, so that a large vocabulary takes little memory.
     """
     n_targets = (targets != IGNORED).sum()
     apply: Callable[..., Tensor] = _CrossEntropy.apply
@@ -31,9 +30,9 @@ def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Forms the gradients in the forward pass, while a chunk's logits are there (Hsu et al. 2024, section 3).
+    """Computes the gradients in the forward pass, while a chunk's logits are available (Hsu et al. 2024, section 3).
 
-    With z = hidden · headᵀ and p = softmax(z), the gradient of -log p[target] in z is p - onehot(target).
+    With z = hidden · headᵀ and p = softmax(z), the gradient of -log p[target] with respect to z is p - onehot(target).
     """
 
     @staticmethod
@@ -66,7 +65,7 @@ class _CrossEntropy(torch.autograd.Function):
 
 @torch.no_grad()
 def hidden_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    """The cost of each target (B, T) in nats, given the hidden states (B, T, d) before it and the output matrix head (V, d)."""
+    """The cost of each target (B, T) in nats, from the preceding hidden states (B, T, d) and the output matrix head (V, d)."""
     rows = max(1, CHUNK // head.shape[0])
     nats = [
         F.cross_entropy(F.linear(h, head).float(), target, ignore_index=IGNORED, reduction="none")
@@ -76,7 +75,7 @@ def hidden_nats(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
 
 
 def spelling_nats(arrays: TokenArrays, tokenizer: Tokenizer) -> NDArray[np.float64] | None:
-    """What it costs to spell each token (N,) in nats, 0 of all but unknown words; None where there are no such."""
+    """The cost of spelling each token (N,) in nats, 0 for all but unknown words; None if the tokenizer has none."""
     if arrays.unknown is None or tokenizer.spelling is None:
         return None
     spelling = np.zeros(len(arrays.tokens))

@@ -1,4 +1,4 @@
-"""From the options to a training text in tokens."""
+"""From options to training text in tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aigc_cli.errors import RequestError
 
 
 def prepare(options: Train, bus: Bus) -> Prepared:
-    """The texts of --data and --val as tokens, and what a run records of them."""
+    """The texts of --data and --val as tokens, with the run's record of them."""
     assert options.data is not None
     options.check()
     request = TextRequest(
@@ -45,7 +45,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
 
 
 def reading_of(options: Train) -> Reading:
-    """How the options would have a source read."""
+    """How to read the source, from the options."""
     if options.fields is not None and options.column is not None:
         raise RequestError("--fields and --column can't be used together")
     columns = fields_of(options) or (() if options.column is None else (options.column,))
@@ -53,21 +53,21 @@ def reading_of(options: Train) -> Reading:
 
 
 def source_share(options: Train) -> float | None:
-    """The share of each text that is a source; None where a text is not cut in two."""
+    """The share of each text that is the source; None if texts are not split into source and target."""
     if options.arch == "decoder-only" or options.source is not None:
         return None
     return options.source_ratio if options.source_ratio is not None else 0.5
 
 
 def fields_of(options: Train) -> tuple[str, ...]:
-    """The names of a document's fields, in order; none where it is one text."""
+    """The names of a document's fields, in order; empty if it is a single text."""
     if options.source is not None and options.target is not None:
         return options.source, options.target
     if options.fields is None:
         return ()
     names = tuple(name.strip() for name in options.fields.split(","))
     if "" in names:
-        raise RequestError(f"--fields {options.fields!r}: a name is empty; write --fields title,author,text")
+        raise RequestError(f"--fields {options.fields!r}: a name is empty; write for example --fields title,author,text")
     if twice := [name for name in names if names.count(name) > 1]:
         raise RequestError(f"--fields {options.fields!r} names {twice[0]!r} twice")
     return names

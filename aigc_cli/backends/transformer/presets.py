@@ -1,4 +1,4 @@
-"""Sizes of model, and what follows from a budget for both architectures."""
+"""Presets, and what follows from a budget for both architectures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from aigc_cli.backends.presets import Preset, nominal_budget, preset_for
 from aigc_cli.backends.transformer.config import Size, Train
 
-#: The share of the measured speed of a matrix product that training reaches.
+#: The speed of training as a share of the measured speed of a matrix product.
 EFFICIENCY = 0.5
 
 
@@ -27,7 +27,7 @@ class TransformerPreset(Preset):
 
     @property
     def parameters(self) -> int:
-        """Of the blocks, without embeddings."""
+        """The number of parameters, without embeddings."""
         return self.n_layers * self.d_model * (4 * self.d_model + 3 * self.d_ff)
 
 
@@ -49,23 +49,24 @@ def vocab_limit(options: Train) -> int:
 
 
 def chars_affordable(options: Train) -> float:
-    """Characters that a model of characters can be trained on within the budget."""
+    """The number of characters that a model of characters can be trained on within the budget."""
     budget = tokenizer_budget(options)
     return EFFICIENCY * budget / (6 * preset_for(PRESETS, budget, options.preset).parameters)
 
 
 def tokenizer_budget(options: Train) -> float:
-    """The training that the tokenizer is chosen for: the same for the same minutes, so that data are read the same again."""
+    """The training compute that the tokenizer is chosen for. It is the same for the same --minutes, so that the same data is
+    tokenised the same way again."""
     return options.tokenizer_budget if options.tokenizer_budget is not None else nominal_budget(options)
 
 
 def dropout_for(epochs: float) -> float:
-    """Dropout for a number of passes over the training text: text seen often is memorised."""
+    """Dropout for a number of epochs: text that is seen often gets memorised."""
     return 0.0 if epochs < 15 else 0.1 if epochs < 30 else 0.2
 
 
 def common(preset: TransformerPreset, epochs: float) -> dict[str, Any]:
-    """What is decided alike for both architectures, by the preset and the number of passes over the training text."""
+    """Decisions that are the same for both architectures, from the preset and the number of epochs."""
     return {
         "preset": preset.name,
         "d_model": preset.d_model,

@@ -1,4 +1,4 @@
-"""How a text begins, for a model of many documents, of one long one, and of documents with fields."""
+"""How generated texts start: models of many documents, of a few long ones, and of documents with fields."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from aigc_cli.options import did_you_mean
 
 @dataclass(frozen=True)
 class Start:
-    """Where documents are many, or have fields, every text begins with the token that begins one, as in training. Where they
-    are longer than the context, nearly every row of training began in the middle: that token was hardly ever seen, so a text
-    begins with its prompt, and without one with a new line (as nanoGPT's samples do)."""
+    """How generated texts start.
+
+    With many documents, or with fields, a text starts with the start-of-document token, as in training. If documents are longer
+    than the context, almost all training rows start in the middle of a document and that token is hardly ever seen; texts then
+    start with the prompt, or with a line break if there is none (like nanoGPT's samples).
+    """
 
     with_eot: bool
-    fields: tuple[str, ...] = ()  # the names of a document's fields, in order; none where it is one text
-    answers: bool = False  # texts are answers: targets to sources
-    source_share: float | None = None  # the share of a text that is its source, where texts are cut in two
-    unseen: tuple[int, ...] = ()  # tokens that no training text has, of which a model knows next to nothing
+    fields: tuple[str, ...] = ()  # the names of a document's fields, in order; empty if it is a single text
+    answers: bool = False  # texts are answers (targets) to sources
+    source_share: float | None = None  # the share of a text that is the source, if texts are split
+    unseen: tuple[int, ...] = ()  # tokens that don't occur in the training text, so that the model knows nothing about them
 
     @classmethod
     def of(cls, data: TextDataset, context: int, fields: tuple[str, ...] = ()) -> Start:
@@ -33,10 +36,11 @@ class Start:
         return cls(len(fields) > 1 or documents / rows > 0.02, fields)
 
     def leading(self, given: Mapping[str, str], where: str) -> list[str]:
-        """The texts of leading fields, in order. Raises RequestError for others, and where nothing is left to write."""
+        """The texts of the leading fields, in order. Raises `RequestError` for other fields, or if no field is left to
+        generate."""
         if not self.fields:
             raise RequestError(
-                f"{where}: this run's texts have no fields; name another with --run, or train one with --fields NAME,NAME,…"
+                f"{where}: this run's texts have no fields; choose another --run, or train one with --fields NAME,NAME,…"
             )
         made_of = f"the fields are {', '.join(self.fields)}, in this order"
         for name in given:
@@ -44,14 +48,15 @@ class Start:
                 raise RequestError(f"{where}: there is no field {name!r}; {made_of}{did_you_mean(name, self.fields)}")
         missing = [name for name in self.fields if name not in given]
         if not missing:
-            raise RequestError(f"{where}: all fields are given, and none is left to write")
+            raise RequestError(f"{where}: all fields are given, so none is left to generate")
         first = self.fields.index(missing[0])
         if later := [name for name in self.fields[first:] if name in given]:
-            raise RequestError(f"{where}: {later[0]!r} can be given only with {missing[0]!r}; {made_of}")
+            raise RequestError(f"{where}: {later[0]!r} can only be given with {missing[0]!r}; {made_of}")
         return [given[name] for name in self.fields[:first]]
 
     def ends(self, tokenizer: Tokenizer) -> FieldEnds | None:
-        """How the fields of a text are told apart; None where there is one. An answer is one, and is never ended as a field."""
+        """How fields are separated; None for a single field. An answer is a single field that never ends with the field
+        token."""
         if self.answers:
             assert tokenizer.field_id is not None
             return FieldEnds(tokenizer.field_id, 1)
@@ -61,7 +66,7 @@ class Start:
         return FieldEnds(tokenizer.field_id, len(self.fields))
 
     def prompt_ids(self, tokenizer: Tokenizer, prompt: str | None, leading: Sequence[str] = ()) -> list[int]:
-        """What sampling begins from: the leading fields, and the prompt, with which the next begins; or the source to answer.
+        """The tokens to sample from: the leading fields and the prompt, which starts the next field; or the source to answer.
         Never empty."""
         if self.answers:
             (source,) = leading

@@ -1,4 +1,4 @@
-"""`aigc sample transformer`: texts for prompts, in order."""
+"""`aigc sample transformer`: samples for prompts, in order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
-    """The samples of `aigc sample transformer`, in order; `piece` takes each as it grows."""
+    """The samples in order. `piece` is called with text as it is generated."""
     loaded = of_run(run).load(run, options.device, bus)
     tokenizer = loaded.tokenizer
     assert options.seed is not None
@@ -76,7 +76,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         number = made.index // options.n
         inputs.pop(number - 1, None)
         leading, prompt = inputs[number]
-        written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last may be cut in a character
+        written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last one may end within a character
         reached = len(leading) + len(written) >= len(names)
         text = written[-1] if reached else ""
         unreached += not reached
@@ -99,32 +99,28 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             streamed.end(made.index)
         yield Drawn(record, echoed(made.index) + text)
     if too_long:
-        bus.note(
-            f"{too_long:,} of the sources have more than {longest:,} tokens, which is more than the model has learned to read"
-        )
-    for count, what in ((unreached, "last field began"), (unmatched, "text matched")):
+        bus.note(f"{too_long:,} sources have more than {longest:,} tokens, the most the model was trained on")
+    for count, what in ((unreached, "last field started"), (unmatched, "text matched")):
         if count:
-            bus.note(
-                f"at the limit of tokens {count:,} of the samples were cut before their {what}; a higher --max-tokens would do"
-            )
+            bus.note(f"{count:,} samples reached the token limit before their {what}; use a higher --max-tokens")
 
 
 def check_choices(options: Sample) -> None:
-    """Raises RequestError for options of drawing with --beam, which draws nothing, and of --beam without it."""
+    """Raise `RequestError` for options of random sampling together with --beam, and for options of --beam without it."""
     if options.beam is None:
         if options.length_penalty is not None:
-            raise RequestError("--length-penalty is for --beam")
+            raise RequestError("--length-penalty needs --beam")
         return
     fields = fields_of(Sample)
     drawing = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "match", "stream")
     if named := [fields[name].flag for name in drawing if getattr(options, name) != fields[name].default]:
-        raise RequestError(f"--beam searches for the likeliest texts; {', '.join(named)} would not apply")
+        raise RequestError(f"--beam searches instead of sampling, so {', '.join(named)} can't be used with it")
     if options.n > options.beam:
-        raise RequestError(f"--beam {options.beam} finds {options.beam} texts at most, not the {options.n} of -n")
+        raise RequestError(f"--beam {options.beam} finds at most {options.beam} texts, fewer than -n {options.n}")
 
 
 def _likeliest(loaded: Loaded[LanguageModel], jobs: Iterable[Job], options: Sample) -> Iterator[Generated]:
-    """What --beam finds, as samples are."""
+    """The results of --beam, in the form of samples."""
     from aigc_cli.backends.transformer.decoding.beam import BeamOptions, beam_search
 
     assert options.beam is not None
@@ -158,16 +154,16 @@ def _constraint(options: Sample, tokenizer: Tokenizer) -> RegexConstraint | None
     if options.match is None:
         return None
     if options.stop:
-        raise RequestError("--match and --stop can't be used together: a text that is cut no longer matches")
+        raise RequestError("--match and --stop can't be used together: a text that was cut may no longer match")
     if tokenizer.unk_id is not None:
-        raise RequestError("--match: a run trained with --unk cannot write just any text; train one without")
+        raise RequestError("--match: a run trained with --unk can't generate arbitrary text; train one without --unk")
     from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
 
     return RegexConstraint(options.match, tokenizer)
 
 
 class _Streamed:
-    """Hands on one sample after the other as text, as its bytes come, never half a character."""
+    """Passes on the text of one sample after another as its bytes arrive, in whole characters."""
 
     def __init__(self, piece: Callable[[str], None], before: Callable[[int], str]) -> None:
         self.piece, self.before = piece, before

@@ -1,4 +1,4 @@
-"""Beam search: the likeliest texts, as far as a search that pursues a few beginnings at once can find them."""
+"""Beam search: an approximate search for the likeliest texts."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, TokenRul
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """`beams` beginnings are pursued; texts y that end are compared by log p(y) / |y|^α, α being the `length_penalty`
-    and |y| the number of tokens with the end (Wu et al. 2016, section 7, in its usual simpler form). Those that the limit of
-    tokens cuts come after all of these."""
+    """Finished texts y are ranked by log p(y) / |y|^α, where α is the `length_penalty` and |y| the number of tokens, including
+    the end (a common simplification of Wu et al. 2016, section 7). Texts cut at the token limit rank after all of these."""
 
     beams: int
     length_penalty: float = 1.0
@@ -28,12 +27,12 @@ class BeamOptions:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text: its tokens without the end, log p of them and the end in nats, and the score that it is ranked by."""
+    """A text: its tokens without the end, their log-probability including the end in nats, and its score for ranking."""
 
     ids: list[int]
     log_p: float
     score: float
-    ended: bool  # by itself, not at the limit of tokens
+    ended: bool  # by itself, not at the token limit
 
 
 @torch.inference_mode()
@@ -46,10 +45,10 @@ def beam_search(
     batch_size: int,
     device: torch.device,
 ) -> Iterator[list[Hypothesis]]:
-    """For each job in order its `draws` best texts, the best first; fewer where there are no more.
+    """For each job, in order, its `draws` best texts (fewer if there are no more), the best first.
 
-    About `batch_size` beginnings are pursued at once, those of several jobs together. Only tokens that the `rules` allow are
-    taken. Raises `AigcError` when the model's logits are not finite.
+    About `batch_size` beams, of several jobs, are extended at once. Only tokens allowed by the `rules` are used. Raises
+    `AigcError` if the model's logits are not finite.
     """
     limit = model.longest if options.max_tokens is None else options.max_tokens
     at_once = max(1, batch_size // options.beams)
@@ -68,15 +67,15 @@ def beam_search(
 
 @dataclass
 class _Search:
-    """The beginnings of one job that are pursued, and the texts that are finished."""
+    """The live beams and finished texts of one job."""
 
     prompt: tuple[int, ...]
     draws: int
     beams: int
     alpha: float
-    to_come: list[int]  # fields after the present one, of each beginning
-    states: list[int] = field(default_factory=lambda: [BETWEEN])  # where in a character each is
-    live: list[tuple[float, list[int]]] = field(default_factory=lambda: [(0.0, [])])  # log p and tokens, the likeliest first
+    to_come: list[int]  # by beam, the number of fields after the current one
+    states: list[int] = field(default_factory=lambda: [BETWEEN])  # by beam, the position within a character
+    live: list[tuple[float, list[int]]] = field(default_factory=lambda: [(0.0, [])])  # log p and tokens, likeliest first
     finished: list[Hypothesis] = field(default_factory=list)
 
     @classmethod
@@ -90,8 +89,8 @@ class _Search:
         del self.finished[max(self.beams, self.draws) :]
 
     def done(self) -> bool:
-        """Whether as many texts have ended as are pursued, and the likeliest beginning would be worse than all of them if it
-        ended now. With α = 0 none can become better then, for log p only falls; with α > 0 that is what is usually the case."""
+        """Whether as many texts have finished as there are beams, and the likeliest live beam would rank below all of them if
+        it ended now. With α = 0 no beam can then become better, because log p only decreases; with α > 0 this usually holds."""
         if not self.live:
             return True
         if len(self.finished) < self.beams:
@@ -111,7 +110,7 @@ def _search(
     rules: TokenRules,
     device: torch.device,
 ) -> None:
-    """Continues all searches at once, a token a step, until each is done."""
+    """Extend all searches together, one token per step, until all are done."""
     state = prefilled(model, [search.prompt for search in searches], limit)
     going = list(searches)
     for length in range(limit + 1):
@@ -123,7 +122,7 @@ def _search(
         scores = state.logits.log_softmax(dim=-1)
         to_come = [left for search in going for left in search.to_come]
         rules.exclude(scores, to_come, [at for search in going for at in search.states])
-        # Of each beginning as many continuations as could be the best of all, one more for the end.
+        # From each beam, as many continuations as could be the best overall, and one more for the end.
         values, tokens = scores.topk(min(options.beams + 1, scores.shape[1]), dim=1)
         rows, ids = _advance(going, values, tokens, rules)
         going = [search for search in going if search.live]
@@ -134,8 +133,8 @@ def _search(
 
 
 def _advance(searches: list[_Search], values: Tensor, tokens: Tensor, rules: TokenRules) -> tuple[list[int], list[int]]:
-    """Takes each search a token further, given the likeliest tokens (rows, k) after each of its beginnings; a search that is
-    done has none left. Returns, of the beginnings that are pursued now, the rows that they continue and their new tokens."""
+    """Extend each search by a token, given the likeliest tokens (rows, k) after each of its beams. A search that is done has no
+    live beams left. Returns, for all live beams, the rows they continue and their new tokens."""
     rows, last = [], []
     first = 0
     by_row, tokens_of_row = values.tolist(), tokens.tolist()

@@ -1,4 +1,4 @@
-"""Samples texts: prompts of different lengths share a batch, and each new token costs one token."""
+"""Batched sampling with a key-value cache, for prompts of different lengths."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FieldEnds", "Generated", "Job", "SamplingOptions", "generate"]
 
-LOOKAHEAD = 8  # batches of samples that are read ahead, so that prompts of like length can share a batch
-MOST_TOKENS = 1 << 16  # read at once
-BLOCK = 64  # uniforms of a sample that are drawn at once
-CROWDING = 0.75  # the share of unfinished rows at which finished ones are dropped, which copies the cache
+LOOKAHEAD = 8  # batches of jobs read ahead, so that prompts of similar length can share a batch
+MOST_TOKENS = 1 << 16  # of prompts, prefilled at once
+BLOCK = 64  # random numbers per sample drawn at once
+CROWDING = 0.75  # the share of unfinished rows below which finished ones are dropped, which copies the cache
 
 Finish = Literal["end", "length", "stop"]
 
@@ -35,7 +35,7 @@ Finish = Literal["end", "length", "stop"]
 class Job:
     """A prompt, and the samples `index` … `index + draws - 1` that continue it.
 
-    An empty prompt stands for the beginning of a document. To a model that answers, the prompt is what it reads.
+    An empty prompt stands for the start of a document. For a model that answers, the prompt is the source.
     """
 
     index: int
@@ -47,11 +47,11 @@ class Job:
 class Generated:
     """One sample, without its prompt.
 
-    `content` are its bytes, cut before the first stop string; `ids` the fewest of its tokens that hold those
-    bytes, without the token that ends a document. `finish` says why it ended: with its document, at the limit
-    of tokens, or at a stop string. `fields` are the parts of `content` between the tokens that end a field;
-    `removed` is the probability mass that a constraint removed, on average over tokens, and `matches` whether the text
-    matches it. Of a text that was searched for, `log_p` is its log-probability in nats and `score` what it was ranked by.
+    `content` is its bytes, cut before the first stop string; `ids` the shortest prefix of its tokens with all of these bytes,
+    without the end-of-document token. `finish` says why it ended: at the end of the document, at the token limit, or at a stop
+    string. `fields` are the parts of `content` between end-of-field tokens. `removed` is the mean probability mass removed by a
+    constraint, and `matches` whether the text matches it. For beam search, `log_p` is the log-probability in nats and `score`
+    the score for ranking.
     """
 
     index: int
@@ -66,7 +66,7 @@ class Generated:
 
     @property
     def text(self) -> str:
-        """`content` without a character that the limit of tokens cut."""
+        """`content` as text, without a character cut at the token limit."""
         return self.content.decode("utf-8", "ignore")
 
 
@@ -84,17 +84,15 @@ def generate(
     constraint: RegexConstraint | None = None,
     on_bytes: Callable[[int, bytes], None] | None = None,
 ) -> Iterator[Generated]:
-    """Samples all jobs, and yields the samples in the order of the jobs.
+    """Generate the samples of all jobs, in order.
 
-    Sample i is a function of its prompt, the options and (seed, i); another batch changes only its rounding.
-    Jobs are taken as they are needed: `LOOKAHEAD` batches at a time, or one by one when `batch_size` is 1.
-    `decode_bytes` gives the bytes of tokens; those of a list are those of its tokens one after the other.
-    Only tokens that the `rules` allow are drawn; at `max_tokens` a character may be cut. Of texts with fields, stop strings are
-    looked for in the last. With a `constraint`, what is generated of the last (of a text without fields, all of it) matches it,
-    unless it is cut at `max_tokens`.
-    `on_bytes(index, piece)` is given the bytes of each sample's last field as soon as they are certain.
+    Sample i depends only on its prompt, the options and (seed, i); the batch only affects rounding. Jobs are consumed lazily:
+    `LOOKAHEAD` batches at a time, or one by one if `batch_size` is 1. `decode_bytes` returns the bytes of tokens. Only tokens
+    allowed by the `rules` are drawn; `max_tokens` may cut a character. In texts with fields, stop strings and the `constraint`
+    apply to the last field. What is generated of it matches the constraint, unless it is cut at `max_tokens`.
+    `on_bytes(index, piece)` is called with the bytes of each sample's last field as soon as they are final.
 
-    The model is in evaluation mode. Raises `AigcError` when its logits are not finite.
+    The model must be in evaluation mode. Raises `AigcError` if its logits are not finite.
     """
     ahead = batch_size * LOOKAHEAD if batch_size > 1 else 1
     limit = model.longest if options.max_tokens is None else options.max_tokens
@@ -131,7 +129,7 @@ def generate(
 
 
 def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:
-    """Rows of ascending lengths, as many at once as `batch_size` and, padded to the longest, `MOST_TOKENS` allow."""
+    """Split rows of ascending lengths into batches of at most `batch_size` rows and `MOST_TOKENS` tokens, including padding."""
     start = 0
     for end in range(1, len(lengths) + 1):
         full = end - start == batch_size
@@ -141,10 +139,10 @@ def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:
 
 
 def prefilled(model: LanguageModel, prompts: Sequence[Sequence[int]], room: int) -> IncrementalState:
-    """Reads prompts. Raises `AigcError` when the model's logits are not finite."""
+    """Read the prompts. Raises `AigcError` if the model's logits are not finite."""
     state = model.prefill(prompts, room=room)
     if not state.logits.isfinite().all():
-        raise AigcError("the model's logits are not finite: train it anew, or choose another run")
+        raise AigcError("the model's logits are not finite; train it again, or choose another --run")
     return state
 
 
@@ -155,12 +153,12 @@ class _Sample:
     index: int
     prompt: tuple[int, ...]
     stops: tuple[bytes, ...]
-    to_come: int  # fields after the present one
-    state: int = BETWEEN  # where in a character
+    to_come: int  # the number of fields after the current one
+    state: int = BETWEEN  # the position within a character
     ids: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)  # how many bytes there are after each token
+    ends: list[int] = field(default_factory=list)  # the number of bytes up to and including each token
     content: bytearray = field(default_factory=bytearray)
-    borders: list[tuple[int, int]] = field(default_factory=list)  # from where to where the end of a field is written
+    borders: list[tuple[int, int]] = field(default_factory=list)  # byte ranges of end-of-field tokens
     told: int = 0
     finish: Finish | None = None
     match: Match | None = None  # of the last field, while it is drawn
@@ -168,7 +166,7 @@ class _Sample:
     matches: bool | None = None
 
     def take(self, token: int, piece: bytes, *, ends_field: bool = False) -> None:
-        """Adds a token; a stop string that it completes ends the sample."""
+        """Append a token. The sample ends if that completes a stop string."""
         before = len(self.content)
         self.ids.append(token)
         self.content += piece
@@ -189,11 +187,11 @@ class _Sample:
 
     @property
     def begin(self) -> int:
-        """Where the present field begins."""
+        """The start of the current field in `content`."""
         return self.borders[-1][1] if self.borders else 0
 
     def matching(self) -> Match | None:
-        """The match that the next token has to be part of."""
+        """The match that constrains the next token, if any."""
         return self.match if self.finish is None and not self.to_come else None
 
     def end_match(self) -> None:
@@ -209,7 +207,7 @@ class _Sample:
         return Generated(self.index, self.ids, content, finish, fields, self.removed, self.matches)
 
     def certain(self) -> bytes:
-        """The bytes of the last field not told yet that stay, whatever comes: no stop string can begin in them."""
+        """The new bytes of the last field that are final, because no stop string can start in them."""
         if self.to_come:
             return b""
         end = len(self.content)
@@ -232,12 +230,12 @@ def _draw(
     rules: TokenRules,
     constraint: RegexConstraint | None,
 ) -> Iterator[tuple[_Sample, int]]:
-    """Yields the next token of each row that is not finished, step after step; the caller sets `finish`."""
+    """Yield the next token of each unfinished row, step by step. The caller sets `finish`."""
     prompts = {prompt: place for place, prompt in enumerate(dict.fromkeys(row.prompt for row in rows))}
     state = prefilled(model, list(prompts), limit)
     if len(prompts) < len(rows):
         state.select([prompts[row.prompt] for row in rows])
-    # Philox (Salmon et al. 2011) is a function of its key and a counter: no draw depends on another sample's.
+    # Philox (Salmon et al. 2011) is a function of a key and a counter, so no draw depends on other samples.
     keys = np.array([(seed % 2**64, row.index) for row in rows], dtype=np.uint64)
     randoms = [np.random.Generator(np.random.Philox(key=key)) for key in keys]
     if constraint is not None:

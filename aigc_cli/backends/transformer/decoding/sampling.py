@@ -1,4 +1,4 @@
-"""How a token is drawn from logits (B, V): each rule is one short function and names its source."""
+"""Sampling a token from logits (B, V): a short function for each rule, with its source."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Probabilities that together are less are near the least of float32, and not drawn by.
+#: Smaller total weights are too close to float32's smallest number to sample from.
 LEAST_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How samples are drawn. The rules apply in the order of the fields; None or 1.0 leaves a rule out.
+    """How samples are drawn. Rules apply in the order of the fields; None or 1.0 turns a rule off.
 
-    A temperature of 0 takes the likeliest token. `max_tokens` None lets a sample run to the end of its
-    document, or to the model's `longest`. `stop` are strings before the first of which a sample is cut.
+    A temperature of 0 picks the likeliest token. Without `max_tokens`, a sample runs to the end of its document, or to the
+    model's `longest`. A sample is cut before the first occurrence of a string of `stop`.
     """
 
     repetition_penalty: float = 1.0
@@ -30,28 +30,28 @@ class SamplingOptions:
 
     @property
     def as_they_are(self) -> bool:
-        """Whether tokens are drawn by the model's own probabilities."""
+        """Whether tokens are drawn with the model's own probabilities."""
         return self.repetition_penalty == self.temperature == 1 and self.top_k is self.top_p is self.min_p is None
 
 
 def penalise_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Makes the tokens that are there already, `seen` (B, V), less likely (Keskar et al. 2019, section 4.1).
+    """Make tokens that have occurred, `seen` (B, V), less likely (Keskar et al. 2019, section 4.1).
 
-    The paper divides the logit by the penalty, which would make a token with a negative logit more likely;
-    such a logit is multiplied instead, as is usual since.
+    The paper divides logits by the penalty, which would make tokens with negative logits more likely; as is common, these are
+    multiplied instead.
     """
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Leaves the k most likely tokens (Fan et al. 2018), and those that tie with the last of them."""
+    """Keep the k likeliest tokens (Fan et al. 2018), and those that tie with the last of them."""
     if k >= logits.shape[-1]:
         return logits
     return logits.masked_fill(logits < logits.topk(k).values[:, -1:], -math.inf)
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Leaves the fewest likeliest tokens whose probabilities sum to p or more (Holtzman et al. 2020)."""
+    """Keep the smallest set of likeliest tokens whose total probability is at least p (Holtzman et al. 2020)."""
     ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     more_likely = ordered.cumsum(dim=-1) - ordered
     dropped = torch.empty_like(order, dtype=torch.bool).scatter_(-1, order, more_likely >= p)
@@ -59,27 +59,27 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """Leaves the tokens at least p times as likely as the likeliest one (Nguyen et al. 2024, section 3)."""
+    """Keep the tokens at least p times as likely as the likeliest one (Nguyen et al. 2024, section 3)."""
     if p <= 0:
         return logits
     return logits.masked_fill(logits < logits.amax(dim=-1, keepdim=True) + math.log(p), -math.inf)
 
 
 def inverse_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Draws one token a row: the first one, in the order of ids, whose cumulative probability exceeds u.
+    """Draw a token per row: the first one, in the order of ids, whose cumulative probability exceeds u.
 
-    weights (B, V), probabilities or what is proportional to them; uniforms (B,) float32 in [0, 1). Returns ids (B,). Tokens of
-    weight 0 are never drawn.
+    weights (B, V) are proportional to probabilities; uniforms (B,) float32 in [0, 1). Returns ids (B,). Tokens of weight 0 are
+    never drawn.
     """
     cdf = weights.cumsum(dim=-1)
-    # u times the last entry is always below it, so an id is always found.
+    # u times the last entry is always below the last entry, so an id is always found.
     return torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True).squeeze(-1)
 
 
 def next_tokens(logits: Tensor, options: SamplingOptions, seen: Tensor | None, uniforms: Tensor | None) -> Tensor:
     """The next token (B,) of each row, for logits (B, V) in float32.
 
-    `seen` (B, V) is needed for a repetition penalty alone, and `uniforms` (B,) unless the temperature is 0.
+    `seen` (B, V) is only needed for a repetition penalty, and `uniforms` (B,) unless the temperature is 0.
     """
     if seen is not None:
         logits = penalise_repetition(logits, seen, options.repetition_penalty)
@@ -99,8 +99,8 @@ def next_tokens(logits: Tensor, options: SamplingOptions, seen: Tensor | None, u
 def next_allowed_tokens(
     logits: Tensor, allowed: Tensor, options: SamplingOptions, seen: Tensor | None, uniforms: Tensor | None
 ) -> tuple[Tensor, list[float]]:
-    """Like `next_tokens`, among those that `allowed` (B, V) has 1 and not 0 for; and the probability that these have together
-    in each row, before any rule."""
+    """Like `next_tokens`, but only among tokens with 1 in `allowed` (B, V). Also returns their total probability per row,
+    before any rule."""
     weights = logits.softmax(dim=-1) * allowed
     kept = weights.sum(dim=-1).tolist()
     if options.as_they_are and uniforms is not None and min(kept) > LEAST_WEIGHT:  # the same tokens, in half the time

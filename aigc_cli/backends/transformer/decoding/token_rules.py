@@ -1,4 +1,4 @@
-"""Which tokens may be written next: whole characters only, fields and documents that end in their order."""
+"""Which tokens may come next: only whole characters, with fields and documents ending in order."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
-#: Well-formed UTF-8 (The Unicode Standard, table 3-7) as an automaton. State 0 is between characters; of each other state, the
-#: bytes that may follow, first and last, and the state that they lead to.
+#: Well-formed UTF-8 (The Unicode Standard, table 3-7) as an automaton. State 0 is between characters; for every other state,
+#: the range of bytes that may follow, and the state they lead to.
 BETWEEN = 0
 ONE, TWO, THREE, AFTER_E0, AFTER_ED, AFTER_F0, AFTER_F4 = range(1, 8)
 FOLLOWING = {
     ONE: (0x80, 0xBF, BETWEEN), TWO: (0x80, 0xBF, ONE), THREE: (0x80, 0xBF, TWO), AFTER_E0: (0xA0, 0xBF, ONE),
     AFTER_ED: (0x80, 0x9F, ONE), AFTER_F0: (0x90, 0xBF, TWO), AFTER_F4: (0x80, 0x8F, TWO),
 }  # fmt: skip
-#: The bytes that begin a character, first and last, and the state that they lead to.
+#: The ranges of bytes that start a character, and the states they lead to.
 LEADING = (
     (0x00, 0x7F, BETWEEN), (0xC2, 0xDF, ONE), (0xE0, 0xE0, AFTER_E0), (0xE1, 0xEC, TWO), (0xED, 0xED, AFTER_ED),
     (0xEE, 0xEF, TWO), (0xF0, 0xF0, AFTER_F0), (0xF1, 0xF3, THREE), (0xF4, 0xF4, AFTER_F4),
@@ -29,7 +29,7 @@ WRONG = -1
 
 
 def after(state: int, content: bytes) -> int:
-    """The state after some bytes; WRONG where no well-formed text has them there."""
+    """The state after some bytes; WRONG if they are not well-formed there."""
     for byte in content:
         ways = LEADING if state == BETWEEN else (FOLLOWING[state],)
         state = next((to for first, last, to in ways if first <= byte <= last), WRONG)
@@ -39,15 +39,15 @@ def after(state: int, content: bytes) -> int:
 
 
 class Characters:
-    """The tokens of a vocabulary by what they do in the middle of a character."""
+    """Which tokens of a vocabulary may come within a character."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        """`pieces` are the bytes of each token; one that is not of the text has none."""
+        """`pieces` are the bytes of each token, empty for special tokens."""
         parts = {token: piece for token, piece in enumerate(pieces) if not _whole(piece)}
         self.broken = [token for token, piece in parts.items() if after(BETWEEN, piece) == WRONG]
-        self.inside = torch.full((1 + len(FOLLOWING), len(pieces)), -math.inf)  # 0 where a token may go on from a state
+        self.inside = torch.full((1 + len(FOLLOWING), len(pieces)), -math.inf)  # 0 for tokens that may follow a state
         self._next: dict[tuple[int, int], int] = {}
-        for token, piece in parts.items():  # the only ones that a character may have in it
+        for token, piece in parts.items():  # the only tokens that may be part of a character
             for state in (BETWEEN, *FOLLOWING):
                 to = after(state, piece)
                 if to != WRONG:
@@ -55,12 +55,12 @@ class Characters:
                     self._next[state, token] = to
 
     def after(self, state: int, token: int) -> int:
-        """The state after a token that may stand there."""
+        """The state after a token that is allowed there."""
         return self._next.get((state, token), BETWEEN)
 
 
 def _whole(content: bytes) -> bool:
-    """Whether it is UTF-8 by itself."""
+    """Whether the bytes are complete UTF-8."""
     try:
         content.decode()
     except UnicodeDecodeError:
@@ -70,13 +70,13 @@ def _whole(content: bytes) -> bool:
 
 @lru_cache(maxsize=4)
 def characters_of(tokenizer: Tokenizer) -> Characters:
-    """Those of a tokenizer's vocabulary."""
+    """`Characters` of a tokenizer's vocabulary."""
     return Characters([tokenizer.decode_bytes([token]) for token in range(tokenizer.vocab_size)])
 
 
 @dataclass(frozen=True)
 class FieldEnds:
-    """Texts of `count` fields: token `id` ends each but the last, which ends with the document."""
+    """Texts with `count` fields: token `id` ends each but the last, which ends with the document."""
 
     id: int
     count: int
@@ -84,8 +84,8 @@ class FieldEnds:
 
 @dataclass(frozen=True)
 class TokenRules:
-    """What may come next. The tokens `never` are not written, and with `characters` none that would break one. With
-    `fields`, every text has as many, less those that its prompt ends."""
+    """Which tokens may come next. The tokens `never` are excluded, with `characters` also those that would break a character.
+    With `fields`, every text has exactly that many, including those of its prompt."""
 
     eot_id: int
     fields: FieldEnds | None = None
@@ -93,33 +93,33 @@ class TokenRules:
     characters: Characters | None = None
 
     def to_come(self, prompt: Sequence[int]) -> int:
-        """How many fields come after the one that continues a prompt."""
+        """The number of fields after the one that continues a prompt."""
         return self.fields.count - 1 - prompt.count(self.fields.id) if self.fields else 0
 
     @cached_property
     def excluded(self) -> Tensor:
-        """The tokens that come nowhere between characters."""
+        """The tokens that are never allowed between characters."""
         return torch.tensor([*self.never, *(self.characters.broken if self.characters else ())], dtype=torch.long)
 
     def exclude(self, scores: Tensor, to_come: Sequence[int], states: Sequence[int]) -> None:
-        """Makes impossible, in place, the tokens that no text has in scores (B, V), and the ends that come too early or too
-        late: each field ends as it must, a document only after the last. `to_come` are the fields after the present one of
-        each row, `states` where in a character each is."""
+        """Exclude tokens from scores (B, V) in place: those that are never allowed, and ends that come too early or too late (a
+        document may only end after its last field). `to_come` is the number of fields after the current one, and `states` the
+        position within a character, of each row."""
         inside = [row for row, state in enumerate(states) if state != BETWEEN]
         if self.characters is not None and inside:
-            going_on = scores[inside] + self.characters.inside[[states[row] for row in inside]].to(scores)
+            continued = scores[inside] + self.characters.inside[[states[row] for row in inside]].to(scores)
         if len(self.excluded):
             scores.index_fill_(1, self.excluded.to(scores.device), -math.inf)
         if self.fields is not None:
             wrong = torch.tensor([self.eot_id if left else self.fields.id for left in to_come], device=scores.device)
             scores.scatter_(1, wrong[:, None], -math.inf)
         if self.characters is not None and inside:
-            scores[inside] = going_on
+            scores[inside] = continued
 
     def ends_field(self, token: int) -> bool:
-        """Whether it ends a field that is not the last."""
+        """Whether a token ends a field that is not the last."""
         return self.fields is not None and token == self.fields.id
 
     def after(self, state: int, token: int) -> int:
-        """Where in a character a text is after one more token."""
+        """The position within a character after one more token."""
         return BETWEEN if self.characters is None else self.characters.after(state, token)
