@@ -81,7 +81,7 @@ def test_an_option_overrides_its_part_of_the_preset() -> None:
 def test_few_pictures_are_told_and_are_one_batch_at_most() -> None:
     plan, reasons = decide(settled(Train()), dataset(n=5), 1e12)
     assert plan.batch_size == 5
-    assert len(reasons) == 1 and reasons[0].startswith("only 5 pictures to learn from")
+    assert len(reasons) == 1 and reasons[0].startswith("only 5 training pictures")
 
 
 @pytest.mark.parametrize(("text", "strength"), [("auto", None), ("off", 0.0), ("0", 0.0), ("0.3", 0.3)])

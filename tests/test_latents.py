@@ -160,7 +160,7 @@ def test_a_compressed_file_a_plain_array_and_hand_made_tables(tmp_path: Path) ->
         ("name\tmean_0\na\t1\nb\tlow\n", "line 3, column mean_0: 'low' is not a number"),
         ("name\tmean_0\na\tnan\n", "line 2, column mean_0: nan is not a finite number"),
         ("name\tmean_0\na\t1e999\n", "line 2, column mean_0: 1e999 is not a finite number"),
-        ("name\tmean_0\na\t1\t2\n", "line 2: 3 cells where the header has 2 columns"),
+        ("name\tmean_0\na\t1\t2\n", "line 2: 3 cells, but the header has 2 columns"),
         ("mean_0\tmean_1\n1\t1e39\n", "row 1: number 2 of the vector is inf, not a finite float32"),
         (b"mean_0\n1\n\xff\n", "line 3: byte 0 of the line is not UTF-8"),
         ('{"name": "a"}\n', "line 1: there is no column 'latent' or 'mean'; the columns are 'name'"),
@@ -172,7 +172,7 @@ def test_a_compressed_file_a_plain_array_and_hand_made_tables(tmp_path: Path) ->
         ('{"mean": [1, null]}\n', "line 1: mean[1] is null, not a finite number"),
         ('{"mean": [true]}\n', "line 1: mean[0] is true, not a finite number"),
         ('{"mean": [NaN]}\n', "line 1: mean[0] is NaN, not a finite number"),
-        ('{"mean": [1, 2]}\n{"mean": [1]}\n', "line 2: 'mean' has 1 numbers, and 2 in the first line"),
+        ('{"mean": [1, 2]}\n{"mean": [1]}\n', "line 2: 'mean' has 1 numbers, but 2 in the first line"),
     ],
 )  # fmt: skip
 def test_bad_text_names_the_line(tmp_path: Path, content: str | bytes, message: str) -> None:

@@ -334,7 +334,7 @@ def test_wrong_tables(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x"], "label": [1]}), path)
     _refused(path, f"{path}: no column holds pictures; the columns are 'text', 'label'")
     pq.write_table(_table([0], {"label": _class_label("cat")}, label=[4]), path)
-    _refused(path, f"{path}, row 0: the label 4 is none of the 1 classes")
+    _refused(path, f"{path}, row 0: label 4 is not one of the 1 classes")
     whole = _table_file(path).read_bytes()
     path.write_bytes(whole[:100])
     with pytest.raises(RequestError, match=r"a\.parquet is a damaged parquet file: "):
