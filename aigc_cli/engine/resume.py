@@ -55,14 +55,14 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
 
 
 def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:
-    """RequestError where this version makes other classes of the data than the run learned, whose numbers would mean others."""
+    """Raise `RequestError` if this version reads other classes from the data than the run has, so that their numbers differ."""
     data = run.record["data"]
     then, classes = (tuple(unicodedata.normalize("NFC", name) for name in of.get("classes", ())) for of in (data, now))
     if "classes" in data and then != classes:
         raise RequestError(
-            f"{now['location']} has the classes {', '.join(classes) or 'none'} as this version of aigc reads it, and run "
-            f"{display_path(run.path)} learned {', '.join(then) or 'none'}, so it can't go on; start a new one, "
-            f"with --init-from {run.reference} to keep what was learned"
+            f"this version of aigc reads the classes {', '.join(classes) or 'none'} from {now['location']}, but run "
+            f"{display_path(run.path)} has {', '.join(then) or 'none'}, so it can't be resumed; "
+            f"start a new run from its weights with --init-from {run.reference}"
         )
 
 

@@ -94,8 +94,8 @@ class PictureDecodeOptions(PictureOutput, DecodeOptions):
 
 
 def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[str] | None = None) -> Prepared:
-    """The pictures of --data and --val, decoded into memory-mapped arrays, with the run's record of them. `classes` are those of
-    the run that was trained on them, if any."""
+    """The pictures of --data and --val, decoded into memory-mapped arrays, with the run's record of them. `classes` are those
+    of the run that was trained on them, if any."""
     from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
     assert options.data is not None
