@@ -443,11 +443,13 @@ def test_splits_of_an_npz(names: tuple[str, str], tmp_path: Path) -> None:
 NAN = _as_float(PIXELS).copy()
 NAN[2, 0, 0, 0] = np.nan
 SHAPE = "which have the shape (n, height, width) or with channels"
+FLOATS = "floating-point pictures must be in [0, 1] or [0, 255]: scale them, such as (x + 1) / 2"
 WRONG_ARRAYS: list[tuple[np.ndarray, str]] = [
     (NAN, ": picture 2 holds nan; pictures must be finite"),
     (-np.inf * np.ones((1, 4, 5)), ": picture 0 holds -inf; pictures must be finite"),
-    (np.full((2, 4, 5), 254.0), ": picture 0 holds 254.0; floating-point pictures must be in [0, 1]: scale them, or store uint8"),
-    (np.array([[[7] * 5] * 4, [[-1] * 5] * 4]), ": picture 1 holds -1; whole numbers must be from 0 to 255"),
+    (np.full((2, 4, 5), 300.0), f": picture 0 holds 300.0; {FLOATS}"),
+    (np.full((2, 4, 5), -0.5), f": picture 0 holds -0.5; {FLOATS}"),
+    (np.array([[[7] * 5] * 4, [[-1] * 5] * 4]), ": picture 1 holds -1; whole numbers must be from 0 to 65,535"),
     (np.zeros((5, 784), np.uint8), f" holds no pictures, {SHAPE}; it is uint8 of (5, 784)"),
     (np.zeros((2, 3, 4), complex), f" holds no pictures, {SHAPE}; it is complex128 of (2, 3, 4)"),
     (np.zeros((480, 640, 3), np.uint8), " has the shape (480, 640, 3); if it is one picture, give it a first axis: (1, …)"),

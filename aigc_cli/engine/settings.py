@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from aigc_cli.engine.schedule import default_warmup
 from aigc_cli.errors import RequestError
@@ -35,6 +35,9 @@ class CommandOptions:
 @dataclass(frozen=True)
 class TrainOptions(CommandOptions):
     """Options of every `aigc train BACKEND`. None means that the plan decides."""
+
+    earlier: ClassVar[Mapping[str, Any]] = {}
+    """What plans of earlier versions meant that don't record these options."""
 
     data: str | None = option(None, metavar="SRC", auto="the built-in demo data, for one minute")
     """Data to train on: a file, a folder, '-' for standard input, hf:OWNER/NAME, or demo:NAME."""
@@ -130,7 +133,7 @@ class Plan(TrainOptions):
         `RequestError` for an incomplete plan."""
         whole = record.get("micro_batch_size") or record.get("batch_size")
         try:
-            return rebuild(cls, {**record, "micro_batch_size": whole})
+            return rebuild(cls, {**cls.earlier, **record, "micro_batch_size": whole})
         except ValueError as error:
             raise RequestError(f"the plan in the run's run.json is incomplete: {error}; start a new run") from None
 

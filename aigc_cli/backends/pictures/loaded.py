@@ -126,8 +126,8 @@ def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> Pictur
     """The data the run was trained on. Raises `RequestError` if it has changed."""
     if changed := check_unchanged(run.record["data"]):
         raise RequestError(changed[0])
-    data = run.record["data"]
-    dataset: PictureDataset = prepare_dataset(rebuild(options, run.record["plan"]), bus, data["classes"]).arrays
+    data, plan = run.record["data"], {**options.earlier, **run.record["plan"]}
+    dataset: PictureDataset = prepare_dataset(rebuild(options, plan), bus, data["classes"]).arrays
     return dataset
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aigc_cli.backends.base import DecodeOptions, EvalOptions, OutputOptions, SampleOptions
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.presets import nominal_budget
-from aigc_cli.data.pictures.format import LONGEST, Fit, Mode
+from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode
+from aigc_cli.data.pictures.numbers import FULL
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions, TrainOptions
 from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
@@ -39,6 +40,8 @@ class PictureInput(CommandOptions):
 class PictureTrainOptions(PictureInput, TrainOptions):
     """Options of every `train` that learns from pictures."""
 
+    earlier: ClassVar[Mapping[str, Any]] = {"ground": "white", "white": FULL}
+
     size: str | None = option(
         None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most --longest-side"
     )
@@ -51,6 +54,10 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     """Greyscale, colour, or colour with transparency."""
     fit: Fit = option("crop", panel=PICTURES)
     """How to fit a picture of another shape: crop it to the middle, pad it with bars, or stretch it."""
+    ground: Ground | None = option(None, panel=EXPERT, auto="white, unless the pictures vanish on it")
+    """What to lay transparent pictures on, except with --mode RGBA."""
+    white: int | None = option(None, min=1, panel=EXPERT, auto="the least of 255, 1023, … 65535 that none is above")
+    """Number that is white in pictures of more than 8 bits a channel."""
     flip: bool = option(False, panel=PICTURES)
     """Mirror pictures half of the time. Not for digits, letters or anything else with a left and a right."""
     conditional: bool = option(False, panel=PICTURES)
@@ -107,13 +114,18 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
         longest=longest,
         mode=options.mode,
         fit=options.fit,
+        ground=options.ground,
+        white=options.white,
         label=options.label,
         input_format=options.input_format,
         conditional=options.conditional,
         classes=None if classes is None else tuple(classes),
     )
     data: PictureDataset = prepare_pictures(request, progress=bus.stage)
-    decided = {"longest_side": longest} if options.size is None else {}
+    decided: dict[str, Any] = {"longest_side": longest} if options.size is None else {}
+    decided["white"] = data.format.white
+    if data.format.mode != "RGBA":
+        decided["ground"] = data.format.ground
     return prepared(options, data, [data.described(number) for number in spread_out(len(data.train), EXAMPLES)], decided)
 
 

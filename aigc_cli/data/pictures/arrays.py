@@ -1,7 +1,7 @@
 """Pictures in .npy and .npz arrays: (n, height, width), (n, height, width, channels) or (n, channels, height, width).
 
-Values are uint8, or whole numbers from 0 to 255, uint16 over its whole range, booleans, or floating point in
-[0, 1]. In an .npz the pictures are the array called images or x (x_train, test_images: of that split), the labels that
+Values are uint8, or whole numbers from 0 to 255 or up to 65,535, booleans, or floating point in [0, 1] or [0, 255].
+In an .npz the pictures are the array called images or x (x_train, test_images: of that split), the labels that
 called labels or y, and every other array of one number a picture is a factor.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.arrays import StoredArray, arrays_of
+from aigc_cli.data.pictures.numbers import FULL
 from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture
 from aigc_cli.data.split_names import ordered, split_of, words_of
 from aigc_cli.errors import RequestError
@@ -25,7 +26,7 @@ SUFFIXES = (".npy", ".npz")
 _IMAGE_WORDS = ("images", "image", "imgs", "img", "pictures", "x", "data", "arr")
 _LABEL_WORDS = ("labels", "label", "y", "targets", "target", "classes", "class")
 _CHANNELS = (1, 3, 4)
-_ROUNDING = 1e-4  # how far outside of [0, 1] a floating-point value may lie
+_ROUNDING = 1e-4  # how far outside of its range a floating-point value may lie
 
 
 def splits_of(path: Path) -> dict[str, list[str]]:
@@ -73,8 +74,9 @@ class ArrayReader:
                 yield RawPicture(f"{self._prefix}row {row}", picture, label, factors)
             start += len(chunk)
 
-    def _pixels(self, values: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Shape (n, …) → (n, height, width, channels). Raises RequestError for a value out of range."""
+    def _pixels(self, values: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Shape (n, …) → (n, height, width, channels), uint8, uint16 or floating point. Raises RequestError for a value out of
+        range."""
 
         def refuse_where(wrong: npt.NDArray[np.bool_], expected: str) -> None:
             if wrong.any():
@@ -84,18 +86,16 @@ class ArrayReader:
 
         if values.dtype.kind == "f":
             refuse_where(~np.isfinite(values), "pictures must be finite")
-            outside = (values < -_ROUNDING) | (values > 1 + _ROUNDING)
-            refuse_where(outside, "floating-point pictures must be in [0, 1]: scale them, or store uint8")
-            values = np.rint(values.clip(0, 1) * 255)
-        elif self._scale == 65535:
-            values = (values.astype(np.uint32) * 255 + 32767) // 65535
-        else:
-            if values.dtype.kind == "i" or values.dtype.itemsize > 1:
-                refuse_where((values < 0) | (values > 255), "whole numbers must be from 0 to 255")
-            values = values.astype(np.uint8) * np.uint8(255 // self._scale)
-        return self._arranged(values.astype(np.uint8))
+            outside = (values < -_ROUNDING) | (values > 255 + _ROUNDING)
+            refuse_where(outside, "floating-point pictures must be in [0, 1] or [0, 255]: scale them, such as (x + 1) / 2")
+            return self._arranged(values)
+        if values.dtype.itemsize > 1 or values.dtype.kind == "i":
+            refuse_where((values < 0) | (values > FULL), f"whole numbers must be from 0 to {FULL:,}")
+        if self._scale is None:
+            return self._arranged(values.astype(np.uint16))
+        return self._arranged(values.astype(np.uint8) * np.uint8(255 // self._scale))
 
-    def _arranged(self, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def _arranged(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         match self._layout:
             case "nhw":
                 return values[..., None]
@@ -135,18 +135,21 @@ def _layout(array: StoredArray) -> str:
     raise RequestError(f"{array} has the shape {shape}, in which no axis is one of 1, 3 or 4 channels")
 
 
-def _scale(array: StoredArray) -> tuple[int, list[str]]:
-    """The value that is white, and what to tell of it: 255, the 65,535 of 16 bits, or 1 where there is nothing larger."""
-    if array.dtype.kind in "bf":
+def _scale(array: StoredArray) -> tuple[int | None, list[str]]:
+    """The value that is white, and what to tell of it: 255, or 1 where there is nothing larger. None for floats and where
+    there are more than 8 bits: white is then chosen for all pictures of the source together."""
+    if array.dtype.kind == "f":
+        return None, []
+    if array.dtype.kind == "b":
         return 1, []
-    highest, enough = 0, 255 if array.dtype == np.uint16 else 1
+    highest, enough = 0, 255 if array.dtype.itemsize > 1 else 1
     for chunk in array.chunks():
         highest = max(highest, int(chunk.max()))
         if highest > enough:
             break
     if highest <= 1:
         return 1, [f"{array} holds nothing but 0 and 1: 1 is taken for white"]
-    return (65535, []) if array.dtype == np.uint16 and highest > 255 else (255, [])
+    return (None if highest > 255 else 255), []
 
 
 def _is_column(array: StoredArray, count: int) -> bool:

@@ -10,6 +10,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +22,7 @@ from aigc_cli.data.cache import Progress
 from aigc_cli.data.opening import Snapshot
 from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted, choose_format
+from aigc_cli.data.pictures.numbers import FULL, describe_white, white_of
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
@@ -41,10 +43,35 @@ _PIXEL_BYTES = 1500  # memory that a training step takes a pixel of one picture,
 
 def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress) -> None:
     """Decode the source's pictures and put them into the cache."""
-    part = snapshot.part
-    readers, format = _open(part, wanted, progress)
-    total = _total(readers)
-    _check_room(total, format)
+    readers, format, white_is_open = _open(snapshot.part, wanted, progress)
+    _check_room(_total(readers), format)
+    while True:
+        try:
+            return _fill(key, snapshot, readers, format, white_is_open, wanted, progress)
+        except _OtherWhite as found:  # what the sample didn't show; at most once for each that there is
+            format, white_is_open = replace(format, white=found.white), False
+
+
+class _OtherWhite(Exception):
+    """A picture says that white is another number than the one that the pictures are being read with."""
+
+    def __init__(self, white: int) -> None:
+        super().__init__()
+        self.white = white
+
+
+def _fill(
+    key: str,
+    snapshot: Snapshot,
+    readers: Sequence[Reader],
+    format: PictureFormat,
+    white_is_open: bool,
+    wanted: Wanted,
+    progress: Progress,
+) -> None:
+    """Decode all pictures in the format. Raises _OtherWhite for one whose numbers are above white, or that are the first to
+    tell what white is, unless white was asked for."""
+    part, total = snapshot.part, _total(readers)
     factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
     with opening.new_entry(key, [snapshot]) as folder, _Collector(folder, format, factors) as collector:
         for reader in readers:
@@ -54,6 +81,10 @@ def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress
                     collector.skip(raw.name, str(decoded))
                     _stop_if_too_many(part, collector, total)
                 else:
+                    if wanted.white is None and decoded.highest is not None:
+                        white = white_of([decoded.highest])
+                        if white > format.white or (white_is_open and white != format.white):
+                            raise _OtherWhite(white)
                     collector.add(raw, decoded, [raw.factors[column] for column in columns])
                 if collector.seen % _REPORT == 0:
                     progress("reading pictures", collector.seen, total)
@@ -65,14 +96,15 @@ def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress
         collector.finish(wanted, list(chain.from_iterable(reader.classes for reader in readers)), notes)
 
 
-def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader], PictureFormat]:
-    """The part's readers, and the format that its pictures are to have."""
+def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader], PictureFormat, bool]:
+    """The part's readers, the format that its pictures are to have, and whether its white is still open, as no picture of the
+    sample has more than 8 bits."""
     if part.kind == "demo":  # drawn in the format, whatever it is
         format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
-        return [ShapesReader(Shapes.of(part.location), format)], format
+        return [ShapesReader(Shapes.of(part.location), format)], format, False
     readers = open_readers(part, wanted.label)
-    if wanted.size and wanted.mode:
-        return readers, PictureFormat(*wanted.size, wanted.mode, wanted.fit)
+    if wanted.size and wanted.mode and (wanted.ground or wanted.mode == "RGBA") and wanted.white:
+        return readers, PictureFormat(*wanted.size, wanted.mode, wanted.fit, wanted.ground or "white", wanted.white), False
     looks, failures = [], []
     progress("looking at a sample", 0, None)
     for raw, seen in _parallel(_sample(readers), look):
@@ -82,7 +114,7 @@ def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader],
             looks.append(seen)
     if not looks:
         raise _too_many_unreadable(part, failures) if failures else _no_pictures(part, readers)
-    return readers, choose_format(wanted, looks)
+    return readers, choose_format(wanted, looks), all(look.highest is None for look in looks)
 
 
 def _sample(readers: Sequence[Reader]) -> Iterator[RawPicture]:
@@ -181,7 +213,8 @@ class _Collector:
         self._factors = {name: array("d") for name in factors}
         self._classes: dict[str, int] = {}  # in the order in which they were met
         self._sizes = SizesSeen()
-        self._lost_colour = self._laid_on_white = 0
+        self._lost_colour = self._laid = self._above_white = 0
+        self._highest: float | None = None
 
     def __enter__(self) -> _Collector:
         return self
@@ -211,7 +244,10 @@ class _Collector:
             values.append(np.nan if value is None else value)
         self._sizes.add(decoded.size)
         self._lost_colour += decoded.lost_colour
-        self._laid_on_white += decoded.laid_on_white
+        self._laid += decoded.laid
+        if decoded.highest is not None:
+            self._highest = max(decoded.highest, self._highest or 0)
+            self._above_white += white_of([decoded.highest]) > self._format.white
 
     def finish(self, wanted: Wanted, declared: Sequence[str], notes: Sequence[str]) -> None:
         """Complete the entry; `declared` are classes in the order that the source gives them."""
@@ -223,9 +259,8 @@ class _Collector:
         told = [
             self._sizes.note(self._format, wanted),
             f"skipped {self.skipped:,} that cannot be decoded: {_listed(self.unreadable)}" if self.skipped else None,
-            f"laid {self._laid_on_white:,} of {n:,} that are transparent on white; --mode RGBA keeps the transparency"
-            if self._laid_on_white
-            else None,
+            self._ground_note(n, wanted),
+            self._white_note(n),
             f"{self._lost_colour:,} of {n:,} have colours, which are left out; --mode RGB keeps them"
             if self._lost_colour and wanted.mode is None
             else None,
@@ -245,6 +280,26 @@ class _Collector:
             notes=[*notes, *(note for note in told if note)],
             unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
         )
+
+    def _ground_note(self, n: int, wanted: Wanted) -> str | None:
+        """What became of transparency, where that is not plain."""
+        format = self._format
+        if format.mode == "RGBA" and wanted.mode is None:
+            return (
+                "the transparency is kept (RGBA): without it the pictures vanish on white, black and grey; --mode RGB uses grey"
+            )
+        if not self._laid:
+            return None
+        vanishing = {"white": "", "black": ", as they vanish on white", "grey": ", as they vanish on white and on black"}
+        why = vanishing[format.ground] if wanted.ground is None else ""
+        return f"laid {self._laid:,} of {n:,} that are transparent on {format.ground}{why}; --mode RGBA keeps the transparency"
+
+    def _white_note(self, n: int) -> str | None:
+        """What was taken for white, where that is not plain."""
+        white = self._format.white
+        if self._above_white:
+            return f"{self._above_white:,} of {n:,} hold numbers above {white:,}, which is white"
+        return describe_white(self._highest, white) if self._highest is not None and white != FULL else None
 
 
 def _in_order(names: set[str]) -> list[str]:

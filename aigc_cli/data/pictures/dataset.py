@@ -15,7 +15,7 @@ from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
 from aigc_cli.data.pictures.classes import told_of_classes
-from aigc_cli.data.pictures.format import LONGEST, Fit, Mode, PictureFormat, Size, Wanted, check_size
+from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
 from aigc_cli.data.pictures.store import Factors, Store, load
@@ -54,6 +54,8 @@ class PictureRequest:
     longest: int = LONGEST  # side that is chosen without a size
     mode: Mode | None = None
     fit: Fit = "crop"
+    ground: Ground | None = None  # what transparent pictures are laid on
+    white: int | None = None  # the number that is white where there are more than 8 bits a channel
     label: str | None = None  # the column or array with the labels
     input_format: str | None = None  # of standard input: png jpg … parquet arrow npy npz tar zip
     conditional: bool = False  # classes are learned: what has no labels is refused
@@ -122,7 +124,8 @@ def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureD
 def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> PictureDataset:
     train, val = opened.train.part, opened.val
     check_label_applies(opened.parts, request.label)
-    store = open_store(opened.train, Wanted(request.size, request.mode, request.fit, request.label, request.longest), progress)
+    wanted = Wanted(request.size, request.mode, request.fit, request.label, request.longest, request.ground, request.white)
+    store = open_store(opened.train, wanted, progress)
     notes = [*opened.notes, *store.notes]
     ones = np.ones(len(store.hashes), np.int64)
     of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
@@ -191,8 +194,12 @@ def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
     Raises RequestError, with nothing left in the cache, when they cannot be used, and AigcError when the cache
     cannot be written or the source changes while it is read.
     """
-    longest = () if wanted.size is not None or wanted.longest == LONGEST else (wanted.longest,)
-    key = cache.key_of("pictures", _VERSION, snapshot.identity, wanted.size, wanted.mode, wanted.fit, wanted.label, *longest)
+    if wanted.ground or wanted.white:  # perhaps what was chosen when nothing was asked for
+        folder = cache.lookup(_key(snapshot, replace(wanted, ground=None, white=None)))
+        chosen = None if folder is None else load(folder)
+        if chosen is not None and _has(chosen.format, wanted):
+            return chosen
+    key = _key(snapshot, wanted)
 
     def build() -> None:
         from aigc_cli.data.pictures.build import build_entry  # which takes Pillow
@@ -201,6 +208,19 @@ def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
 
     store, was_cached = cached(key, [snapshot], load, build)
     return replace(store, cached=was_cached)
+
+
+def _key(snapshot: Snapshot, wanted: Wanted) -> str:
+    longest = () if wanted.size is not None or wanted.longest == LONGEST else (wanted.longest,)
+    asked = (wanted.size, wanted.mode, wanted.fit, wanted.label, *longest)
+    decided = (wanted.ground, wanted.white) if wanted.ground or wanted.white else ()
+    return cache.key_of("pictures", _VERSION, snapshot.identity, *asked, *decided)
+
+
+def _has(format: PictureFormat, wanted: Wanted) -> bool:
+    """Whether a format that was chosen has the ground and the white that are wanted."""
+    ground = wanted.ground in (None, format.ground) and format.mode in (wanted.mode, "L", "RGB")
+    return ground and wanted.white in (None, format.white)
 
 
 def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from aigc_cli.data.pictures.format import Look, PictureFormat, Size
+from aigc_cli.data.pictures.format import GROUNDS, Look, PictureFormat, Size
+from aigc_cli.data.pictures.numbers import FULL, in_8_bits, range_of, white_of
 from aigc_cli.data.pictures.raw import MAX_PIXELS, Content
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -24,7 +25,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _LARGE_PIXELS = 1 << 24
 _ONE_LARGE = threading.Lock()  # large pictures are decoded one at a time, which bounds the memory
 _GREY_TOLERANCE = 2  # levels that the channels of a grey picture may differ by, after lossy compression
-_WHITE = (255, 255, 255)
+_VISIBLE = 24  # levels that a picture must differ by from what it is laid on; scaling alone may add 18 at an edge
 _BICUBIC = Image.Resampling.BICUBIC  # Pillow's is antialiased; Parmar et al. 2022 compare the resizers in use
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -56,24 +57,21 @@ class Decoded:
     digest: int  # of the pixels, 64 bits
     two_valued: bool  # every channel of every pixel is 0 or 255
     lost_colour: bool  # it has colours and was made grey
-    laid_on_white: bool  # it is transparent somewhere, and the format is not
+    laid: bool  # it is transparent somewhere, and was laid on the format's ground
+    highest: float | None  # the greatest number; None in 8 bits a channel
 
 
 def decode(content: Content, format: PictureFormat) -> Decoded:
     """The picture in the format wanted: turned as EXIF says, in sRGB, 8 bits a channel.
 
-    Of an animation the first frame; what is transparent is laid on white unless the mode is RGBA. Raises
+    Of an animation the first frame; what is transparent is laid on the format's ground unless the mode is RGBA. Raises
     NotDecodable.
     """
-    image, size = _open(content, format)
-    laid_on_white = False
+    image, size, highest = _open(content, format, format.white)
+    laid = False
     if format.mode != "RGBA" and image.mode in ("LA", "RGBA"):
-        image = image.convert("RGBA")
-        alpha = image.getchannel("A")
-        laid_on_white = cast(tuple[int, int], alpha.getextrema())[0] < 255
-        white = Image.new("RGB", image.size, _WHITE)
-        white.paste(image, mask=alpha)
-        image = white
+        laid = _is_transparent(image)
+        image = _laid_on(image, GROUNDS[format.ground])
     lost_colour = format.mode == "L" and _is_coloured(image)
     pixels = np.asarray(_padded(image.convert(format.mode), format)).reshape(format.height, format.width, format.channels)
     return Decoded(
@@ -82,14 +80,37 @@ def decode(content: Content, format: PictureFormat) -> Decoded:
         digest=int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little"),
         two_valued=not ((pixels + np.uint8(1)) & 0xFE).any(),
         lost_colour=lost_colour,
-        laid_on_white=laid_on_white,
+        laid=laid,
+        highest=highest,
     )
 
 
 def look(content: Content) -> Look:
-    """The picture's size and whether it has colours. Raises NotDecodable."""
-    image, size = _open(content, PictureFormat(64, 64, "RGBA", "stretch"))
-    return Look(size, _is_coloured(image))
+    """The picture's size, whether it has colours, its greatest number and what it would vanish on. Raises NotDecodable."""
+    image, size, highest = _open(content, PictureFormat(64, 64, "RGBA", "stretch"), None)
+    vanishes_on = None
+    if _is_transparent(image) and _is_visible(image):
+        on = {ground: np.asarray(_laid_on(image, level)).astype(np.int16) - level for ground, level in GROUNDS.items()}
+        vanishes_on = frozenset(ground for ground, contrast in on.items() if np.abs(contrast).max() < _VISIBLE)
+    return Look(size, _is_coloured(image), highest, vanishes_on)
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel is, in part or wholly."""
+    return image.mode in ("LA", "RGBA") and cast(tuple[int, int], image.getchannel("A").getextrema())[0] < 255
+
+
+def _is_visible(image: Image.Image) -> bool:
+    """Whether a picture with transparency isn't wholly transparent."""
+    return cast(tuple[int, int], image.getchannel("A").getextrema())[1] > 0
+
+
+def _laid_on(image: Image.Image, level: int) -> Image.Image:
+    """A picture with transparency, in RGB, laid on a grey ground."""
+    image = image.convert("RGBA")
+    ground = Image.new("RGB", image.size, (level,) * 3)
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground
 
 
 def _is_coloured(image: Image.Image) -> bool:
@@ -100,28 +121,31 @@ def _is_coloured(image: Image.Image) -> bool:
     return bool((np.ptp(visible, axis=1) > _GREY_TOLERANCE).any())
 
 
-def _open(content: Content, format: PictureFormat) -> tuple[Image.Image, Size]:
-    """The picture scaled to the format (not padded), in mode L, LA, RGB or RGBA and in sRGB; its own size."""
+def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[Image.Image, Size, float | None]:
+    """The picture scaled to the format (not padded), in mode L, LA, RGB or RGBA and in sRGB; its own size; its greatest number,
+    where it has more than 8 bits a channel. `white` is the number that is white there; None: by the picture alone."""
     try:
         if isinstance(content, np.ndarray):
-            image = Image.fromarray(content[..., 0] if content.shape[2] == 1 else content)
-            return _scaled(image, format), (image.height, image.width)
+            levels, highest = (content, None) if content.dtype == np.uint8 else _levels(content, white)
+            image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+            return _scaled(image, format), (image.height, image.width), highest
         with content() as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             # A JPEG is decoded at a fraction of its size, where that is at least twice the size wanted.
             zoom = 2 * max(*_zoom((height, width), format), *_zoom((width, height), format))
             drafted = image.draft(None, (math.ceil(width * zoom), math.ceil(height * zoom))) is not None
+            deep = any("16" in str(tile.args) for tile in image.tile)
             with _ONE_LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
                 image.load()
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 profile = image.info.get("icc_profile")
                 if not drafted:
                     width, height = image.size  # Pillow has already turned a TIFF
-                upright = _in_8_bits(image)
+                upright, highest = _in_8_bits(image, deep, white)
                 if orientation in _TURNS:
                     upright = upright.transpose(_TURNS[orientation])
                 size = (width, height) if orientation in _EXCHANGING else (height, width)
-                return _in_srgb(_scaled(upright, format), profile), size
+                return _in_srgb(_scaled(upright, format), profile), size, highest
     except NotDecodable:
         raise
     except Exception as error:  # the decoders raise nearly anything on broken data
@@ -137,19 +161,35 @@ def _reason(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
-    """The same picture in a mode that can be scaled, with 8 bits a channel: L, LA, RGB, RGBA or CMYK."""
-    mode = image.mode
-    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):  # older Pillows open 16 bits as "I"
-        levels = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
-    if mode in ("I", "F"):
-        raise NotDecodable("it has 32 bits a channel, whose range is not known")
+def _levels(numbers: npt.NDArray[Any], white: int | None) -> tuple[npt.NDArray[np.uint8], float]:
+    """The numbers from 0 to 255, and the greatest of them as they were."""
+    highest = range_of(numbers)
+    return in_8_bits(numbers, white_of([highest]) if white is None else white), highest
+
+
+def _in_8_bits(image: Image.Image, deep: bool, white: int | None) -> tuple[Image.Image, float | None]:
+    """The same picture in a mode that can be scaled, with 8 bits a channel: L, LA, RGB, RGBA or CMYK; and its greatest number
+    where there were more bits.
+
+    `deep`: it is stored with 16 bits a channel, of which Pillow leaves out the last 8 where there are several channels. The
+    colour that a PNG calls transparent keeps its 16.
+    """
+    mode, transparent = image.mode, image.info.get("transparency")
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        numbers = np.asarray(image)
+        scaled = image.format == "PPM"  # Pillow has made the file's own white that of 16 bits
+        levels, highest = _levels(numbers, FULL if scaled else white)
+        grey = Image.fromarray(levels)
+        if transparent is not None:
+            grey.putalpha(Image.fromarray(np.where(numbers == transparent, 0, 255).astype(np.uint8)))
+        return grey, None if scaled else highest
+    if deep and isinstance(transparent, tuple):
+        image.info["transparency"] = tuple(level >> 8 for level in transparent)
     if image.has_transparency_data:
-        return image.convert("LA" if mode in ("1", "L", "LA", "La") else "RGBA")
+        return image.convert("LA" if mode in ("1", "L", "LA", "La") else "RGBA"), None
     if mode == "1":
-        return image.convert("L")
-    return image if mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+        return image.convert("L"), None
+    return image if mode in ("L", "RGB", "CMYK") else image.convert("RGB"), None
 
 
 def _zoom(size: Size, format: PictureFormat) -> tuple[float, float]:

@@ -8,15 +8,22 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
+from aigc_cli.data.pictures.numbers import FULL, white_of
 from aigc_cli.errors import RequestError
 
 Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
+Ground: TypeAlias = Literal["white", "black", "grey"]
 Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
 
 LONGEST = 64
 """The longest side that is chosen where nobody says what training can afford: a few minutes on a CPU."""
+
+GROUNDS: dict[Ground, int] = {"white": 255, "black": 0, "grey": 128}
+"""What transparent pictures may be laid on, in the order they are tried, and its level."""
+
+_VANISHING = 0.05  # the share of transparent pictures that may vanish on a ground
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _WORDS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
@@ -27,13 +34,16 @@ class PictureFormat:
     """The size and the mode of every picture of a run; `fit` is how one of another shape is made to fit.
 
     crop: its middle, as large as fits; pad: the whole of it, between black bars (in RGBA transparent ones);
-    stretch: the whole of it, distorted.
+    stretch: the whole of it, distorted. `ground` is what transparent pictures are laid on, except in RGBA; `white` is the
+    number that is white where there are more than 8 bits a channel.
     """
 
     height: int
     width: int
     mode: Mode
     fit: Fit = "crop"
+    ground: Ground = "white"
+    white: int = FULL
 
     @property
     def channels(self) -> int:
@@ -52,7 +62,10 @@ class PictureFormat:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> PictureFormat:
-        return cls(int(fields["height"]), int(fields["width"]), fields["mode"], fields["fit"])
+        """Earlier versions laid everything on white, and took the full range of 16 bits."""
+        size = int(fields["height"]), int(fields["width"])
+        ground, white = fields.get("ground", "white"), int(fields.get("white", FULL))
+        return cls(*size, fields["mode"], fields["fit"], ground, white)
 
 
 @dataclass(frozen=True)
@@ -64,10 +77,12 @@ class Wanted:
     fit: Fit = "crop"
     label: str | None = None  # the column or array with the labels
     longest: int = LONGEST  # the longest side that may be chosen
+    ground: Ground | None = None
+    white: int | None = None
 
     @classmethod
     def exactly(cls, format: PictureFormat, label: str | None = None) -> Wanted:
-        return cls(format.size, format.mode, format.fit, label)
+        return cls(format.size, format.mode, format.fit, label, ground=format.ground, white=format.white)
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,8 @@ class Look:
 
     size: Size  # turned as its EXIF data say
     coloured: bool  # its channels differ
+    highest: float | None = None  # the greatest number; None in 8 bits a channel
+    vanishes_on: frozenset[Ground] | None = None  # None where it isn't transparent, or wholly so
 
 
 def describe_size(size: Size) -> str:
@@ -91,11 +108,27 @@ def check_size(size: Size) -> None:
 def choose_format(wanted: Wanted, looks: Sequence[Look]) -> PictureFormat:
     """The format asked for; what is left open, chosen by a sample of the pictures, at least one.
 
-    Grey when every one is, else RGB; RGBA only when it is asked for.
+    Grey when every one is, else RGB; RGBA only when it is asked for, or where there is no ground to lay the pictures on.
     """
+    ground = wanted.ground or choose_ground(looks)
     mode: Mode = wanted.mode or ("RGB" if any(look.coloured for look in looks) else "L")
+    if ground is None and wanted.mode is None:
+        mode = "RGBA"
     height, width = wanted.size or choose_size([look.size for look in looks], wanted.longest)
-    return PictureFormat(height, width, mode, wanted.fit)
+    if ground is None:
+        ground = "white" if mode == "RGBA" else "grey"
+    numbers = [look.highest for look in looks if look.highest is not None]
+    white = wanted.white or (white_of(numbers) if numbers else FULL)
+    return PictureFormat(height, width, mode, wanted.fit, ground, white)
+
+
+def choose_ground(looks: Sequence[Look]) -> Ground | None:
+    """The first ground that transparent pictures don't vanish on, as white drawings do on white; None where they do on each."""
+    transparent = [look.vanishes_on for look in looks if look.vanishes_on is not None]
+    for ground in GROUNDS:
+        if sum(ground in vanishes_on for vanishes_on in transparent) <= _VANISHING * len(transparent):
+            return ground
+    return None
 
 
 def choose_size(sizes: Sequence[Size], limit: int = LONGEST) -> Size:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 
-Content: TypeAlias = Callable[[], BinaryIO] | npt.NDArray[np.uint8]
+Content: TypeAlias = Callable[[], BinaryIO] | npt.NDArray[Any]
 """A function that opens an encoded picture (or raises an exception that says why there is none), or the pixels of an unencoded
-one, (height, width, channels)."""
+one, (height, width, channels) uint8, uint16 or floating point."""
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused as decompression bombs. This is Pillow's own limit for files it opens."""

@@ -1,0 +1,68 @@
+"""What a number means in pictures of more than 8 bits a channel: which one is white. Free of numpy at import.
+
+12 bits in a 16-bit file go up to 4095; read as 16 bits they are nearly black. White is chosen for all pictures of a source
+together, so that a dark one stays dark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+FULL = 65535
+"""White where 16 bits are used in full; the only one that earlier versions knew."""
+
+WHITES = (1, 255, 1023, 4095, 16383, FULL)
+"""Of masks and floating-point numbers; of 8, 10, 12, 14 and 16 bits."""
+
+_ROUNDING = 1e-4  # how far outside of their range floating-point numbers may lie
+
+
+def range_of(levels: npt.NDArray[Any]) -> float:
+    """The greatest number in a picture. Raises ValueError, with the range and what to do, for numbers that can't be levels."""
+    lowest, highest = levels.min().item(), levels.max().item()
+    floating = levels.dtype.kind == "f"
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        raise ValueError("it holds numbers that are not finite")
+    limit, slack = (255, _ROUNDING) if floating else (FULL, 0)
+    if lowest >= -slack and highest <= limit + slack:
+        return float(highest)
+    what = f"it holds {'floats' if floating else 'numbers'} from {lowest:.4g} to {highest:.4g}"
+    if floating and lowest >= -1 - slack and highest <= 1 + slack:
+        raise ValueError(f"{what}: write them in [0, 1], such as (x + 1) / 2")
+    raise ValueError(f"{what}: write floats in [0, 1], such as (x - {lowest:.4g}) / {highest - lowest:.4g}")
+
+
+def white_of(greatest: Iterable[float]) -> int:
+    """White for pictures with these greatest numbers: the least of `WHITES` that none is above."""
+    highest = max(greatest)
+    return next(white for white in WHITES if highest <= white + _ROUNDING)
+
+
+def describe_white(highest: float, white: int) -> str:
+    """To be told where white isn't what the type of the numbers says."""
+    bits = f" ({white.bit_length()} bits)" if white > 1 else ""
+    return f"numbers up to {highest:,.4g}: {white:,}{bits} is white"
+
+
+def in_8_bits(levels: npt.NDArray[Any], white: int) -> npt.NDArray[np.uint8]:
+    """The levels from 0 to 255; what is above white is white.
+
+    Where floats and 16 bits are mixed, `white` is that of one of them, and the others are as by default: in [0, 1], and 16 bits
+    in full.
+    """
+    floating = levels.dtype.kind == "f"
+    if floating and white > 255:
+        white = 1
+    elif not floating and white == 1 and levels.max() > 1:
+        white = FULL
+    if floating:
+        scaled: npt.NDArray[np.uint8] = (levels.clip(0, white) * (255 / white if white > 1 else 255)).round().astype("uint8")
+    else:
+        scaled = ((levels.clip(0, white).astype("uint32") * 255 + white // 2) // white).astype("uint8")
+    return scaled
