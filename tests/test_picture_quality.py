@@ -160,7 +160,7 @@ def test_many_training_pictures_are_thinned_and_that_is_told(monkeypatch: pytest
 
 
 def test_samples_are_stacked_in_order() -> None:
-    drawn = (Sample({"index": i}, pixels=np.full((2, 2, 1), i % 256, np.uint8)) for i in range(1200))
+    drawn = (Sample({"index": i}, content=np.full((2, 2, 1), i % 256, np.uint8)) for i in range(1200))
     chunks = list(stacked(drawn))
     assert [len(chunk) for chunk in chunks] == [500, 500, 200]
     assert np.array_equal(np.concatenate(chunks)[:, 0, 0, 0], np.arange(1200) % 256)

@@ -68,7 +68,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
         if measures["bits_per_char"].value > beside["baseline"].value:
             notes.append(
-                "an n-gram model of the same text foresees it better than this one, which has hardly begun to learn: "
+                "an n-gram model of the same text predicts it better than this one, which has hardly learned yet: "
                 "train a new run with more --minutes"
             )
     if data is not None and options.n:
@@ -111,7 +111,7 @@ def likelihood_units(
 
 
 def with_unknown(units: Units, begins: NDArray[np.int64], arrays: TokenArrays, corpus: Corpus, tokenizer: Tokenizer) -> Units:
-    """Units, of which prediction `begins` is the first, with their unknown words where the tokenizer has such."""
+    """The units, which start at the predictions `begins`, with their unknown words if the tokenizer has unknown words."""
     if arrays.unknown is None:
         return units
     which = (corpus.tokens == tokenizer.unk_id, corpus.tokens != (-1 if tokenizer.field_id is None else tokenizer.field_id))

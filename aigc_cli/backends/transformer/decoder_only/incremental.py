@@ -131,7 +131,7 @@ class CausalState:
             self._refill(full, column)
 
     def _restart(self, ids: Tensor) -> None:
-        """All windows are full: begins anew with the last half of each, the new token included."""
+        """All windows are full: restarts from the last half of each, the new token included."""
         half = half_window(self.context)
         ordered = self.tokens.roll(-self.cache.column, dims=1)
         window = torch.cat((ordered[:, self.width - half + 1 :], ids[:, None]), dim=1)

@@ -157,7 +157,7 @@ class TrainingBatches:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         first = step * self.batch_size
-        if first < self._first_row:  # a row before those at hand: once more from the first epoch
+        if first < self._first_row:  # a row before the buffered ones: start over from the first epoch
             self._first_row, self._rows = 0, []
             self._blocks = self._all_blocks()
         parts = []

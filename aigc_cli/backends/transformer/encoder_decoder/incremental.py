@@ -32,7 +32,7 @@ class Seq2SeqLM:
 
     @property
     def longest_prompt(self) -> int:
-        """The longest source, in tokens, that training had."""
+        """The longest source, in tokens, seen in training."""
         return self.network.config.context
 
     @property

@@ -1,7 +1,7 @@
 """The encoder–decoder Transformer (Vaswani et al. 2017): it reads a source, then writes a target token by token.
 
-Made of PyTorch's own layers, with the names of the literature. What differs from the paper is what was measured to be
-better: the norms come first in each block (Xiong et al. 2020), and the output layer is the embedding matrix.
+It is made of PyTorch's own layers. Where it differs from the paper, the difference was measured to be better: the norms come
+first in each block (Xiong et al. 2020), and the output layer is the embedding matrix.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class EncoderDecoderConfig:
 
     @classmethod
     def from_json(cls, config: dict[str, Any]) -> EncoderDecoderConfig:
-        """Reads a config.json. Raises `RequestError` where it is not that of such a network."""
+        """Reads a config.json. Raises `RequestError` if it does not describe such a network."""
         if config.get("model_type") != MODEL_TYPE:
             raise RequestError(f"the model type is {config.get('model_type')!r}, not {MODEL_TYPE!r}")
         try:
@@ -101,8 +101,8 @@ class PositionalEncoding(nn.Module):
 
 @contextmanager
 def scores_not_stored() -> Iterator[None]:
-    """Without torch's fast path of inference, which keeps all scores of attention: their memory is quadratic in the longest
-    source, and one of a page among many short ones would be the end."""
+    """Disables torch's inference fast path, which stores all attention scores: their memory is quadratic in the longest source,
+    and a page among many short sources would exhaust it."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -155,7 +155,7 @@ class EncoderDecoder(nn.Module):
         return embedded
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What is known of sources (B, S) of these `lengths` (B,), each at least 1: (B, S, d_model), and a mask (B, S) that is
+        """Encodes sources (B, S) of these `lengths` (B,), each at least 1: (B, S, d_model), and a mask (B, S) that is
         true where there is only padding."""
         padding = torch.arange(source.shape[1], device=source.device) >= lengths[:, None]
         with scores_not_stored():
@@ -165,7 +165,7 @@ class EncoderDecoder(nn.Module):
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
         """The hidden states (B, T, d_model) after each token of the targets (B, T), which begin with `sos_id`.
 
-        What stands in a source (B, S) after its length, and in a target after a token, changes nothing there.
+        Tokens of a source (B, S) beyond its length, and later tokens of a target, have no influence.
         """
         memory, padding = self.encode(source, lengths)
         n = target.shape[1]

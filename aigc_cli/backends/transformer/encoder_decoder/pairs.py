@@ -72,8 +72,8 @@ class Pairs:
 
 
 def collate_pairs(pairs: Pairs, index: Ints, sos_id: int, eos_id: int, longest: int | None = None) -> dict[str, Tensor]:
-    """Some pairs as int64 tensors: `source` (B, S), each ended, of `source_lengths` (B,); `target_in` (B, T), begun with
-    `sos_id`; and `targets` (B, T), what is to be predicted after each of its tokens, IGNORED in the padding.
+    """Some pairs as int64 tensors: `source` (B, S), each with its end, of `source_lengths` (B,); `target_in` (B, T), which
+    begins with `sos_id`; and `targets` (B, T), what is to be predicted after each of its tokens, IGNORED in the padding.
 
     Of a source or a target with its end longer than `longest` the first so many tokens are taken.
     """
@@ -115,7 +115,7 @@ class PairBatches:
         return list(np.random.default_rng((self.seed, 1, block)).permutation(batches))
 
     def _drawn(self, first: int, count: int) -> Ints:
-        """Of the numbers of pairs, every epoch in an order of its own, `count` from the place `first` on."""
+        """`count` pair numbers from position `first` of the endless sequence of epochs, each shuffled differently."""
         n = len(self.pairs)
         parts = []
         while count:

@@ -16,15 +16,15 @@ from aigc_cli.errors import RequestError
 
 #: An encoder and a decoder each have this share of the layers that a decoder alone has.
 LAYERS_SHARE = 0.6
-#: Pairs are learned whole up to this many tokens each, however small the model.
+#: Sources and targets of up to this many tokens are never cut, however small the model.
 LEAST_LONGEST = 256
 
 
 def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[EncoderDecoderPlan, list[str]]:
-    """Raises RequestError where no target says anything."""
+    """Raises RequestError if every target is empty."""
     pairs = Pairs.of(text.train, text.tokenizer)
     if not pairs.target_lengths.any():
-        raise RequestError(f"{options.data}: every target that there is to learn is empty")
+        raise RequestError(f"{options.data}: every target to learn is empty")
     return decide(
         options,
         flops=machine.flops * machine.seconds,
@@ -37,7 +37,8 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Encod
 def decide(
     options: Train, *, flops: float, vocab_size: int, sources: NDArray[np.int64], targets: NDArray[np.int64]
 ) -> tuple[EncoderDecoderPlan, list[str]]:
-    """The same for an encoder–decoder, given the lengths (n,) in tokens of sources and targets, their ends included."""
+    """Decides the model, batch, learning rate and regularisation, with the reasons, from the lengths (n,) in tokens of
+    sources and targets, their ends included."""
     preset = preset_for(PRESETS, flops, options.preset)
     d_model = options.d_model or preset.d_model
     longest = int(max(sources.max(), targets.max()))
@@ -72,8 +73,8 @@ def decide(
     for what, lengths in (("sources", sources), ("targets", targets)):
         if cut := int((lengths > limit).sum()):
             reasons.append(
-                f"{cut:,} of the {what} have more than {limit} tokens and are learned up to there; "
-                f"--context {longest} would take all of it"
+                f"{cut:,} of the {what} have more than {limit} tokens and are cut there in training; "
+                f"--context {longest} would keep all of it"
             )
     return plan, reasons
 
