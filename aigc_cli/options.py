@@ -365,8 +365,8 @@ def renamed(options: type, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def absolute(source: str | None) -> str | None:
-    """A source that means the same from any working directory; '-', hf:… and demo:… are left as they are."""
-    if source is None or source == "-" or source.startswith(("hf:", "demo:")):
+    """A source that means the same from any working directory; '-', hf:…, demo:… and addresses are left as they are."""
+    if source is None or source == "-" or source.startswith(("hf:", "demo:")) or "://" in source:
         return source
     try:
         return os.path.abspath(Path(source).expanduser())

@@ -268,7 +268,7 @@ def test_a_file_or_folder_without_data(tmp_path: Path) -> None:
     assert str(caught.value) == expected
     with pytest.raises(RequestError) as caught:
         _open(tmp_path)
-    assert str(caught.value) == f"there is no data in the folder {tmp_path}: no file of the types {types}"
+    assert str(caught.value) == f"there is no data in the folder {tmp_path}: no file of the types {types}; found 1 .doc"
     for name in ("a.jpg", "b.JPG", "c.txt.bak"):
         (tmp_path / name).write_text("x")
     for wrong in (tmp_path, tmp_path / "b.JPG"):

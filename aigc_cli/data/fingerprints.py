@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aigc_cli.data import cache
 from aigc_cli.data.sources import Part
+from aigc_cli.data.stand_ins import POINTER_BYTES, refuse_pointer
 from aigc_cli.errors import AigcError, RequestError
 
 _SETTLED_NS = 2_000_000_000  # a file younger than this may change again within one tick of its clock
@@ -46,6 +47,9 @@ def read_records(part: Part) -> tuple[list[FileRecord], bool]:
                 records.append(remembered)
                 continue
             with path.open("rb") as file:
+                if stat.st_size < POINTER_BYTES:
+                    refuse_pointer(path, file.read())
+                    file.seek(0)
                 digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         except OSError as error:
             raise RequestError(f"cannot read {path}: {error.strerror}") from error

@@ -12,6 +12,7 @@ source, and where samples go, is the same for all kinds (`opening`, `commands.de
 from __future__ import annotations
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -77,6 +78,10 @@ class Kind(ABC):
     """Suffixes of files it is read from, without compression."""
     naming: ClassVar[Mapping[str, Naming]] = {}
     """By suffix, how file names tell a split; by default, if the name is that of a split."""
+    beside: ClassVar[re.Pattern[str] | None] = None
+    """Lower-case names of files that describe the data. They are read only if there is no other file."""
+    remedies: ClassVar[Mapping[str, str]] = {}
+    """By suffix, how to convert files that are not read."""
     demos: ClassVar[Collection[str]] = ()
     """Names of its built-in datasets."""
     unnamed: ClassVar[str | None] = None
@@ -99,7 +104,14 @@ class Kind(ABC):
     def open(self, src: str) -> Source:
         """Find the source `src`. Raises `RequestError` if there is none, and `WrongKind` if it holds another kind."""
         try:
-            return open_source(src, suffixes=self.suffixes, demos=self.demos, naming=self.naming)
+            return open_source(
+                src,
+                suffixes=self.suffixes,
+                demos=self.demos,
+                naming=self.naming,
+                beside=self.beside,
+                remedies=self.remedies,
+            )
         except OtherFiles as error:
             if (other := _kind_of(error.paths, self)) is not None:
                 raise WrongKind(str(error), other) from None

@@ -6,14 +6,18 @@ folder into its splits.
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import Literal
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Literal, NoReturn
 
 from aigc_cli.data.folder_splits import FileEntry, Naming, listed, sort_files
 from aigc_cli.data.split_names import is_split, ordered, split_of
+from aigc_cli.data.stand_ins import refuse_stand_in
 from aigc_cli.data.walk import Parts, Walk, walk
 from aigc_cli.errors import RequestError
 
@@ -67,10 +71,16 @@ class OtherFiles(RequestError):
 
 
 def open_source(
-    src: str, *, suffixes: Collection[str], demos: Collection[str], naming: Mapping[str, Naming] | None = None
+    src: str,
+    *,
+    suffixes: Collection[str],
+    demos: Collection[str],
+    naming: Mapping[str, Naming] | None = None,
+    beside: re.Pattern[str] | None = None,
+    remedies: Mapping[str, str] | None = None,
 ) -> Source:
-    """Find what `src` names; `suffixes` are those of the files wanted, such as ".tsv", compression apart, and `naming` says
-    what the names of files of a suffix say of their split.
+    """Find what `src` names; `suffixes` are those of the files wanted, such as ".tsv", compression apart. The others are as
+    `Kind` has them.
 
     Raises RequestError when nothing is there. Standard input ("-") must be spooled to a file first.
     """
@@ -84,14 +94,19 @@ def open_source(
             known = ", ".join(f"demo:{name}" for name in sorted(demos))
             raise RequestError(f"there is no built-in data set {src!r}; there is {known}")
         return Source(src, {"all": Part(src, "demo")})
+    if "://" in src:
+        _refuse_address(src)
     path = Path(os.path.normpath(Path(src).expanduser().absolute()))
     if path.is_dir():
-        return _open_folder(path, suffixes, naming or {})
+        return _open_folder(path, suffixes, naming or {}, beside, remedies or {})
     if not path.exists():
         raise RequestError(f"no such file or folder: {src!r}")
     if suffix_of(path, suffixes) is None:
         known = " ".join(sorted(suffixes))
-        raise OtherFiles(f"{path} is of a type that is not read here; the types are {known}, also .gz or .zst", [path])
+        remedy = (remedies or {}).get(_cut(path.name)[1])
+        how = f"; {remedy}" if remedy else ""
+        raise OtherFiles(f"{path} is of a type that is not read here; the types are {known}, also .gz or .zst{how}", [path])
+    refuse_stand_in(path)
     return Source(str(path), {"all": Part(str(path), "files", (path,))})
 
 
@@ -112,33 +127,90 @@ def _cut_one(name: str) -> tuple[str, str]:
     return (stem, dot + suffix.lower()) if stem else (name, "")
 
 
-def _open_folder(folder: Path, suffixes: Collection[str], naming: Mapping[str, Naming]) -> Source:
+def _refuse_address(address: str) -> NoReturn:
+    scheme, _, rest = address.partition("://")
+    host, _, path = rest.partition("/")
+    if host == "huggingface.co" and path.startswith("datasets/"):
+        raise RequestError(f"--data reads no addresses: write hf:{'/'.join(path.split('/')[1:3])}")
+    name = PurePosixPath(path.partition("?")[0]).name or "FILE"
+    get = f"curl -L -o {name} '{address}'" if scheme in ("http", "https") else "download it"
+    raise RequestError(f"--data reads files and no addresses: {get}, then --data {name}")
+
+
+def _open_folder(
+    folder: Path,
+    suffixes: Collection[str],
+    naming: Mapping[str, Naming],
+    beside: re.Pattern[str] | None,
+    remedies: Mapping[str, str],
+) -> Source:
     found = walk(folder)
-    wanted: list[Parts] = []
+    of_type: list[Parts] = []
     others: list[Parts] = []
     for parts in found.files:
-        (wanted if suffix_of(parts[-1], suffixes) else others).append(parts)
-    if not wanted:
+        (of_type if suffix_of(parts[-1], suffixes) else others).append(parts)
+    if not of_type:
         known = " ".join(sorted(suffixes))
         message = f"there is no data in the folder {folder}: no file of the types {known}"
+        if others:
+            message += f"; found {_counted(others, remedies)}"
         raise OtherFiles(message, [folder.joinpath(*parts) for parts in others])
-    cut = ((parts, *_cut(parts[-1])) for parts in wanted)
+    unlisted = _unlisted(folder, found.files)
+    side = {parts for parts in of_type if parts in unlisted or (beside and beside.fullmatch(parts[-1].lower()))}
+    wanted = [parts for parts in of_type if parts not in side] or of_type
+    notes = _notes(folder, found, others, suffixes, remedies)
+    if len(wanted) < len(of_type):
+        names = listed(map("/".join, sorted(side)))
+        notes.append(f"ignored files in {folder} that lie beside the data and are no part of it: {names}")
+    cut = [(parts, *_cut(parts[-1])) for parts in wanted]
     files = [FileEntry(parts, stem, naming.get(suffix, "splits")) for parts, stem, suffix in cut]
     paths = [folder.joinpath(*parts) for parts in wanted]
+    for file, path in zip(files, paths, strict=True):
+        if file.naming == "splits":
+            refuse_stand_in(path)
     sort = sort_files(folder, files, lambda number: paths[number].stat().st_size)
     splits = sort.splits or {"all": list(range(len(paths)))}
     parts_of = {
         name: Part(str(folder), "files", tuple(paths[number] for number in numbers), "" if name == "all" else name, sort.level)
         for name, numbers in splits.items()
     }
-    return Source(str(folder), parts_of, (*sort.notes, *_notes(folder, found, others, suffixes)))
+    return Source(str(folder), parts_of, (*sort.notes, *notes))
 
 
-def _notes(folder: Path, found: Walk, others: Sequence[Parts], suffixes: Collection[str]) -> list[str]:
+def _counted(files: Sequence[Parts], remedies: Mapping[str, str]) -> str:
+    """How many files there are of which suffix, most first, and what makes them into such as are read."""
+    counts = Counter(_cut(parts[-1])[1] or "without a suffix" for parts in files)
+    told = [
+        f"{count:,} {suffix}" + (f" ({remedies[suffix]})" if suffix in remedies else "")
+        for suffix, count in counts.most_common()
+    ]
+    return listed(told, 4)
+
+
+def _unlisted(folder: Path, files: Sequence[Parts]) -> set[Parts]:
+    """The files that lie where `save_to_disk` of Hugging Face's `datasets` wrote a data set and are no part of it, such as the
+    cache of its `map`."""
+    found: set[Parts] = set()
+    for state in files:
+        if state[-1] == "state.json":
+            try:
+                content = json.loads(folder.joinpath(*state).read_bytes())
+                listed_there = {entry["filename"] for entry in content["_data_files"]}
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # some other file of that name
+            found |= {of for of in files if of[:-1] == state[:-1] and of[-1] not in listed_there}
+    return found
+
+
+def _notes(
+    folder: Path, found: Walk, others: Sequence[Parts], suffixes: Collection[str], remedies: Mapping[str, str]
+) -> list[str]:
     """What there is to tell of what was not read, and of links."""
     notes = []
     if others:
         notes.append(f"ignored {len(others):,} files of other types in {folder}: {listed(map('/'.join, others))}")
+    if known := [parts for parts in others if _cut(parts[-1])[1] in remedies]:
+        notes.append(f"not read in {folder}: {_counted(known, remedies)}")
     if ignored := [(of[-1], file) for of, file in found.ignored if suffix_of(file[-1], suffixes)]:
         files = listed("/".join(file) for _, file in ignored)
         notes.append(f"ignored {len(ignored):,} hidden and system files in {folder}: {files}")

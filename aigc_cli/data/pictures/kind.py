@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -34,6 +35,11 @@ class Pictures(Kind):
     name = "pictures"
     suffixes = READ
     naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.png shows a train
+    beside = re.compile(r"metadata\.(parquet|arrow)|state\.json")
+    remedies: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys((".heic", ".heif", ".jxl", ".psd", ".svg"), "magick mogrify -format png makes .png of them"),
+        **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "dcraw -T makes .tiff of them"),
+    }
     demos = ("shapes",)
     n_samples = 16
     formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})

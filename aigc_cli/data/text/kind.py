@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,6 +18,10 @@ class Text(Kind):
     name = "text"
     suffixes = formats.SUFFIXES
     naming: ClassVar[Mapping[str, Naming]] = {".txt": "together"}
+    beside = re.compile(
+        r"(dataset_infos?|dataset_dict|state|config|croissant)\.json|.*schema\.json"
+        r"|(readme|licen[cs]e|notice|changelog|contributing|requirements)([._-].*)?"
+    )
     demos = tuple(DEMOS)
     unnamed = ".txt"
 

@@ -1,0 +1,148 @@
+"""Files that are not the data: what lies beside them, what stands in for them, and what was found in their place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from aigc_cli.data import fingerprints
+from aigc_cli.data.kinds import Kind
+from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.sources import Part, Source
+from aigc_cli.data.text.kind import TEXT
+from aigc_cli.errors import RequestError
+from aigc_cli.options import absolute
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def _write(folder: Path, **files: str) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return folder
+
+
+def _names(source: Source, split: str = "all") -> list[str]:
+    return [path.relative_to(source.location).as_posix() for path in source.parts[split].files]
+
+
+def _refused(kind: Kind, src: object, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        kind.open(str(src))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "dataset_infos.json", "config.json", "a.schema.json", "README.txt", "LICENSE.txt",
+                                  "requirements-dev.txt", "deep/Readme.txt"])  # fmt: skip
+def test_what_describes_data_is_not_learned(name: str, tmp_path: Path) -> None:
+    source = TEXT.open(str(_write(tmp_path / "d", **{"poems.jsonl": '{"text": "a"}\n', name: '{"a": 1}'})))
+    assert _names(source) == ["poems.jsonl"]
+    assert source.notes == (f"ignored files in {tmp_path / 'd'} that lie beside the data and are no part of it: {name}",)
+
+
+def test_what_describes_data_is_read_where_there_is_nothing_else(tmp_path: Path) -> None:
+    assert _names(TEXT.open(str(_write(tmp_path, **{"README.txt": "a poem"})))) == ["README.txt"]
+    (tmp_path / "noticeable.txt").write_text("another")
+    assert _names(TEXT.open(str(tmp_path))) == ["noticeable.txt"]
+
+
+def test_a_table_of_metadata_beside_pictures_is_no_table_of_pictures(tmp_path: Path) -> None:
+    source = PICTURES.open(str(_write(tmp_path, **{"cat/a.png": "", "metadata.parquet": ""})))
+    assert _names(source) == ["cat/a.png"]
+
+
+def _saved(folder: Path, *others: str) -> None:
+    """As `save_to_disk` writes a data set."""
+    folder.mkdir(parents=True)
+    for name in ("data-00000-of-00001.arrow", *others):
+        table = pa.table({"text": [name]})
+        with pa.OSFile(str(folder / name), "wb") as out, pa.ipc.new_stream(out, table.schema) as writer:
+            writer.write_table(table)
+    (folder / "dataset_info.json").write_text("{}")
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}], "_split": None}))
+
+
+@pytest.mark.parametrize("kind", [TEXT, PICTURES])
+def test_of_a_data_set_saved_to_disk_the_listed_files_are_read(kind: Kind, tmp_path: Path) -> None:
+    _saved(tmp_path / "one", "cache-1a2b.arrow")
+    source = kind.open(str(tmp_path / "one"))
+    assert _names(source) == ["data-00000-of-00001.arrow"]
+    assert any("cache-1a2b.arrow" in note for note in source.notes)
+    for split in ("train", "test"):
+        _saved(tmp_path / "two" / split, "cache-1a2b.arrow")
+    (tmp_path / "two" / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    source = kind.open(str(tmp_path / "two"))
+    assert [_names(source, split) for split in source.parts] == [
+        [f"{split}/data-00000-of-00001.arrow"] for split in ("train", "test")
+    ]
+
+
+@pytest.mark.parametrize("state", ["[]", "{", '{"_data_files": 5}', '{"text": "a poem"}'])
+def test_another_file_of_that_name_hides_nothing(state: str, tmp_path: Path) -> None:
+    assert _names(TEXT.open(str(_write(tmp_path, **{"state.json": state, "a.txt": "x"})))) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(TEXT, "a.parquet"), (TEXT, "a.csv"), (PICTURES, "a.parquet"), (PICTURES, "a.png"), (PICTURES, "a.zip")]
+)
+def test_a_pointer_of_git_lfs_is_named(kind: Kind, name: str, tmp_path: Path) -> None:
+    path = _write(tmp_path, **{name: POINTER}) / name
+    message = f"{path} is a pointer of Git LFS and not the data; git lfs pull fetches them"
+    _refused(kind, path, message)
+    if name != "a.png":
+        _refused(kind, tmp_path, message)
+
+
+def test_a_pointer_among_many_files_is_named(tmp_path: Path) -> None:
+    part = PICTURES.open(str(_write(tmp_path, **{"a.png": "not a pointer", "b.png": POINTER}))).training()
+    with pytest.raises(RequestError, match=r"b\.png is a pointer of Git LFS"):
+        fingerprints.record_files(part)
+    assert len(fingerprints.record_files(Part(part.location, "files", part.files[:1]))) == 1
+
+
+@pytest.mark.parametrize("page", ["<!DOCTYPE html><html>", "\n <!doctype HTML>", "<html lang=en>", "\ufeff<html>"])
+def test_a_web_page_is_no_table(page: str, tmp_path: Path) -> None:
+    path = _write(tmp_path, **{"data.csv": page}) / "data.csv"
+    for src in (path, tmp_path):
+        _refused(TEXT, src, f"{path} is a web page, whatever its name says; download the data again")
+
+
+def test_a_table_that_speaks_of_pages_is_one(tmp_path: Path) -> None:
+    assert TEXT.open(str(_write(tmp_path, **{"data.csv": "text\n<html>\n"}))).parts
+
+
+ADDRESSES: list[tuple[str, str]] = [
+    ("https://a.org/b/poems.csv?raw=1", "--data reads files and no addresses: curl -L -o poems.csv 'https://a.org/b/poems.csv?raw=1', then --data poems.csv"),
+    ("http://a.org", "--data reads files and no addresses: curl -L -o FILE 'http://a.org', then --data FILE"),
+    ("s3://bucket/a.parquet", "--data reads files and no addresses: download it, then --data a.parquet"),
+    ("https://huggingface.co/datasets/a/b/tree/main", "--data reads no addresses: write hf:a/b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("address", "message"), ADDRESSES)
+def test_an_address_is_no_file(address: str, message: str) -> None:
+    _refused(TEXT, absolute(address), message)
+
+
+def test_what_was_found_instead(tmp_path: Path) -> None:
+    files: dict[str, Any] = {f"{i}.nef": "" for i in range(5)} | {"a.doc": "", "Makefile": "", "b.DOC": ""}
+    _write(tmp_path, **files)
+    with pytest.raises(RequestError) as caught:
+        PICTURES.open(str(tmp_path))
+    assert str(caught.value).endswith("; found 5 .nef (dcraw -T makes .tiff of them), 2 .doc, 1 without a suffix")
+    (tmp_path / "c.png").write_text("")
+    notes = PICTURES.open(str(tmp_path)).notes
+    assert notes == (
+        f"ignored 8 files of other types in {tmp_path}: 0.nef, 1.nef, 2.nef and 5 more",
+        f"not read in {tmp_path}: 5 .nef (dcraw -T makes .tiff of them)",
+    )
