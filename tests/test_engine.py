@@ -21,6 +21,7 @@ from aigc_cli.engine.events import Bus, Evaluated, Event, Note
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
 from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, TrainLoop
 from aigc_cli.engine.optim import MuonAdamW, orthogonalise
+from aigc_cli.engine.planning import plan as planning
 from aigc_cli.engine.planning.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
 from aigc_cli.engine.run import Run, create_run
 from aigc_cli.engine.schedule import cooldown_start, default_warmup, warmup_stable_decay
@@ -610,3 +611,16 @@ def test_seeds_are_a_function_of_their_keys() -> None:
     seeds = {derive_seed(0, step, phase) for step in range(100) for phase in range(3)}
     assert len(seeds) == 300
     assert derive_seed(0, 1, 2) == derive_seed(0, 1, 2)
+
+
+def test_only_a_long_budget_on_a_gpu_is_compiled_for_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(planning, "can_compile", lambda device: not tried.append(device.type))
+    decide = planning._decide_compile
+    assert decide(TrainOptions(steps=60), torch.device("cuda"), 10.0) == (False, [])
+    assert decide(TrainOptions(minutes=1.0), torch.device("cuda"), 1.0) == (False, [])
+    assert decide(TrainOptions(minutes=10.0), torch.device("cpu"), 10.0) == (False, [])
+    assert not tried  # which alone takes a minute where it has to be compiled first
+    assert decide(TrainOptions(minutes=10.0), torch.device("cuda"), 10.0) == (True, [])
+    assert decide(TrainOptions(steps=60, compile=True), torch.device("cuda"), 10.0) == (True, [])
+    assert tried == ["cuda", "cuda"]

@@ -15,11 +15,12 @@ from conftest import Shell
 ARGUMENTS = {
     "toy": ["toy", "--steps", "300"],
     "transformer": [
-        "transformer", "--data", "demo:verse", "--steps", "120", "--d-model", "32", "--n-layers", "2", "--context", "32", "--batch-size", "4",
+        "transformer", "--data", "demo:verse", "--steps", "120", "--preset", "nano", "--d-model", "32", "--n-layers", "2", "--context", "32", "--batch-size", "4",
         "--eval-items", "16", "--dropout", "0.1",
     ],
     "answers": [
-        "transformer", "--arch", "encoder-decoder", "--data", "demo:verse", "--steps", "120", "--d-model", "32", "--nhead", "2",
+        "transformer", "--arch", "encoder-decoder", "--data", "demo:verse", "--steps", "120", "--preset", "nano", "--d-model", "32",
+        "--nhead", "2",
         "--batch-size", "4", "--eval-items", "16", "--dropout", "0.1",
     ],
     "gan": [

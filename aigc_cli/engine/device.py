@@ -123,10 +123,10 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def can_compile() -> bool:
-    """Whether torch.compile works on this machine; it needs a compiler."""
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile works on the device. On a CPU it needs a C++ compiler, on a GPU Triton."""
     try:
-        return bool(torch.compile(lambda x: x + 1)(torch.zeros(1)).item() == 1)
+        return bool(torch.compile(lambda x: x + 1)(torch.zeros(1, device=device)).item() == 1)
     except Exception:  # whatever it raises, the answer is no
         return False
 

@@ -196,9 +196,9 @@ def main() -> None:
     if "memory" not in options.skip:
         huge = [
             "--preset",
-            "base",
+            "small",
             "--batch-size",
-            65536,
+            16384,
             "--steps",
             2,
             "--device",
@@ -206,7 +206,7 @@ def main() -> None:
             "--run",
             "huge",
             "--data",
-            "demo:shapes?n=70000",
+            "demo:shapes?n=17000",
             "-q",
         ]
         if (done := bench.run("train", "vae", *[a for a in huge if a != "-q"])) is not None:

@@ -8,6 +8,7 @@ from aigc_cli.engine.device import (
     can_compile,
     describe,
     measure_flops,
+    resolve_device,
     resolve_matmul,
     resolve_precision,
     set_matmul,
@@ -27,7 +28,8 @@ def measure_hardware(threads: int | None, *, compile: bool) -> tuple[Torch, list
     if torch.backends.mps.is_available():
         names.append("mps")
     devices = [_measured(torch.device(name)) for name in names]
-    return Torch("", torch.version.cuda, torch.version.hip, can_compile() if compile else None, computing), devices
+    compiles = can_compile(resolve_device("auto")) if compile else None
+    return Torch("", torch.version.cuda, torch.version.hip, compiles, computing), devices
 
 
 def _measured(device: torch.device) -> Device:

@@ -82,9 +82,11 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
 
 def _decide_compile(options: TrainOptions, device: torch.device, minutes: float) -> tuple[bool, list[str]]:
     """Whether to compile, and a reason if that is not what was asked. Compiling takes a minute, and gains only 5 % on a CPU
-    (tests/benchmarks/RECIPE.md)."""
-    wanted = options.compile if options.compile is not None else device.type == "cuda" and minutes >= 5
-    if wanted and not can_compile():
+    (tests/benchmarks/RECIPE.md). How long a number of steps takes is not known here: it may be over in seconds."""
+    wanted = options.compile
+    if wanted is None:
+        wanted = device.type == "cuda" and options.steps is None and minutes >= 5
+    if wanted and not can_compile(device):
         return False, ["training without torch.compile: no compiler found"]
     return wanted, []
 
