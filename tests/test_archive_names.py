@@ -134,7 +134,16 @@ def test_names_in_no_encoding_are_kept(tmp_path):
 
 
 def test_what_is_passed_over_is_told(tmp_path):
-    names = [b"../a.png", b"/b.png", b"..\\c.png", b"__MACOSX/._d.png", b"cat/.e.png", b"cat/f.png", b".DS_Store"]
+    names = [
+        b"../a.png",
+        b"/b.png",
+        b"..\\c.png",
+        b"__MACOSX/._d.png",
+        b"cat/.e.png",
+        b"cat/@eaDir/h.png/thumb.png",
+        b"cat/f.png",
+        b".DS_Store",
+    ]
     with zipfile.ZipFile(_zip(tmp_path / "a.zip", [(name, 0, 3, b"") for name in names]), "a") as archive:
         link = zipfile.ZipInfo("g.png")
         link.external_attr = 0o120777 << 16
@@ -143,6 +152,6 @@ def test_what_is_passed_over_is_told(tmp_path):
     assert read == ["cat/f.png"]
     assert told == [
         "skipped 3 with absolute paths or '..' in a.zip: ../a.png, /b.png, ..\\c.png",
-        "skipped 2 hidden in a.zip: __MACOSX/._d.png, cat/.e.png",
+        "skipped 3 hidden and system files in a.zip: __MACOSX/._d.png, cat/.e.png, cat/@eaDir/h.png/thumb.png",
         "skipped 1 links in a.zip: g.png",
     ]

@@ -23,6 +23,7 @@ from typing import BinaryIO, NamedTuple, NoReturn, Self, TypeAlias, cast
 
 from aigc_cli.data.compression import explained, open_bytes
 from aigc_cli.data.names import decode_names
+from aigc_cli.data.walk import is_ignored
 from aigc_cli.errors import RequestError
 
 MAX_MEMBERS = 2_000_000
@@ -53,7 +54,7 @@ class Archive:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         found = [(member.name, member.of_windows, member.link) for member in _members(path)]
         names, note = decode_names([name for name, _, _ in found])
         self.notes = [] if note is None else [note]
@@ -75,13 +76,13 @@ class Archive:
         """
         wanted = iter(self._numbers(suffixes)[::step])
         number = next(wanted, None)
-        for seen, member in enumerate(_members(self._path)):
+        for seen, member in enumerate(_members(self.path)):
             if seen != number:
                 continue
             name = self._names[seen]
             if member.size > MAX_MEMBER_BYTES:
                 raise RequestError(
-                    f"{self._path}: {name!r} in it has {member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"
+                    f"{self.path}: {name!r} in it has {member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"
                 )
             try:
                 content = partial(io.BytesIO, member.content())
@@ -98,7 +99,7 @@ class Archive:
             if reason and _suffix(name) in suffixes:
                 reasons.setdefault(reason, []).append(name)
         return [
-            f"skipped {len(of):,} {reason} in {self._path.name}: {', '.join(of[:3])}" + ", …" * (len(of) > 3)
+            f"skipped {len(of):,} {reason} in {self.path.name}: {', '.join(of[:3])}" + ", …" * (len(of) > 3)
             for reason, of in reasons.items()
         ]
 
@@ -131,8 +132,8 @@ def _why_passed_over(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in re.split(r"[/\\]", name):
         return "with absolute paths or '..'"
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
-        return "hidden"
+    if any(map(is_ignored, path.parts)):
+        return "hidden and system files"
     return ""
 
 

@@ -13,6 +13,7 @@ from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.raw import RawPicture, Reader
+from aigc_cli.data.pictures.webdataset import labels_beside
 from aigc_cli.data.sources import Part, suffix_of
 from aigc_cli.data.split_names import are_splits, nfc
 from aigc_cli.errors import RequestError
@@ -45,19 +46,18 @@ class FileReader:
 
 
 class ArchiveReader:
-    """The pictures in one archive."""
+    """The pictures in one archive; their classes are folders, or given by the members beside them."""
 
     classes: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, prefix: str) -> None:
+    def __init__(self, path: Path, label: str | None, prefix: str) -> None:
         self._archive, self._prefix = Archive(path), prefix
         names = self._archive.names(SUFFIXES)
         self.count = len(names)
         notes = [*self._archive.notes, *self._archive.skipped(SUFFIXES)]
         if not names:
             notes.append(f"no pictures in {path.name}{_counted(self._archive.suffixes())}")
-        self.notes = tuple(notes)
         self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
         found = {label for label in self._labels if label is not None}
         if found and are_splits(found):
@@ -65,6 +65,11 @@ class ArchiveReader:
                 f"{path} holds the folders {', '.join(sorted(found))}, which are splits and not classes; "
                 "unpack it and give the folder"
             )
+        beside = labels_beside(self._archive, names, label)
+        if beside is not None:
+            self._labels = [value and nfc(value) for value in beside[0]]
+            notes.append(beside[1])
+        self.notes = tuple(notes)
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         labels = iter(self._labels[::step])
@@ -90,8 +95,8 @@ def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
     """Raise RequestError for a --label that would do nothing."""
     suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
-    if label is not None and not suffixes & {*TABLES, ".npz"} and all(part.kind != "hub" for part in parts):
-        raise RequestError(f"--label is for tables and .npz files; {parts[0].location} has neither")
+    if label is not None and not suffixes & {*TABLES, *ARCHIVES, ".npz"} and all(part.kind != "hub" for part in parts):
+        raise RequestError(f"--label is for tables, .npz files and archives; {parts[0].location} has none")
 
 
 def open_readers(part: Part, label: str | None) -> list[Reader]:
@@ -105,11 +110,12 @@ def open_readers(part: Part, label: str | None) -> list[Reader]:
     if pictures:
         readers.append(FileReader(pictures, [name_in(path, part) for path in pictures], part.split_level))
     several = len(part.files) > 1
+    columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # which a label is then one of
     for path in part.files:
         suffix = suffix_of(path, READ)
         prefix = name_in(path, part) if several else ""
         if suffix in ARCHIVES:
-            readers.append(ArchiveReader(path, prefix + "/" * several))
+            readers.append(ArchiveReader(path, None if columns else label, prefix + "/" * several))
         elif suffix in arrays.SUFFIXES:
             readers.append(ArrayReader(path, part.split, label, prefix + " " * several))
         elif suffix in TABLES:

@@ -1,0 +1,77 @@
+"""Archives whose members of one name are one example: labels of .cls and .json members."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.pictures.readers import check_label_applies, open_readers
+from aigc_cli.errors import RequestError
+
+
+def _png(level: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.full((4, 4), level, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def _read(path: Path, label: str | None = None) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    part = PICTURES.open(str(path)).training()
+    check_label_applies([part], label)
+    (reader,) = open_readers(part, label)
+    labels = {raw.name: raw.label for raw in reader.read()}
+    assert reader.count == len(labels)
+    assert {raw.name: raw.label for raw in reader.read(2)}.items() <= labels.items()
+    return labels, reader.notes
+
+
+def test_cls_members_are_labels(tmp_path: Path) -> None:
+    """A dot in the name, members that aren't neighbours, a picture without a label, a label without a picture."""
+    members = {
+        "22.05.png": _png(1), "22.05.cls": b"7\n", "22.06.png": _png(2), "b.png": _png(3), "c.png": _png(4), "d.cls": b"1",
+        "22.06.cls": b"cat", "22.05.txt": b"a caption", "b.cls": "cafe\u0301".encode(),
+    }  # fmt: skip
+    labels, notes = _read(_tar(tmp_path / "a.tar", members))
+    assert labels == {"22.05.png": "7", "22.06.png": "cat", "b.png": "café", "c.png": None}
+    assert notes == ("labels of the .cls members",)
+
+
+OBJECT = {"label": "cat", "breed": "manx", "id": 5}
+
+
+@pytest.mark.parametrize(
+    ("asked", "value"), [(None, "cat"), ("breed", "manx"), ("json.breed", "manx"), ("id", "5"), ("txt", "x")]
+)
+def test_labels_of_json_and_txt_members(asked: str | None, value: str, tmp_path: Path) -> None:
+    members = {"a.png": _png(1), "a.json": json.dumps(OBJECT).encode(), "a.txt": b"x", "b.png": _png(2), "b.json": b"[1]"}
+    assert _read(_tar(tmp_path / "a.tar", members), asked)[0] == {"a.png": value, "b.png": None}
+
+
+def test_members_beside_no_picture_give_no_labels(tmp_path: Path) -> None:
+    members = {"cat/1.png": _png(1), "dog/2.png": _png(2), "metadata.json": json.dumps(OBJECT).encode(), "x.cls": b"1"}
+    labels, notes = _read(_tar(tmp_path / "a.tar", members))
+    assert (labels, notes) == ({"cat/1.png": "cat", "dog/2.png": "dog"}, ())
+
+
+@pytest.mark.parametrize("asked", ["cls", "colour"])
+def test_a_label_that_no_member_gives_is_refused(asked: str, tmp_path: Path) -> None:
+    path = _tar(tmp_path / "a.tar", {"a.png": _png(1), "a.json": json.dumps(OBJECT).encode()})
+    with pytest.raises(RequestError) as caught:
+        _read(path, asked)
+    assert str(caught.value) == f"{path}: no member beside a picture gives --label {asked}; it has .json members"
