@@ -221,7 +221,7 @@ def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
             return cells, "a row of each name, the names are not read"
     texts = any(isinstance(cell, str) for cell in cells)
     lists = [name for name, cell in value.items() if _all(cell, str) or _all(cell, list)]
-    if len(lists) > 1 and len(lists) == len(cells) and len({len(cell) for cell in cells}) == 1:
+    if len(cells) > 1 and lists and all(isinstance(cell, list) and len(cell) == len(value[lists[0]]) for cell in cells):
         rows = [dict(zip(value, row, strict=True)) for row in zip(*cells, strict=True)]
         return rows, f"a list for each of the columns {listed(value)}"
     if len(lists) == 1 and (not texts or len(value[lists[0]]) > _MANY):

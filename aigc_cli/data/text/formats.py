@@ -9,15 +9,23 @@ from typing import Literal, TypeAlias
 
 from aigc_cli.data import tables
 from aigc_cli.data.columns import ColumnNames
-from aigc_cli.data.compression import chunks, explained, lines, without_end
+from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
 from aigc_cli.data.sources import suffix_of
 from aigc_cli.data.tables import Asked, Row, read_table, table_suffix
 from aigc_cli.data.text.pieces import Piece, documents_in_pieces, in_pieces
+from aigc_cli.data.transcoding import marked_encoding
 
 TextLayout: TypeAlias = Literal["document", "lines", "paragraphs"]
 
 SUFFIXES = (".txt", *tables.SUFFIXES)
 """The suffixes of files that text is read from; each may have .gz or .zst after it."""
+
+MARKUP_AND_CODE = (
+    ".md", ".markdown", ".rst", ".org", ".tex", ".log", ".srt", ".vtt", ".lrc", ".html", ".css", ".xml", ".yaml", ".yml",
+    ".toml", ".ini", ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb", ".php",
+    ".swift", ".kt", ".scala", ".sh", ".sql", ".r", ".jl", ".lua", ".pl", ".hs", ".ml", ".ex", ".clj",
+)  # fmt: skip
+"""Files that are read like .txt where there is nothing else; beside texts and tables they rather describe those."""
 
 
 def read_documents(path: Path, layout: TextLayout, columns: ColumnNames = (), asked: Asked | None = None) -> Iterator[Piece]:
@@ -34,6 +42,19 @@ def read_documents(path: Path, layout: TextLayout, columns: ColumnNames = (), as
             yield from in_pieces(chunks(path))
         else:
             yield from documents_in_pieces(_LAYOUTS[layout](path))
+
+
+def is_plain_text(path: Path) -> bool:
+    """Whether the first bytes of a file are UTF-8 text, or its mark says that it is text."""
+    with explained(path), open_bytes(path) as file:
+        head = file.read(1 << 16)
+    if marked_encoding(head) is not None:
+        return True
+    try:
+        codecs.utf_8_decode(head, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
 
 
 def is_table(path: Path) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from aigc_cli.data.folder_splits import Naming
 from aigc_cli.data.kinds import Kind
+from aigc_cli.data.sources import OtherFiles, Part, Source, open_source, suffix_of
 from aigc_cli.data.text import formats
 from aigc_cli.data.text.verse import DEMOS
 
@@ -24,6 +26,20 @@ class Text(Kind):
     )
     demos = tuple(DEMOS)
     unnamed = ".txt"
+
+    def open(self, src: str) -> Source:
+        """Markup and source code are text too where there is nothing else; so is a file of any name that holds text."""
+        try:
+            return super().open(src)
+        except OtherFiles as error:
+            also = (*self.suffixes, *formats.MARKUP_AND_CODE)
+            if any(suffix_of(path, also) for path in error.paths):
+                return open_source(src, suffixes=also, demos=(), naming=dict.fromkeys(formats.MARKUP_AND_CODE, "together"))
+            path = Path(src).expanduser().absolute()
+            if not path.is_file() or not formats.is_plain_text(path):
+                raise
+            note = f"read {path.name} as plain text"
+            return Source(str(path), {"all": Part(str(path), "files", (path,))}, (note,))
 
     def recognise(self, head: bytes) -> str | None:
         return formats.recognise(head)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aigc_cli.data import sources
+from aigc_cli.data.delimited import OWN
 from aigc_cli.data.sources import Part
 from aigc_cli.data.text.documents import PLAIN, Reading
-from aigc_cli.data.text.formats import SUFFIXES
+from aigc_cli.data.text.formats import is_table
 from aigc_cli.data.text.tokenizers.spacy_words import is_spacy
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, is_of_words
 from aigc_cli.data.text.tokenizers.words import LEAST
@@ -79,11 +80,11 @@ def settled(request: TextRequest) -> TextRequest:
 
 def check_options_apply(parts: Sequence[Part], reading: Reading) -> None:
     """Raise RequestError for an option that would do nothing."""
-    suffixes: set[str | None] = {sources.suffix_of(path, SUFFIXES) for part in parts for path in part.files}
+    paths = [path for part in parts for path in part.files]
     where = parts[0].location
-    if reading.layout != "document" and ".txt" not in suffixes:
-        raise RequestError(f"--{reading.layout} is for .txt; {where} has no such file")
-    if reading.header is not None and not suffixes & {".tsv", ".csv"}:
+    if reading.layout != "document" and all(map(is_table, paths)):
+        raise RequestError(f"--{reading.layout} is for .txt and the like; {where} has no such file")
+    if reading.header is not None and not any(sources.suffix_of(path, OWN) for path in paths):
         raise RequestError(f"--header and --no-header are for .tsv and .csv; {where} has no such file")
-    if reading.columns and suffixes <= {".txt"} and all(part.kind != "hub" for part in parts):
+    if reading.columns and not any(map(is_table, paths)) and all(part.kind != "hub" for part in parts):
         raise RequestError(f"{where} has no columns; --column, --fields and --source are for tables")

@@ -1,0 +1,105 @@
+"""JSON in the layouts that people and programs write tables in."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aigc_cli.data.sources import Part
+from aigc_cli.data.text.documents import Reading, recognise, stream
+from aigc_cli.errors import RequestError
+
+ROWS = [{"text": "one \u2028 line"}, {"text": "two"}, {"text": "three"}]
+TEXTS = [row["text"] for row in ROWS]
+
+
+def _read(path: Path) -> tuple[list[str], tuple[str, ...]]:
+    part = Part(str(path), "files", (path,))
+    return [text for text, _ in stream(part, Reading())], recognise(part, Reading()).notes
+
+
+def _pretty(values: list[Any]) -> str:
+    return "".join(json.dumps(value, indent=2) + "\n" for value in values)
+
+
+LAYOUTS = {
+    "an object a line": ("".join(json.dumps(row) + "\n" for row in ROWS), None),
+    "objects over several lines, as jq writes": (_pretty(ROWS), None),
+    "record separators (RFC 7464)": ("".join(f"\x1e{json.dumps(row)}\n" for row in ROWS), None),
+    "values with commas between": (",\n".join(json.dumps(row, indent=1) for row in ROWS), None),
+    "an array": (json.dumps(ROWS, indent=1), None),
+    "an array on one line": (json.dumps(ROWS), None),
+    "strings": (json.dumps(TEXTS), None),
+    "arrays of lines": (json.dumps([[text] for text in TEXTS]), None),
+    "an array a line": ("".join(json.dumps([text]) + "\n" for text in TEXTS), None),
+    "rows under a name": (_pretty([{"version": 1, "poems": ROWS}]), "rows of 'poems'"),
+    "texts under a name": (_pretty([{"poems": TEXTS}]), "rows of 'poems'"),
+    "pandas split": (
+        json.dumps({"columns": ["text"], "index": [0, 1, 2], "data": [[text] for text in TEXTS]}),
+        "columns and rows as pandas writes 'split'",
+    ),
+    "pandas table": (json.dumps({"schema": {"fields": []}, "data": ROWS}), "rows of 'data'"),
+    "pandas columns": (
+        json.dumps({"text": {str(i): text for i, text in enumerate(TEXTS)}, "id": {"0": 1, "1": 2, "2": 3}}),
+        "columns of numbered rows as pandas writes 'columns'",
+    ),
+    "pandas index": (
+        json.dumps({str(i): row for i, row in enumerate(ROWS)}),
+        "a row of each name, the names are not read",
+    ),
+    "lists by column": (json.dumps({"id": [1, 2, 3], "text": TEXTS}), "a list for each of the columns 'id', 'text'"),
+    "texts by number": (json.dumps(dict(enumerate(TEXTS))), "a text of each name, the names are not read"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".json.gz"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_gives_its_texts_and_is_told(layout: str, suffix: str, tmp_path: Path) -> None:
+    content, note = LAYOUTS[layout]
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(gzip.compress(content.encode()) if suffix.endswith("gz") else content.encode())
+    texts, notes = _read(path)
+    assert texts == TEXTS
+    assert (note is None or note in notes) and len(notes) <= 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"train": ROWS, "test": ROWS},
+            " holds the splits train, test: write each to a file of its own (jq -c '.train[]' a.json > train.jsonl) "
+            "and give their folder with --data",
+        ),
+        (
+            {"a": 1, "b": [1, 2, 3]},
+            ": an object with the keys 'a' (a number), 'b' (a list of 3); wanted is a list of objects, an object a line, "
+            'or {"data": [...]}',
+        ),
+    ],
+)
+def test_other_objects_are_refused_by_their_shape(content: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(RequestError) as caught:
+        _read(path)
+    assert str(caught.value) == f"{path}{message}"
+
+
+def test_one_row_stays_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 1, "text": "a poem", "tags": ["x", "y"]}\n')
+    assert _read(path)[0] == ["a poem"]
+
+
+def test_a_broken_value_among_several_is_named_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{\n "text": "a"\n}\n{\n "text" "b"\n}\n')
+    with pytest.raises(RequestError) as caught:
+        _read(path)
+    expected = "line 5: not valid JSON: Expecting ':' delimiter (in the value that begins on line 4)"
+    assert str(caught.value) == f"{path}, {expected}"

@@ -1,0 +1,48 @@
+"""Markup, source code and files of any name as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aigc_cli.data.kinds import WrongKind
+from aigc_cli.data.sources import OtherFiles
+from aigc_cli.data.text.documents import Reading, stream
+from aigc_cli.data.text.kind import TEXT
+from aigc_cli.data.text.request import check_options_apply
+
+
+def _texts(src: Path, reading: Reading = Reading()) -> list[str]:  # noqa: B008
+    part = TEXT.open(str(src)).training()
+    check_options_apply([part], reading)
+    return [text for text, _ in stream(part, reading)]
+
+
+@pytest.mark.parametrize("name", ["notes.md", "a.py", "a.HTML", "poem", "a.unknown"])
+def test_a_file_that_is_named_is_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("# Snow\n\nIt fell.\n")
+    assert _texts(tmp_path / name) == ["# Snow\n\nIt fell.\n"]
+    assert _texts(tmp_path / name, Reading(layout="paragraphs")) == ["# Snow", "It fell."]
+    told = TEXT.open(str(tmp_path / name)).notes
+    assert told == ((f"read {name} as plain text",) if name in ("poem", "a.unknown") else ())
+
+
+def test_a_folder_of_notes_is_read_and_a_readme_beside_texts_is_not(tmp_path: Path) -> None:
+    for name in ("a.md", "b/c.md", "d.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    assert sorted(_texts(tmp_path)) == ["a.md", "b/c.md", "d.py"]
+    (tmp_path / "poem.txt").write_text("poem")
+    assert _texts(tmp_path) == ["poem"]
+
+
+def test_what_is_no_text_is_still_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a\0b")
+    with pytest.raises(OtherFiles):
+        TEXT.open(str(tmp_path / "a.bin"))
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"\x89PNG")
+    (tmp_path / "pictures" / "README.md").write_text("of pictures")
+    with pytest.raises(WrongKind):
+        TEXT.open(str(tmp_path / "pictures"))
