@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import os
 import time
@@ -421,6 +422,19 @@ def test_few_documents_still_give_every_split(n: int) -> None:
         sizes = [plan.size(split, np.full(n, 10)) for split in (held_out.TRAIN, held_out.SELECT, held_out.REPORT)]
         assert sum(sizes) == 10 * n
         assert min(sizes) >= 5
+
+
+def test_next_to_nothing_is_never_held_out() -> None:
+    for hashes in itertools.permutations([1, 2**62, 2**63]):
+        lengths = np.array([200_000, 5, 6])
+        plan = held_out.plan_with_slice(np.array(hashes, np.uint64), lengths, "characters")
+        sizes = [plan.size(split, lengths) for split in (held_out.TRAIN, held_out.SELECT, held_out.REPORT)]
+        assert sum(sizes) == lengths.sum()
+        assert min(sizes) >= 10_000
+        assert plan.cut_example == 0
+        assert plan.notes == ("held out the last 20,000 characters of the longest of 3",)
+    ones = np.ones(3, np.int64)
+    assert held_out.plan_with_slice(np.array(hashes, np.uint64), ones, "pictures").notes[0].startswith("held out 1 of 3")
 
 
 def test_one_document_is_cut_at_nine_tenths() -> None:

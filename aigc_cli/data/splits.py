@@ -14,6 +14,10 @@ DROPPED, TRAIN, SELECT, REPORT = range(4)
 """What becomes of an example."""
 
 _FEW = 100
+_MAY_BE_CUT = 20  # so few examples can leave next to nothing held out: then the longest is cut instead
+_LEAST_HELD_OUT = 0.01  # of the total length
+_LEAST_TRAIN = 0.1
+_LEAST_LENGTH = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ def plan_with_slice(
     Examples of length 0 are left out, and all copies but the first. With `classes` (n,), -1 for none, it is the copy in the
     smallest class that is kept, and every class keeps an example to train on where that is possible. Of a single example the
     last tenth is held out, and a single one that is held out is halved; unless they must stay `whole`, which takes three
-    different ones at least.
+    different ones at least. Where a few examples leave next to nothing to a split, the last tenth of the longest is
+    held out instead.
     """
     plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64), classes=classes)
     splits, notes = plan.splits, plan.notes
@@ -57,17 +62,17 @@ def plan_with_slice(
     if len(kept) < (3 if whole else 1):
         return plan
     if len(kept) == 1:
-        length = int(lengths[kept[0]])
-        start = int(length * 0.9)
-        middle = start + (length - start + 1) // 2
-        cut = ((start, TRAIN), (middle, SELECT), (length, REPORT))
-        notes += (f"held out the last {length - start:,} {unit}",)
-        return replace(plan, cut_example=int(kept[0]), cut=cut, notes=notes)
+        return _with_cut(plan, int(kept[0]), int(lengths[kept[0]]), unit)
     least = 2 if whole else 1
     splits[kept] = (
         assign(hashes[kept], least=least) if classes is None else _assign_in_classes(hashes[kept], classes[kept], least)
     )
     held = np.flatnonzero(splits >= SELECT)
+    longest = int(kept[np.argmax(lengths[kept])])
+    length = int(lengths[longest])
+    if not whole and len(kept) < _MAY_BE_CUT and _too_little(plan, lengths, length):
+        splits[kept] = TRAIN
+        return _with_cut(plan, longest, length, unit, f" of the longest of {len(kept)}")
     notes += (f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each",)
     if len(held) < _FEW:
         notes += (f"figures on only {len(held)} held out are rough; give more with --val",)
@@ -76,6 +81,25 @@ def plan_with_slice(
     length = int(lengths[held[0]])
     halves = ((length // 2, SELECT), (length, REPORT))
     return replace(plan, cut_example=int(held[0]), cut=halves, notes=notes)
+
+
+def _with_cut(plan: SplitPlan, example: int, length: int, unit: str, of: str = "") -> SplitPlan:
+    """The plan with the last tenth of one example held out, and halved."""
+    start = int(length * 0.9)
+    middle = start + (length - start + 1) // 2
+    cut = ((start, TRAIN), (middle, SELECT), (length, REPORT))
+    return replace(plan, cut_example=example, cut=cut, notes=(*plan.notes, f"held out the last {length - start:,} {unit}{of}"))
+
+
+def _too_little(plan: SplitPlan, lengths: npt.NDArray[np.int64], longest: int) -> bool:
+    """Whether next to nothing is held out or left to train on, and a tenth of the longest example would be something."""
+    held = plan.splits >= SELECT
+    n_held, n_all = int(lengths[held].sum()), int(lengths[plan.splits > DROPPED].sum())
+    halves = [n_held // 2] if held.sum() == 1 else [plan.size(split, lengths) for split in (SELECT, REPORT)]
+    little = n_held < _LEAST_HELD_OUT * n_all or min(halves) < _LEAST_LENGTH
+    if n_all - n_held < _LEAST_TRAIN * n_all:
+        little, n_held = True, 0
+    return little and longest // 10 >= max(2 * _LEAST_LENGTH, n_held)
 
 
 def plan_with_val(

@@ -21,9 +21,10 @@ SUFFIXES = (".txt", *tables.SUFFIXES)
 """The suffixes of files that text is read from; each may have .gz or .zst after it."""
 
 MARKUP_AND_CODE = (
-    ".md", ".markdown", ".rst", ".org", ".tex", ".log", ".srt", ".vtt", ".lrc", ".html", ".css", ".xml", ".yaml", ".yml",
-    ".toml", ".ini", ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".rs", ".rb", ".php",
-    ".swift", ".kt", ".scala", ".sh", ".sql", ".r", ".jl", ".lua", ".pl", ".hs", ".ml", ".ex", ".clj",
+    ".md", ".markdown", ".rst", ".org", ".tex", ".log", ".srt", ".vtt", ".lrc", ".html", ".css", ".xml", ".yaml",
+    ".yml", ".toml", ".ini", ".py", ".js", ".ts", ".jsx", ".tsx", ".java", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs",
+    ".go", ".rs", ".rb", ".php", ".swift", ".kt", ".scala", ".sh", ".sql", ".r", ".jl", ".lua", ".pl", ".hs", ".ml",
+    ".ex", ".clj",
 )  # fmt: skip
 """Files that are read like .txt where there is nothing else; beside texts and tables they rather describe those."""
 
