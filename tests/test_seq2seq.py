@@ -435,8 +435,8 @@ def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
     shape = (config.n_heads, config.num_encoder_layers, config.num_decoder_layers, config.d_ff, config.context)
     assert shape == (2, 1, 7, 33, 5) and not config.tied
     assert reasons[1:] == [
-        "1 of the sources have more than 5 tokens and are cut there in training; --context 9 would keep all of it",
-        "2 of the targets have more than 5 tokens and are cut there in training; --context 9 would keep all of it",
+        "1 of the sources are cut to 5 tokens; to keep them whole, use --context 9",
+        "2 of the targets are cut to 5 tokens; to keep them whole, use --context 9",
     ]
 
 
@@ -660,4 +660,4 @@ def test_empty_targets_are_refused(shell: Shell) -> None:
     arguments = ("--arch", "encoder-decoder", "--source", "q", "--target", "a", "--steps", "3")
     done = shell("train", "transformer", "--data", "empty.tsv", *arguments, *SMALL_RUN)
     assert done.returncode == 2
-    assert done.stderr == f"aigc: {shell.cwd / 'empty.tsv'}: every target to learn is empty\n"
+    assert done.stderr == f"aigc: {shell.cwd / 'empty.tsv'}: all training targets are empty\n"

@@ -102,7 +102,7 @@ def test_a_broken_model_folder_is_refused_in_one_line(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     for change, reason in [
         ({"model_type": "gpt2"}, "gpt2"),
-        ({"hidden_size": None}, "wrong kind"),
+        ({"hidden_size": None}, "missing or invalid"),
         ({"hidden_size": 32}, "do not match"),
         ({"num_hidden_layers": 2}, "do not match"),
         ({"num_key_value_heads": 3}, "n_kv_heads"),

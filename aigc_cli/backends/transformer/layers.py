@@ -10,25 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# On a CPU, storing the scores is faster than the kernel that does not, until they are many (64 MiB of them).
+# On a CPU, storing the scores is faster than the kernel that doesn't, up to this many scores (64 MiB).
 MOST_STORED = 2**24
 
 
 def attention_reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Attention as it is defined: softmax(QKᵀ/√d_k)V (Vaswani et al. 2017, eq. 1).
+    """Attention by its definition: softmax(QKᵀ/√d_k)V (Vaswani et al. 2017, eq. 1).
 
-    q (…, T, d_k), k (…, S, d_k), v (…, S, d_v), mask (…, T, S) true where a query may look.
-    Returns (…, T, d_v). `attention` computes the same, faster.
+    q (…, T, d_k), k (…, S, d_k), v (…, S, d_v), mask (…, T, S) true for keys to attend to. Returns (…, T, d_v). `attention`
+    computes the same, but faster.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     return scores.masked_fill(~mask, -math.inf).softmax(dim=-1) @ v
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Attention of q (B, H, T, D) to k and v (B, H_kv, S, D), H being a multiple of H_kv.
+    """Attention of q (B, H, T, D) to k and v (B, H_kv, S, D), where H is a multiple of H_kv.
 
-    `bias` (B or 1, 1, T, S) is added to the scores: 0 where a query may look and -∞ where not, for each query
-    0 at least once. None is causal for T = S, and everything for T = 1. Returns (B, H, T, D).
+    `bias` (B or 1, 1, T, S) is added to the scores: 0 for keys to attend to, otherwise -∞, with at least one 0 per query. None
+    is causal for T = S, and unmasked for T = 1. Returns (B, H, T, D).
     """
     batch, n_heads, length, head_dim = q.shape
     n_kv_heads, n_keys = k.shape[1:3]
@@ -39,7 +39,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=grouped)
     if bias is None and length > 1:
         bias = causal_bias(length, 0, q.device)
-    # The query heads that share a key head are rows of one product.
+    # Query heads that share a key head are rows of one matrix product.
     rows = (q * head_dim**-0.5).reshape(batch * n_kv_heads, -1, head_dim)
     scores = torch.bmm(rows, k.flatten(0, 1).transpose(1, 2))
     if bias is not None:
@@ -49,14 +49,15 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def dropout(x: Tensor, rate: float) -> Tensor:
-    """x (B, T, D) with a share `rate` of each row's D channels set to 0, the same ones at every position, and the others scaled
-    up (variational dropout; Gal & Ghahramani 2016). To draw a mask for every position would cost a third of a step on a CPU."""
+    """Variational dropout (Gal & Ghahramani 2016): for x (B, T, D), a share `rate` of each row's D channels is set to 0, the
+    same ones at every position, and the others are scaled up. Drawing a mask for every position would take a third of a step
+    on a CPU."""
     keep = torch.empty(x.shape[0], 1, x.shape[-1], device=x.device, dtype=x.dtype)
     return x * keep.bernoulli_(1 - rate).div_(1 - rate)
 
 
 def causal_bias(length: int, past: int, device: torch.device) -> Tensor:
-    """The bias (1, 1, T, past + T) by which T tokens see what is past and themselves, nothing later."""
+    """The causal bias (1, 1, T, past + T) for T tokens after `past` tokens."""
     bias = torch.full((1, 1, length, past + length), -math.inf, device=device)
     return bias.triu_(past + 1)
 

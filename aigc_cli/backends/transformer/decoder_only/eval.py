@@ -1,5 +1,5 @@
-"""`aigc eval transformer` of a decoder-only model: what held-out text costs, beside baselines, and how the samples compare with
-human text."""
+"""`aigc eval transformer` for decoder-only models: the likelihood of held-out text next to baselines, and a comparison of
+samples with human text."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from aigc_cli.metrics.text.copies import TrainingText
 from aigc_cli.metrics.text.likelihood import bits_per_char
 from aigc_cli.metrics.text.samples import sample_measures
 
-#: Under this many documents an interval over documents says little, and the units are windows of one context instead.
+#: With fewer documents, intervals over documents mean little, and units are windows of one context instead.
 FEW_DOCUMENTS = 30
 
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
     if options.tokenize != "auto":
-        raise RequestError("--tokenize is for answers, which this run doesn't give")
+        raise RequestError("--tokenize is for answers (--arch encoder-decoder), but this run has none")
     loaded = load(run, load_pretrained, CausalLM, options.device, bus)
     tokenizer, seed = loaded.tokenizer, options.seed
     data, notes = training_data(run, options, bus)
@@ -50,7 +50,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     units = likelihood_units(loaded, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
     measures = likelihood_measures(units, seed)
     report = readable(arrays, tokenizer)
-    known = len(report) == arrays.n_docs and not tokenizer.lower  # whose law is that of the text as it was
+    known = len(report) == arrays.n_docs and not tokenizer.lower  # the true distribution is that of the original text
     law = [true_nats(_source(run, options), text) for text in report] if known else [None]
     if None not in law and units.over == "documents":
         floor, measures["bits_per_char_above_floor"] = above_the_law(units, [nats or 0.0 for nats in law], seed)
@@ -58,24 +58,24 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     if data is not None:
         train, select = readable(data.train, tokenizer), readable(data.select, tokenizer)
         if len(train) < data.train.n_docs:
-            notes.append(f"baselines and copies look at {len(train):,} of {data.train.n_docs:,} training documents")
+            notes.append(f"baselines and copies use {len(train):,} of {data.train.n_docs:,} training documents")
         bus.stage("fitting the baselines", 0, None)
         unit_chars = loaded.model.network.config.context if units.over == "windows" else None
         beside = baselines(train, select, report, unit_chars, seed)
-        if units.fields:  # whose ends are a character of the baselines' text, and none of the model's
+        if units.fields:  # the end of a field is a character for the baselines, but not for the model
             per_char = 1 + arrays.n_docs * (len(units.fields) - 1) / int(arrays.chars.sum())
             beside = {name: measure.map(lambda bits: bits * per_char, measure.unit) for name, measure in beside.items()}
         measures["bits_per_char"] = measures["bits_per_char"].beside(**beside)
         if measures["bits_per_char"].value > beside["baseline"].value:
             notes.append(
-                "an n-gram model of the same text predicts it better than this one, which has hardly learned yet: "
+                "an n-gram model of the same text predicts it better than this model, which has hardly learned anything; "
                 "train a new run with more --minutes"
             )
     if data is not None and options.n:
         bus.stage("sampling", 0, None)
         samples = draw(loaded, options.n, seed, options.batch_size)
         if not any(samples):
-            raise AigcError("every sample is empty: the model ends its texts at once; train it longer")
+            raise AigcError("all samples are empty: the model ends its texts immediately; train it longer")
         measures |= sample_measures(samples, report, TrainingText(train), seed=seed)
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
@@ -87,7 +87,7 @@ def _source(run: Run, options: Eval) -> str:
 def likelihood_units(
     loaded: Loaded[CausalLM], arrays: TokenArrays, batch_size: int, progress: Callable[[int, int], None]
 ) -> Units:
-    """The cost of every document of the whole split, its end included; long ones in strides with at least half a context."""
+    """The cost of every document of the split, its end included; long ones in strides with at least half a context."""
     corpus = Corpus.of(arrays, loaded.tokenizer, measured=True)
     pieces = evaluation_pieces(corpus, loaded.model.network.config.context)
     costs = prediction_nats(
@@ -104,14 +104,14 @@ def likelihood_units(
     scored = pieces.length - pieces.context_only
     places = [scored_places(corpus, pieces, piece) for piece in range(len(pieces))]
     texts = [loaded.tokenizer.decode_bytes(arrays.ids(start, end)) for start, end in places]
-    # A character that two windows share counts where its first byte is.
+    # A character on the border of two windows belongs to the one with its first byte.
     chars = np.array([characters(text) for text in texts])
     units = Units(nats, chars, np.array([len(text) for text in texts]), scored, "windows")
     return with_unknown(units, begins, arrays, corpus, loaded.tokenizer)
 
 
 def with_unknown(units: Units, begins: NDArray[np.int64], arrays: TokenArrays, corpus: Corpus, tokenizer: Tokenizer) -> Units:
-    """The units, which start at the predictions `begins`, with their unknown words if the tokenizer has unknown words."""
+    """The units, whose first predictions are `begins`, with their unknown words if the tokenizer has any."""
     if arrays.unknown is None:
         return units
     which = (corpus.tokens == tokenizer.unk_id, corpus.tokens != (-1 if tokenizer.field_id is None else tokenizer.field_id))
@@ -122,8 +122,8 @@ def with_unknown(units: Units, begins: NDArray[np.int64], arrays: TokenArrays, c
 def field_costs(
     costs: NDArray[np.float64], arrays: TokenArrays, corpus: Corpus, loaded: Loaded[CausalLM]
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """Of documents with several fields, what each costs given those before it, its end included, in nats; and its length in
-    characters. Both (n_docs,)."""
+    """For documents with several fields: by field, the cost given the earlier fields, its end included, in nats, and its length
+    in characters, both (n_docs,)."""
     ends = loaded.start.ends(loaded.tokenizer)
     if ends is None:
         return {}
@@ -136,7 +136,7 @@ def field_costs(
     chars = np.where(ends_field, 0, chars_of[corpus.tokens])
     if arrays.unknown is not None:
         chars[arrays.unknown.at] = [characters(word) for word in arrays.unknown.words()]
-    # A document's predictions are its tokens and its own end, which is that of its last field.
+    # A document's predictions are its tokens and its end, which belongs to the last field.
     number_predicted = np.insert(number, corpus.offsets[1:], ends.count - 1)
     document_predicted = np.repeat(np.arange(n_docs), np.diff(corpus.offsets) + 1)
 
@@ -150,25 +150,25 @@ def field_costs(
 
 
 def above_the_law(units: Units, true_nats: Sequence[float], seed: int) -> tuple[Measure, Measure]:
-    """For data whose law is known: what the law itself costs in bits per character, and how much more the model does, document
-    by document (the estimated divergence KL(law ‖ model); no model can be below 0 but by chance)."""
+    """For data with a known distribution: its entropy in bits per character, and how much more the model costs, paired by
+    document (an estimate of KL(data ‖ model), which is below 0 only by chance)."""
     true = np.asarray(true_nats)
     floor = bits_per_char(true, units.chars, seed=seed)
     return floor, ratio_of_sums((units.nats - true) / math.log(2), units.chars, unit="bits/char", seed=seed)
 
 
 def readable(arrays: TokenArrays, tokenizer: Tokenizer, max_chars: int = MAX_TEXT) -> list[str]:
-    """The texts of a split, or evenly spread ones of about `max_chars` in all."""
+    """The texts of a split, or evenly spread ones with about `max_chars` characters in total."""
     every = -(-int(arrays.chars.sum()) // max_chars)
     chosen = np.arange(0, arrays.n_docs, max(every, 1))
     starts, ends = arrays.offsets[chosen], arrays.offsets[chosen + 1]
-    ends = np.minimum(ends, starts + max_chars)  # a token is a character at least, but for bytes of one
+    ends = np.minimum(ends, starts + max_chars)  # a token is at least one character, except for single bytes
     parts = (arrays.ids(a, b) for a, b in zip(starts.tolist(), ends.tolist(), strict=True))
     return [tokenizer.decode(part)[:max_chars] for part in parts]
 
 
 def draw(loaded: Loaded[CausalLM], n: int, seed: int, batch_size: int) -> list[str]:
-    """`n` samples as `aigc sample` makes them without a prompt."""
+    """`n` samples like those of `aigc sample` without a prompt."""
     jobs = [Job(0, loaded.start.prompt_ids(loaded.tokenizer, None), n)]
     samples = loaded.generate(jobs, options=SamplingOptions(), seed=seed, batch_size=batch_size)
     return [sample.text for sample in samples]

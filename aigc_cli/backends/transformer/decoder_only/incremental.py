@@ -1,4 +1,4 @@
-"""Incremental decoding: prompts are read once, then each token costs one token; never past the model's context."""
+"""Incremental decoding with a key-value cache, within the model's context."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aigc_cli.backends.transformer.decoder_only.model import Transformer
 
 @dataclass(frozen=True)
 class CausalLM:
-    """A decoder-only network as a language model to generate with: it continues its prompts."""
+    """A decoder-only network as a language model that continues prompts."""
 
     network: Transformer
 
@@ -24,29 +24,29 @@ class CausalLM:
 
     @property
     def longest(self) -> int:
-        """The number of tokens at which a text is cut that does not end by itself."""
+        """The default token limit for texts that don't end by themselves."""
         return 4 * self.network.config.context
 
     @property
     def begins_id(self) -> int:
-        """The token that begins a document."""
+        """The token that starts a document."""
         return self.network.config.begins_id
 
     def prefill(self, prompts: Sequence[Sequence[int]], *, room: int) -> CausalState:
-        """Reads prompts (at least one token each), to be continued by at most `room` tokens."""
+        """Read prompts (at least one token each), to be continued by at most `room` tokens."""
         return CausalState(self.network, prompts, room=room)
 
 
 def half_window(context: int) -> int:
-    """How many of the newest tokens are kept when the window is full."""
+    """The number of latest tokens that are kept when the window is full."""
     return max(1, context // 2)
 
 
 def window_length(n_tokens: int, context: int) -> int:
-    """How many of the newest tokens the model looks at after `n_tokens` in all.
+    """The number of latest tokens that the model sees after `n_tokens` in total.
 
-    The window grows to `context` tokens; the token that does not fit any more leaves the last half, from
-    which it grows again. What is seen depends on the number of tokens alone, not on how they were batched.
+    The window grows to `context` tokens. The next token shrinks it to its last half, from which it grows again. So what the
+    model sees depends only on the number of tokens, not on batching.
     """
     if n_tokens <= context:
         return n_tokens
@@ -55,14 +55,13 @@ def window_length(n_tokens: int, context: int) -> int:
 
 
 class CausalState:
-    """A batch of rows in the middle of decoding: the tokens in their windows, and the keys and values of those tokens.
+    """A batch of rows during decoding: the tokens in their windows, with their keys and values.
 
-    All rows write their newest token to the same column of the ring, so rows of different lengths differ in
-    where they begin: a shorter row has padding to the left of its tokens, which `bias` hides.
+    All rows write their latest token to the same column of the ring. Shorter rows have padding on the left, masked by `bias`.
     """
 
     def __init__(self, model: Transformer, prompts: Sequence[Sequence[int]], *, room: int) -> None:
-        """Makes a row of each prompt (at least one token), to be continued by at most `room` tokens."""
+        """Make a row for each prompt (at least one token), to be continued by at most `room` tokens."""
         self.model = model
         self.context = model.config.context
         windows = [prompt[-window_length(len(prompt), self.context) :] for prompt in prompts]
@@ -72,7 +71,7 @@ class CausalState:
     def _prefill(
         self, ids: Tensor, width: int, *, mask: Tensor | None = None, positions: Tensor | None = None
     ) -> tuple[KVCache, Tensor]:
-        """Reads tokens (B, T) into a new cache; returns it and the logits (B, V) after the last of them."""
+        """Read tokens (B, T) into a new cache. Returns it and the logits (B, V) after the last token."""
         config = self.model.config
         cache = KVCache(
             n_layers=config.n_layers,
@@ -86,7 +85,7 @@ class CausalState:
         return cache, self.model.logits(hidden[:, -1]).float()
 
     def _begin(self, windows: Sequence[Sequence[int]]) -> Tensor:
-        """Fills an empty ring with these tokens, each row padded on its left to the longest."""
+        """Fill an empty ring with these tokens, padding rows on the left to the longest."""
         device = self.model.head.device
         self.lengths = [len(window) for window in windows]
         longest = max(self.lengths)
@@ -102,7 +101,7 @@ class CausalState:
         columns = torch.arange(longest, device=device)
         first = torch.tensor(padding, device=device)[:, None]
         hidden = columns < first
-        # A padded query looks at itself: with nothing to look at, its softmax would be 0/0.
+        # Padding attends to itself, because the softmax of a fully masked query would be 0/0.
         visible = (columns[:, None] >= columns) & ~hidden[:, None] | (columns[:, None] == columns)
         positions = (columns - first).clamp(min=0)
         self.cache, logits = self._prefill(ids, self.width, mask=visible[:, None], positions=positions)
@@ -111,7 +110,7 @@ class CausalState:
         return logits
 
     def step(self, ids: Tensor) -> None:
-        """Reads one more token (B,) of each row; `logits` (B, V) are then those of the token after it."""
+        """Read another token (B,) of each row; `logits` (B, V) are then those of the next token."""
         full = [row for row, length in enumerate(self.lengths) if length == self.context]
         if len(full) == len(self.lengths):
             self._restart(ids)
@@ -131,7 +130,7 @@ class CausalState:
             self._refill(full, column)
 
     def _restart(self, ids: Tensor) -> None:
-        """All windows are full: restarts from the last half of each, the new token included."""
+        """All windows are full: start again with the last half of each, including the new token."""
         half = half_window(self.context)
         ordered = self.tokens.roll(-self.cache.column, dims=1)
         window = torch.cat((ordered[:, self.width - half + 1 :], ids[:, None]), dim=1)
@@ -141,8 +140,8 @@ class CausalState:
         self.bias = None
 
     def _refill(self, full: list[int], column: int) -> None:
-        """Windows that were full before the token in `column`: keeps the last half of these rows."""
-        assert self.bias is not None  # rows of one length are full together
+        """Some windows were full before the token in `column`: keep only the last half of these rows."""
+        assert self.bias is not None  # rows of equal length would all be full
         half = half_window(self.context)
         rows = torch.tensor(full, device=self.tokens.device)
         columns = (torch.arange(column + 1 - half, column + 1, device=rows.device)) % self.width
@@ -154,7 +153,7 @@ class CausalState:
             self.lengths[row] = half
 
     def select(self, rows: list[int]) -> None:
-        """Makes row i what row `rows[i]` was: drops rows, or repeats one for more samples of its prompt."""
+        """Replace row i by row `rows[i]`, to drop rows or to repeat one for several samples of a prompt."""
         index = torch.tensor(rows, device=self.tokens.device)
         self.cache.select(index)
         self.tokens = self.tokens[index]

@@ -1,4 +1,4 @@
-"""The decoder-only model in training."""
+"""Training a decoder-only model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from aigc_cli.engine.learner import Batch, Loss, Preview
 
 
 class TransformerLearner(LanguageLearner):
-    """The decoder-only model, which learns texts."""
+    """Trains a decoder-only model on texts."""
 
     def __init__(self, plan: DecoderOnlyPlan, data: TextDataset, device: torch.device) -> None:
         tokenizer = data.tokenizer
@@ -51,7 +51,7 @@ class TransformerLearner(LanguageLearner):
         return Loss(cross_entropy(hidden, self.model.head, batch["targets"])[0])
 
     def evaluate(self, items: int) -> dict[str, float]:
-        """Bits per character over the first `items` pieces of a fixed shuffle (over all of them, it is exact)."""
+        """Bits per character of the first `items` pieces of a fixed shuffle (exact for all pieces)."""
         pieces = self.pieces[np.arange(min(items, len(self.pieces)))]
         nats = prediction_nats(self.model, self.held_out, pieces, batch_size=32, device=self.device)
         return {"bits_per_char": float(nats.sum()) / scored(pieces) / self.chars_per_prediction / math.log(2)}

@@ -1,4 +1,4 @@
-"""What held-out text costs a decoder-only model, prediction by prediction."""
+"""The cost of held-out text for a decoder-only model, by prediction."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def token_nats(
     positions: Tensor | None = None,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """The cost of each target (B, T) in nats, for evaluation: float32 (B, T), 0 where the target is -100.
+    """The cost of each target (B, T) in nats, for evaluation: float32 (B, T), 0 for targets of -100.
 
     The arguments are those of `Transformer.forward`.
     """
@@ -40,8 +40,8 @@ def prediction_nats(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float64]:
-    """The cost in nats of each prediction of the corpus, shape (corpus.predictions,), that of an unknown word with its
-    spelling; 0 of those that no piece scores."""
+    """The cost in nats of each prediction of the corpus, shape (corpus.predictions,), including the spelling of unknown words;
+    0 for predictions that no piece scores."""
     context = model.config.context
     rows = pack(pieces.length, context)
     first, _ = scored_range(corpus, pieces)
@@ -63,24 +63,23 @@ def prediction_nats(
 
 
 def scored_range(corpus: Corpus, pieces: Pieces) -> tuple[Ints, Ints]:
-    """The numbers, in the corpus, of the first prediction that each piece scores and of the one after its last."""
+    """The indices in the corpus of the first prediction that each piece scores, and of the one after the last."""
     begin = corpus.offsets[pieces.document] + pieces.document + pieces.begin
     return begin + pieces.context_only, begin + pieces.length
 
 
 def of_predictions(values: NDArray[np.float64], corpus: Corpus) -> NDArray[np.float64]:
-    """What belongs to each token (N,) as what belongs to each prediction, 0 for the ends of documents."""
+    """Values of tokens (N,) as values of predictions, with 0 for the ends of documents."""
     return np.insert(values, corpus.offsets[1:], 0)
 
 
 def scored_places(corpus: Corpus, pieces: Pieces, piece: int) -> tuple[int, int]:
-    """From where to where in the corpus the tokens are that a piece's scored predictions predict, but for the end of the
-    document."""
+    """The range in the corpus of the tokens predicted by a piece's scored predictions, without the end of the document."""
     start = int(corpus.offsets[pieces.document[piece]] + pieces.begin[piece])
     stop = int(corpus.offsets[pieces.document[piece] + 1])
     return start + int(pieces.context_only[piece]), min(start + int(pieces.length[piece]), stop)
 
 
 def characters(text: bytes) -> int:
-    """How many characters begin in these bytes of UTF-8."""
+    """The number of characters that start in these UTF-8 bytes."""
     return sum(byte & 0xC0 != 0x80 for byte in text)

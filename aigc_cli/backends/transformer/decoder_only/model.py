@@ -1,8 +1,8 @@
-"""The Transformer: a decoder-only language model with the architecture and the parameter names of Qwen3.
+"""The Transformer: a decoder-only language model with the architecture and parameter names of Qwen3.
 
-Pre-norm blocks (RMSNorm), grouped-query attention with a norm on each head's query and key, rotary positions,
-SwiGLU, no biases (Vaswani et al. 2017; Qwen Team 2025, arXiv:2505.09388). A saved model is a Hugging Face
-folder: `AutoModelForCausalLM.from_pretrained` opens it as a `Qwen3ForCausalLM`.
+Pre-norm blocks (RMSNorm), grouped-query attention with a norm on each head's query and key, rotary positions, SwiGLU, no biases
+(Vaswani et al. 2017; Qwen Team 2025, arXiv:2505.09388). A saved model is a Hugging Face folder, which
+`AutoModelForCausalLM.from_pretrained` opens as a `Qwen3ForCausalLM`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from aigc_cli.errors import RequestError
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """The shape of a network. `eot_id` is the token that ends a document, and without a `sos_id` begins one.
+    """The shape of a network. `eot_id` is the token that ends a document, and without `sos_id` also the one that starts it.
 
-    Raises `RequestError` for a shape that no network has.
+    Raises `RequestError` for an invalid shape.
     """
 
     vocab_size: int
@@ -70,7 +70,7 @@ class TransformerConfig:
 
     @property
     def begins_id(self) -> int:
-        """The token that begins a document."""
+        """The token that starts a document."""
         return self.eot_id if self.sos_id is None else self.sos_id
 
     def to_hugging_face(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class TransformerConfig:
             "hidden_act": "silu",
             "attention_bias": False,
             "attention_dropout": 0.0,
-            # Not a part of Qwen3: it matters in training alone, and readers ignore a key they do not know.
+            # Not part of Qwen3: only used in training, and readers ignore unknown keys.
             "residual_dropout": self.dropout,
             "layer_types": ["full_attention"] * self.n_layers,
             "use_sliding_window": False,
@@ -106,12 +106,12 @@ class TransformerConfig:
 
     @classmethod
     def from_hugging_face(cls, config: dict[str, Any]) -> TransformerConfig:
-        """Reads a `config.json`. Raises `RequestError` where it is not that of a network built here."""
+        """Read a `config.json`. Raises `RequestError` if it does not describe a network that can be built here."""
         if config.get("model_type") != "qwen3":
             raise RequestError(f"the model type is {config.get('model_type')!r}; only 'qwen3' can be opened")
         rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if rope.get("rope_type", "default") != "default" or config.get("use_sliding_window"):
-            raise RequestError("a model with scaled rotary positions or sliding windows cannot be opened")
+            raise RequestError("models with scaled rotary positions or sliding windows are not supported")
         try:
             eos = config["eos_token_id"]
             return cls(
@@ -131,12 +131,12 @@ class TransformerConfig:
                 dropout=config.get("residual_dropout", 0.0),
             )
         except (KeyError, TypeError, IndexError) as error:
-            raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
+            raise RequestError(f"config.json has a missing or invalid value: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What all layers share of one forward pass: the tokens' positions, and where they may look."""
+    """The inputs of a forward pass that all layers share: positions, attention bias and cache."""
 
     cos: Tensor
     sin: Tensor
@@ -158,10 +158,10 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(config.head_dim, config.norm_eps)
 
     def joined(self) -> tuple[Tensor, Tensor] | None:
-        """The matrices of query, key and value as one, and the norms' weights (H + H_kv, D) as one.
+        """The concatenated matrices of query, key and value, and the concatenated weights of the norms (H + H_kv, D).
 
-        One operation on all of them is faster than one on each, by more than it costs to join them. None where a hook or an
-        adapter is attached to a layer, which must then be called.
+        A single operation on all of them is faster than one on each, even with the cost of concatenation. None if a layer has a
+        hook or an adapter, because it must then be called.
         """
         if not all(map(bare, (self.q_proj, self.k_proj, self.v_proj, self.q_norm, self.k_norm))):
             return None
@@ -222,7 +222,7 @@ class Block(nn.Module):
 
 
 class Layers(nn.Module):
-    """The embeddings, the blocks and the last norm: what Hugging Face's names have under `model`."""
+    """The embeddings, the blocks and the final norm: the modules under `model` in Hugging Face's names."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -259,24 +259,24 @@ class Transformer(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights from torch's global generator."""
+        """Initialise the weights from torch's global generator."""
         for name, parameter in self.named_parameters():
             if parameter.ndim < 2:
                 nn.init.ones_(parameter)
             elif name.endswith(("o_proj.weight", "down_proj.weight")):
-                # Each block starts as the identity, so that depth does not change the size of the first steps
-                # (Zhang et al. 2019, Fixup; Yang et al. 2022, Tensor Programs V, appendix D.2).
+                # Each block starts as the identity, so that depth doesn't affect the size of the first steps (Zhang et al.
+                # 2019, Fixup; Yang et al. 2022, Tensor Programs V, appendix D.2).
                 nn.init.zeros_(parameter)
             elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
-                # At first the network is the identity, so a tied head sees the current token's own embedding:
-                # a larger scale would start from the firm belief that every token repeats itself.
+                # Initially the network is the identity, so a tied head sees the embedding of the current token. With a larger
+                # scale, training would start from confidently predicting that every token repeats itself.
                 nn.init.normal_(parameter, std=0.02)
             else:
                 nn.init.normal_(parameter, std=parameter.shape[1] ** -0.5)
 
     @property
     def head(self) -> Tensor:
-        """The output matrix (vocab_size, d_model): the embeddings themselves where the two are tied."""
+        """The output matrix (vocab_size, d_model), which is the embedding matrix if they are tied."""
         return self.model.embed_tokens.weight if self.config.tied else self.lm_head.weight
 
     def forward(
@@ -287,12 +287,11 @@ class Transformer(nn.Module):
         mask: Tensor | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """The hidden states (B, T, d_model) after the last norm, for token ids (B, T) of type int64.
+        """The hidden states (B, T, d_model) after the final norm, for token ids (B, T) int64.
 
-        `positions` (B, T) lie below `context`; None counts 0 … T-1, on from the tokens in the cache.
-        `mask` (B or 1, 1, T, S) is true where a query may look, or a float to be added to the scores; each
-        query must see something. S is T, or with a cache all its filled columns. None is causal.
-        `cache` takes up the keys and values of these tokens.
+        `positions` (B, T) are below `context`; None counts 0 … T-1, starting after the tokens in the cache. `mask` (B or 1, 1,
+        T, S) is true for keys to attend to, or a float that is added to the scores; no query may be fully masked. S is T, or
+        the number of filled columns with a cache. None is causal. The keys and values of these tokens are added to the `cache`.
         """
         length = ids.shape[1]
         past = 0 if cache is None else cache.filled
@@ -316,13 +315,13 @@ class Transformer(nn.Module):
 
 
 def save_pretrained(model: Transformer, folder: Path) -> None:
-    """Writes the model as a Hugging Face folder: config.json and model.safetensors (float32)."""
+    """Write the model as a Hugging Face folder: config.json and model.safetensors (float32)."""
     save_network(model, model.config.to_hugging_face(), folder)
 
 
 def load_pretrained(folder: Path) -> Transformer:
-    """Reads what `save_pretrained` wrote, on the CPU and in evaluation mode.
+    """Load what `save_pretrained` wrote, on the CPU and in evaluation mode.
 
-    Raises `RequestError` where the folder is not a whole model of this architecture.
+    Raises `RequestError` if the folder is not a complete model of this architecture.
     """
     return load_network(folder, TransformerConfig.from_hugging_face, Transformer)

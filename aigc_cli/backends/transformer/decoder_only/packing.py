@@ -1,8 +1,8 @@
 """From documents to rows of one context: windows, packing and shuffling.
 
-A document d_1 … d_n is learned as the n + 1 predictions of `<sos> d_1 … d_n <eot>`, where the two are one token unless the
-tokens are words. A piece is a run of at most `context` predictions. Several pieces share a row; each sees only itself
-(positions restart, attention is block-diagonal), so no document sees its neighbour.
+A document d_1 … d_n is trained on as the n + 1 predictions of `<sos> d_1 … d_n <eot>`, where <sos> and <eot> are the same token
+unless tokens are words. A piece is a run of at most `context` predictions. Several pieces can share a row. Each attends only to
+itself (positions restart, attention is block-diagonal), so no document sees its neighbours.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from aigc_cli.data.text.dataset import TokenArrays
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
 Ints = NDArray[np.int64]
-#: Pieces that are shuffled into rows together, and rows that stay open for a piece that fits.
+#: The number of pieces packed into rows together, and of rows kept open for more pieces.
 BLOCK, OPEN_ROWS = 1 << 16, 64
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents as one array: `tokens` (N,), `offsets` (n_docs + 1,), of special tokens only those that end a field and unknown
-    words. What the latter cost to be spelled, in nats, is `spelling` (N,), in a corpus that is measured on."""
+    """Documents as one array: `tokens` (N,) and `offsets` (n_docs + 1,). The only special tokens are ends of fields and unknown
+    words. For evaluation, `spelling` (N,) is the cost in nats of spelling the latter."""
 
     tokens: NDArray[np.integer]
     offsets: Ints
     eot_id: int
-    sos_id: int | None = None  # begins a document; None: eot_id
+    sos_id: int | None = None  # starts a document; eot_id if None
     spelling: NDArray[np.float64] | None = None
 
     @classmethod
@@ -43,18 +43,18 @@ class Corpus:
 
     @property
     def first_predictions(self) -> Ints:
-        """The number of each document's first prediction, (n_docs,)."""
+        """The index of each document's first prediction, (n_docs,)."""
         return self.offsets[:-1] + np.arange(len(self.offsets) - 1)
 
     @property
     def predictions(self) -> int:
-        """Tokens to predict, each document's end among them."""
+        """The number of tokens to predict, including the ends of documents."""
         return len(self.tokens) + len(self.offsets) - 1
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Runs of predictions. Prediction j of document i has the number offsets[i] + i + j in the corpus."""
+    """Runs of predictions. Prediction j of document i has the index offsets[i] + i + j in the corpus."""
 
     document: Ints  # (n,)
     begin: Ints  # (n,) the first prediction, counted within its document
@@ -69,20 +69,20 @@ class Pieces:
 
 
 def training_pieces(corpus: Corpus, context: int, rng: np.random.Generator) -> Pieces:
-    """Short documents whole; longer ones cut into windows from a fresh random offset, so that every epoch cuts elsewhere."""
+    """Short documents whole; longer ones in windows that start at a random offset, so that every epoch cuts differently."""
     predictions = np.diff(corpus.offsets) + 1
     first = np.where(predictions <= context, predictions, rng.integers(1, context + 1, len(predictions)))
     return _windows(predictions, first, context, context)
 
 
 def evaluation_pieces(corpus: Corpus, context: int) -> Pieces:
-    """Every prediction scored once; those beyond a document's first window with at least half a context before them."""
+    """Every prediction is scored once; those after a document's first window have at least half a context."""
     predictions = np.diff(corpus.offsets) + 1
     return _windows(predictions, np.minimum(predictions, context), context, max(1, context // 2))
 
 
 def _windows(predictions: Ints, first: Ints, context: int, stride: int) -> Pieces:
-    """A first window of `first` predictions, then further ones that each score the next `stride`."""
+    """A first window of `first` predictions, then windows that each score the next `stride` predictions."""
     counts = 1 + -(-(predictions - first) // stride)
     document = np.repeat(np.arange(len(predictions)), counts)
     number = np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -93,8 +93,8 @@ def _windows(predictions: Ints, first: Ints, context: int, stride: int) -> Piece
 
 
 def pack(lengths: Ints, context: int) -> list[list[int]]:
-    """Rows of pieces, each at most `context` long in sum: best fit among the rows that are open, in the order given.
-    What does not fit is carried over into a row of its own, never dropped."""
+    """Pack pieces into rows of at most `context` in total: best fit among the open rows, in the given order. A piece that fits
+    nowhere starts a new row; none is dropped."""
     rows: list[list[int]] = []
     open_rows: list[tuple[int, int]] = []  # (room left, row), sorted
     for piece, length in enumerate(lengths.tolist()):
@@ -113,8 +113,8 @@ def pack(lengths: Ints, context: int) -> list[list[int]]:
 
 
 def collate(corpus: Corpus, pieces: Pieces, rows: list[list[int]], context: int) -> dict[str, Tensor]:
-    """Rows as tensors of (rows, context) int64: `ids`, `targets` (IGNORED where nothing is to be predicted) and, unless every
-    row is one piece, `positions` and `segments` (which piece of the row; 0 is padding)."""
+    """Rows as int64 tensors (rows, context): `ids`, `targets` (IGNORED for no target) and, unless every row is a single piece,
+    `positions` and `segments` (the number of the piece within the row; 0 for padding)."""
     shape = (len(rows), context)
     begins = corpus.eot_id if corpus.sos_id is None else corpus.sos_id
     ids, targets = np.full(shape, begins), np.full(shape, IGNORED)
@@ -142,13 +142,13 @@ def collate(corpus: Corpus, pieces: Pieces, rows: list[list[int]], context: int)
 
 
 def block_diagonal(segments: Tensor) -> Tensor:
-    """The attention mask (B, 1, T, T): a token sees those before it in its own piece."""
+    """The attention mask (B, 1, T, T): a token sees itself and earlier tokens of its own piece."""
     same = segments[:, None, :, None] == segments[:, None, None, :]
     return same.tril_()
 
 
 class TrainingBatches:
-    """The batch of a step, as a pure function of (seed, step): epochs of freshly cut, freshly shuffled rows, end to end."""
+    """The batch of a step, as a pure function of (seed, step). Every epoch cuts and shuffles the documents anew."""
 
     def __init__(self, corpus: Corpus, context: int, batch_size: int, seed: int) -> None:
         self.corpus, self.context, self.batch_size, self.seed = corpus, context, batch_size, seed
@@ -157,7 +157,7 @@ class TrainingBatches:
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         first = step * self.batch_size
-        if first < self._first_row:  # a row before the buffered ones: start over from the first epoch
+        if first < self._first_row:  # an earlier row: start again from the first epoch
             self._first_row, self._rows = 0, []
             self._blocks = self._all_blocks()
         parts = []
@@ -169,7 +169,7 @@ class TrainingBatches:
         return self._collate(parts)
 
     def _all_blocks(self) -> Iterator[tuple[Pieces, list[list[int]]]]:
-        """Every epoch's rows in blocks, packed when they are reached."""
+        """The rows of all epochs in blocks, packed lazily."""
         epoch = 0
         while True:
             rng = np.random.default_rng((self.seed, epoch))

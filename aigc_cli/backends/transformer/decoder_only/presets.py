@@ -1,4 +1,4 @@
-"""From a budget and a corpus to a decoder-only model: its size, context, batch and regularisation."""
+"""From a budget and a corpus to a decoder-only model: its size, context, batch size and regularisation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aigc_cli.errors import RequestError
 
 
 def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[DecoderOnlyPlan, list[str]]:
-    """Raises RequestError for a text too short."""
+    """The plan, and the reasons. Raises `RequestError` for a text that is too short."""
     lengths = np.diff(text.train.offsets) + 1
     for purpose, arrays in (("training", text.train), ("held-out", text.select)):
         if len(arrays.tokens) < 2:
@@ -31,10 +31,10 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Decod
 def decide(
     options: Train, *, flops: float, vocab_size: int, predictions: int, longest: int
 ) -> tuple[DecoderOnlyPlan, list[str]]:
-    """The plan, with the model, batch, learning rate and regularisation decided, and the reasons.
+    """The plan, with model, batch size, learning rate and regularisation decided, and the reasons.
 
-    `flops` is the budget, `predictions` the training text in tokens, `longest` the number of tokens that nearly every
-    document stays within.
+    `flops` is the budget, `predictions` the length of the training text in tokens, and `longest` the length in tokens that few
+    documents exceed.
     """
     preset = preset_for(PRESETS, flops, options.preset)
     context = options.context or min(preset.context, max(32, -(-longest // 32) * 32))
@@ -65,7 +65,7 @@ def decide(
 
 
 def model_config(plan: DecoderOnlyPlan, vocab_size: int, eot_id: int, sos_id: int | None = None) -> TransformerConfig:
-    """The network that a plan describes."""
+    """The shape of a plan's network."""
     return TransformerConfig(
         vocab_size=vocab_size,
         d_model=plan.d_model,
@@ -83,5 +83,5 @@ def model_config(plan: DecoderOnlyPlan, vocab_size: int, eot_id: int, sos_id: in
 
 
 def head_dim(plan: DecoderOnlyPlan) -> int:
-    """The width divided by the heads, rounded up to a multiple of 32."""
+    """The width divided by the number of heads, rounded up to a multiple of 32."""
     return max(32, -(-(plan.d_model // plan.n_heads) // 32) * 32)

@@ -1,4 +1,4 @@
-"""`aigc eval transformer` of an encoder–decoder: what held-out answers cost, and how near its own come to them."""
+"""`aigc eval transformer` for encoder–decoders: the likelihood of held-out answers, and how close generated answers come."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from aigc_cli.metrics.statistics.bootstrap import Measure
 from aigc_cli.metrics.text.answers import answer_measures, beside_baselines
 from aigc_cli.metrics.text.nearest import NearestText
 
-#: Training sources that the nearest one is looked for among.
+#: The most training sources to search for the nearest one.
 MOST_SOURCES = 100_000
 
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
     if options.tokenize != "auto" and not options.n:
-        raise RequestError("--tokenize is for answers, of which -n 0 wants none")
+        raise RequestError("--tokenize is for answers, but -n 0 asks for none")
     loaded = load(run, load_pretrained, Seq2SeqLM, options.device, bus)
     tokenizer = loaded.tokenizer
     data, notes = training_data(run, options, bus)
@@ -58,7 +58,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     measures = likelihood_measures(units, options.seed)
     if data is not None and options.n and data.train.n_docs > MOST_SOURCES:
         notes.append(
-            f"the nearest source is looked for among {MOST_SOURCES:,} or fewer of {data.train.n_docs:,} training sources"
+            f"the nearest source is searched for among at most {MOST_SOURCES:,} of {data.train.n_docs:,} training sources"
         )
     if data is not None:
         bus.stage("fitting the baselines", 0, None)
@@ -71,14 +71,14 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
 
 
 def targets(pairs: Pairs, tokenizer: Tokenizer) -> list[str]:
-    """Their texts, or those of evenly spread ones of about `MAX_TEXT` characters in all."""
+    """The texts of the targets, or of evenly spread ones with about `MAX_TEXT` characters in total."""
     every = -(-int(pairs.target_lengths.sum()) // MAX_TEXT)
     return [pairs.target_text(i, tokenizer) for i in range(0, len(pairs), max(1, every))]
 
 
 def agreement(loaded: Loaded[Seq2SeqLM], pairs: Pairs, data: TextDataset | None, options: Eval, bus: Bus) -> dict[str, Measure]:
-    """How near the likeliest answers, taken token by token, come to those given, to `options.n` sources drawn at random. Beside
-    it, that of the source itself as the answer (`copy`), and of the answer to the nearest training source (`nearest`)."""
+    """How close greedy answers to `options.n` random sources come to the references. For comparison: the source itself as the
+    answer (`copy`), and the answer to the nearest training source (`nearest`)."""
     tokenizer = loaded.tokenizer
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(pairs))[: options.n]).tolist()
     sources = [pairs.source_text(i, tokenizer) for i in chosen]
@@ -90,7 +90,7 @@ def agreement(loaded: Loaded[Seq2SeqLM], pairs: Pairs, data: TextDataset | None,
     answers = [sample.text for sample in written]
     others = {"copy": sources}
     if data is not None:
-        bus.stage("looking for the nearest sources", 0, None)
+        bus.stage("searching for the nearest sources", 0, None)
         others["nearest"] = _of_nearest(sources, Pairs.of(data.train, tokenizer), tokenizer)
     tokenize = options.tokenize if options.tokenize != "auto" else "zh" if cjk_share(references) > 0.5 else "13a"
     measure = partial(answer_measures, references=references, tokenize=tokenize)
@@ -98,7 +98,7 @@ def agreement(loaded: Loaded[Seq2SeqLM], pairs: Pairs, data: TextDataset | None,
 
 
 def _of_nearest(sources: Sequence[str], train: Pairs, tokenizer: Tokenizer) -> list[str]:
-    """What is answered to the training source that is most like each of these, of at most `MOST_SOURCES` evenly spread ones."""
+    """The answer to the training source most similar to each of these, among at most `MOST_SOURCES` evenly spread ones."""
     places = range(0, len(train), -(-len(train) // MOST_SOURCES))
     index = NearestText([train.source_text(i, tokenizer) for i in places])
     return [train.target_text(places[index.nearest(source)], tokenizer) for source in sources]

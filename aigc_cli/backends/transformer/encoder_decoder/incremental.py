@@ -1,4 +1,4 @@
-"""Incremental decoding: sources are read once, then targets are written token by token, the keys and values kept."""
+"""Incremental decoding: sources are encoded once, then targets are generated token by token with a key-value cache."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch.nn.utils.rnn import pad_sequence
 from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
 from aigc_cli.backends.transformer.layers import attention
 
-FIRST_ROOM = 64  # tokens of a target that there is room for at first; it doubles when they are written
+FIRST_ROOM = 64  # the initial size of the cache in tokens of a target; it doubles when full
 
 
 @dataclass(frozen=True)
 class Seq2SeqLM:
-    """An encoder–decoder as a language model to generate with: it answers its prompts, which are sources."""
+    """An encoder–decoder as a language model that answers its prompts, the sources."""
 
     network: EncoderDecoder
 
@@ -27,29 +27,29 @@ class Seq2SeqLM:
 
     @property
     def longest(self) -> int:
-        """The number of tokens at which a target is cut that does not end by itself."""
+        """The default token limit for targets that don't end by themselves."""
         return 2 * self.network.config.context
 
     @property
     def longest_prompt(self) -> int:
-        """The longest source, in tokens, seen in training."""
+        """The longest source, in tokens, in training."""
         return self.network.config.context
 
     @property
     def begins_id(self) -> int:
-        """The token that an empty source is."""
+        """The token that replaces an empty source."""
         return self.network.config.eos_id
 
     def prefill(self, prompts: Sequence[Sequence[int]], *, room: int) -> Seq2SeqState:
-        """Encodes sources (at least one token each), to write at most `room` tokens of an answer to each."""
+        """Encode sources (at least one token each), to be answered by at most `room` tokens each."""
         return Seq2SeqState(self.network, prompts, room=room)
 
 
 class Seq2SeqState:
-    """A batch of rows: a source each, of which the decoder's keys and values are computed once, and those of its target."""
+    """A batch of rows, each with the decoder's keys and values of its source, computed once, and of its target so far."""
 
     def __init__(self, model: EncoderDecoder, sources: Sequence[Sequence[int]], *, room: int) -> None:
-        """Reads the sources (at least one token each), to be answered by at most `room` tokens."""
+        """Encode the sources (at least one token each), to be answered by at most `room` tokens."""
         self.model, self.room = model, room
         config, device = model.config, model.head.device
         lengths = torch.tensor([len(source) for source in sources], device=device)
@@ -74,7 +74,7 @@ class Seq2SeqState:
         return self._heads(keys).contiguous(), self._heads(values).contiguous()  # read at every step
 
     def step(self, ids: Tensor) -> None:
-        """Writes a token (B,) to each row; `logits` (B, V) are then those of the next."""
+        """Append a token (B,) to each row; `logits` (B, V) are then those of the next token."""
         if self.length == self.targets[0][0].shape[2]:
             self.targets = [(_doubled(keys), _doubled(values)) for keys, values in self.targets]
         x = self.model.embed(ids[:, None], self.length)
@@ -96,7 +96,7 @@ class Seq2SeqState:
         self.length += 1
 
     def select(self, rows: list[int]) -> None:
-        """Makes row i what row `rows[i]` was: drops rows, or repeats one for more answers to its source."""
+        """Replace row i by row `rows[i]`, to drop rows or to repeat one for several answers to a source."""
         index = torch.tensor(rows, device=self.logits.device)
         self.bias, self.logits = self.bias[index], self.logits[index]
         self.sources = [(keys[index], values[index]) for keys, values in self.sources]

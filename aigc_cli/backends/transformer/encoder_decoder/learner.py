@@ -1,4 +1,4 @@
-"""The encoder–decoder in training."""
+"""Training an encoder–decoder."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.learner import Batch, Loss, Preview
 
 EVALUATED_AT_ONCE = 64
-SHOWN = 40  # characters of a source, in what one might type
+SHOWN = 40  # characters of a source in a suggested command
 
 
 class PairLearner(LanguageLearner):
-    """The encoder–decoder, which learns to answer sources."""
+    """Trains an encoder–decoder to answer sources."""
 
     def __init__(self, plan: EncoderDecoderPlan, data: TextDataset, device: torch.device) -> None:
         tokenizer = data.tokenizer
@@ -55,7 +55,7 @@ class PairLearner(LanguageLearner):
         return {"bits_per_char": float(nats.sum()) / max(1, int(self.chars[index].sum())) / math.log(2)}
 
     def preview(self) -> Preview:
-        """Answers to the first sources of the shuffle."""
+        """Answers to the first sources of a fixed shuffle."""
         tokenizer = self.data.tokenizer
         chosen = self.order[:PREVIEWS].tolist()
         jobs = [Job(number, [*self.held_out.source(i), tokenizer.eot_id]) for number, i in enumerate(chosen)]
@@ -66,7 +66,7 @@ class PairLearner(LanguageLearner):
         return Preview(".txt", ("\n\n".join(pairs) + "\n").encode(), pairs[0])
 
     def first_sample(self) -> str:
-        """An answer to the source that was answered while training."""
+        """Arguments to answer the source that previews answered."""
         source = self.held_out.source_text(int(self.order[0]), self.data.tokenizer) if len(self.order) else ""
         return f"--prompt {shlex.quote(' '.join(source[:SHOWN].split()))} -n 4"
 
@@ -76,6 +76,6 @@ class PairLearner(LanguageLearner):
     def describe(self) -> str:
         c = self.model.config
         return (
-            f"{c.num_encoder_layers} layers that read and {c.num_decoder_layers} that write, of width {c.d_model}, "
+            f"{c.num_encoder_layers} encoder and {c.num_decoder_layers} decoder layers of width {c.d_model}, "
             f"{super().describe()}, up to {c.context} tokens, vocabulary {c.vocab_size:,}"
         )

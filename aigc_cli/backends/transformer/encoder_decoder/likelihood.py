@@ -1,4 +1,4 @@
-"""What held-out answers cost an encoder–decoder, given their sources."""
+"""The cost of held-out answers for an encoder–decoder, given their sources."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def answer_nats(
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> NDArray[np.float64]:
-    """The cost in nats of these pairs' targets (n,), with their ends and the spelling of unknown words, given their sources;
-    all of them whole."""
+    """The cost in nats of these pairs' complete targets (n,) given their sources, including their ends and the spelling of
+    unknown words."""
     nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
     longer = np.maximum(pairs.target_lengths[index], pairs.source_lengths[index]) + 1
     order = np.argsort(longer, kind="stable")
@@ -42,6 +42,6 @@ def answer_nats(
 
 
 def answer_lengths(pairs: Pairs, tokenizer: Tokenizer) -> tuple[Ints, Ints]:
-    """The characters and the bytes of each target, (n,)."""
+    """The lengths of the targets in characters and in bytes, (n,) each."""
     targets = [pairs.target_text(i, tokenizer) for i in range(len(pairs))]
     return np.array(list(map(len, targets))), np.array([len(text.encode()) for text in targets])

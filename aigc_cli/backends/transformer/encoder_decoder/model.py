@@ -1,7 +1,7 @@
 """The encoder–decoder Transformer (Vaswani et al. 2017): it reads a source, then writes a target token by token.
 
-It is made of PyTorch's own layers. Where it differs from the paper, the difference was measured to be better: the norms come
-first in each block (Xiong et al. 2020), and the output layer is the embedding matrix.
+Built from PyTorch's own layers. It differs from the paper in what was measured to be better: pre-norm blocks (Xiong et al.
+2020), and an output layer tied to the embedding matrix.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MODEL_TYPE = "aigc-encoder-decoder"
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderDecoderConfig:
-    """The shape of a network. A target begins with `sos_id`; it ends, and a source too, with `eos_id`.
+    """The shape of a network. Targets start with `sos_id`; targets and sources end with `eos_id`.
 
-    Raises `RequestError` for a shape that no network has.
+    Raises `RequestError` for an invalid shape.
     """
 
     vocab_size: int
@@ -36,7 +36,7 @@ class EncoderDecoderConfig:
     num_encoder_layers: int
     num_decoder_layers: int
     d_ff: int
-    context: int  # in training, of a source and of a target with its end; sampling ends a target at twice as many
+    context: int  # in training, the most tokens of a source and of a target with its end; sampling stops at twice as many
     sos_id: int
     eos_id: int
     dropout: float = 0.0
@@ -55,29 +55,29 @@ class EncoderDecoderConfig:
             raise RequestError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
     def to_json(self) -> dict[str, Any]:
-        """Its config.json."""
+        """The content of config.json."""
         settings = {ON_DISK.get(name, name): value for name, value in asdict(self).items()}
         return {"architectures": ["EncoderDecoder"], "model_type": MODEL_TYPE, **settings}
 
     @classmethod
     def from_json(cls, config: dict[str, Any]) -> EncoderDecoderConfig:
-        """Reads a config.json. Raises `RequestError` if it does not describe such a network."""
+        """The inverse of `to_json`. Raises `RequestError` for anything else."""
         if config.get("model_type") != MODEL_TYPE:
             raise RequestError(f"the model type is {config.get('model_type')!r}, not {MODEL_TYPE!r}")
         try:
             return cls(**{field.name: config[ON_DISK.get(field.name, field.name)] for field in fields(cls)})
         except (KeyError, TypeError) as error:
-            raise RequestError(f"config.json lacks a value or has one of a wrong kind: {error}") from error
+            raise RequestError(f"config.json has a missing or invalid value: {error}") from error
 
 
-#: What config.json calls differently: as PyTorch's layers do.
+#: Settings with other names in config.json, which are those of PyTorch's layers.
 ON_DISK = {"n_heads": "nhead", "d_ff": "dim_feedforward", "context": "max_seq_length"}
 SIZES = ("vocab_size", "d_model", "n_heads", "num_encoder_layers", "num_decoder_layers", "d_ff", "context")
 
 
 class PositionalEncoding(nn.Module):
-    """Sinusoidal positions (Vaswani et al. 2017, section 3.5): PE(pos, 2i) = sin(pos / 10000^(2i/d)), PE(pos, 2i+1) the
-    cosine of the same. A shift by k turns each pair of channels by a fixed angle, wherever it is."""
+    """Sinusoidal positions (Vaswani et al. 2017, section 3.5): PE(pos, 2i) = sin(pos / 10000^(2i/d)), and PE(pos, 2i+1) the
+    cosine of the same angle. A shift by k rotates each pair of channels by a fixed angle, whatever the position."""
 
     table: Tensor
 
@@ -93,7 +93,7 @@ class PositionalEncoding(nn.Module):
         return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)[:, : self.d_model].float()
 
     def forward(self, begin: int, length: int) -> Tensor:
-        """The encodings of `length` positions from `begin` on, (length, d_model)."""
+        """The encodings of `length` positions, starting at `begin`, (length, d_model)."""
         if begin + length > len(self.table):
             self.table = self.rows(2 * (begin + length)).to(self.table.device)
         return self.table[begin : begin + length]
@@ -101,8 +101,8 @@ class PositionalEncoding(nn.Module):
 
 @contextmanager
 def scores_not_stored() -> Iterator[None]:
-    """Disables torch's inference fast path, which stores all attention scores: their memory is quadratic in the longest source,
-    and a page among many short sources would exhaust it."""
+    """Disable PyTorch's inference fast path, which stores all attention scores: their memory is quadratic in the longest
+    source, so a single long one among many short ones could exhaust it."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -132,7 +132,7 @@ class EncoderDecoder(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Draws new weights from torch's global generator, as the decoder-only network does."""
+        """Initialise the weights from torch's global generator, like the decoder-only network."""
         for name, parameter in self.named_parameters():
             if name.endswith(("out_proj.weight", "linear2.weight")):
                 nn.init.zeros_(parameter)  # each block starts as the identity
@@ -145,27 +145,27 @@ class EncoderDecoder(nn.Module):
 
     @property
     def head(self) -> Tensor:
-        """The output matrix (vocab_size, d_model): the embeddings themselves where the two are tied."""
+        """The output matrix (vocab_size, d_model), which is the embedding matrix if they are tied."""
         return self.embedding.weight if self.config.tied else self.output.weight
 
     def embed(self, ids: Tensor, begin: int = 0) -> Tensor:
-        """Embeddings times √d_model, plus positions from `begin` on (section 3.4): (B, T) to (B, T, d_model)."""
+        """Embeddings times √d_model plus positions starting at `begin` (section 3.4): (B, T) to (B, T, d_model)."""
         scaled = self.embedding(ids) * math.sqrt(self.config.d_model)
         embedded: Tensor = self.dropout(scaled + self.positions(begin, ids.shape[1]))
         return embedded
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encodes sources (B, S) of these `lengths` (B,), each at least 1: (B, S, d_model), and a mask (B, S) that is
-        true where there is only padding."""
+        """Encode sources (B, S) with these `lengths` (B,), each at least 1. Returns hidden states (B, S, d_model), and a mask
+        (B, S) that is true for padding."""
         padding = torch.arange(source.shape[1], device=source.device) >= lengths[:, None]
         with scores_not_stored():
             memory: Tensor = self.encoder(self.embed(source), src_key_padding_mask=padding)
         return memory, padding
 
     def forward(self, source: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """The hidden states (B, T, d_model) after each token of the targets (B, T), which begin with `sos_id`.
+        """The hidden states (B, T, d_model) after each token of the targets (B, T), which start with `sos_id`.
 
-        Tokens of a source (B, S) beyond its length, and later tokens of a target, have no influence.
+        They don't depend on what follows the length of a source (B, S), nor on later tokens of a target.
         """
         memory, padding = self.encode(source, lengths)
         n = target.shape[1]
@@ -182,10 +182,10 @@ class EncoderDecoder(nn.Module):
 
 
 def save_pretrained(model: EncoderDecoder, folder: Path) -> None:
-    """Writes config.json and model.safetensors (float32)."""
+    """Write config.json and model.safetensors (float32)."""
     save_network(model, model.config.to_json(), folder)
 
 
 def load_pretrained(folder: Path) -> EncoderDecoder:
-    """Reads what `save_pretrained` wrote, on the CPU and in evaluation mode. Raises `RequestError` as `load_network` does."""
+    """Load what `save_pretrained` wrote, on the CPU and in evaluation mode. Raises `RequestError` as `load_network` does."""
     return load_network(folder, EncoderDecoderConfig.from_json, EncoderDecoder)

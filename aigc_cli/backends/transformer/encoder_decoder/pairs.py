@@ -1,4 +1,4 @@
-"""Pairs of a source and a target: as arrays, and as batches of a step."""
+"""Pairs of a source and a target, as arrays and as training batches."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from aigc_cli.data.text.dataset import TokenArrays
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
 Ints = NDArray[np.int64]
-#: Batches whose pairs are sorted by length together, so that little is padding.
+#: The number of batches whose pairs are sorted by length together, to reduce padding.
 BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Documents of two fields, n of them: a source and a target, either of which may be empty."""
+    """n documents with two fields: a source and a target, either of which may be empty."""
 
     arrays: TokenArrays
-    middle: Ints  # (n,) where the token is that ends each source
-    spelling: NDArray[np.float64] | None = None  # (n,) what the unknown words of targets cost to be spelled, in nats
+    middle: Ints  # (n,) positions of the tokens that end sources
+    spelling: NDArray[np.float64] | None = None  # (n,) the cost of spelling the unknown words of targets, in nats
 
     @classmethod
     def of(cls, arrays: TokenArrays, tokenizer: Tokenizer, *, measured: bool = False) -> Pairs:
-        """Of documents with one end of a field each. The spelling is for pairs that are measured on."""
+        """Pairs from documents with two fields; with `measured`, including the cost of spelling."""
         middle = np.flatnonzero(arrays.tokens == tokenizer.field_id)
         assert len(middle) == arrays.n_docs
         pairs = cls(arrays, middle)
@@ -40,21 +40,21 @@ class Pairs:
 
     @property
     def source_lengths(self) -> Ints:
-        """In tokens, (n,)."""
+        """The lengths of sources in tokens, (n,)."""
         return self.middle - self.arrays.offsets[:-1]
 
     @property
     def target_lengths(self) -> Ints:
-        """In tokens, without the end, (n,)."""
+        """The lengths of targets in tokens, without the end, (n,)."""
         return self.arrays.offsets[1:] - self.middle - 1
 
     def source(self, i: int) -> list[int]:
-        """Its tokens."""
+        """The tokens of source i."""
         ids: list[int] = self.arrays.tokens[self.arrays.offsets[i] : self.middle[i]].tolist()
         return ids
 
     def target(self, i: int) -> list[int]:
-        """Its tokens."""
+        """The tokens of target i."""
         ids: list[int] = self.arrays.tokens[self.middle[i] + 1 : self.arrays.offsets[i + 1]].tolist()
         return ids
 
@@ -65,17 +65,17 @@ class Pairs:
         return tokenizer.decode(self.arrays.ids(int(self.middle[i]) + 1, int(self.arrays.offsets[i + 1])))
 
     def over_targets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The sum over each target (n,) of what belongs to each token (N,)."""
+        """The sums over targets (n,) of values of tokens (N,)."""
         total = np.concatenate([[0.0], np.cumsum(values)])
         sums: NDArray[np.float64] = total[self.arrays.offsets[1:]] - total[self.middle + 1]
         return sums
 
 
 def collate_pairs(pairs: Pairs, index: Ints, sos_id: int, eos_id: int, longest: int | None = None) -> dict[str, Tensor]:
-    """Some pairs as int64 tensors: `source` (B, S), each with its end, of `source_lengths` (B,); `target_in` (B, T), which
-    begins with `sos_id`; and `targets` (B, T), what is to be predicted after each of its tokens, IGNORED in the padding.
+    """Some pairs as int64 tensors: `source` (B, S) with ends, and `source_lengths` (B,); `target_in` (B, T), starting with
+    `sos_id`; and `targets` (B, T), the token to predict after each of them, IGNORED for padding.
 
-    Of a source or a target with its end longer than `longest` the first so many tokens are taken.
+    Sources and targets are truncated to `longest` tokens, including their ends.
     """
     sources = [[*pairs.source(i), eos_id][:longest] for i in index.tolist()]
     targets = [[*pairs.target(i), eos_id][:longest] for i in index.tolist()]
@@ -93,8 +93,8 @@ def _padded(rows: list[list[int]], value: int) -> Tensor:
 
 
 class PairBatches:
-    """The batch of a step, as a pure function of (seed, step): epochs of shuffled pairs end to end, those of like lengths
-    together."""
+    """The batch of a step, as a pure function of (seed, step). Every epoch is shuffled anew; pairs of similar length share a
+    batch."""
 
     def __init__(self, pairs: Pairs, batch_size: int, sos_id: int, eos_id: int, longest: int, seed: int) -> None:
         self.pairs, self.batch_size, self.seed = pairs, batch_size, seed
@@ -115,7 +115,7 @@ class PairBatches:
         return list(np.random.default_rng((self.seed, 1, block)).permutation(batches))
 
     def _drawn(self, first: int, count: int) -> Ints:
-        """`count` pair numbers from position `first` of the endless sequence of epochs, each shuffled differently."""
+        """`count` indices of pairs, starting at position `first` of all epochs, each in its own order."""
         n = len(self.pairs)
         parts = []
         while count:

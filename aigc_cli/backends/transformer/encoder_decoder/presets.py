@@ -1,4 +1,4 @@
-"""From a budget and pairs to an encoder–decoder: its size, longest text, batch and regularisation."""
+"""From a budget and pairs to an encoder–decoder: its size, context, batch size and regularisation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.trainable import Machine
 from aigc_cli.errors import RequestError
 
-#: An encoder and a decoder each have this share of the layers that a decoder alone has.
+#: The layers of encoder and decoder each, as a share of those of a decoder-only model.
 LAYERS_SHARE = 0.6
-#: Sources and targets of up to this many tokens are never cut, however small the model.
+#: Sources and targets are not truncated below this many tokens, however small the model.
 LEAST_LONGEST = 256
 
 
 def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[EncoderDecoderPlan, list[str]]:
-    """Raises RequestError if every target is empty."""
+    """The plan, and the reasons. Raises `RequestError` if all targets are empty."""
     pairs = Pairs.of(text.train, text.tokenizer)
     if not pairs.target_lengths.any():
-        raise RequestError(f"{options.data}: every target to learn is empty")
+        raise RequestError(f"{options.data}: all training targets are empty")
     return decide(
         options,
         flops=machine.flops * machine.seconds,
@@ -37,8 +37,10 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Encod
 def decide(
     options: Train, *, flops: float, vocab_size: int, sources: NDArray[np.int64], targets: NDArray[np.int64]
 ) -> tuple[EncoderDecoderPlan, list[str]]:
-    """Decides the model, batch, learning rate and regularisation, with the reasons, from the lengths (n,) in tokens of
-    sources and targets, their ends included."""
+    """The plan, with model, batch size, learning rate and regularisation decided, and the reasons.
+
+    `flops` is the budget; `sources` and `targets` (n,) are lengths in tokens, ends included.
+    """
     preset = preset_for(PRESETS, flops, options.preset)
     d_model = options.d_model or preset.d_model
     longest = int(max(sources.max(), targets.max()))
@@ -50,7 +52,7 @@ def decide(
     num_encoder_layers, num_decoder_layers = options.num_encoder_layers or layers, options.num_decoder_layers or layers
     d_ff = options.d_ff or 4 * d_model
     batch_size = options.batch_size or min(len(sources), rows)
-    # Attention has 4 d² weights, which the decoder's layers have twice.
+    # Attention has 4 d² weights, and decoder layers have it twice.
     encoder = num_encoder_layers * d_model * (4 * d_model + 2 * d_ff)
     decoder = num_decoder_layers * d_model * (8 * d_model + 2 * d_ff) + vocab_size * d_model
     cost = 6 * (encoder * read + decoder * written)
@@ -67,20 +69,17 @@ def decide(
         batch_size=batch_size,
     )
     reasons = [
-        f"model: {preset.name} ({plan.num_encoder_layers} layers that read and {plan.num_decoder_layers} that write, of width "
+        f"model: {preset.name} ({plan.num_encoder_layers} encoder and {plan.num_decoder_layers} decoder layers of width "
         f"{d_model}) for about {epochs:.1f} epochs of {len(sources):,} pairs, so dropout {plan.dropout:g}"
     ]
     for what, lengths in (("sources", sources), ("targets", targets)):
         if cut := int((lengths > limit).sum()):
-            reasons.append(
-                f"{cut:,} of the {what} have more than {limit} tokens and are cut there in training; "
-                f"--context {longest} would keep all of it"
-            )
+            reasons.append(f"{cut:,} of the {what} are cut to {limit} tokens; to keep them whole, use --context {longest}")
     return plan, reasons
 
 
 def model_config(plan: EncoderDecoderPlan, vocab_size: int, eot_id: int, sos_id: int) -> EncoderDecoderConfig:
-    """The encoder–decoder that a plan describes."""
+    """The shape of a plan's network."""
     return EncoderDecoderConfig(
         vocab_size=vocab_size,
         d_model=plan.d_model,
