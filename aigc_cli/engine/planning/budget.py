@@ -40,9 +40,12 @@ class Costs:
     save: float
 
 
-def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
-    """Time everything with this plan on this machine. The trainer is not at its initial state afterwards."""
-    step = step_seconds(lambda: _steps(trainer, seconds))
+def measure(trainer: Trainer, seconds: float, scratch: Path, patience: float | None = None) -> Costs:
+    """Time everything with this plan on this machine. The trainer is not at its initial state afterwards.
+
+    `patience`: seconds after which fewer than five steps will do, a quarter of `seconds` by default.
+    """
+    step = step_seconds(lambda: _steps(trainer, seconds, seconds / 4 if patience is None else patience))
     few = max(1, min(trainer.learner.eval_items, 64))
     trainer.evaluate(1)
     one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
@@ -54,7 +57,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path) -> Costs:
     return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
 
 
-def _steps(trainer: Trainer, seconds: float) -> list[float]:
+def _steps(trainer: Trainer, seconds: float, patience: float) -> list[float]:
     """The seconds of each throw-away step, without the first two, which allocate and compile."""
     budget = min(max(seconds * CALIBRATION, 0.4), 8.0)
     durations: list[float] = []
@@ -64,7 +67,7 @@ def _steps(trainer: Trainer, seconds: float) -> list[float]:
         trainer.step(trainer.learner.batch(len(durations)), len(durations))
         synchronize(trainer.device)
         durations.append(time.perf_counter() - at)
-        if time.perf_counter() - began > seconds / 4 and len(durations) >= 3:
+        if time.perf_counter() - began > patience and len(durations) >= 3:
             break
     return durations[2:]
 

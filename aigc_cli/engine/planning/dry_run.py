@@ -19,6 +19,9 @@ from aigc_cli.options import recorded
 
 #: The budget, in seconds, for timing steps if their number is given.
 SECONDS = 60.0
+#: Seconds after which fewer than five timed steps will do. A GAN takes the most memory in the fifth, when its second gradient
+#: penalty meets a fragmented heap.
+PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def dry_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bu
         if data.keep is not None:
             data.keep.unlink(missing_ok=True)
         plan = trainer.plan
-        costs = planned.costs or measure(trainer, SECONDS, scratch)
+        costs = planned.costs or measure(trainer, SECONDS, scratch, PATIENCE)
     return DryRun(
         data=data.info,
         examples=data.examples,
