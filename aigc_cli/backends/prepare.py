@@ -34,9 +34,8 @@ class Dataset(Protocol):
 
 def prepared(options: TrainOptions, data: Dataset, examples: Sequence[str], decided: Mapping[str, Any]) -> Prepared:
     """The dataset, with options that read the same data again; `decided` are options that were decided by reading it."""
-    assert options.data is not None
     settled = dict(decided)
-    if options.data.startswith("hf:"):  # pin the revision
+    if options.data_source.startswith("hf:"):  # pin the revision
         settled["data"] = str(data.info["location"])
     if data.spooled is not None and hasattr(options, "input_format"):  # the copy's suffix says it
         settled["input_format"] = None
@@ -45,7 +44,7 @@ def prepared(options: TrainOptions, data: Dataset, examples: Sequence[str], deci
         options=dataclasses.replace(options, **settled),
         info=data.info,
         notes=data.notes,
-        stem="stdin" if data.spooled is not None else stem(options.data, str(data.info["kind"])),
+        stem="stdin" if data.spooled is not None else stem(options.data_source, str(data.info["kind"])),
         cached=data.cached,
         keep=data.spooled,
         examples=examples,

@@ -90,6 +90,13 @@ class TrainOptions(CommandOptions):
     checkpoint_seconds: float = option(60.0, above=0, panel=EXPERT, unit="seconds")
     """Time between checkpoints: the most work lost when the process is killed."""
 
+    @property
+    def data_source(self) -> str:
+        """What `--data` names. RequestError where nothing does: the engine fills in the demo data before it is asked for."""
+        if self.data is None:
+            raise RequestError("--data is missing: name a file, a folder, '-', hf:OWNER/NAME or demo:NAME")
+        return self.data
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan(TrainOptions):

@@ -93,7 +93,7 @@ class TrainStep:
                 self.bus.note(f"out of memory: splitting each batch into {state.micro_batches} micro-batches", "warning")
         grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         totals[GRAD_NORM] = torch.nn.utils.get_total_norm(grads)
-        values = torch.stack([value.to(self.device, torch.float32) for value in totals.values()])
+        values = torch.stack([value.detach().to(self.device, torch.float32) for value in totals.values()])
         bad = ~values.isfinite().all()
         skips = self.skips_on_device and getattr(optimizer, "_step_supports_amp_scaling", False)
         if skips or not bad:

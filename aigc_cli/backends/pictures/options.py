@@ -105,10 +105,9 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
     of the run that was trained on them, if any."""
     from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
-    assert options.data is not None
     longest = options.longest_side or longest_side(options)
     request = PictureRequest(
-        data=options.data,
+        data=options.data_source,
         val=options.val,
         size=None if options.size is None else parse_size(options.size),
         longest=longest,

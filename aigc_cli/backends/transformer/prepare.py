@@ -18,10 +18,9 @@ from aigc_cli.errors import RequestError
 
 def prepare(options: Train, bus: Bus) -> Prepared:
     """The texts of --data and --val as tokens, with the run's record of them."""
-    assert options.data is not None
     options.check()
     request = TextRequest(
-        data=options.data,
+        data=options.data_source,
         val=options.val,
         reading=reading_of(options),
         input_format=options.input_format,
