@@ -13,7 +13,19 @@ from aigc_cli.engine.settings import Plan, TrainOptions
 
 ASKED = {
     "toy": ["toy"],
-    "transformer": ["transformer", "--data", "poems.tsv", "--d-model", "32", "--n-layers", "1", "--context", "16"],
+    "transformer": [
+        "transformer",
+        "--data",
+        "poems.tsv",
+        "--preset",
+        "nano",
+        "--d-model",
+        "32",
+        "--n-layers",
+        "1",
+        "--context",
+        "16",
+    ],
     "gan": ["gan", "--data", "demo:shapes?n=300", "--size", "12", "--preset", "nano"],
     "vae": ["vae", "--data", "demo:shapes?n=300", "--size", "12", "--preset", "nano"],
 }
