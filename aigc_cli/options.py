@@ -58,6 +58,7 @@ class Rule:
     argument: bool = False
     names: Names | None = None
     aliases: tuple[str, ...] = ()
+    text: bool = False
 
 
 def option(
@@ -76,6 +77,7 @@ def option(
     argument: bool = False,
     names: Names | None = None,
     aliases: tuple[str, ...] = (),
+    text: bool = False,
 ) -> Any:
     """A dataclass field that is a command-line option.
 
@@ -83,9 +85,9 @@ def option(
     `env` is a shorter alternative to the variable AIGC_<FLAG>; `recorded=False` keeps the option out of run.json;
     `argument=True` makes it a positional argument; `names` says what its value names, for shell completion. `aliases` are
     earlier names, as Python writes them, which keep working: as flags that help does not show, as variables, as keys of
-    TOML and of runs.
+    TOML and of runs. `text=True`: it is text, and not the name of a file, which may be any bytes.
     """
-    rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument, names, aliases)
+    rule = Rule(min, max, above, unit, auto, metavar, panel, env, short, recorded, argument, names, aliases, text)
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 
@@ -140,7 +142,7 @@ class OptionField:
                 raise RequestError(f"{where} must be a list of strings, not {value!r}")
             if self.pair and len(items) != 2:
                 raise RequestError(f"{where} must be two strings, not {len(items)}")
-            return tuple(items)
+            return tuple(self._in_utf8(item, where) for item in items)
         if self.choices:
             matches = [choice for choice in self.choices if str(choice) == str(value)]
             if not matches:
@@ -159,7 +161,7 @@ class OptionField:
                     else {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).lower()]
                 )
             if self.type is str and isinstance(value, str | int | float) and not isinstance(value, bool):
-                return str(value)
+                return self._in_utf8(str(value), where)
             if self.type in (int, float) and not isinstance(value, bool):
                 number = float(value)
                 if self.type is float and math.isfinite(number):
@@ -169,6 +171,15 @@ class OptionField:
         except (ValueError, KeyError, OverflowError, TypeError):
             pass
         raise RequestError(f"{where} must be {wanted}, not {value!r}")
+
+    def _in_utf8(self, value: str, where: str) -> str:
+        """`value`, unless it is text with half a surrogate pair, by which Python stands for a byte that isn't UTF-8."""
+        at = next((at for at, char in enumerate(value) if "\ud800" <= char <= "\udfff"), None) if self.rule.text else None
+        if at is None:
+            return value
+        what = f"byte 0x{ord(value[at]) - 0xDC00:02X}" if value[at] >= "\udc80" else "half a surrogate pair"
+        hint = "; write it to a file and give @FILE" if "@FILE" in self.rule.metavar else ""
+        raise RequestError(f"{where} is not UTF-8: {what} after {at:,} characters{hint}")
 
     def _in_range(self, value: Any, where: str) -> Any:
         rule, unit = self.rule, f" {self.rule.unit}" if self.rule.unit else ""

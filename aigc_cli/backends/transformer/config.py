@@ -22,7 +22,9 @@ Size = Literal["nano", "micro", "tiny", "mini", "small", "medium", "base"]
 class TextOptions(CommandOptions):
     """How to read a source as documents."""
 
-    column: str | None = option(None, metavar="NAME", names="column", panel=TEXT, auto="'text', or the only one with texts")
+    column: str | None = option(
+        None, text=True, metavar="NAME", names="column", panel=TEXT, auto="'text', or the only one with texts"
+    )
     """The column with the documents."""
     lines: bool = option(False, panel=TEXT)
     """Each line of a text file is a document."""
@@ -36,15 +38,17 @@ class TextOptions(CommandOptions):
 
 @dataclass(frozen=True)
 class Train(TextOptions, TrainOptions):
-    fields: str | None = option(None, metavar="NAME,NAME,…", names="columns", panel=TEXT, auto="only --column")
+    fields: str | None = option(None, text=True, metavar="NAME,NAME,…", names="columns", panel=TEXT, auto="only --column")
     """The columns that make up a document, in this order; each is generated given those before it."""
-    source: str | None = option(None, metavar="NAME", names="column", panel=PAIRS, auto="the first part of each text")
+    source: str | None = option(
+        None, text=True, metavar="NAME", names="column", panel=PAIRS, auto="the first part of each text"
+    )
     """The column with the sources, which are to be answered."""
-    target: str | None = option(None, metavar="NAME", names="column", panel=PAIRS, auto="the rest of each text")
+    target: str | None = option(None, text=True, metavar="NAME", names="column", panel=PAIRS, auto="the rest of each text")
     """The column with the targets, the answers."""
     source_ratio: float | None = option(None, above=0, max=0.99, panel=PAIRS, auto="0.5 without --source")
     """Share of a text's characters that is the source; the rest is the target."""
-    tokenizer: str = option("auto", metavar="auto|char|bpe|byte|word|spacy:PIPELINE", panel=TEXT)
+    tokenizer: str = option("auto", text=True, metavar="auto|char|bpe|byte|word|spacy:PIPELINE", panel=TEXT)
     """How to tokenize. auto decides by script and size, and says why; word uses Unicode's words, spacy:PIPELINE those of an
     installed pipeline, spacy:blank:LANG those of a language."""
     vocab_size: int | None = option(None, min=5, panel=TEXT, unit="tokens", auto="from the data")
@@ -140,9 +144,10 @@ class EncoderDecoderPlan(TransformerPlan):
 
 @dataclass(frozen=True)
 class Sample(SampleOptions):
-    prompt: str | None = option(None, metavar="TEXT|-|@FILE")
-    """What the text begins with, or the source to answer; '-' reads one per line of standard input, @FILE a whole file."""
-    given: tuple[str, ...] = option((), metavar="FIELD=TEXT|-")
+    prompt: str | None = option(None, text=True, metavar="TEXT|-|@FILE")
+    """What the text begins with, or the source to answer; '-' reads one per line of standard input (\\n is a line break),
+    @FILE a whole file."""
+    given: tuple[str, ...] = option((), text=True, metavar="FIELD=TEXT|-")
     """Text of a leading field of --fields; repeatable. '-' reads one JSON object of fields per line of standard input."""
     max_tokens: int | None = option(None, min=1, unit="tokens", auto="until the document ends")
     """Maximum length of a sample, all its fields together."""
@@ -160,9 +165,9 @@ class Sample(SampleOptions):
     """Beam search with this many beams, instead of sampling."""
     length_penalty: float | None = option(None, min=0, panel=MORE, auto="1")
     """--beam divides log-probabilities by the length to this power; 0 prefers short texts."""
-    stop: tuple[str, ...] = option((), metavar="TEXT", panel=MORE)
+    stop: tuple[str, ...] = option((), text=True, metavar="TEXT", panel=MORE)
     """End a sample before this text; repeatable."""
-    match: str | None = option(None, metavar="REGEX", panel=MORE, auto="off")
+    match: str | None = option(None, text=True, metavar="REGEX", panel=MORE, auto="off")
     """Make every sample (or its last field) match this regular expression as a whole (Rust's syntax; \\d is 0 to 9), unless
     --max-tokens cuts it off."""
     echo: bool = option(False)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.data.compression import chunks, explained
 from aigc_cli.errors import RequestError
+
+_PROMPT_KEYS = ("prompt", "source", "text")
+_ESCAPED = {"n": "\n", "r": "\r", "\\": "\\"}
+_ESCAPE = re.compile(r"\\([nr\\])")
 
 
 class TextInput(NamedTuple):
@@ -72,14 +78,35 @@ def _lines() -> Iterator[tuple[int, str]]:
             raise RequestError(f"standard input: line {number} is not UTF-8 (byte {error.start} of the line)") from None
 
 
-def _prompts(given: str | None) -> Iterator[str | None]:
-    """The prompts: none, one text, a file's whole text, or a line each of standard input as they come."""
-    if given == "-":
-        yield from (line for _, line in _lines())
-    elif given is not None and given.startswith("@"):
+def _prompt_of(line: str) -> str:
+    """The prompt in a line: a JSON object's, as `sample --json` writes them, or the line with its breaks."""
+    if line.startswith("{"):
         try:
-            yield Path(given[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RequestError(f"--prompt {given} cannot be read: {getattr(error, 'strerror', error)}") from None
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            value = {}
+        found = next((value[key] for key in _PROMPT_KEYS if isinstance(value.get(key), str)), None)
+        if found is not None and not any("\ud800" <= char <= "\udfff" for char in found):
+            return str(found)
+    return with_breaks(line)
+
+
+def with_breaks(line: str) -> str:
+    r"""The text that `sample` writes as this line: `\n`, `\r` and `\\` stand for a line feed, a carriage return and a
+    backslash; any other backslash stands for itself."""
+    return _ESCAPE.sub(lambda match: _ESCAPED[match[1]], line)
+
+
+def _prompts(given: str | None) -> Iterator[str | None]:
+    """The prompts: none, one text, a file's whole text, or a line each of standard input as they come.
+
+    A file is read as texts to train on are: without its byte-order mark, with its line breaks as they are.
+    """
+    if given == "-":
+        yield from (_prompt_of(line) for _, line in _lines())
+    elif given is not None and given.startswith("@"):
+        path = Path(given[1:])
+        with explained(path):
+            yield "".join(chunks(path))
     else:
         yield given
