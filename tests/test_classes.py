@@ -160,3 +160,26 @@ def test_a_label_is_found_however_its_letters_are_composed(learned: str, asked: 
     plan: Any = PictureTrainOptions(conditional=True)
     run = Run(plan=plan, format=None, classes=("tea", learned), device=None)  # type: ignore[arg-type]
     assert run.class_number(asked) == 1
+
+
+def test_classes_that_look_alike_and_pictures_without_a_class_are_told(tmp_path: Path) -> None:
+    folder = _folder(tmp_path, cat=range(10), Cat=range(10, 20), dog=range(20, 30))
+    Image.fromarray(GREY[30]).save(folder / "loose.png")
+    notes = _prepare(folder).notes
+    assert "classes: Cat 10, cat 10, dog 10" in notes
+    assert "classes that differ in capitals only: 'Cat', 'cat'" in notes
+    assert "1 pictures have no class: loose.png" in notes
+
+
+@pytest.mark.parametrize("column", [NFD, NFC])
+@pytest.mark.parametrize("asked", [NFD, NFC])
+def test_a_column_of_labels_is_found_however_its_letters_are_composed(column: str, asked: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=GREY[:30], **{column: np.array([NFD, NFC, "tea"] * 10)})
+    cells = []
+    for pixels in GREY[:30]:
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        cells.append({"bytes": file.getvalue(), "path": None})
+    pq.write_table(pa.table({"image": cells, column: [NFD, NFC, "tea"] * 10}), tmp_path / "a.parquet")
+    for name in ("a.npz", "a.parquet"):
+        assert _prepare(tmp_path / name, label=asked).classes == (NFC, "tea")

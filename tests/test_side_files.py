@@ -13,6 +13,8 @@ from aigc_cli.data import fingerprints
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.sources import Part, Source
+from aigc_cli.data.text.dataset import TextRequest, prepare_text
+from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.errors import RequestError
 from aigc_cli.options import absolute
@@ -140,9 +142,44 @@ def test_what_was_found_instead(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         PICTURES.open(str(tmp_path))
     assert str(caught.value).endswith("; found 5 .nef (dcraw -T makes .tiff of them), 2 .doc, 1 without a suffix")
-    (tmp_path / "c.png").write_text("")
+    _write(tmp_path, **{f"{i}.png": "" for i in range(5)})
     notes = PICTURES.open(str(tmp_path)).notes
     assert notes == (
         f"ignored 8 files of other types in {tmp_path}: 0.nef, 1.nef, 2.nef and 5 more",
         f"not read in {tmp_path}: 5 .nef (dcraw -T makes .tiff of them)",
     )
+
+
+def test_a_folder_of_which_most_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    _write(tmp_path, **{f"{i}.heic": "" for i in range(3)}, **{f"{i}.png": "" for i in range(2)})
+    if ".heic" in PICTURES.suffixes:
+        pytest.skip("pillow-heif is installed")
+    _refused(PICTURES, tmp_path, f"most of {tmp_path} is of formats that are not read: 3 .heic ({PICTURES.remedies['.heic']})")
+    _write(tmp_path, **{f"{i}.txt": "" for i in range(20)}, **{"3.png": "", "4.png": ""})
+    assert len(_names(PICTURES.open(str(tmp_path)))) == 4
+
+
+def _table_of_copies(path: Path, n: int) -> Path:
+    path.write_text("kind\ttext\n" + "".join(f"{i}\t{'The same line.' if i else 'Another line.'}\n" for i in range(n)))
+    return path
+
+
+def _prepare(path: Path, **options: Any) -> list[str]:
+    return prepare_text(TextRequest(str(path), **options), progress=lambda stage, done, total: None).notes
+
+
+def test_a_column_of_copies_is_refused_unless_it_was_named(tmp_path: Path) -> None:
+    path = _table_of_copies(tmp_path / "a.tsv", 40)
+    with pytest.raises(RequestError) as caught:
+        _prepare(path)
+    message = (
+        "38 of 40 texts of the column 'text' are copies of others; name the column that is meant with --column, be it 'text'"
+    )
+    assert str(caught.value) == f"{path}: {message}"
+    assert "removed 38 exact copies" in _prepare(path, reading=Reading(("text",)))
+    _prepare(_table_of_copies(tmp_path / "few.tsv", 15))
+
+
+def test_lines_that_are_copies_are_told_and_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The same line.\n" * 40 + "Another line.\n")
+    assert "removed 39 exact copies" in _prepare(tmp_path / "a.txt", reading=Reading(layout="lines"))

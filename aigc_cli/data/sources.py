@@ -155,6 +155,9 @@ def _open_folder(
         if others:
             message += f"; found {_counted(others, remedies)}"
         raise OtherFiles(message, [folder.joinpath(*parts) for parts in others])
+    unread = [parts for parts in others if _cut(parts[-1])[1] in remedies]
+    if len(unread) > len(of_type):
+        raise RequestError(f"most of {folder} is of formats that are not read: {_counted(unread, remedies)}")
     unlisted = _unlisted(folder, found.files)
     side = {parts for parts in of_type if parts in unlisted or (beside and beside.fullmatch(parts[-1].lower()))}
     wanted = [parts for parts in of_type if parts not in side] or of_type

@@ -24,6 +24,11 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def is_nfc(name: str) -> bool:
+    """Whether `nfc` leaves a name as it is."""
+    return unicodedata.is_normalized("NFC", name)
+
+
 def words_of(name: str) -> list[str]:
     """Its words in lower case: xTrain, x_train and train2017 have the word train, latest has not the word test."""
     return [word.casefold() for word in _WORD.findall(nfc(name))]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from aigc_cli.data.arrays import StoredArray, arrays_of
 from aigc_cli.data.pictures.numbers import FULL
 from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture
-from aigc_cli.data.split_names import ordered, split_of, words_of
+from aigc_cli.data.split_names import nfc, ordered, split_of, words_of
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".npy", ".npz")
@@ -161,7 +161,7 @@ def _choose_labels(beside: Sequence[StoredArray], label: str | None, images: Sto
     if label is None:
         named = [array for word in _LABEL_WORDS for array in beside if word in words_of(array.key)]
         return next((array for array in named if array.dtype.kind != "f"), None)
-    chosen = next((array for array in beside if array.key == label and array.dtype.kind != "f"), None)
+    chosen = next((array for array in beside if nfc(array.key) == nfc(label) and array.dtype.kind != "f"), None)
     if chosen is None:
         keys = ", ".join(repr(array.key) for array in beside if array.dtype.kind != "f") or "none"
         raise RequestError(f"{images.path}: no array {label!r} holds a label for each picture; {keys} could")

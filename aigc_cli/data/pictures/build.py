@@ -28,6 +28,7 @@ from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.pictures.store import StoredColumns, save
 from aigc_cli.data.sources import Part
+from aigc_cli.data.split_names import nfc
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import memory, usable_cores
 
@@ -239,7 +240,7 @@ class _Collector:
         self._ends.append(self._ends[-1] + len(name))
         self._hashes.append(decoded.digest)
         self._two_valued.append(decoded.two_valued)
-        self._labels.append(-1 if raw.label is None else self._classes.setdefault(raw.label, len(self._classes)))
+        self._labels.append(-1 if raw.label is None else self._classes.setdefault(nfc(raw.label), len(self._classes)))
         for values, value in zip(self._factors.values(), factors, strict=True):
             values.append(np.nan if value is None else value)
         self._sizes.add(decoded.size)
@@ -252,6 +253,7 @@ class _Collector:
     def finish(self, wanted: Wanted, declared: Sequence[str], notes: Sequence[str]) -> None:
         """Complete the entry; `declared` are classes in the order that the source gives them."""
         n = len(self._labels)
+        declared = [*map(nfc, declared)]
         classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *_in_order(self._classes.keys() - {*declared})]))}
         number_of = np.array([*(classes[name] for name in self._classes), -1], np.int64)  # -1 stays -1
         known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}

@@ -29,6 +29,12 @@ def told_of_classes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequen
         notes.append(f"no class of its own, for want of pictures to train on: {listed(map(repr, gone))}")
     if single := [name for name in classes if counts[name] == 1]:
         notes.append(f"classes of one picture, which is trained on: {listed(map(repr, single))}")
+    folded = Counter(name.casefold() for name in classes)
+    if alike := [name for name in classes if folded[name.casefold()] > 1]:
+        notes.append(f"classes that differ in capitals only: {listed(map(repr, sorted(alike, key=str.casefold)))}")
+    unlabelled = kept[store.labels[kept] < 0]
+    if classes and len(unlabelled):
+        notes.append(f"{len(unlabelled):,} pictures have no class: {listed(store.names.of(unlabelled[:4]), most=3)}")
     return notes
 
 

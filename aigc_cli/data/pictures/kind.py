@@ -21,6 +21,7 @@ from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.readers import READ, SUFFIXES, name_in
 from aigc_cli.data.pictures.shapes import Shapes
 from aigc_cli.data.sources import Part, Source, suffix_of
+from aigc_cli.data.split_names import is_nfc
 from aigc_cli.data.tables import table_suffix
 
 _MAGIC = (
@@ -79,8 +80,10 @@ class Pictures(Kind):
     def places(self, part: Part) -> list[Any]:
         """The names, where they name classes or pictures, and the split, which names arrays and is no class."""
         named = len(part.files) > 1 or suffix_of(part.files[0], READ) in SUFFIXES
-        below = [part.split_level] if part.split_level else []
-        return [[name_in(path, part) for path in part.files] if named else [], part.split, *below]
+        names = [name_in(path, part) for path in part.files] if named else []
+        below: list[Any] = [part.split_level] if part.split_level else []
+        composed = [] if all(map(is_nfc, names)) else ["NFC"]  # once these were other classes
+        return [names, part.split, *below, *composed]
 
     def show(self, content: Pixels) -> Pixels:
         return content

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from aigc_cli.data import hub
 from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.data.split_names import nfc
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".parquet", ".arrow")
@@ -54,6 +55,8 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     image, notes = _choose_image(schema, kinds, where)
     classes = [name for name in schema.names if kinds[name] == "ClassLabel"]
     named = [name for name in _LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
+    if label is not None:
+        label = next((name for name in schema.names if nfc(name) == nfc(label)), label)
     if label is not None and (label not in schema.names or label == image):
         others = ", ".join(repr(name) for name in schema.names if name != image) or "none"
         raise RequestError(f"{where}: there is no column {label!r}; columns other than the pictures are {others}")

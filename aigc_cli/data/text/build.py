@@ -18,7 +18,7 @@ from aigc_cli.data.cache import Progress
 from aigc_cli.data.opening import Opened
 from aigc_cli.data.sources import Part
 from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, SplitPlan, plan_with_slice, plan_with_val
-from aigc_cli.data.text.documents import Reading, Scan, routed, scan, stream
+from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, routed, scan, stream
 from aigc_cli.data.text.request import TextRequest
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
@@ -30,6 +30,7 @@ from aigc_cli.errors import RequestError
 SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
 """The folders of an entry. There is no `report` if validation data is given."""
 
+_ENOUGH_TEXTS, _MOST_COPIES = 20, 0.9  # from which on so many copies are a mistake
 _SAMPLE_BYTES = 32_000_000  # of training text for fitting a tokenizer
 
 
@@ -62,6 +63,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         reads = [(train, plan), (val, val_plan)]
         if sizes[TRAIN] == 0:
             raise RequestError(f"nothing left to train on: all of {train.location} is also in the validation data")
+    _refuse_copies(train, reading, plan.dropped["copies"], int((scanned.chars > 0).sum()))
     for split, size in sizes.items():
         if size < 2:
             where = val.location if val and split == SELECT else train.location
@@ -84,6 +86,17 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _refuse_copies(part: Part, reading: Reading, copies: int, n: int) -> None:
+    """Raise RequestError if nearly all texts are alike and nobody named their column: it is likely to be another one."""
+    if n < _ENOUGH_TEXTS or copies <= _MOST_COPIES * n or reading.columns or not (columns := chosen_columns(part, reading)):
+        return
+    name = columns[0]
+    raise RequestError(
+        f"{part.location}: {copies:,} of {n:,} texts of the column {name!r} are copies of others; name the column that is "
+        f"meant with --column, be it {name!r}"
+    )
 
 
 def _scan(part: Part, reading: Reading, progress: Progress) -> Scan:

@@ -87,6 +87,14 @@ def _tables(part: Part, asked: Asked) -> Tables:
         return find_columns(paths, asked, paths[0] if len(part.files) == 1 else part.location)
 
 
+def chosen_columns(part: Part, reading: Reading) -> list[str]:
+    """The columns that texts are read from; none where there is no table with named columns."""
+    if part.kind != "files":
+        return []
+    chosen = _tables(part, Asked(reading.columns, reading.header)).columns.values()
+    return list(dict.fromkeys(name for columns in chosen for name in columns))
+
+
 @dataclass(frozen=True)
 class Recognised:
     """What is found out about how to read a part."""
