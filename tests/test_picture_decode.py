@@ -31,7 +31,7 @@ def _decode(content: Any, mode: Any, size: tuple[int, int] = (5, 7), fit: Any = 
     return decode(content, PictureFormat(*size, mode, fit))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"])
 def test_every_lossless_format_gives_its_pixels(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     decoded = _decode(_saved(RGB, kind, **options), "RGB")
@@ -77,7 +77,7 @@ def test_of_an_animation_the_first_frame() -> None:
         assert (_decode(content, "L").pixels == 10).all()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "AVIF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_turn_of_exif(orientation: int, kind: str) -> None:
     """Of the EXIF standard: where row 0 and column 0 of the stored picture are on the shown one."""
@@ -90,11 +90,30 @@ def test_the_turn_of_exif(orientation: int, kind: str) -> None:
     }[orientation]  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
-    options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {}
-    decoded = _decode(_saved(np.ascontiguousarray(stored), kind, exif=exif, **options), "RGB", (32, 48))
+    options: dict[str, Any] = {
+        "JPEG": {"quality": 100, "subsampling": 0},
+        "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    }.get(kind, {})
+    content = _saved(np.ascontiguousarray(stored), kind, exif=exif, **options)
+    decoded = _decode(content, "RGB", (32, 48))
     assert decoded.size == (32, 48)
     assert np.abs(decoded.pixels.astype(int) - upright).max() <= 4
-    assert look(_saved(np.ascontiguousarray(stored), kind, exif=exif, **options)).size == (32, 48)
+    assert look(content).size == (32, 48)
+
+
+def test_a_heic_is_turned_by_its_plugin_alone() -> None:
+    """Its EXIF orientation only repeats what the file itself says."""
+    pytest.importorskip("pillow_heif")
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:16, :24] = (200, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = _saved(stored, "HEIF", exif=exif, quality=-1, chroma=444)
+    with content() as file, Image.open(file) as shown:
+        expected = np.asarray(shown.convert("RGB")).astype(int)
+    decoded = _decode(content, "RGB", expected.shape[:2])
+    assert decoded.size == expected.shape[:2]
+    assert np.abs(decoded.pixels.astype(int) - expected).max() == 0
 
 
 def _exchanged_profile() -> bytes:

@@ -10,17 +10,24 @@ import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from aigc_cli.data.pictures.format import GROUNDS, Look, PictureFormat, Size
 from aigc_cli.data.pictures.numbers import FULL, in_8_bits, range_of, white_of
 from aigc_cli.data.pictures.raw import MAX_PIXELS, Content
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]
+FORMATS += [name for name, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)]
+if find_spec("pillow_heif"):  # the extra `heic`
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    FORMATS.append("HEIF")
 
 _LARGE_PIXELS = 1 << 24
 _ONE_LARGE = threading.Lock()  # large pictures are decoded one at a time, which bounds the memory

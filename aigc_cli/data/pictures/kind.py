@@ -18,7 +18,7 @@ from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.pictures.readers import READ, SUFFIXES, name_in
+from aigc_cli.data.pictures.readers import HEIC, READ, SUFFIXES, name_in
 from aigc_cli.data.pictures.shapes import Shapes
 from aigc_cli.data.sources import Part, Source, suffix_of
 from aigc_cli.data.split_names import is_nfc
@@ -26,7 +26,8 @@ from aigc_cli.data.tables import table_suffix
 
 _MAGIC = (
     (b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"II*\0", ".tiff"),
-    (b"MM\0*", ".tiff"), (b"\x93NUMPY", ".npy"),
+    (b"MM\0*", ".tiff"), (b"\x93NUMPY", ".npy"), (b"\0\0\0\x0cjP  ", ".jp2"), (b"P4\n", ".pbm"), (b"P5\n", ".pgm"),
+    (b"P6\n", ".ppm"),
 )  # fmt: skip
 
 
@@ -38,7 +39,8 @@ class Pictures(Kind):
     naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.png shows a train
     beside = re.compile(r"metadata\.(parquet|arrow)|state\.json")
     remedies: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys((".heic", ".heif", ".jxl", ".psd", ".svg"), "magick mogrify -format png makes .png of them"),
+        **dict.fromkeys(HEIC, "pip install 'aigc-cli[heic]' reads them"),
+        **dict.fromkeys((".jxl", ".psd", ".svg"), "magick mogrify -format png makes .png of them"),
         **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "dcraw -T makes .tiff of them"),
     }
     demos = ("shapes",)
@@ -53,6 +55,8 @@ class Pictures(Kind):
             return ".npz" if first.endswith(b".npy") else ".zip"
         if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
             return ".webp"
+        if head[4:8] == b"ftyp":
+            return ".avif" if head[8:12] in (b"avif", b"avis") else ".heic" if ".heic" in SUFFIXES else None
         if head[257:262] == b"ustar":
             return ".tar"
         return table_suffix(head) or next((suffix for magic, suffix in _MAGIC if head.startswith(magic)), None)

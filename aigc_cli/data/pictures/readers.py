@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from aigc_cli.data.archives import Archive
@@ -18,7 +19,11 @@ from aigc_cli.data.sources import Part, suffix_of
 from aigc_cli.data.split_names import are_splits, nfc
 from aigc_cli.errors import RequestError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+HEIC = (".heic", ".heif")
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".pbm", ".pgm", ".ppm",
+    ".pnm", *(HEIC if find_spec("pillow_heif") else ()),
+)  # fmt: skip
 ARCHIVES = (".tar", ".tgz", ".zip")
 TABLES = (".parquet", ".arrow")
 READ = (*SUFFIXES, *TABLES, *arrays.SUFFIXES, *ARCHIVES)
