@@ -2,10 +2,10 @@
 
     python tests/benchmarks/cifar10.py --cifar10 FOLDER [--pythae CHECKOUT] [--minutes 20] [--k 20]
 
-FOLDER has CIFAR-10 as Parquet, in the splits train and test. Both models are scored by the same code: the importance-weighted
-bound with K draws on the test pictures, of 8 bits. pythae's network for CIFAR-10 (latent 256, squared error) trains with pythae's own
-trainer, batch 128 and learning rate 1e-3; its pixels are taken as discretised Gaussians around its reconstruction, with the
-one σ that fits its residuals on the training pictures best.
+FOLDER has CIFAR-10 as Parquet, with the splits train and test. Both models are scored by the same code: the importance-weighted
+bound with K draws on the 8-bit test pictures. pythae's network for CIFAR-10 (latent 256, squared error) is trained with pythae's own
+trainer, batch size 128 and learning rate 1e-3. Its pixels are modelled as discretised Gaussians around its reconstruction, with
+the σ that best fits its residuals on the training pictures.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DiscretisedGaussian:
         mean, x, half = mean.double(), x.double(), 0.5 / 255
         above, below = ((x + side - mean) / self.sigma for side in (half, -half))
         above, below = torch.where(x > 1 - half, math.inf, above), torch.where(x < half, -math.inf, below)
-        # Φ(above) − Φ(below) in the half where no difference of numbers near 1 is taken.
+        # Φ(above) − Φ(below), in the half where this isn't a difference of numbers near 1.
         mirrored = above + below > 0
         low, high = torch.where(mirrored, -above, below), torch.where(mirrored, -below, above)
         probability = torch.special.ndtr(high) - torch.special.ndtr(low)

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/classic.py --poems FOLDER [--minutes 10] [--tokenizer spacy:blank:zh] [--runs-dir FOLDER]
 
-FOLDER has train.tsv, val.tsv and test.tsv with a `text` column. The first model is that of examples/classic.sh: words as spaCy cuts
-them, lower-cased, those seen five times, others <unk>; it reads the first half of a poem's characters. The second is
-`aigc train transformer` as it comes, which goes on with the first half. Both are charged for the characters of the second halves of the test
-poems and their ends, given the first, unknown words spelled.
+FOLDER has train.tsv, val.tsv and test.tsv with a `text` column. The first model is that of examples/classic.sh: spaCy's words,
+lower-cased, with words seen fewer than five times as <unk>; it reads the first half of a poem's characters. The second is
+`aigc train transformer` with default settings, which continues the first half. Both are scored on the characters of the second
+halves of the test poems and their ends, given the first halves, including the spelling of unknown words.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 
 
 def second_halves(run: Path, poems: Path) -> Measure:
-    """What a decoder-only model makes of them, in bits per character."""
+    """The bits per character of a decoder-only model."""
     loaded = load(open_run(run), load_pretrained, CausalLM, "cpu")
     arrays = encode_documents(str(poems), loaded.tokenizer, split="test", progress=lambda *_: None)
     corpus = Corpus.of(arrays, loaded.tokenizer, measured=True)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: running aigc as a user does, and scoring a nanoGPT model as ours is scored."""
+"""Shared by the benchmarks: running aigc as a user does, and scoring a nanoGPT model like ours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
 
-#: What nanoGPT's README gives for a CPU, but for the number of iterations.
+#: nanoGPT's settings for a CPU from its README, without the number of iterations.
 NANOGPT_CPU = [
     "--device=cpu",
     "--compile=False",
@@ -32,7 +32,7 @@ NANOGPT_CPU = [
 
 
 def aigc(*arguments: object) -> tuple[dict[str, Any], float]:
-    """`aigc … --json`: what it printed, and the seconds from its start to its exit."""
+    """Run `aigc … --json`. Returns its output, and the seconds from start to exit."""
     command = [sys.executable, "-m", "aigc_cli.app", *map(str, arguments), "--json", "--quiet"]
     began = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -53,7 +53,7 @@ def nanogpt_module(checkout: Path) -> ModuleType:
 
 
 def nanogpt_model(checkout: Path, out_dir: Path) -> torch.nn.Module:
-    """The checkpoint that nanoGPT's train.py wrote (it holds numbers, texts and tensors only, so nothing is unpickled)."""
+    """The checkpoint written by nanoGPT's train.py. (It only has numbers, texts and tensors, so no code is unpickled.)"""
     module = nanogpt_module(checkout)
     saved = torch.load(out_dir / "ckpt.pt", map_location="cpu", weights_only=True)
     network = module.GPT(module.GPTConfig(**saved["model_args"]))
@@ -63,8 +63,8 @@ def nanogpt_model(checkout: Path, out_dir: Path) -> torch.nn.Module:
 
 @torch.inference_mode()
 def nanogpt_nats(network: torch.nn.Module, documents: list[list[int]], block_size: int, eot: int | None) -> np.ndarray:
-    """The cost of every document, as `aigc eval` takes it: each prediction once, in strides with at least half a context. With
-    `eot` each document begins and ends with it, else its first token is not predicted."""
+    """The cost of every document, as in `aigc eval`: each prediction once, in strides with at least half a context. With `eot`,
+    each document starts and ends with it; otherwise its first token is not predicted."""
     costs = np.zeros(len(documents))
     ends = np.cumsum([0, *map(len, documents)])
     tokens = np.concatenate([np.asarray(document, np.int64) for document in documents])

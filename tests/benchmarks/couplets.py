@@ -3,13 +3,13 @@
     python tests/benchmarks/couplets.py --couplets FOLDER [--minutes 10] [--models encoder-decoder decoder-only tutorial]
 
 FOLDER has train.tsv, val.tsv and test.tsv with the columns `source` and `target`. The first two are `aigc train transformer` with
---arch encoder-decoder, and with --fields source,target; no setting is touched. The tutorial's ("Language Translation with
-nn.Transformer and torchtext") is post-norm, with embeddings of its own for sources, targets and outputs, Xavier's initialisation,
-dropout 0.1, batches of 128 and Adam (1e-4, 0.9 and 0.98, 1e-9); of the size of the first, for as many minutes; the epoch that was
-best on val.tsv is kept. Its vocabulary has every character of all three files, so that none is unknown to it.
+--arch encoder-decoder, and with --fields source,target, otherwise with default settings. The tutorial's ("Language Translation
+with nn.Transformer and torchtext") is post-norm, with separate embeddings for sources, targets and outputs, Xavier initialisation,
+dropout 0.1, batches of 128 and Adam (1e-4, 0.9 and 0.98, 1e-9). It has the size of the first and trains for as many minutes; the
+best epoch on val.tsv is kept. Its vocabulary has every character of all three files, so that none is unknown.
 
-Figures are of test.tsv: the bits per character of the targets, their ends included, given their sources; then of the greedy
-answers chrF, the share as long as their source, and the share with a character of the source in the same place.
+Measures are on test.tsv: the bits per character of the targets, ends included, given their sources; and for greedy answers
+chrF, the share that is as long as its source, and the share with a character of the source in the same position.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def rows(path: Path) -> list[Pair]:
 
 
 def answered(command: Sequence[object], lines: Sequence[str]) -> list[str]:
-    """What `aigc sample transformer` writes for each line."""
+    """The answer of `aigc sample transformer` to each line."""
     done = subprocess.run(
         [sys.executable, "-m", "aigc_cli.app", "sample", "transformer", *map(str, command), "--json", "--quiet"],
         input="".join(f"{line}\n" for line in lines),

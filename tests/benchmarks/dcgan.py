@@ -2,12 +2,12 @@
 
     python tests/benchmarks/dcgan.py --data FOLDER [--examples CHECKOUT] [--minutes 10] [--samples 10000] [--sheets FOLDER]
 
-FOLDER has MNIST or CIFAR-10 as Parquet, in the splits train and test; CHECKOUT is one of pytorch/examples, whose
-dcgan/main.py gives the networks and their initialisation. They train as there (64×64 pixels, batch 64, Adam with
-learning rate 2e-4 and β₁ 0.5, binary cross-entropy), on the pictures that aigc learns from, and draw as there, in training mode.
-Their samples are averaged down to the size of the data. Both models are measured by the same code: as many samples
-as test pictures, in the features of a classifier of the data's labels and in random ones. The floor is what training
-pictures have in the samples' place, for copies what test pictures have.
+FOLDER has MNIST or CIFAR-10 as Parquet, with the splits train and test; CHECKOUT is a checkout of pytorch/examples, whose
+dcgan/main.py has the networks and their initialisation. They are trained as there (64×64 pixels, batch size 64, Adam with
+learning rate 2e-4 and β₁ 0.5, binary cross-entropy), on the same pictures as aigc, and sampled as there, in training mode. Their
+samples are downsampled to the size of the data. Both models are measured by the same code: as many samples as test pictures,
+with the features of a classifier of the data's labels and with random features. The floor is that of training pictures in place
+of samples, for copies that of test pictures.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FEATURES = ("labels", "random")
 
 
 def definitions(checkout: Path, channels: int) -> dict[str, Any]:
-    """Generator, Discriminator and weights_init of the example. It trains when it is imported, so these alone are executed."""
+    """Generator, Discriminator and weights_init of the example. Importing it would train, so only these are executed."""
     path = checkout / "dcgan" / "main.py"
     tree = ast.parse(path.read_text())
     tree.body = [node for node in tree.body if getattr(node, "name", "") in ("Generator", "Discriminator", "weights_init")]
@@ -45,8 +45,8 @@ def definitions(checkout: Path, channels: int) -> dict[str, Any]:
 
 
 def batches(data: Data, end: float) -> Iterator[Tensor]:
-    """Epochs until the clock shows `end`, as the example's loader gives them: (64, channels, 64, 64) from −1 to 1, the last
-    batch of each smaller."""
+    """Batches of epochs until time `end`, like those of the example's loader: (64, channels, 64, 64) from −1 to 1, with a smaller
+    last one in each epoch."""
     while True:
         for index in torch.randperm(len(data.train)).split(BATCH):
             x = to_unit(torch.from_numpy(data.train.take(index.numpy()))).contiguous()
@@ -56,7 +56,7 @@ def batches(data: Data, end: float) -> Iterator[Tensor]:
 
 
 def train(example: dict[str, Any], data: Data, minutes: float) -> tuple[nn.Module, int]:
-    """The example's generator after as many steps as fit, one at least, and their number."""
+    """The example's generator after as many steps as fit in the time (at least one), and their number."""
     end, steps = time.perf_counter() + 60 * minutes, 0
     torch.manual_seed(0)
     generator, discriminator = (example[name](1).apply(example["weights_init"]) for name in ("Generator", "Discriminator"))
@@ -77,7 +77,7 @@ def train(example: dict[str, Any], data: Data, minutes: float) -> tuple[nn.Modul
 
 @torch.no_grad()
 def sampled(generator: nn.Module, n: int, data: Data) -> Pixels:
-    """n pictures in the format of the data, drawn 64 at a time with each batch's own statistics, as the example draws them."""
+    """n pictures in the format of the data, sampled like in the example: 64 at a time, with batch statistics."""
     size = (data.format.height, data.format.width)
     parts = (generator(torch.randn(BATCH, NZ, 1, 1)) for _ in range(-(-n // BATCH)))
     return np.concatenate([to_bytes((F.interpolate(x, size, mode="area") + 1) / 2) for x in parts])[:n]

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/gan_stability.py [--data demo:shapes FOLDER] [--seeds 5] [--minutes 2] [--samples 2000]
 
-FOLDER has MNIST as Parquet, in the splits train and test. Coverage is the share of test pictures with a sample nearby (random features);
-a run has collapsed where it is less than 0.8 of the median over seeds. Skipped steps and roll-backs are those for a value that
-was not finite, as the run's metrics.jsonl has them; the weights that are kept at the end are looked at too.
+FOLDER has MNIST as Parquet, with the splits train and test. Coverage is the share of test pictures with a sample nearby (random
+features). A run has collapsed if its coverage is less than 0.8 of the median over seeds. Skipped steps and roll-backs because of
+non-finite values are counted from metrics.jsonl; the final weights are checked too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLLAPSED = 0.8
 
 
 def troubles(path: Path) -> str:
-    """What was not finite in a run, as columns of the table."""
+    """Non-finite values in a run, as columns of the table."""
     lines = list(read_metrics(open_run(path)))
     rolled_back = sum(line["event"] == "rolled_back" for line in lines)
     skipped = max((line.get("skipped", 0) for line in lines), default=0)

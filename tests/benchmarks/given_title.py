@@ -1,10 +1,10 @@
-"""Does the title help? What a held-out text costs with its own title, and with another's.
+"""Does the title help? The cost of held-out texts given their own title, and given another one.
 
     python tests/benchmarks/given_title.py --poems FOLDER [--minutes 10] [--run RUN]
 
-FOLDER has train.tsv and test.tsv (val.tsv too) with the columns `title` and `text`. A model learns `--fields title,text`; then every
-test text is costed twice, after its own title and after that of the row before it in a random order. The difference is taken text
-by text, and its interval over texts.
+FOLDER has train.tsv, val.tsv and test.tsv with the columns `title` and `text`. A model is trained with `--fields title,text`. Then
+every test text is scored twice: after its own title, and after that of the previous row in a random order. The difference is
+paired by text, with an interval over texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FIELDS = ("title", "text")
 def text_costs(
     loaded: Loaded[CausalLM], rows: list[tuple[str, str]], folder: Path
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """What the text of each row costs given its title, in nats, and its length in characters."""
+    """The cost of each row's text given its title, in nats, and its length in characters."""
     path = folder / "rows.tsv"
     path.write_text("".join("\t".join(row) + "\n" for row in [FIELDS, *rows]), encoding="utf-8")
     arrays = encode_documents(str(path), loaded.tokenizer, reading=Reading(FIELDS), progress=lambda *_: None)

@@ -1,9 +1,9 @@
-"""Everything that only a GPU can show: each backend trained, sampled, measured, killed and resumed there, and how fast it is.
+"""Everything that needs a GPU: train, sample, evaluate, kill and resume each backend, and measure the speed.
 
     python tests/benchmarks/gpu.py --minutes 0.5
 
-Prints a table of figures with the card's name, then what failed; exits with 1 where something did. The tests of
-tests/test_gpu.py run last. Run it alone on the machine.
+Prints a table of measures with the GPU's name, then all failures; exits with 1 if there are any. The tests in tests/test_gpu.py
+run last. Nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Bench:
         }
 
     def run(self, *arguments: object, timeout: float = 100, **environ: str) -> subprocess.CompletedProcess[str] | None:
-        """The finished command; None, and noted, where it failed."""
+        """The finished command; None, with a note, if it failed."""
         command = [*AIGC, *map(str, arguments), "--debug"]
         try:
             done = subprocess.run(
@@ -69,7 +69,7 @@ class Bench:
 
 
 def trained(bench: Bench, name: str, minutes: float) -> None:
-    """A training by the clock, its samples and its measures, as one row."""
+    """A run with a time budget, its samples and its measures, as one row."""
     backend, arguments = MODELS[name]
     began = time.perf_counter()
     result = bench.json("train", backend, *arguments, "--run", name, "--minutes", minutes, "--device", bench.device)
@@ -95,7 +95,7 @@ def trained(bench: Bench, name: str, minutes: float) -> None:
 
 
 def killed(bench: Bench, name: str, steps: int) -> None:
-    """A deterministic run that is killed and resumed ends with the weights of one that was left alone."""
+    """A deterministic run that is killed and resumed ends with the same weights as an uninterrupted one."""
     backend, arguments = MODELS[name]
     fixed = [
         *arguments,
@@ -133,7 +133,7 @@ def killed(bench: Bench, name: str, steps: int) -> None:
 
 
 def waits(bench: Bench, name: str) -> None:
-    """How often a step waits for the device: PyTorch warns of each, in steps that neither report nor evaluate."""
+    """How often a step waits for the device, counted by PyTorch's warnings in steps without report or evaluation."""
     backend, arguments = MODELS[name]
     code = (
         "import sys, warnings, torch; from aigc_cli.engine.step import {step} as Step; call = Step.__call__; count = [0, 0]\n"

@@ -1,4 +1,4 @@
-"""Killed with SIGKILL at random moments and resumed, again and again: the same weights as a run left alone?
+"""Does a run that is killed with SIGKILL at random times and resumed, many times, end with the same weights as an uninterrupted one?
 
 python tests/benchmarks/kills.py [--kills 20] [--backend transformer]
 """

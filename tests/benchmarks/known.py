@@ -1,10 +1,10 @@
-"""What the measures of pictures say of pictures whose worth is known.
+"""The measures of pictures on sets of pictures of known quality.
 
     python tests/benchmarks/known.py --data SRC [--samples 5000]
 
-Half of the test pictures are what is compared with. In the samples' place stand training pictures, which are copies and nothing
-else; the other half of the tests, which are as good as samples can be; these blurred; those of a single class, which lack
-variety; and noise. A measure that can't tell these apart is broken.
+Half of the test pictures are the reference. In place of samples: training pictures, which are all copies; the other half of the
+test pictures, which are as good as samples can be; the same blurred; those of a single class, which lack variety; and noise. A
+measure that can't tell these apart is broken.
 """
 
 from __future__ import annotations

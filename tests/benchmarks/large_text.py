@@ -1,10 +1,10 @@
-"""A text file larger than memory should have to be: first start, second start and peak memory.
+"""A large text file, which must not be read into memory: first start, second start and peak memory.
 
     python tests/benchmarks/large_text.py [--gigabytes 2] [--folder DIR]
 
 Writes one document of varied English-like text, then runs `aigc train transformer --steps 1` twice with an empty cache: the first
-start reads and tokenises it once, the second finds it prepared. Peak memory is the largest resident set of the whole process.
-Beside them stands the time that encoding alone takes: the same tokenizer over a part of the file, scaled to the whole.
+start reads and tokenises it, the second finds it in the cache. Peak memory is the maximum resident set size of the process. For
+comparison: the time of encoding alone, with the same tokenizer on a part of the file, scaled to the whole.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
     python tests/benchmarks/learning_speed.py --nanogpt CHECKOUT --input tinyshakespeare/input.txt [--minutes 10 20]
 
-The first nine tenths of the text train and the last tenth is scored, whole, in nats per character, both models by the same code.
-nanoGPT is trained by its own script with the settings its README gives for a CPU (4 layers, 4 heads, width 128, context 64,
-batch 12, 2,000 iterations), which chooses its checkpoint on the last tenth itself. aigc is given an eighth of nanoGPT's time, all of
-it, and each number of `--minutes`; its checkpoints are chosen on the first fiftieth of the text, which it does not train on (the last
-fiftieth of the nine tenths begins the play that the last tenth goes on with: without it no model knows that play's names).
-Times are of whole processes, from start to exit; the data are prepared once, before.
+Both models are trained on the first nine tenths of the text and scored on all of the last tenth, in nats per character, by the
+same code. nanoGPT is trained by its own script with its README's settings for a CPU (4 layers, 4 heads, width 128, context 64,
+batch size 12, 2,000 iterations), which chooses its checkpoint on the last tenth itself. aigc gets an eighth of nanoGPT's time, all
+of it, and each number of `--minutes`. Its checkpoints are chosen on the first fiftieth of the text, which it isn't trained on. (The
+last fiftieth of the nine tenths starts the play that the last tenth continues; without it, no model knows that play's names.)
+Times are of whole processes, from start to exit, after the data has been prepared.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/mnist.py --mnist FOLDER [--pythae CHECKOUT] [--peers VAE IWAE] [--minutes 10] [--k 500]
 
-FOLDER has MNIST as Parquet, in the splits train and test. All models are trained on dynamically binarised digits and scored by
-the same code: the importance-weighted bound with K draws on the test pictures, each binarised once, alike for all.
-pythae trains with its own trainer, batch 128 and learning rate 1e-3, with its default MLP and with its network for MNIST. Of the two
-networks the one that is better after a tenth of the minutes then gets all of them (--both: each of them does).
-A peer's bound is taken on as many test pictures as fit in --score-minutes; the table says how many.
+FOLDER has MNIST as Parquet, with the splits train and test. All models are trained on dynamically binarised digits and scored by
+the same code: the importance-weighted bound with K draws on the test pictures, binarised once in the same way for all. pythae uses
+its own trainer, batch size 128 and learning rate 1e-3, with its default MLP and its network for MNIST. The network that is better
+after a tenth of the minutes then gets all of them (--both: both do). A peer is scored on as many test pictures as fit in
+--score-minutes; the table says how many.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the benchmarks of picture models share: the data, pictures drawn from a run, and figures of pictures as rows of a table."""
+"""Shared by the benchmarks of picture models: data, samples of a run, and measures as rows of a table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Data:
 
 
 def load(source: str) -> Data:
-    """A source of pictures, decoded into the cache. Tests are its test split, of drawn shapes others, else the held-out slice."""
+    """A source of pictures, decoded into the cache. Test pictures are its test split, for demo:shapes other shapes, and otherwise
+    the held-out slice."""
     data = prepare_pictures(PictureRequest(source), progress=lambda *_: None)
     test = data.report
     if source.startswith("demo:"):
@@ -45,7 +46,7 @@ def load(source: str) -> Data:
 
 
 def drawn(run: str | Path, n: int) -> Iterator[Pixels]:
-    """The first n pictures of seed 0, as `aigc sample` draws them, in chunks."""
+    """The first n pictures of `aigc sample` with seed 0, in chunks."""
     opened = open_run(Path(run))
     backend = backends()[opened.backend]
     options = backend.options["sample"](n=n, seed=0)
@@ -53,13 +54,13 @@ def drawn(run: str | Path, n: int) -> Iterator[Pixels]:
 
 
 def measured(pictures: Pixels, data: Data, features: str) -> tuple[dict[str, Measure], list[str]]:
-    """The figures of pictures against as many tests, as `aigc eval` reports them, and what there is to tell."""
+    """The measures of pictures against as many test pictures, as in `aigc eval`, and notes."""
     options = QualityOptions(samples=len(pictures), features=features)
     return quality([pictures], data.train, data.test, data.classes, options, seed=0, bus=Bus())
 
 
 def show(name: str, found: Mapping[str, Measure], notes: Sequence[str] = ()) -> None:
-    """A row for each figure, then the shares of classes where they are known."""
+    """A row for each measure, then the shares of classes if known."""
     for figure, measure in found.items():
         interval = "" if measure.low is None or measure.high is None else f"[{measure.low:.4g}, {measure.high:.4g}]"
         values = f"{measure.value:9.4g} {interval:^23} {measure.extra['floor'].value:9.4g} {measure.n:7,}"
@@ -76,7 +77,7 @@ def show(name: str, found: Mapping[str, Measure], notes: Sequence[str] = ()) -> 
 
 
 def write_sheet(folder: Path | None, name: str, pictures: Pixels) -> None:
-    """The first 64 as FOLDER/NAME.png, where a folder is given."""
+    """Write the first 64 pictures as FOLDER/NAME.png, if a folder is given."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.png").write_bytes(encode_picture(sheet(list(pictures[:64]), 8), ".png"))

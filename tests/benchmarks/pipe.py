@@ -1,9 +1,9 @@
-"""Many sources through a pipe: lines a second, peak memory, and whether the answers come in order.
+"""Many sources through a pipe: lines per second, peak memory, and whether answers are in order.
 
     python tests/benchmarks/pipe.py --run RUN --couplets FOLDER [--lines 100000]
 
-RUN is a run of --arch encoder-decoder; the sources of FOLDER's train.tsv are repeated until they are as many as asked for. With
---json each line says what it answers, which is compared with what was asked. The memory is that of the process, at most.
+RUN is a run with --arch encoder-decoder; the sources of FOLDER's train.tsv are repeated as often as needed. With --json each line
+has its source, which is compared with the input. The memory is the process's peak.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
     python tests/benchmarks/poems.py --nanogpt CHECKOUT --poems FOLDER [--minutes 10]
 
-FOLDER has train.tsv, val.tsv and test.tsv with a `text` column. nanoGPT reads the poems as characters, a poem a line, and its
-iterations are set so that its script takes the minutes (timed on 100 of them). Both are scored on the test split: the cost of
-every character and of every end of a poem, over the characters of the poems. Then 50 samples are read for their form: lines
-of 5 or of 7 characters, all equal and even in number, a comma after the first of each two and a full stop after the second.
+FOLDER has train.tsv, val.tsv and test.tsv with a `text` column. nanoGPT reads the poems as characters, one poem per line, with as
+many iterations as its script can do in the minutes (timed on 100 iterations). Both are scored on the test split: the cost of
+all characters and ends of poems, per character. Then the form of 50 samples is checked: an even number of lines, all of 5 or all
+of 7 characters, with a comma after odd lines and a full stop after even ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def texts(file: Path) -> list[str]:
 
 
 def regulated(poem: str) -> bool:
-    """Lines of five or of seven characters, all alike, an even number of them, the first of two ended by ， and the second by 。"""
+    """An even number of lines, all of five or all of seven characters; odd lines end with ， and even ones with 。"""
     return any(re.fullmatch(rf"(?:[^，。]{{{n}}}，[^，。]{{{n}}}。)+", poem) for n in (5, 7))
 
 

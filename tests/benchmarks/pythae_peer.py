@@ -1,4 +1,4 @@
-"""What the benchmarks against pythae share: training one of its models for some minutes, and bounds on −log p."""
+"""Shared by the benchmarks against pythae: training one of its models for some minutes, and bounds on −log p."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from aigc_cli.backends.vae.model import Posterior
 
 
 def use(checkout: Path) -> None:
-    """Makes pythae's checkout importable."""
+    """Make pythae's checkout importable."""
     sys.path.insert(0, str(checkout / "src"))
 
 
 class Peer:
-    """A model of pythae's, as `importance_weighted` takes one; `log_likelihood` says what its reconstruction means."""
+    """A pythae model for `importance_weighted`; `log_likelihood` defines the distribution around its reconstruction."""
 
     def __init__(self, model: Any, log_likelihood: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.model, self.prior, self.pixels = model.eval(), StandardNormal(), log_likelihood
@@ -40,7 +40,7 @@ class Peer:
 
 
 def nats(model: LatentVariableModel, x: Tensor, k: int, seconds: float) -> np.ndarray:
-    """The bound on −log p (n,) with K draws, of as many pictures as fit in the time, at least one batch of 64."""
+    """The bound on −log p (n,) with K draws, for as many pictures as fit in the time, but at least one batch of 64."""
     began, parts = time.perf_counter(), []
     for at, some in enumerate(x.split(64)):
         generators = [keyed("bound", 64 * at + i) for i in range(len(some))]

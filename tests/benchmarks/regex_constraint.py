@@ -1,11 +1,11 @@
-"""Texts of a constraint: do all match, and how much slower is it than sampling freely?
+"""Sampling with a constraint: do all samples match, and how much slower is it than free sampling?
 
     python tests/benchmarks/regex_constraint.py --run RUN [--samples 1000] [--repeats 3]
 
-RUN is a run of Chinese verse (`aigc train transformer --data poems.tsv`). Each pattern's samples are drawn in batches of 64, and so are
-as many free ones; tokens are counted as drawn, ends of texts not. The ratio is that of tokens per second in the same repeat, free
-sampling first; the median over repeats, with the lowest and the highest. Free samples are cut where those of the constraint end on average
-(`of free`), all of a batch at once; and each where that of the constraint ended (`alike`), so that batches thin out as theirs do.
+RUN is a run of Chinese verse (`aigc train transformer --data poems.tsv`). Samples of each pattern, and as many free ones, are drawn
+in batches of 64. Drawn tokens are counted, without the ends of texts. The ratio is that of tokens per second in the same repeat,
+free sampling first: the median over repeats, with the lowest and the highest. Free samples are cut at the mean length of constrained
+ones (`of free`), all of a batch at once; or each at the length of its constrained one (`alike`), so that batches shrink alike.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def drawn_alike(loaded: Loaded[CausalLM], lengths: Sequence[int]) -> tuple[list[
 
 
 def speed(made: Sequence[Generated], seconds: float) -> float:
-    """Tokens a second."""
+    """Tokens per second."""
     return sum(len(one.ids) for one in made) / seconds
 
 

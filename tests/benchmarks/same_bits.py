@@ -1,14 +1,14 @@
-"""Whether two versions of aigc train, sample and measure to the same bits.
+"""Do two versions of aigc train, sample and evaluate to the same bits?
 
     python tests/benchmarks/same_bits.py --python OLD/bin/python --folder /tmp/bits/old > old.json
     python tests/benchmarks/same_bits.py --python NEW/bin/python --folder /tmp/bits/new > new.json
     python tests/benchmarks/same_bits.py --compare old.json new.json
 
-`--only gan vae` has only the runs of which a name begins so, and what is made of them; then those alone are compared.
+`--only gan vae` limits this to runs whose names start with these prefixes, and to commands that use them.
 
-Each version runs a table of commands over every backend and architecture (60 steps from seed 0, two threads, on built-in and
-small made-up data), one run is killed and resumed, one is trained longer; SHA-256 is taken of every weight, optimiser state,
-sample and `eval --json`. `--resume-of FOLDER` also resumes the killed run that another version left in its folder.
+Each version runs a table of commands over all backends and architectures (60 steps from seed 0, two threads, on built-in and
+small made-up data). One run is killed and resumed, one is trained longer. All weights, optimiser states, samples and outputs of
+`eval --json` are hashed with SHA-256. `--resume-of FOLDER` also resumes the killed run that another version left in its folder.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     "vae-begun": ("vae", ["--data", "demo:shapes?n=500&seed=1", "--init-from", "vae", *PICTURES]),
 }
 
-#: name -> arguments; standard output, or the file that it ends with, is what is kept.
+#: name -> arguments; standard output is kept, or the file at the end of the arguments.
 COMMANDS: dict[str, list[str]] = {
     **{
         f"sample-{name}": ["sample", "transformer", "--run", name, "-n", "3", "--seed", "0", "--max-tokens", "40", "--json"]
@@ -178,7 +178,7 @@ COMMANDS: dict[str, list[str]] = {
 
 
 def make_data(folder: Path) -> None:
-    """Small texts, a table and a folder of pictures, always the same."""
+    """Small texts, a table and a folder of pictures, the same every time."""
     rng = random.Random(0)
     words = [
         "old",
@@ -233,7 +233,7 @@ def of_tensors(path: Path) -> str:
 
 
 def of_run(run: Path) -> dict[str, str]:
-    """Of the model, and of the last checkpoint's networks, averages and optimisers; and the lines of metrics.jsonl but for time."""
+    """Hashes of the model, of the last checkpoint's networks, averages and optimisers, and of metrics.jsonl without times."""
     last = sorted((run / "checkpoints").glob("step-*"))[-1]
     found = {
         "model": of_tensors(run / "model" / "model.safetensors"),
@@ -263,7 +263,7 @@ class Version:
         return done.stdout
 
     def killed(self, backend: str, name: str, arguments: list[str]) -> None:
-        """A training that is killed once it has a checkpoint between two evaluations."""
+        """Train, and kill the process after a checkpoint between two evaluations."""
         command = self.command("train", backend, "--run", name, *arguments, "--checkpoint-seconds", "0.05", "-q")
         process = subprocess.Popen(command, cwd=self.folder, env=self.env)
         checkpoints = self.folder / "runs" / backend / name / "checkpoints"
@@ -283,7 +283,7 @@ KILLED = {
 
 
 def chosen(only: list[str]) -> tuple[dict[str, tuple[str, list[str]]], dict[str, list[str]], dict[str, tuple[str, list[str]]]]:
-    """The runs, the commands and the killed runs that are of these beginnings; all, where there are none."""
+    """The runs, commands and killed runs with these prefixes; all of them without prefixes."""
 
     def wanted(name: str) -> bool:
         return not only or name.removeprefix("killed-").startswith(tuple(only))

@@ -1,10 +1,10 @@
-"""Tokens a second when sampling: ours, nanoGPT's `generate` and Hugging Face's `generate` with its cache.
+"""Tokens per second when sampling: ours, nanoGPT's `generate` and Hugging Face's `generate` with its cache.
 
     python tests/benchmarks/sampling_speed.py --nanogpt PATH [--run RUN/model] [--threads 1] [--repeats 5]
 
 PATH is a checkout of nanoGPT or its model.py. Without `--run`, the weights are random: four layers of width 128
-with four heads, as in nanoGPT's configuration for a CPU. Hugging Face samples the very same weights, nanoGPT a
-network of its own of the same shape. The three take turns in one process; none may stop before its last token.
+with four heads, as in nanoGPT's configuration for a CPU. Hugging Face samples from the same weights, nanoGPT from its own network
+of the same shape. The three take turns in one process; none may stop early.
 """
 
 from __future__ import annotations

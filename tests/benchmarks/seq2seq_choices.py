@@ -1,4 +1,4 @@
-"""What the encoder–decoder's choices are worth: each undone, for the same steps on the same pairs.
+"""Ablations of the encoder–decoder: each choice undone, for the same number of steps on the same pairs.
 
     python tests/benchmarks/seq2seq_choices.py --pairs FOLDER [--steps 1000] [--choices as-it-is post-norm …] [--seed 0]
 
@@ -28,7 +28,7 @@ from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoder
 
 
 def post_norm() -> None:
-    """The norm after each block, and so no block that starts as the identity."""
+    """Post-norm blocks, which don't start as the identity."""
     for layer in (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer):
         original = layer.__init__
         layer.__init__ = lambda *args, _of=original, **shape: _of(*args, **shape | {"norm_first": False})  # type: ignore[method-assign]
@@ -44,13 +44,13 @@ def post_norm() -> None:
 
 
 def untied() -> None:
-    """An output matrix of its own."""
+    """An untied output matrix."""
     original = presets.model_config
     pair_learner.model_config = lambda *args: dataclasses.replace(original(*args), tied=False)
 
 
 def smoothed(share: float) -> None:
-    """A share of each target's probability given to all tokens alike."""
+    """Label smoothing: a share of each target's probability is spread evenly over all tokens."""
 
     def loss(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = F.linear(hidden, head).flatten(0, 1)
@@ -75,7 +75,7 @@ CHOICES: dict[str, tuple[Callable[[], None], Callable[[int, float], Sequence[obj
 
 
 def changed(choice: str, *arguments: object) -> dict[str, Any]:
-    """`aigc … --json` in a process of its own, in which the choice is undone."""
+    """`aigc … --json` in a separate process with the choice undone."""
     command = [sys.executable, __file__, "--undo", choice, *map(str, arguments), "--json", "--quiet"]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)  # type: ignore[no-any-return]
 

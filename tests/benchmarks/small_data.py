@@ -2,10 +2,10 @@
 
     python tests/benchmarks/small_data.py --data FOLDER [--pictures 300] [--minutes 5] [--samples 2000] [--augment auto off]
 
-FOLDER has MNIST or CIFAR-10 as Parquet, in the splits train and test. The first of its training pictures are all that a run sees.
-Samples are compared with as many test pictures; the floor of a distance is that of as many of all the training pictures. Copies
-are samples nearer to one of the run's own pictures than 99 of 100 test pictures are; their floor is the share of test pictures.
-Margins are how far the discriminator's scores of its training pictures and of held-out ones lie above those of samples.
+FOLDER has MNIST or CIFAR-10 as Parquet, with the splits train and test. A run only sees the first training pictures. Samples are
+compared with as many test pictures; the floor of a distance is that of as many training pictures, drawn from all of them. Copies
+are samples closer to one of the run's own pictures than 99 % of test pictures are; their floor is the share of test pictures.
+Margins are how far training and held-out pictures score above samples.
 """
 
 from __future__ import annotations

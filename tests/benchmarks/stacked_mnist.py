@@ -1,12 +1,12 @@
-"""Modes of Stacked MNIST that a GAN finds: three digits as the channels of a picture, 1,000 kinds of it.
+"""Modes of Stacked MNIST found by a GAN: pictures with three digits as their channels, so 1,000 modes.
 
     python tests/benchmarks/stacked_mnist.py --mnist FOLDER [--minutes 10] [--objective r3 non-saturating] [--samples 25600]
 
-FOLDER has MNIST as Parquet, in the splits train and test. Training pictures are stacks of training digits, each drawn at random.
-Networks and everything else are the same for all objectives, as the minutes decide. A mode is found where at least one
-sample is of it, by a classifier of single digits, which looks at each channel. KL is that of the shares of modes in
-the samples from those in the data, a product of the digits' own shares, in nats. The row of tests is as many stacks
-of test digits, seen by the same classifier: what a perfect model would have.
+FOLDER has MNIST as Parquet, with the splits train and test. Training pictures are stacks of randomly drawn training digits. The
+networks and all other settings follow from the minutes and are the same for all objectives. A mode is found if at least one sample
+belongs to it, according to a classifier of single digits that is applied to each channel. KL is the divergence, in nats, of the
+shares of modes in the samples from those in the data, which are products of the digits' shares. The row of tests is for as many
+stacks of test digits with the same classifier: what a perfect model would get.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def kl(found: NDArray[np.int64], shares: NDArray[np.float64]) -> float:
 
 
 def told(name: str, found: NDArray[np.int64], shares: NDArray[np.float64]) -> str:
-    """A row of the table; the interval leaves out a twentieth of the samples in turn."""
+    """A row of the table; the interval is a jackknife over twenty groups of samples."""
     value, group = kl(found, shares), groups(len(found))
     low, high = bounds(value, standard_error([kl(found[group != g], shares) for g in range(GROUPS)]))
     return f"{name:16} {len(np.unique(found)):5,} {value:8.4f}  [{low:.4f}, {high:.4f}]  {len(found):7,}"

@@ -1,10 +1,10 @@
-"""How soon a command answers, as ratios to a Python that does nothing and to one that imports torch.
+"""Start-up times of commands, relative to a Python that does nothing and to one that imports torch.
 
     python tests/benchmarks/startup.py [--rounds 15] [--runs 500]
 
-In every round each command runs once, as a whole process, so that all of them have the same machine; what is printed is the ratio
-of medians with a bootstrap interval over rounds. Runs are made for it in a temporary folder: small real ones to sample from, and
-copies of a record to list. `sample` is held against a Python that imports torch and reads the same weights.
+In every round each command runs once, as a whole process, so that all of them see the same load. Prints ratios of medians with
+bootstrap intervals over rounds. The runs are made in a temporary folder: small real ones to sample from, and copies of a record to
+list. `sample` is compared with a Python that imports torch and reads the same weights.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ READ = "import torch, sys; from safetensors.torch import load_file; load_file(sy
 
 
 def make_runs(folder: Path, n: int) -> dict[str, Path]:
-    """A run of each backend, trained for some steps on the built-in data, and n more to list. Backend -> weights."""
+    """Train each backend for a few steps on the built-in data, and make n more runs to list. Returns backend -> weights."""
     weights = {}
     for backend in ("transformer", "vae", "gan"):
         done = subprocess.run(
@@ -46,7 +46,7 @@ def make_runs(folder: Path, n: int) -> dict[str, Path]:
 
 
 def ratio(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Of the medians, with a 95 % interval from drawing rounds anew."""
+    """The ratio of medians, with a 95 % bootstrap interval over rounds."""
     rounds = np.random.default_rng(0).integers(len(ours), size=(2000, len(ours)))
     drawn = np.median(ours[rounds], 1) / np.median(theirs[rounds], 1)
     low, high = np.quantile(drawn, (0.025, 0.975))
