@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from aigc_cli.data.kinds import Kind
+from aigc_cli.data.opening import changes
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.sources import Source, _sort_splits
@@ -166,3 +167,12 @@ def test_splits_of_the_hub() -> None:
     with pytest.raises(RequestError) as caught:
         parts("train_sft", "train_gen", "test_sft")
     assert str(caught.value) == "hf:a/b@c has several splits for train: train_sft, train_gen; download the one that is meant"
+
+
+def test_a_run_of_what_is_sorted_otherwise_now_says_so(tmp_path: Path) -> None:
+    """As one of before names like Train were recognised."""
+    _write(tmp_path, "Train/0.png", "Test/1.png")
+    then = {"location": str(tmp_path), "split": "", "files": 2, "fingerprint": "", "val": None}
+    assert changes(PICTURES, then) == [f"{tmp_path} is now read as the splits train, test, and was read as one"]
+    then = {**then, "location": str(tmp_path / "Train"), "split": "val"}
+    assert changes(PICTURES, then) == [f"{tmp_path / 'Train'} is now read as one, and has no split val"]

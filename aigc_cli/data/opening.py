@@ -182,7 +182,9 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
         else:  # of texts, as older versions recorded them
             part = source.training() if training else source.parts.get("all") or source.parts.get("val")
         if part is None:
-            return f"{location} no longer has the split {then.get('split', 'val')}"
+            split = then.get("split", "val")
+            now_read = "as one" if "all" in source.parts else f"as the splits {', '.join(source.parts)}"
+            return f"{location} is now read {now_read}, and " + (f"has no split {split}" if split else "was read as one")
         snapshot = Snapshot(kind, part)
         now = snapshot.describe()
     except RequestError as error:
