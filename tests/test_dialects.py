@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aigc_cli.data.delimited import Dialect, find_dialect, has_header
+from aigc_cli.data.opening import sniff
 from aigc_cli.data.sources import Part
+from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
+from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.pieces import End
 from aigc_cli.errors import RequestError
 
@@ -242,3 +246,36 @@ def test_files_of_one_folder_choose_together_or_each_its_own(tmp_path: Path) -> 
     second = _written(tmp_path / "b.csv", "poem\nA line of it\n")
     assert _texts(first, second) == [*TEXTS, "A line of it"]
     assert _notes(first, second)[1] == "b.csv: texts of the column 'poem'"
+
+
+# Standard input
+
+
+@pytest.mark.parametrize(
+    ("head", "suffix"),
+    [
+        ("id\ttext\n1\tone\n2\ttwo\n3\tcut", ".tsv"),
+        ("id;text\n1;one\n2;two, too\n", ".csv"),
+        ('title,text\na,"one, or two"\nb,two\n', ".csv"),
+        ("Roses are red, violets\nSugar is sweet, and so\n", ".txt"),
+        ("1\tone\n2\ttwo\n", ".txt"),
+        ("one\ntwo\n", ".txt"),
+        ("text, of a poem\nwhich has, commas\n", ".txt"),
+        ('{"text": "a"}\n', ".jsonl"),
+    ],
+)
+def test_a_pipe_is_a_table_only_where_its_header_says_so(head: str, suffix: str) -> None:
+    for encoding in ("utf-8", "utf-8-sig"):
+        assert sniff(TEXT, head.encode(encoding)) == suffix
+
+
+def test_a_pipe_of_lines_is_told_and_columns_of_it_name_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepared(**options: Any) -> Any:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("".join(f"{text}\n" for text in TEXTS).encode())))
+        return prepare_text(TextRequest("-", **options), progress=lambda what, done, total: None)
+
+    assert prepared().notes[0] == "standard input is read as a text per line (--input-format names its format)"
+    with pytest.raises(
+        RequestError, match=r"standard input has no columns; .*; if it is a table, name its format with --input-f"
+    ):
+        prepared(reading=Reading(("a", "b")))

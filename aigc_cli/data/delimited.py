@@ -170,6 +170,21 @@ def _line_of_open_quote(text: str, delimiter: str, *, several_lines: bool = Fals
     return 0
 
 
+def table_suffix(text: str) -> str | None:
+    """The suffix that fits text of unknown format whose lines are the rows of a table with a header: all as wide as the first,
+    which has names, one of them a usual one. None for anything else."""
+    dialect = find_dialect(text, "\t", True)
+    records = _parse(text, dialect, True)
+    if len(records) < 2 or len(records[0]) < 2 or any(len(record) != len(records[0]) for record in records):
+        return None
+    names = [name.strip() for name in records[0]]
+    short = all(0 < len(name) <= 30 and len(name.split()) <= 3 for name in names) and len(set(names)) == len(names)
+    known = any(name.casefold() in _KNOWN for name in names)
+    return (
+        next(suffix for suffix, own in OWN.items() if (own == "\t") == (dialect.delimiter == "\t")) if short and known else None
+    )
+
+
 def find_dialect(text: str, own: str, whole: bool) -> Dialect:
     """The dialect of a sample; `own` is the suffix's delimiter, and without `whole` the last record may be cut."""
     first_line = without_end(text.partition("\n")[0])

@@ -77,7 +77,12 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
     check_request(request)
     with open_training(TEXT, request.data, request.val, request.input_format) as opened:
         reading = _by_lines(request.reading, opened.spooled, request.input_format)
-        check_options_apply(opened.parts, reading)
+        check_options_apply(opened.parts, reading, piped=opened.spooled is not None)
+        by_lines = (
+            []
+            if reading == request.reading
+            else ["standard input is read as a text per line (--input-format names its format)"]
+        )
         request = settled(replace(request, reading=reading))
         recognised = [recognise(part, reading) for part in opened.parts]
         key = _key(request, opened, [part.unexpected for part in recognised])
@@ -86,7 +91,12 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
         return TextDataset(
             **arrays,
             tokenizer=tokenizer,
-            notes=[*opened.notes, *dict.fromkeys(note for part in recognised for note in part.notes), *facts["notes"]],
+            notes=[
+                *opened.notes,
+                *by_lines,
+                *dict.fromkeys(note for part in recognised for note in part.notes),
+                *facts["notes"],
+            ],
             info={**opened.describe(), "columns": list(reading.columns), "layout": reading.layout, **facts["info"]},
             cached=was_cached,
             explicit_val=opened.val is not None,
@@ -147,7 +157,7 @@ def encode_documents(
     with open_evaluation(TEXT, src, split, input_format) as (snapshot, spooled):
         part = snapshot.part
         reading = _by_lines(reading, spooled, input_format)
-        check_options_apply([part], reading)
+        check_options_apply([part], reading, piped=spooled is not None)
         reading = replace(reading, lower=tokenizer.lower)
         unexpected = recognise(part, reading).unexpected
         of_reading = [*_key_of(reading), *([unexpected] if unexpected else [])]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from aigc_cli.data import tables
+from aigc_cli.data import delimited, tables
 from aigc_cli.data.columns import ColumnNames
 from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
 from aigc_cli.data.sources import suffix_of
@@ -66,7 +66,11 @@ def is_table(path: Path) -> bool:
 def recognise(head: bytes) -> str | None:
     """The suffix that fits a file's first bytes, such as ".parquet"; None for plain text."""
     first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    return table_suffix(head) or {b"{": ".jsonl", b"[": ".json"}.get(first)
+    known = table_suffix(head) or {b"{": ".jsonl", b"[": ".json"}.get(first)
+    if known is not None:
+        return known
+    text = head.decode(marked_encoding(head) or "utf-8-sig", "replace")
+    return delimited.table_suffix(text[: text.rfind("\n") + 1])
 
 
 def _lines_of_text(path: Path) -> Iterator[Row]:

@@ -78,8 +78,8 @@ def settled(request: TextRequest) -> TextRequest:
     return replace(request, reading=replace(request.reading, lower=Tokenizer.load(request.tokenizer_from).lower))
 
 
-def check_options_apply(parts: Sequence[Part], reading: Reading) -> None:
-    """Raise RequestError for an option that would do nothing."""
+def check_options_apply(parts: Sequence[Part], reading: Reading, *, piped: bool = False) -> None:
+    """Raise RequestError for an option that would do nothing. `piped`: the first part is of standard input."""
     paths = [path for part in parts for path in part.files]
     where = parts[0].location
     if reading.layout != "document" and all(map(is_table, paths)):
@@ -87,4 +87,5 @@ def check_options_apply(parts: Sequence[Part], reading: Reading) -> None:
     if reading.header is not None and not any(sources.suffix_of(path, OWN) for path in paths):
         raise RequestError(f"--header and --no-header are for .tsv and .csv; {where} has no such file")
     if reading.columns and not any(map(is_table, paths)) and all(part.kind != "hub" for part in parts):
-        raise RequestError(f"{where} has no columns; --column, --fields and --source are for tables")
+        hint = "; if it is a table, name its format with --input-format" if piped else ""
+        raise RequestError(f"{where} has no columns; --column, --fields and --source are for tables{hint}")
