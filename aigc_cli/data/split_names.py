@@ -57,8 +57,12 @@ def _split_of_word(word: str) -> str:
 def are_splits(names: set[str]) -> bool:
     """Whether names that stand side by side are those of splits: every one says a split, and there is train or another one, or
     they say nothing more."""
-    found = {split_of(name) for name in names}
-    return "" not in found and ("train" in found or len(found) > 1 or all(map(is_split, names)))
+    found = set()
+    for name in names:
+        if not (split := split_of(name)):
+            return False  # at once, as there may be a million names
+        found.add(split)
+    return "train" in found or len(found) > 1 or all(map(is_split, names))
 
 
 def ordered(splits: set[str]) -> list[str]:
