@@ -177,12 +177,11 @@ def table_suffix(text: str) -> str | None:
     records = _parse(text, dialect, True)
     if len(records) < 2 or len(records[0]) < 2 or any(len(record) != len(records[0]) for record in records):
         return None
-    names = [name.strip() for name in records[0]]
-    short = all(0 < len(name) <= 30 and len(name.split()) <= 3 for name in names) and len(set(names)) == len(names)
-    known = any(name.casefold() in _KNOWN for name in names)
-    return (
-        next(suffix for suffix, own in OWN.items() if (own == "\t") == (dialect.delimiter == "\t")) if short and known else None
-    )
+    names = records[0]  # of prose, a space follows each comma
+    short = all(name and name == name.strip() and len(name) <= 30 and len(name.split()) <= 3 for name in names)
+    if not short or len(set(names)) < len(names) or not any(name.casefold() in _KNOWN for name in names):
+        return None
+    return ".tsv" if dialect.delimiter == "\t" else ".csv"
 
 
 def find_dialect(text: str, own: str, whole: bool) -> Dialect:

@@ -40,6 +40,7 @@ __all__ = [
 check_unchanged = partial(changes, TEXT)
 """How the source differs now from a record in `TextDataset.info` or run.json, a line each."""
 
+_READ_BY_LINES = "standard input is read as a text per line (--input-format names its format)"
 _VERSION = 2  # of cache entries; raised when the same source would be prepared differently
 
 
@@ -78,25 +79,17 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
     with open_training(TEXT, request.data, request.val, request.input_format) as opened:
         reading = _by_lines(request.reading, opened.spooled, request.input_format)
         check_options_apply(opened.parts, reading, piped=opened.spooled is not None)
-        by_lines = (
-            []
-            if reading == request.reading
-            else ["standard input is read as a text per line (--input-format names its format)"]
-        )
+        told = [] if reading == request.reading else [_READ_BY_LINES]
         request = settled(replace(request, reading=reading))
         recognised = [recognise(part, reading) for part in opened.parts]
+        told += dict.fromkeys(note for part in recognised for note in part.notes)
         key = _key(request, opened, [part.unexpected for part in recognised])
         build = partial(build_entry, key, request, opened, progress)
         (facts, arrays, tokenizer), was_cached = cached(key, opened.snapshots, _load, build)
         return TextDataset(
             **arrays,
             tokenizer=tokenizer,
-            notes=[
-                *opened.notes,
-                *by_lines,
-                *dict.fromkeys(note for part in recognised for note in part.notes),
-                *facts["notes"],
-            ],
+            notes=[*opened.notes, *told, *facts["notes"]],
             info={**opened.describe(), "columns": list(reading.columns), "layout": reading.layout, **facts["info"]},
             cached=was_cached,
             explicit_val=opened.val is not None,
