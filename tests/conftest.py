@@ -143,7 +143,7 @@ def one_thread() -> Iterator[None]:
 
 
 def settled(options: Options) -> Options:
-    """The options as a backend plans by them: what is decided before is."""
+    """Options as a backend's `plan` gets them, with the engine's decisions made."""
     return dataclasses.replace(options, data=options.data or "x", threads=options.threads or 1, compile=bool(options.compile))
 
 

@@ -44,12 +44,12 @@ def serve(path: str) -> None:
 
     for module in pkgutil.walk_packages(aigc_cli.__path__, "aigc_cli."):
         importlib.import_module(module.name)
-    # What is imported when it is first needed, and takes long.
+    # Slow imports that are otherwise done lazily.
     for name in ("torch._dynamo", "llguidance", "pyarrow.parquet", "sacrebleu", "jinja2"):
         importlib.import_module(name)
     app = importlib.import_module("aigc_cli.app")
     parent = os.getppid()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a fork: it tells its exit status itself
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for: they report their exit status themselves
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path + ".new")
     listener.listen(8)

@@ -1,4 +1,4 @@
-"""Terminals for the tests: a pseudo-terminal to run a command in, and what a screen makes of the text that it is sent."""
+"""Terminals for tests: a pseudo-terminal to run a command in, and a screen that interprets its output."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def in_terminal(
     status: int = 0,
     **environ: str,
 ) -> str:
-    """What `aigc` writes to a terminal of so many cells and lines, and, where there is an `answer`, to somebody who types it; a
-    stream that is not there goes to a pipe."""
+    """The output of `aigc` in a terminal of this size (columns, lines), in which `answer` is typed, if given. Streams that are
+    turned off are discarded."""
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     env = {**shell.env, "TERM": "xterm-256color", "COLORTERM": "truecolor", **environ}
@@ -41,7 +41,7 @@ def in_terminal(
     if answer is not None:
         os.write(parent, answer.encode())
     seen = b""
-    with suppress(OSError):  # how Linux says that nobody holds the other end any more
+    with suppress(OSError):  # on Linux, reading fails once the other end is closed
         while part := os.read(parent, 1 << 16):
             seen += part
     os.close(parent)
@@ -50,8 +50,8 @@ def in_terminal(
 
 
 class Screen:
-    """As much of a terminal as `aigc` uses: rows, which go on in the next where a line is too long, and are wrapped anew when
-    the width changes; a cursor that goes up by rows, as far as they are seen; the erasing of the rest of a row."""
+    """The features of a terminal that `aigc` uses: long lines wrap, again whenever the width changes; the cursor moves up within
+    the visible rows; and the rest of a row can be erased."""
 
     def __init__(self, width: int, height: int = 24) -> None:
         self._width, self.height = width, height

@@ -1,4 +1,4 @@
-"""The cache is whole or absent, whatever goes wrong and whoever else writes to it."""
+"""Cache entries are complete or absent, whatever goes wrong and whatever other processes write."""
 
 from __future__ import annotations
 

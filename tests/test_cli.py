@@ -63,7 +63,7 @@ def test_a_backend_where_a_command_was_wanted_gets_an_example(shell: Shell) -> N
     assert done.stderr == "aigc: 'gan' is a backend, not a command; use it like this: aigc train gan\n"
 
 
-def test_the_newest_run_is_named_where_nobody_named_one(trained: Shell) -> None:
+def test_messages_name_the_newest_run_if_none_was_given(trained: Shell) -> None:
     assert "run runs/transformer/verse\n" in trained("sample", "transformer", "--seed", "1", "--max-tokens", "3").stderr
     named = trained("sample", "transformer", "--seed", "1", "--max-tokens", "3", "--run", "verse")
     assert (named.returncode, named.stderr) == (0, "")
@@ -263,7 +263,7 @@ def test_data_from_standard_input_is_kept_in_the_run(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("version", ["this one", "earlier"])
-def test_a_run_may_be_moved_with_what_it_keeps(shell: Shell, poems: Path, version: str) -> None:
+def test_a_run_can_be_moved(shell: Shell, poems: Path, version: str) -> None:
     """Its standard input, and the weights that it began with."""
     kept = "".join(f"line number {i} of a text that came through a pipe\n" for i in range(300))
     shell.ok("train", "transformer", "--data", poems, "--steps", "2", *TINY, "--run", "origin", "-q")
@@ -373,7 +373,7 @@ def test_eval_measures_other_data(trained: Shell, poems: Path) -> None:
     assert (result["data"], result["bits_per_char"]["n"]) == (str(poems), 180)
 
 
-def test_a_run_trained_longer_and_killed_at_once_goes_on_from_before_the_cool_down(shell: Shell) -> None:
+def test_training_longer_and_killed_at_once_resumes_from_before_the_cool_down(shell: Shell) -> None:
     shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
     shell.ok("train", "toy", "--steps", "80", "--run", "b", "-q")
     record = shell.cwd / "runs/toy/a/run.json"
@@ -400,7 +400,7 @@ def test_training_longer_continues_from_before_the_cooldown(shell: Shell, cooldo
     assert dict(trained)[begin + 1] > dict(trained)[80]
 
 
-def test_a_training_that_cannot_write_says_what_is_kept(trained: Shell) -> None:
+def test_training_that_cannot_write_says_what_was_saved(trained: Shell) -> None:
     """Files of at most 40 kB, which no checkpoint is."""
     command = [sys.executable, "-m", "aigc_cli.app", "train", "transformer", "--steps", "8", *TINY, "--run", "cramped"]
     done = subprocess.run(
@@ -453,7 +453,7 @@ def test_closed_standard_streams_are_no_accident(shell: Shell) -> None:
     assert done.stderr == ""
 
 
-def test_a_run_begun_from_another_can_be_repeated_without_it(trained: Shell, poems: Path) -> None:
+def test_a_run_started_with_init_from_can_be_repeated_without_the_other_run(trained: Shell, poems: Path) -> None:
     import shutil
 
     shutil.copytree(trained.cwd / "runs/transformer/verse", trained.cwd / "runs/transformer/origin", symlinks=True)

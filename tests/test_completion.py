@@ -1,4 +1,4 @@
-"""Completion: what a shell is offered for a word that was begun."""
+"""Shell completion of the word before the cursor."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def runs(shell: Shell) -> Shell:
         ("aigc sample transformer --runs-dir elsewhere --run ", {"other-1"}),
     ],
 )
-def test_runs_are_offered_to_whoever_can_use_them(runs: Shell, line: str, wanted: set[str]) -> None:
+def test_runs_are_completed_for_commands_that_can_use_them(runs: Shell, line: str, wanted: set[str]) -> None:
     assert set(offered(runs, line)) == wanted
 
 
-def test_the_variable_says_where_runs_are(runs: Shell) -> None:
+def test_completion_finds_runs_by_the_environment_variable(runs: Shell) -> None:
     assert offered(runs, "aigc sample transformer --run ", AIGC_RUNS="elsewhere") == ["other-1"]
 
 
@@ -103,7 +103,7 @@ def test_column_names_every_kind_of_table(tmp_path: Path) -> None:
     assert column_names(str(tmp_path / "lines.jsonl")) == []
 
 
-def test_zsh_says_what_a_run_is(runs: Shell) -> None:
+def test_zsh_shows_descriptions_of_runs(runs: Shell) -> None:
     said = runs.ok(_AIGC_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="aigc sample gan --run ")
     assert '"faces-1":"gan, finished, ' in said
 

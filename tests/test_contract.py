@@ -1,4 +1,4 @@
-"""What every verb of every backend owes to whoever calls it from a shell: one table of commands, one test a promise."""
+"""What holds for every verb of every backend on the command line: one table of commands, one test per promise."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_run_that_is_not_there_is_one_line_and_exit_2(three: Shell, name: str)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
 
 
-def test_what_a_flag_says_a_variable_says_too(three: Shell) -> None:
+def test_every_flag_has_an_environment_variable(three: Shell) -> None:
     done = three("sample", "gan", "--force", AIGC_QUIET="1", AIGC_N="3", AIGC_JSON="1")
     assert (len(done.stdout.splitlines()), done.stderr) == (3, "")
     assert json.loads(done.stdout.splitlines()[2])["index"] == 2
@@ -151,7 +151,7 @@ def test_a_verb_that_a_backend_lacks_is_one_line_and_exit_2(three: Shell, verb: 
         (["--out", "folder", "--format", "jpeg"], b"folder/seed-0-000000.jp"),
     ],
 )
-def test_pictures_go_where_they_are_told(three: Shell, backend: str, arguments: list[str], first: bytes) -> None:
+def test_pictures_are_written_to_out(three: Shell, backend: str, arguments: list[str], first: bytes) -> None:
     command = [*three.command, "sample", backend, "-n", "2", "--seed", "0", "--quiet", "--force", *arguments]
     done = subprocess.run(command, cwd=three.cwd, env=three.env, capture_output=True)
     assert (done.returncode, done.stderr) == (0, b"")

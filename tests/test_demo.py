@@ -1,4 +1,4 @@
-"""The law of `demo:verse` is exactly what it says."""
+"""The distribution of `demo:verse` is exactly as documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`aigc doctor`: each problem is found where it is and only there; what the system tells is read right; the command itself."""
+"""`aigc doctor`: each problem is found, and only if present; the system's answers are read correctly; the command itself."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ def changed(path: str, **changes: Any) -> Any:
         ({"killed": {"runs/vae/a": "aigc train vae --run a --resume"}}, "killed_run", False, "resume it with: aigc train vae --run a --resume"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_found_and_nothing_else(changes: dict[str, Any], name: str, fatal: bool, said: str) -> None:
+def test_each_problem_is_found_and_no_other(changes: dict[str, Any], name: str, fatal: bool, said: str) -> None:
     (problem,) = problems(dataclasses.replace(WELL, **changes))
     assert (problem.name, problem.fatal) == (name, fatal)
     assert said in problem.text and "\n" not in problem.text
 
 
-def test_the_worst_comes_first_and_everything_is_said() -> None:
+def test_the_worst_problem_comes_first_and_all_are_listed() -> None:
     ill = dataclasses.replace(WELL, torch=Torch(threads=4), runs=changed("runs", writable=False), devices=[CPU, CARD])
     assert [problem.name for problem in problems(ill)] == ["runs_not_writable", "few_threads"]
     lines = readable(ill, problems(ill))
@@ -155,7 +155,7 @@ MEMINFO = "MemTotal:        8000000 kB\nMemFree:  100 kB\nMemAvailable:    60000
             },
             (3_000_000_000, 2_500_000_000, True),
         ),
-        # Version 1 without a limit, and a limit above what there is.
+        # Version 1 without a limit, and with a limit above the machine's memory.
         (
             {
                 "proc/self/cgroup": "4:memory:/a\n",

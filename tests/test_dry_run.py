@@ -1,4 +1,4 @@
-"""`train --dry-run`: what it says is what training does, and nothing is written."""
+"""`train --dry-run`: training does what it prints, and nothing is written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_what_is_said_is_what_is_done_and_no_run_is_begun(name: str, shell: Shell, poems: Path) -> None:
+def test_the_printed_plan_is_the_one_trained_and_no_run_is_created(name: str, shell: Shell, poems: Path) -> None:
     before = sorted(shell.cwd.rglob("*"))
     said = json.loads(shell.ok("train", *ASKED[name], "--steps", "3", "--dry-run", "--json"))
     assert sorted(shell.cwd.rglob("*")) == before
@@ -44,7 +44,7 @@ def test_what_is_said_is_what_is_done_and_no_run_is_begun(name: str, shell: Shel
     assert said["seconds"] > 0 and said["memory"] > 50e6 and said["parameters"] > 0
 
 
-def test_the_time_that_is_said_is_the_budget(shell: Shell) -> None:
+def test_the_printed_time_is_the_budget(shell: Shell) -> None:
     said = json.loads(shell.ok("train", "toy", "--minutes", "1", "--dry-run", "--json"))
     assert 20 < said["seconds"] <= 60
     assert said["steps"] > 100

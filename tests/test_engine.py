@@ -381,7 +381,7 @@ def test_the_steps_that_fit_in_a_budget_cost_what_the_budget_is() -> None:
     assert plan.eval_items * evaluations * costs.eval_item < 0.05 * 100
 
 
-def test_steps_are_measured_again_while_the_machine_is_busy_with_something_else() -> None:
+def test_steps_are_timed_again_while_the_machine_is_busy() -> None:
     calm, busy, penalised = [1.0] * 12, [1.0] * 10 + [30.0] * 3, [1.0, 1.0, 1.0, 2.0] * 4
     for measured, expected, left in (
         ([calm, busy], 1.0, 1),
@@ -423,7 +423,7 @@ class Troubled(Regression):
         return {"cold": Concern(f"cold at {step}", self.undo)} if step in (20, 30, 40, 70) else {}
 
 
-def test_a_trouble_is_told_when_it_begins_also_across_a_resumption(run: Run) -> None:
+def test_a_concern_is_reported_once_even_across_a_resume(run: Run) -> None:
     plan = dataclasses.replace(PLAN, steps=100)
     interrupted(Troubled, run, plan, 30)
     notes: list[Event] = []
@@ -447,7 +447,7 @@ class Misled(Troubled):
 
 
 def interrupted(learner: type[Learner], run: Run, plan: Plan, step: int) -> TrainLoop:
-    """A training that is told to stop while it evaluates at this step."""
+    """Training that is interrupted during the evaluation at this step."""
     interrupts = Interrupts()
 
     def stop(event: Event) -> None:
@@ -464,7 +464,7 @@ def weights_of(run: Run, step: int) -> torch.Tensor:
     return load_file(run.checkpoints / f"step-{step:06d}" / "state" / "networks.safetensors")["model/weight"]
 
 
-def test_a_trouble_that_can_be_is_undone_and_the_steps_go_on(run: Run) -> None:
+def test_a_concern_is_undone_and_steps_continue(run: Run) -> None:
     plan = dataclasses.replace(PLAN, steps=100, warmup=0, cooldown=0.0)
     first = interrupted(Misled, run, plan, 20)
     assert first.state.best_step == 10
@@ -564,7 +564,7 @@ def test_a_half_life_may_follow_the_step() -> None:
     assert float(average.weights["weight"]) == pytest.approx(0.5)
 
 
-def test_an_average_has_the_half_life_it_says() -> None:
+def test_an_average_has_its_half_life() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(network.weight)
     average = EMA(network, half_life=50)

@@ -55,7 +55,7 @@ def test_a_seed_is_a_picture(trained: Shell) -> None:
         assert np.abs(picture - alone).max() <= 1
 
 
-def test_the_way_between_two_seeds_begins_and_ends_at_their_pictures(trained: Shell) -> None:
+def test_interpolation_between_seeds_starts_and_ends_at_their_pictures(trained: Shell) -> None:
     way = pictures(trained, "--run", "shapes", "--interpolate", 3, 8, "-n", 5, out="way.npz").astype(int)
     ends = pictures(trained, "--run", "shapes", "--seeds", "3,8", out="ends.npz")
     assert len(way) == 5
@@ -69,7 +69,7 @@ def test_truncated_to_nothing_all_samples_are_the_same(trained: Shell) -> None:
     assert (cut == cut[0]).all()
 
 
-def test_a_class_that_was_learned_is_drawn_by_its_name(trained: Shell) -> None:
+def test_a_class_is_sampled_by_name(trained: Shell) -> None:
     dark = pictures(trained, "--run", "grey", "--label", "dark", "-n", 8, "--seed", 1, out="dark.npz")
     light = pictures(trained, "--run", "grey", "--label", "1", "-n", 8, "--seed", 1, out="light.npz")
     assert dark.mean() < light.mean()
@@ -107,7 +107,7 @@ def test_previews_are_of_the_same_latents_and_metrics_tell_how_it_goes(trained: 
     assert {"kd_random", "spread", "margin_train", "margin_held_out", "augmentation"} <= set(look)
 
 
-def test_eval_measures_samples_beside_a_floor_and_the_discriminator(trained: Shell) -> None:
+def test_eval_measures_samples_with_a_floor_and_the_discriminator(trained: Shell) -> None:
     result = json.loads(trained.ok("eval", "gan", "--run", "shapes", "-n", 50, "--json", "-q"))
     held_out = json.loads((trained.cwd / "runs/gan/shapes/run.json").read_text())["data"]["splits"]["report"]["pictures"]
     for key in ("fd_random", "kd_random", "precision", "recall", "density", "coverage", "copies"):

@@ -186,7 +186,7 @@ def test_scores_that_are_not_finite_are_passed_over() -> None:
     assert float(augment.strength) == pytest.approx(0.4)
 
 
-def test_what_is_learned_of_the_strength_is_part_of_a_checkpoint() -> None:
+def test_the_strength_is_part_of_a_checkpoint() -> None:
     augment, other = Augmentation(), Augmentation(0.4)
     other.adapt(torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([0.0]), step=0.0)
     augment.load_state_dict(other.state_dict())

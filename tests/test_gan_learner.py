@@ -71,7 +71,7 @@ def test_bytes_go_through_the_networks_range_and_back() -> None:
     assert np.array_equal(pictures_of(torch.tensor([-3.0, 3.0]).reshape(2, 1, 1, 1)).ravel(), [0, 255])
 
 
-def test_a_lazy_penalty_is_as_many_times_as_heavy() -> None:
+def test_a_lazy_penalty_is_weighted_by_its_interval() -> None:
     """Of a discriminator that is linear, r1 + r2 is ‖w‖², whatever the pictures."""
     made = trainer(Train(penalty_every=5, gamma=0.7, augment="off"), blobs())
     learner = learner_of(made)
@@ -177,7 +177,7 @@ def test_the_average_s_half_life_is_a_share_of_the_steps_so_far() -> None:
     assert (half_life(5000), half_life(0)) == (500, 1)
 
 
-def test_with_classes_each_is_learned() -> None:
+def test_every_class_is_learned() -> None:
     made = trainer(Train(conditional=True, lr=2e-3), blobs(400, two_classes=True), steps=200)
     run(made, 200)
     generator = learner_of(made).generator

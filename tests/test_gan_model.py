@@ -1,4 +1,4 @@
-"""The networks: shapes, conditioning, gradients, how they begin, and what is written to disk."""
+"""The networks: shapes, conditioning, gradients, initialisation, and files."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_new_generator_s_pictures_have_no_grain() -> None:
         assert (rows[9:17].mean(1) < 1.2 * rows[8:16].mean(1)).all()
 
 
-def test_a_new_discriminator_looks_at_every_pixel_equally() -> None:
+def test_an_untrained_discriminator_weights_all_pixels_equally() -> None:
     """The gradient has no pattern of the strides: its size is about the same at even and odd places."""
     config = replace(CONFIG, height=32, width=32, widths=(16, 32, 64), blocks=(1, 1, 1), vector_width=64)
     torch.manual_seed(0)
@@ -97,7 +97,7 @@ def test_a_new_discriminator_looks_at_every_pixel_equally() -> None:
 
 
 @torch.no_grad()
-def test_a_picture_is_the_same_beside_others() -> None:
+def test_a_picture_does_not_depend_on_its_batch() -> None:
     generator, discriminator = disturbed(Generator(CONFIG)), disturbed(Discriminator(CONFIG))
     z = torch.randn(5, 6)
     torch.testing.assert_close(generator(z)[2:3], generator(z[2:3]), atol=1e-5, rtol=1e-4)

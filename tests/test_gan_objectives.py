@@ -81,7 +81,7 @@ def test_real_scores_are_pushed_up_and_generated_ones_down_and_the_generator_und
     assert (generator < 0).all()
 
 
-def test_minimax_saturates_where_the_others_do_not() -> None:
+def test_minimax_saturates_and_the_others_do_not() -> None:
     scores = {}
     for name, objective in OBJECTIVES.items():
         fake = torch.full((1,), -12.0, requires_grad=True)

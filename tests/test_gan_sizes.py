@@ -1,4 +1,4 @@
-"""What is decided for a GAN, how its settings change while it trains, which seeds are meant, and when a warning is due."""
+"""A GAN's plan, its schedules, the parsing of seeds, and its warnings."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def test_an_option_overrides_its_part_of_the_preset() -> None:
     assert reasons == []
 
 
-def test_few_pictures_are_told_and_are_one_batch_at_most() -> None:
+def test_few_pictures_give_a_warning_and_at_most_one_batch() -> None:
     plan, reasons = decide(settled(Train()), dataset(n=5), 1e12)
     assert plan.batch_size == 5
     assert len(reasons) == 1 and reasons[0].startswith("only 5 training pictures")
 
 
 @pytest.mark.parametrize(("text", "strength"), [("auto", None), ("off", 0.0), ("0", 0.0), ("0.3", 0.3)])
-def test_augmentation_as_it_is_asked_for(text: str, strength: float | None) -> None:
+def test_the_strength_of_augmentation_is_parsed(text: str, strength: float | None) -> None:
     assert fixed_strength(text) == strength
 
 
@@ -142,7 +142,7 @@ def test_seeds_that_are_none(text: str) -> None:
         parse_seeds(text, "--seeds")
 
 
-def test_a_picture_has_one_name_however_it_is_asked_for() -> None:
+def test_a_picture_has_the_same_name_with_any_options() -> None:
     assert Sample(seed=3).stem(0) == Sample(seeds="1-9").stem(2)
 
 

@@ -1,4 +1,4 @@
-"""Sampling against its definition: a loop that reads the whole window anew for every token."""
+"""Sampling against its definition: a loop that reads the whole window for every token."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_the_seed_decides(model: Transformer) -> None:
     assert len({tuple(one.ids) for one in first}) > 4
 
 
-def test_an_empty_prompt_begins_a_document(model: Transformer) -> None:
+def test_an_empty_prompt_starts_a_document(model: Transformer) -> None:
     empty, explicit = (
         sample(model, [Job(0, [])], SamplingOptions()),
         sample(model, [Job(0, [EOT])], SamplingOptions()),

@@ -1,4 +1,4 @@
-"""Tables of latent vectors: what is written is read back, and bad input is one line that says where."""
+"""Tables of latent vectors: they are read back as written, and errors in the input are one line that says where."""
 
 from __future__ import annotations
 

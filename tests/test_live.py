@@ -1,4 +1,4 @@
-"""The live view of training: what is on the screen, whatever its size, and after it became another."""
+"""The live view of training, in terminals of any size and after resizing."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
-    """A terminal of 80 × 24, in which every event is drawn at once and nothing moves by itself."""
+    """An 80 × 24 terminal in which every event is drawn immediately and nothing is animated."""
     monkeypatch.setattr(live, "SECONDS_BETWEEN_FRAMES", 0.0)
     monkeypatch.setattr(live, "SECONDS_BETWEEN_MOVES", 3600.0)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -100,7 +100,7 @@ def test_the_bar_moves_by_itself_until_there_are_steps(monkeypatch: pytest.Monke
     view.close()
 
 
-def test_training_shows_where_it_is_and_what_to_type_next(screen: Screen) -> None:
+def test_training_shows_progress_and_the_next_commands(screen: Screen) -> None:
     view = LiveView(Terminal(screen), Meanings())
     bus = Bus(view)
     bus.emit(Started("runs/transformer/a", 1000, 0, "4 layers"))
@@ -127,8 +127,8 @@ def test_training_shows_where_it_is_and_what_to_type_next(screen: Screen) -> Non
 
 @pytest.mark.parametrize(("columns", "lines"), [(60, 20), (100, 40), (30, 10), (7, 4)])
 def test_another_size_leaves_no_garbage(screen: Screen, tmp_path: Path, columns: int, lines: int) -> None:
-    """The terminal wraps what is there at its new width, and the next drawing replaces all of it that is seen: then there is
-    what is there where it had that size from the beginning."""
+    """The terminal rewraps its content, and the next drawing replaces everything visible: the result is the same as in a terminal
+    that always had this size."""
     pictures = list(np.random.default_rng(0).integers(0, 256, (9, 20, 20, 3), dtype=np.uint8))
     Image.fromarray(sheet(pictures, 3)).save(tmp_path / "step.png")
 
@@ -164,7 +164,7 @@ def test_measures_get_two_lines_and_stay_whole(screen: Screen) -> None:
     assert screen.shown[1:3] == [first, second[:79] + "…"]
 
 
-def test_the_newest_pictures_are_seen_with_everything_else(screen: Screen, tmp_path: Path) -> None:
+def test_the_latest_pictures_are_shown_with_the_rest(screen: Screen, tmp_path: Path) -> None:
     pictures = [np.full((10, 10, 1), 3 * i, np.uint8) for i in range(64)]
     Image.fromarray(sheet(pictures, 8)[:, :, 0]).save(tmp_path / "step.png")
     view = LiveView(Terminal(screen), Meanings())
@@ -191,7 +191,7 @@ def test_pictures_are_not_shown_without_colours(monkeypatch: pytest.MonkeyPatch,
     assert "▀" not in "".join(screen.shown)
 
 
-def test_results_are_printed_where_the_bar_was(screen: Screen) -> None:
+def test_results_replace_the_progress_bar(screen: Screen) -> None:
     view = LiveView(Terminal(screen), Meanings())
     bus = Bus(view)
     for number in range(2):

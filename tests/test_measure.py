@@ -1,4 +1,4 @@
-"""What held-out text costs, against a loop over documents one by one and characters one by one."""
+"""The cost of held-out text, against a loop over single documents and characters."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_distinct_n_equals_the_naive_one(texts: list[str], n: int) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.randoms(use_true_random=False))
-def test_longest_copy_equals_the_naive_one_where_copies_are_long(rng: random.Random) -> None:
+def test_longest_copy_equals_a_naive_search_for_long_copies(rng: random.Random) -> None:
     documents = ["".join(rng.choices("ab", k=rng.randint(1, 900))) for _ in range(5)]
     texts = []
     for _ in range(12):
@@ -167,14 +167,14 @@ def test_copied_lines_by_hand() -> None:
     assert copied_lines(texts, training).tolist() == [True, False, True, False, False, False]
 
 
-def test_a_line_that_recurs_all_the_time_is_nobodys() -> None:
+def test_a_line_that_recurs_everywhere_is_no_copy() -> None:
     for times, copied in ((9, True), (10, False)):
         training = TrainingText(["KING RICHARD III:\nNay.\n" * times, "KING RICHARD II:\nAy.\n"])
         assert copied_lines(["KING RICHARD III:\nWell."], training).tolist() == [copied]
         assert copied_lines(["KING RICHARD II:\nWell."], training).tolist() == [True]
 
 
-def test_training_text_is_thinned_and_says_so() -> None:
+def test_thinned_training_text_is_reported() -> None:
     training = TrainingText(["aaaa", "bbbb", "cccc"], max_chars=8)
     assert (training.chars, training.chars_available) == (8, 12)
     assert longest_copies(["aaaa", "bbbb", "cccc"], training).tolist() == [4, 0, 4]

@@ -117,7 +117,7 @@ def test_copies_are_what_is_nearer_than_new_pictures_are() -> None:
     assert copies(new + 50, training, held_out).proportion.value == 0
 
 
-def test_where_new_pictures_are_copies_too_the_floor_says_so() -> None:
+def test_the_floor_of_copies_is_high_if_unseen_pictures_are_copies_too() -> None:
     training = np.random.default_rng(4).standard_normal((50, 3))
     found = copies(training, training, training[:20])
     assert found.proportion.value == 1 and found.proportion.extra["floor"].value == 1

@@ -77,7 +77,7 @@ def test_equals_the_reference_on_any_small_text(train: list[str], held_out: list
         assert nats[order - 1] == pytest.approx(reference_nats(train, held_out, order), rel=1e-5)
 
 
-def test_equals_the_reference_where_the_discounts_are_estimated() -> None:
+def test_equals_the_reference_with_estimated_discounts() -> None:
     rng = random.Random(0)
     letters = "abcdefghijklmnopqrstuvwxyz"
     draw = [rng.choices(letters, [1 / (i + 1) ** 2 for i in range(26)], k=40) for _ in range(44)]
@@ -148,7 +148,7 @@ def test_units_change_the_interval_and_not_the_value() -> None:
     assert (whole.n, cut.n) == (3, 6)
 
 
-def test_says_how_much_text_it_used() -> None:
+def test_the_amount_of_text_is_reported() -> None:
     train = [markov(100, seed) for seed in range(30)]
     measure = ngram_baseline(train, train[:2], train[:3], max_train_chars=1000)
     assert measure.extra["train_chars"] == 1000
@@ -183,7 +183,7 @@ def test_xz_knows_what_it_has_read() -> None:
     assert xz_baseline(documents[:10], documents[10:]).value == pytest.approx(2, rel=0.2)
 
 
-def test_xz_says_how_much_text_it_used() -> None:
+def test_xz_reports_the_amount_of_text() -> None:
     measure = xz_baseline(["abc"] * 10, ["山水"] * 4, max_train_chars=15, max_held_out_chars=4)
     assert measure.n == 2
     assert (measure.low, measure.high) == (None, None)

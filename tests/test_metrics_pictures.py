@@ -250,7 +250,7 @@ def test_mig_is_0_on_shuffled_factors() -> None:
     assert 0 <= few.value < 0.05
 
 
-def test_mig_is_0_where_two_latents_say_the_same() -> None:
+def test_mig_is_0_if_two_latents_are_redundant() -> None:
     factors = grid(4, 5)
     assert mig(factors[:, [0, 1, 0, 1]], by_name(factors)).value == pytest.approx(0)
     # A rotation by 45 degrees spreads both factors over both latents.
@@ -271,7 +271,7 @@ def test_mig_by_hand() -> None:
     assert set(both.extra["factors"]) == {"v", "w"}
 
 
-def test_mig_has_the_bias_that_is_told() -> None:
+def test_mig_has_the_documented_bias() -> None:
     rng = np.random.default_rng(6)
     v = np.arange(10).repeat(100)
     gaps = [mig(np.column_stack([v, rng.uniform(size=1000)]), {"v": v}).value for _ in range(50)]
@@ -388,7 +388,7 @@ def test_mmd_of_two_gaussians() -> None:
     assert measure.value > 10 * measure.extra["null_95"] > 0
 
 
-def test_equal_distributions_are_told_apart_1_time_in_20() -> None:
+def test_equal_distributions_differ_in_1_of_20_tests() -> None:
     rng = np.random.default_rng(10)
     measures = [mmd2(rng.normal(size=(30, 2)), rng.normal(size=(20, 2)), permutations=99, seed=i) for i in range(300)]
     p = np.array([measure.extra["p_value"] for measure in measures])

@@ -157,7 +157,7 @@ def test_another_seed_another_order_and_every_epoch_its_own() -> None:
     assert {tuple(sorted(order)) for order in orders} == {tuple(all_predictions(corpus))}
 
 
-def test_a_long_document_is_cut_elsewhere_in_every_epoch() -> None:
+def test_a_long_document_is_cut_differently_in_every_epoch() -> None:
     """Any token begins a window as often as any other."""
     context = 16
     corpus = numbered([10 * context])
@@ -173,7 +173,7 @@ def test_a_long_document_is_cut_elsewhere_in_every_epoch() -> None:
     assert all(max(np.diff(sorted(epoch - {corpus.eot_id})), default=0) <= context for epoch in cuts)
 
 
-def test_rows_of_short_documents_begin_with_a_document() -> None:
+def test_rows_of_short_documents_start_with_a_document() -> None:
     corpus = numbered([*range(1, 32)] * 4)
     for epoch in epochs_of(TrainingBatches(corpus, 32, 1, 1), 2):
         assert all(row["ids"][0, 0] == corpus.eot_id for row in epoch)

@@ -1,4 +1,4 @@
-"""What the networks of all backends of pictures are written to and read from."""
+"""Saving and loading networks of all picture backends."""
 
 from __future__ import annotations
 

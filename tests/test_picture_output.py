@@ -178,7 +178,7 @@ def test_large_pictures_stay_as_they_are_on_a_sheet(height: int, width: int, tim
     assert enlargement(height, width) == times
 
 
-def test_a_sheet_has_as_many_columns_as_the_backend_says(halves: Shell) -> None:
+def test_a_sheet_has_the_columns_of_the_backend(halves: Shell) -> None:
     halves.ok("sample", "halves", "--n", "5", "--seed", "3", "--row", "--out", "row.png")
     assert opened(halves.cwd / "row.png").shape == (16 * 4, 5 * 16 * 6 + 4 * 2, 3)
 

@@ -1,4 +1,4 @@
-"""The figures of samples: what they say of copies, of new pictures, of noise and of collapse."""
+"""The measures of samples, on copies, new pictures, noise and collapse."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_features_of_the_labels_tell_the_shares_of_classes() -> None:
     assert isinstance(found["fd_labels"].to_json()["accuracy"]["value"], float)
 
 
-def test_the_sheet_shows_the_nearest_samples_beside_their_training_pictures(tmp_path: Path) -> None:
+def test_the_sheet_shows_the_closest_samples_with_their_training_pictures(tmp_path: Path) -> None:
     samples = np.concatenate([discs(200, seed=7)[0], TRAIN.take([40, 41, 42])])
     path = tmp_path / "nearest.png"
     measured(samples, copies=str(path))
@@ -133,7 +133,7 @@ def test_the_sheet_shows_the_nearest_samples_beside_their_training_pictures(tmp_
     assert [entry.name for entry in tmp_path.iterdir()] == ["nearest.png"]
 
 
-def test_a_sheet_or_features_that_cannot_be_had_are_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+def test_an_invalid_sheet_or_features_are_refused_before_sampling(tmp_path: Path) -> None:
     def samples() -> Iterator[np.ndarray]:
         raise AssertionError("drawn")
         yield
@@ -151,7 +151,7 @@ def test_a_sheet_or_features_that_cannot_be_had_are_refused_before_anything_is_d
             )
 
 
-def test_many_training_pictures_are_thinned_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thinned_training_pictures_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_quality, "MAX_TRAINING", 300)
     found, notes = measured(TRAIN.take(range(600)), n=300)
     assert found["copies"].extra["training"] == 300

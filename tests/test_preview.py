@@ -237,7 +237,7 @@ def test_what_was_drawn_is_shown_below_the_paths(halves: Shell) -> None:
         ([], {"stderr": False}, {}),
     ],
 )
-def test_nothing_is_shown_where_nobody_looks(
+def test_no_preview_without_a_terminal(
     halves: Shell, arguments: list[str], streams: dict[str, bool], environ: dict[str, str]
 ) -> None:
     seen = in_terminal(halves, "sample", "halves", "-n", "1", "--seed", "3", *arguments, **streams, **environ)

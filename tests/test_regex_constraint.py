@@ -1,4 +1,4 @@
-"""Texts of a given constraint, against a loop that knows every text of the constraint."""
+"""Constrained sampling, against a loop that knows every matching text."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_sample_that_is_cut_says_so() -> None:
     assert (one.content, one.finish, one.matches) == (b"a" * 9, "length", True)
 
 
-def test_a_form_is_kept_to_the_letter_where_normalising_would_change_it() -> None:
+def test_a_constraint_is_met_exactly_even_if_normalisation_would_change_it() -> None:
     tokenizer = TOKENIZERS["char"]
     for text in ("cafe\u0301", "\u212b", "\uf900x", "<|endoftext|>"):
         (one,) = sample(model_of(tokenizer), tokenizer, RegexConstraint(text.replace("|", r"\|"), tokenizer), [Job(0, [])])

@@ -1,4 +1,4 @@
-"""`aigc report`: one page that needs nothing else, says what is so, and runs nothing that it was given."""
+"""`aigc report`: a self-contained page that is correct and executes nothing from the run."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_trained_run_becomes_one_page_with_its_measures_and_nearest_pairs(trai
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_what_cannot_be_measured_is_said_and_the_page_is_written(trained: Shell) -> None:
+def test_the_page_is_written_with_the_reason_why_evaluation_failed(trained: Shell) -> None:
     shutil.copytree(trained.cwd / "runs/gan/tiny", trained.cwd / "elsewhere/gan/moved", symlinks=True)
     run = trained.cwd / "elsewhere/gan/moved"
     record = json.loads((run / "run.json").read_text())
@@ -314,7 +314,7 @@ def test_nothing_is_fetched_and_only_the_pages_own_script_may_run(tmp_path: Path
 # Where it goes
 
 
-def test_out_is_refused_where_a_file_is_unless_it_is_the_runs_own_page(shell: Shell) -> None:
+def test_out_refuses_an_existing_file_unless_it_is_the_runs_own_page(shell: Shell) -> None:
     run = make_run(shell.cwd)
     make_run(shell.cwd, "older", created="2025-01-02T03:04:05.678Z")
     assert shell.ok("report", "--no-eval") == "runs/toy/a/report.html\n"

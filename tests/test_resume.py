@@ -1,4 +1,4 @@
-"""A run that was killed and resumed ends as one that was left alone."""
+"""A run that is killed and resumed ends like an uninterrupted one."""
 
 from __future__ import annotations
 

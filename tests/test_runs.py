@@ -65,7 +65,7 @@ def test_the_table_has_a_row_a_run_in_a_pipe_in_json_and_on_a_terminal(shell: Sh
     assert "poems.tsv" in shown and "/data" not in shown and "kB" in shown and " s " in shown
 
 
-def test_a_run_that_was_interrupted_says_how_far_it_came(shell: Shell) -> None:
+def test_an_interrupted_run_shows_its_progress(shell: Shell) -> None:
     run = a_run(shell.cwd / "runs", "verse", "interrupted")
     del run.record["steps"]
     run.update()
@@ -95,7 +95,7 @@ def test_a_run_is_shown_with_its_reasons_its_curves_and_its_newest_sample(shell:
 
 
 @pytest.mark.parametrize(("width", "data"), [(80, False), (120, True)])
-def test_a_run_is_a_line_of_the_table_however_narrow_the_terminal_is(shell: Shell, width: int, data: bool) -> None:
+def test_a_run_takes_one_line_even_in_a_narrow_terminal(shell: Shell, width: int, data: bool) -> None:
     for name in ("a-name-of-some-length", "b"):
         a_run(shell.cwd / "runs", name)
     lines = in_terminal(shell, "runs", size=(width, 24)).splitlines()
@@ -103,7 +103,7 @@ def test_a_run_is_a_line_of_the_table_however_narrow_the_terminal_is(shell: Shel
     assert [("data" in lines[0].split()), *("poems.tsv" in line for line in lines[1:])] == [data] * 3
 
 
-def test_a_pruned_run_keeps_the_best_weights_and_says_that_it_cannot_go_on(shell: Shell) -> None:
+def test_a_pruned_run_keeps_the_best_weights_and_cannot_be_resumed(shell: Shell) -> None:
     run = a_run(shell.cwd / "runs", "verse")
     freed = 3 * KB * 2 + 2 * 2 + KB  # two checkpoints, and the optimisers of the third
     done = shell("runs", "prune", "verse", "--yes")
@@ -144,7 +144,7 @@ def test_removed_runs_are_gone_and_the_others_are_not(shell: Shell) -> None:
         (["rm", "verse", "vers", "--yes"], "aigc: no run 'vers' in runs; 'aigc runs' lists them; did you mean 'verse'?\n"),
     ],
 )
-def test_nothing_is_removed_where_the_request_is_wrong(shell: Shell, arguments: list[str], line: str) -> None:
+def test_nothing_is_deleted_for_a_wrong_request(shell: Shell, arguments: list[str], line: str) -> None:
     run = a_run(shell.cwd / "runs", "verse")
     done = shell("runs", *arguments)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
@@ -152,7 +152,7 @@ def test_nothing_is_removed_where_the_request_is_wrong(shell: Shell, arguments: 
 
 
 @pytest.mark.parametrize("free", [remove, prune])
-def test_a_run_that_is_being_trained_is_left_alone(tmp_path: Path, free: object) -> None:
+def test_a_run_in_training_is_not_deleted(tmp_path: Path, free: object) -> None:
     run = a_run(tmp_path, "verse")
     before = size_of(run.path)
     with run.lock(), pytest.raises(RequestError, match="being trained"):
@@ -173,7 +173,7 @@ def test_a_run_that_is_being_deleted_is_not_listed(tmp_path: Path) -> None:
     assert list_runs(tmp_path) == []
 
 
-def test_ages_are_said_shortly(tmp_path: Path) -> None:
+def test_ages_are_short(tmp_path: Path) -> None:
     assert [span(seconds) for seconds in (-1, 0, 119, 120, 7199, 7200, 172799, 172800)] == [
         "0 s", "0 s", "119 s", "2 min", "120 min", "2 h", "48 h", "2 d",
     ]  # fmt: skip

@@ -320,7 +320,7 @@ def test_a_wide_beam_finds_what_trying_everything_finds(model: EncoderDecoder, a
 
 
 class Loop:
-    """A model that is read as any other: token 0 ends with probability 0.9, or goes on with token 1, which hardly ever ends."""
+    """A fixed model: after token 0, the end has probability 0.9, and token 1 the rest; after token 1, the end is very unlikely."""
 
     continues, longest, longest_prompt, begins_id = True, 50, None, 0
 
@@ -424,7 +424,7 @@ def test_what_is_cut_off_counts_for_nothing() -> None:
     assert long == cut and long.batch_size > 1
 
 
-def test_an_option_overrides_its_part_and_a_cut_is_told() -> None:
+def test_options_override_the_preset_and_truncation_is_reported() -> None:
     options = Train(
         arch="encoder-decoder", n_heads=2, num_encoder_layers=1, num_decoder_layers=7, d_ff=33, d_model=32,
         context=5, tied=False,
@@ -618,7 +618,7 @@ def test_a_search_is_no_drawing(options: dict[str, Any], message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_answers_are_measured_beside_baselines(shell: Shell) -> None:
+def test_answers_are_measured_with_baselines(shell: Shell) -> None:
     measured = json.loads(shell.ok("eval", "transformer", "--run", "pairs", "-n", "5", "--json", "-q"))
     assert {"bits_per_char", "bits_per_byte", "perplexity", "chrf", "bleu", "exact_match"} <= set(measured)
     assert set(measured["chrf"]) >= {"value", "low", "high", "n", "copy", "nearest", "decoding"}
@@ -629,7 +629,7 @@ def test_answers_are_measured_beside_baselines(shell: Shell) -> None:
     assert (other["bits_per_char"]["n"], other["exact_match"]["n"]) == (2, 2)
 
 
-def test_a_text_continues_itself_where_there_is_no_source(shell: Shell) -> None:
+def test_texts_are_split_without_a_source_column(shell: Shell) -> None:
     (shell.cwd / "texts.tsv").write_text("text\n" + "".join(f"roses are red {i}\n" for i in range(60)))
     train = ("train", "transformer", "--data", "texts.tsv", "--arch", "encoder-decoder", "--run", "texts")
     shell.ok(*train, "--source-ratio", "0.3", "--steps", "5", *SMALL_RUN)

@@ -1,4 +1,4 @@
-"""`demo:shapes` shows exactly the factors that it says."""
+"""`demo:shapes` shows exactly its documented factors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_turn_is_anticlockwise_in_degrees(shape: int) -> None:
 
 
 @pytest.mark.parametrize("shape", range(len(SHAPES)))
-def test_no_two_turns_look_the_same(shape: int) -> None:
+def test_all_rotations_differ(shape: int) -> None:
     seen = [_alpha(shape=shape, turn=turn) for turn in range(0, 90, 15)]
     assert min(abs(a - b).sum() for i, a in enumerate(seen) for b in seen[:i]) > 10
 

@@ -1,4 +1,4 @@
-"""From a budget and a corpus to a model, how its texts begin, and what it advises in the end."""
+"""From a budget and a corpus to a model, how its texts start, and its advice after training."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_named_preset_holds_whatever_the_budget(flops: float) -> None:
     ids=str,
 )
 def test_an_option_overrides_its_part_of_the_preset(option: dict[str, Any]) -> None:
-    """At hundreds of epochs, where dropout would not be 0 by itself."""
+    """At hundreds of epochs, where dropout is not 0 by default."""
     usual = planned(predictions=10**4)
     plan = planned(Train(**option), predictions=10**4)
     name = next(iter(option))
@@ -236,11 +236,11 @@ def dataset(lengths: list[int]) -> TextDataset:
     [([30] * 100, True), ([10], True), ([1000] * 20, True), ([64 * 40], True), ([64 * 60], False), ([10**6] * 3, False)],
     ids=str,
 )
-def test_texts_begin_as_the_rows_of_training_did(lengths: list[int], with_eot: bool) -> None:
+def test_texts_start_like_training_rows(lengths: list[int], with_eot: bool) -> None:
     assert Start.of(dataset(lengths), 64) == Start(with_eot)
 
 
-def test_what_sampling_begins_from() -> None:
+def test_the_tokens_sampling_starts_from() -> None:
     tokenizer = byte()
     text, newline = tokenizer.encode("é"), tokenizer.encode("\n")
     assert Start(True).prompt_ids(tokenizer, None) == Start(True).prompt_ids(tokenizer, "") == [tokenizer.eot_id]

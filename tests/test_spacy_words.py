@@ -1,4 +1,4 @@
-"""Words as spaCy cuts them: nothing is lost, what is missing is said in one line, and no other tool reads something else."""
+"""Words split by spaCy: lossless, with one line about anything not installed, and refused by tools that can't read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tokens may come next: no character is broken, whatever the model would like."""
+"""Which tokens may come next: no character is broken, whatever the model prefers."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def test_traverse_has_a_row_a_latent(trained: Shell) -> None:
     assert nats == sorted(nats, reverse=True)
 
 
-def test_a_class_that_was_learned_is_drawn_by_its_name(trained: Shell) -> None:
+def test_a_class_is_sampled_by_name(trained: Shell) -> None:
     dark = pictures(trained, "--run", "grey", "--label", "dark", "-n", 8, "--seed", 1, out="dark.npz")
     light = pictures(trained, "--run", "grey", "--label", "1", "-n", 8, "--seed", 1, out="light.npz")
     assert dark.mean() < light.mean()

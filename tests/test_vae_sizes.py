@@ -1,4 +1,4 @@
-"""What is decided for a VAE: likelihood, levels and preset."""
+"""A VAE's plan: likelihood, levels and preset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words as tokens: nothing is lost, rare ones are spelled or paid for, and every tokenizer's cost is that of a code."""
+"""Words as tokens: lossless, rare words are spelled or charged for, and every tokenizer's cost is that of a valid code."""
 
 from __future__ import annotations
 
