@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aigc_cli.data.sources import Part
+from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.formats import TextLayout
 from aigc_cli.errors import RequestError
@@ -86,3 +87,16 @@ def test_lines_that_end_at_returns(tmp_path: Path) -> None:
     assert _read(tmp_path / "b.csv") == ["one", "two"]
     (tmp_path / "c.txt").write_bytes(b"one\r\ntwo\rstill two\n")
     assert _read(tmp_path / "c.txt", "lines") == ["one", "two\rstill two"]
+
+
+def test_characters_with_another_normal_form_are_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(
+        "\uf914 is music, and 5 \u2126 is a resistance. \uf914 again; cafe\u0301 is composed.\n" * 20, encoding="utf-8"
+    )
+    data = prepare_text(TextRequest(str(path)), progress=lambda what, done, total: None)
+    told = [note for note in data.notes if "NFC" in note]
+    assert told == ["60 characters are read in their normal form (NFC), such as U+F914 as U+6A02 \u6a02"]
+    path.write_text("cafe\u0301 is composed, and nothing else.\n" * 20, encoding="utf-8")
+    plain = prepare_text(TextRequest(str(path)), progress=lambda what, done, total: None)
+    assert not any("NFC" in note for note in plain.notes)

@@ -7,6 +7,8 @@ tokenizer; the third writes the tokens.
 from __future__ import annotations
 
 import json
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -40,7 +42,8 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         SpacyWords.named(request.tokenizer).check()  # fail before reading everything
     reading, train = request.reading, opened.train.part
     val = opened.val.part if opened.val else None
-    scanned = _scan(train, reading, progress)
+    replaced: Counter[str] = Counter()
+    scanned = _scan(train, reading, progress, replaced)
     n_bytes = scanned.n_bytes
     if val is None:
         whole = reading.fielded  # a truncated row would lack fields
@@ -78,7 +81,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
         facts = {
             "arrays": list(splits),
-            "notes": [*_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
+            "notes": [*_of_replaced(replaced), *_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
             "info": {
                 "dropped": plan.dropped,
                 "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
@@ -99,8 +102,8 @@ def _refuse_copies(part: Part, reading: Reading, copies: int, n: int) -> None:
     )
 
 
-def _scan(part: Part, reading: Reading, progress: Progress) -> Scan:
-    scanned = scan(stream(part, reading), progress)
+def _scan(part: Part, reading: Reading, progress: Progress, replaced: Counter[str] | None = None) -> Scan:
+    scanned = scan(stream(part, reading, replaced), progress)
     if not scanned.chars.any():
         raise RequestError(f"{part.location} holds no text")
     return scanned
@@ -118,6 +121,18 @@ def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
         "tokens": len(arrays.tokens),
     }
     return counts if arrays.unknown is None else {**counts, "unknown_words": len(arrays.unknown.at)}
+
+
+def _of_replaced(replaced: Counter[str]) -> list[str]:
+    """What to tell of characters that are written otherwise than in the source."""
+    if not replaced:
+        return []
+    ((char, _),) = replaced.most_common(1)
+    normal = unicodedata.normalize("NFC", char)
+    codes = " ".join(f"U+{ord(part):04X}" for part in normal)
+    return [
+        f"{replaced.total():,} characters are read in their normal form (NFC), such as U+{ord(char):04X} as {codes} {normal}"
+    ]
 
 
 def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int], n_fields: int) -> list[str]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import unicodedata
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -53,10 +57,26 @@ PLAIN = Reading()
 """As a source suggests itself: the column of text of a table, a whole file of text."""
 
 
-def stream(part: Part, reading: Reading) -> Iterator[Piece]:
-    """The documents of a part, normalised, in pieces (text, what ends with it)."""
-    pieces = ((normalise(text, lower=reading.lower), end) for text, end in _raw(part, reading))
+def stream(part: Part, reading: Reading, replaced: Counter[str] | None = None) -> Iterator[Piece]:
+    """The documents of a part, normalised, in pieces (text, what ends with it). `replaced` counts the characters that have
+    another normal form by themselves, such as U+2126 (ohm), which is U+03A9 (omega)."""
+    pieces = _normalised(_raw(part, reading), reading.lower, replaced)
     return pieces if reading.source_share is None else halves(pieces, reading.source_share)
+
+
+def _normalised(pieces: Iterable[Piece], lower: bool, replaced: Counter[str] | None) -> Iterator[Piece]:
+    for text, end in pieces:
+        normal = normalise(text, lower=lower)
+        if replaced is not None and normal is not text and normal != text:
+            replaced.update(_replaced().findall(text))
+        yield normal, end
+
+
+@cache
+def _replaced() -> re.Pattern[str]:
+    """A character that is not its own normal form C."""
+    scalars = (chr(code) for code in range(0x300, 0x30000) if not 0xD800 <= code < 0xE000)
+    return re.compile(f"[{''.join(char for char in scalars if not unicodedata.is_normalized('NFC', char))}]")
 
 
 def _raw(part: Part, reading: Reading) -> Iterator[Piece]:
