@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from aigc_cli.data.delimited import Dialect, find_dialect, has_header
 from aigc_cli.data.opening import sniff
 from aigc_cli.data.sources import Part
-from aigc_cli.data.text.dataset import TextRequest, prepare_text
+from aigc_cli.data.text.dataset import TextRequest, check_unchanged, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.pieces import End
@@ -279,3 +279,15 @@ def test_a_pipe_of_lines_is_told_and_columns_of_it_name_the_option(tmp_path: Pat
         RequestError, match=r"standard input has no columns; .*; if it is a table, name its format with --input-f"
     ):
         prepared(reading=Reading(("a", "b")))
+
+
+def test_a_run_of_an_earlier_version_is_not_resumed_on_other_rows(tmp_path: Path) -> None:
+    for name, changed in (("plain.csv", False), ("semicolons.csv", True)):
+        path = _written(tmp_path / name, _rows(";" if changed else ","))
+        info = prepare_text(TextRequest(str(path)), progress=lambda what, done, total: None).info
+        assert check_unchanged(info) == []
+        earlier = {name: value for name, value in info.items() if name != "read_as"}
+        told = (
+            f"{path} was read otherwise when this run was trained; now: texts of the column 'text' (also: id); cells between "
+        )
+        assert [line.startswith(told) for line in check_unchanged(earlier)] == [True] * changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,11 +37,23 @@ __all__ = [
     "true_nats",
 ]
 
-check_unchanged = partial(changes, TEXT)
-"""How the source differs now from a record in `TextDataset.info` or run.json, a line each."""
-
 _READ_BY_LINES = "standard input is read as a text per line (--input-format names its format)"
 _VERSION = 2  # of cache entries; raised when the same source would be prepared differently
+
+
+def check_unchanged(info: Mapping[str, Any]) -> list[str]:
+    """What differs now from the source that a `TextDataset.info`, or run.json, describes, a line each."""
+    if (changed := changes(TEXT, info)) or "read_as" in info or info["location"].startswith(("hf:", "demo:")):
+        return changed
+    # A run of an earlier version, which took a file for what its suffix says and chose columns by the first row.
+    reading = Reading(tuple(info.get("columns", ())), info.get("layout", "document"))
+    try:
+        found = recognise(TEXT.open(info["location"]).training(), reading)
+    except RequestError as error:
+        return [str(error)]
+    if not found.unexpected:
+        return []
+    return [f"{info['location']} was read otherwise when this run was trained; now: {'; '.join(found.notes)}"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,13 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
             **arrays,
             tokenizer=tokenizer,
             notes=[*opened.notes, *told, *facts["notes"]],
-            info={**opened.describe(), "columns": list(reading.columns), "layout": reading.layout, **facts["info"]},
+            info={
+                **opened.describe(),
+                "columns": list(reading.columns),
+                "layout": reading.layout,
+                "read_as": [part.unexpected for part in recognised],
+                **facts["info"],
+            },
             cached=was_cached,
             explicit_val=opened.val is not None,
             spooled=opened.spooled,
