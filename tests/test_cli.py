@@ -82,7 +82,7 @@ def test_help_lists_commands_as_one_comes_to_need_them(shell: Shell) -> None:
 
 def test_help_names_every_option_with_its_default_and_unit(shell: Shell) -> None:
     text = " ".join(shell.ok("train", "transformer", "--help", COLUMNS="200").replace("│", " ").split())
-    for part in ("--minutes", "--context", "(tokens, at least 8)", "[default: (at most 10)]", "Main options", "Model"):
+    for part in ("--minutes", "--context", "(tokens, at least 2)", "[default: (at most 10)]", "Main options", "Model"):
         assert part in text
     assert text.index("--data") < text.index("--n-layers") < text.index("--checkpoint-seconds")
 
