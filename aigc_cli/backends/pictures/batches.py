@@ -14,7 +14,7 @@ VALUES = 1 << 21
 
 
 class PictureBatches:
-    """The batch of a step, as a pure function of (seed, step). Every epoch is shuffled anew.
+    """The batch of a step, as a pure function of (seed, step). Every epoch is reshuffled.
 
     `pixels` is (B, height, width, channels) uint8, `labels` (B,) int64, -1 for no label. With `flip`, half of the pictures are
     mirrored.

@@ -148,7 +148,7 @@ def block_diagonal(segments: Tensor) -> Tensor:
 
 
 class TrainingBatches:
-    """The batch of a step, as a pure function of (seed, step). Every epoch cuts and shuffles the documents anew."""
+    """The batch of a step, as a pure function of (seed, step). Every epoch cuts and shuffles the documents differently."""
 
     def __init__(self, corpus: Corpus, context: int, batch_size: int, seed: int) -> None:
         self.corpus, self.context, self.batch_size, self.seed = corpus, context, batch_size, seed

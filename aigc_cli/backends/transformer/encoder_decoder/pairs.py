@@ -93,7 +93,7 @@ def _padded(rows: list[list[int]], value: int) -> Tensor:
 
 
 class PairBatches:
-    """The batch of a step, as a pure function of (seed, step). Every epoch is shuffled anew; pairs of similar length share a
+    """The batch of a step, as a pure function of (seed, step). Every epoch is reshuffled; pairs of similar length share a
     batch."""
 
     def __init__(self, pairs: Pairs, batch_size: int, sos_id: int, eos_id: int, longest: int, seed: int) -> None:
