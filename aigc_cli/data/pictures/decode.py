@@ -141,7 +141,7 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[I
             # A JPEG is decoded at a fraction of its size, where that is at least twice the size wanted.
             zoom = 2 * max(*_zoom((height, width), format), *_zoom((width, height), format))
             drafted = image.draft(None, (math.ceil(width * zoom), math.ceil(height * zoom))) is not None
-            deep = any("16" in str(tile.args) for tile in image.tile)
+            deep = "transparency" in image.info and any("16" in str(tile.args) for tile in image.tile)
             with _ONE_LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
                 image.load()
                 orientation = image.getexif().get(_ORIENTATION, 1)
@@ -178,8 +178,8 @@ def _in_8_bits(image: Image.Image, deep: bool, white: int | None) -> tuple[Image
     """The same picture in a mode that can be scaled, with 8 bits a channel: L, LA, RGB, RGBA or CMYK; and its greatest number
     where there were more bits.
 
-    `deep`: it is stored with 16 bits a channel, of which Pillow leaves out the last 8 where there are several channels. The
-    colour that a PNG calls transparent keeps its 16.
+    `deep`: one colour of it is transparent, and it is stored with 16 bits a channel. Where there are several channels, Pillow
+    leaves out the last 8 bits of each, but not of that colour.
     """
     mode, transparent = image.mode, image.info.get("transparency")
     if mode in ("I", "F") or mode.startswith("I;16"):
