@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigc_cli.backends.gan.config import GANPlan, Train
 from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures, read_pictures
 from aigc_cli.data.pictures.decode import decode, look
 from aigc_cli.data.pictures.format import PictureFormat
+from aigc_cli.options import recorded
 
 RNG = np.random.default_rng(0)
 SHAPE = RNG.random((12, 8, 8)) < 0.5  # of 12 drawings, where there is ink
@@ -134,3 +136,14 @@ def test_formats_of_earlier_versions_have_a_white_ground() -> None:
     assert PictureFormat.from_json(fields).ground == "white"
     black = PictureFormat(8, 8, "L", "crop", "black")
     assert PictureFormat.from_json(black.to_json()) == black
+
+
+def test_plans_of_earlier_versions_keep_white_and_the_full_range() -> None:
+    plan = GANPlan.of(
+        Train(data="d", steps=1, batch_size=1), preset="small", latent=1, gamma=1.0, lr=1.0, cooldown=0.5, ema=1, threads=1,
+        compile=False, eval_items=1, ground="black", white=4095,
+    )  # fmt: skip
+    record = recorded(plan)
+    assert (GANPlan.read(record).ground, GANPlan.read(record).white) == ("black", 4095)
+    earlier = GANPlan.read({name: value for name, value in record.items() if name not in ("ground", "white")})
+    assert (earlier.ground, earlier.white) == ("white", 65535)
