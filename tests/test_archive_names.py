@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from aigc_cli.data.archives import Archive
+from aigc_cli.data.sources.archives import Archive
 
 CONTENT = b"content"
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import Shell
 from test_runs import a_run
 
-from aigc_cli.data.tables import column_names
+from aigc_cli.data.tables.table import column_names
 
 LINE = {"title": "Dawn", "author": "Li", "text": "the sun", "two words": "", "$(id)": ""}
 

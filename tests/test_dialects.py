@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_cli.data.delimited import Dialect, find_dialect, has_header
-from aigc_cli.data.opening import sniff
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources.opening import sniff
+from aigc_cli.data.sources.source import Part
+from aigc_cli.data.tables.delimited import Dialect, find_dialect, has_header
 from aigc_cli.data.text.dataset import TextRequest, check_unchanged, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.kind import TEXT

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources.source import Part
 from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.formats import TextLayout

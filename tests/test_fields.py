@@ -29,7 +29,7 @@ from aigc_cli.backends.transformer.inputs import read_inputs
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prepare import reading_of
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources.source import Part
 from aigc_cli.data.text.dataset import TextDataset, TextRequest, documents, encode_documents, prepare_text
 from aigc_cli.data.text.documents import Reading, stream
 from aigc_cli.data.text.pieces import End

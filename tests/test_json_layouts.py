@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources.source import Part
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.errors import RequestError
 

@@ -125,7 +125,7 @@ def test_the_floor_of_copies_is_high_if_unseen_pictures_are_copies_too() -> None
 
 def test_copies_of_nothing() -> None:
     points = np.zeros((5, 2))
-    with pytest.raises(RequestError, match="without samples, training pictures and held-out pictures"):
+    with pytest.raises(RequestError, match="copies need samples, training pictures and held-out pictures"):
         copies(points, points[:0], points)
     with pytest.raises(AigcError, match="not finite"):
         copies(points, points, points + np.inf)

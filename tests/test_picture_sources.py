@@ -18,15 +18,15 @@ import pytest
 import zstandard
 from PIL import Image
 
-from aigc_cli.data import archives
-from aigc_cli.data.opening import sniff
 from aigc_cli.data.pictures.decode import NotDecodable, decode
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format, choose_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.raw import RawPicture
 from aigc_cli.data.pictures.readers import READ as SUFFIXES
 from aigc_cli.data.pictures.readers import open_readers
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources import archives
+from aigc_cli.data.sources.opening import sniff
+from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError
 
 PIXELS = np.random.default_rng(0).integers(2, 256, (6, 4, 5, 3), np.uint8)

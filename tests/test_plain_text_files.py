@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aigc_cli.data.kinds import WrongKind
-from aigc_cli.data.sources import OtherFiles
+from aigc_cli.data.sources.source import OtherFiles
 from aigc_cli.data.text.documents import Reading, stream
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.request import check_options_apply

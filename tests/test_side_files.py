@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from aigc_cli.data import fingerprints
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.sources import Part, Source
+from aigc_cli.data.sources import fingerprints
+from aigc_cli.data.sources.source import Part, Source
 from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.kind import TEXT

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from aigc_cli.data.kinds import Kind
-from aigc_cli.data.opening import changes
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import open_readers
-from aigc_cli.data.sources import Source, _sort_splits
-from aigc_cli.data.split_names import is_split, split_of
+from aigc_cli.data.sources.opening import changes
+from aigc_cli.data.sources.source import Source, _sort_splits
+from aigc_cli.data.sources.split_names import is_split, split_of
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.errors import RequestError
 

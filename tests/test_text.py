@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from aigc_cli.data.cache import cache_dir
-from aigc_cli.data.fingerprints import FileRecord
+from aigc_cli.data.sources.fingerprints import FileRecord
 from aigc_cli.data.text import build as text_build
 from aigc_cli.data.text import pieces
 from aigc_cli.data.text.dataset import (

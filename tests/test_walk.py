@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from aigc_cli.data.sources import Source
+from aigc_cli.data.sources.source import Source
+from aigc_cli.data.sources.walk import walk
 from aigc_cli.data.text.kind import TEXT
-from aigc_cli.data.walk import walk
 
 
 def _touch(folder: Path, *names: str) -> Path:

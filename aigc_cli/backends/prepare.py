@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from aigc_cli.data.sources import stem
+from aigc_cli.data.sources.source import stem
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.trainable import Prepared
 

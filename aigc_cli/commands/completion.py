@@ -60,7 +60,7 @@ def _runs(asked: Any, backend: str | None, named: Any) -> Iterable[Offer]:
 
 def _columns(asked: Any, begun: str) -> Iterable[Offer]:
     """The columns of --data; for a comma-separated list, those it doesn't have yet."""
-    from aigc_cli.data.tables import column_names
+    from aigc_cli.data.tables.table import column_names
 
     *before, _ = begun.split(",")
     for name in column_names(asked.data):

@@ -23,9 +23,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 
-from aigc_cli.data.fingerprints import FileRecord, content_fingerprint
-from aigc_cli.data.folder_splits import Naming
-from aigc_cli.data.sources import OtherFiles, Part, Source, open_source, suffix_of
+from aigc_cli.data.sources.fingerprints import FileRecord, content_fingerprint
+from aigc_cli.data.sources.folder_splits import Naming
+from aigc_cli.data.sources.source import OtherFiles, Part, Source, open_source, suffix_of
 from aigc_cli.errors import AigcError, RequestError
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from aigc_cli.data import cache, opening, splits
+from aigc_cli.data import cache, splits
 from aigc_cli.data.kinds import Kind
+from aigc_cli.data.sources import opening
 from aigc_cli.errors import RequestError
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aigc_cli.backends.pictures.batches import at_once, labels_of
 from aigc_cli.backends.pictures.options import PictureEvalOptions, PictureInput, PictureTrainOptions, prepare_dataset
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat, check_unchanged, read_pictures
-from aigc_cli.data.split_names import nfc
+from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run

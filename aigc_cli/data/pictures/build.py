@@ -17,9 +17,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from aigc_cli.data import cache, opening
+from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.opening import Snapshot
 from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted, choose_format
 from aigc_cli.data.pictures.numbers import FULL, describe_white, white_of
@@ -27,8 +26,10 @@ from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.pictures.store import StoredColumns, save
-from aigc_cli.data.sources import Part
-from aigc_cli.data.split_names import nfc
+from aigc_cli.data.sources import opening
+from aigc_cli.data.sources.opening import Snapshot
+from aigc_cli.data.sources.source import Part
+from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import memory, usable_cores
 

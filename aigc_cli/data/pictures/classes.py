@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.folder_splits import listed
 from aigc_cli.data.pictures.store import Store
-from aigc_cli.data.split_names import nfc
+from aigc_cli.data.sources.folder_splits import listed
+from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import DROPPED
 
 _COUNTED = 6  # classes that are told one by one

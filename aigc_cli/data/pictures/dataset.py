@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
 from aigc_cli.data.pictures.classes import told_of_classes
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
 from aigc_cli.data.pictures.store import Factors, Store, load
-from aigc_cli.data.split_names import nfc
+from aigc_cli.data.sources.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
+from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
 from aigc_cli.errors import RequestError
 

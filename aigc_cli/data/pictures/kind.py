@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from aigc_cli.data.folder_splits import Naming
 from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
 from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
@@ -20,9 +19,10 @@ from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.readers import HEIC, READ, SUFFIXES, name_in
 from aigc_cli.data.pictures.shapes import Shapes
-from aigc_cli.data.sources import Part, Source, suffix_of
-from aigc_cli.data.split_names import is_nfc
-from aigc_cli.data.tables import table_suffix
+from aigc_cli.data.sources.folder_splits import Naming
+from aigc_cli.data.sources.source import Part, Source, suffix_of
+from aigc_cli.data.sources.split_names import is_nfc
+from aigc_cli.data.tables.table import table_suffix
 
 _MAGIC = (
     (b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"), (b"II*\0", ".tiff"),

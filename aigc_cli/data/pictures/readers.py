@@ -9,14 +9,14 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
-from aigc_cli.data.archives import Archive
 from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.pictures.webdataset import labels_beside
-from aigc_cli.data.sources import Part, suffix_of
-from aigc_cli.data.split_names import are_splits, nfc
+from aigc_cli.data.sources.archives import Archive
+from aigc_cli.data.sources.source import Part, suffix_of
+from aigc_cli.data.sources.split_names import are_splits, nfc
 from aigc_cli.errors import RequestError
 
 HEIC = (".heic", ".heif")

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from aigc_cli.data import hub
 from aigc_cli.data.pictures.raw import RawPicture
-from aigc_cli.data.split_names import nfc
+from aigc_cli.data.sources import hub
+from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.errors import RequestError
 
 SUFFIXES = (".parquet", ".arrow")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from aigc_cli.data.archives import Archive
+from aigc_cli.data.sources.archives import Archive
 from aigc_cli.errors import RequestError
 
 _KEYS = ("label", "class", "cls")  # of the objects in .json members

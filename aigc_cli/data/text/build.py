@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aigc_cli.data import opening
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.opening import Opened
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources import opening
+from aigc_cli.data.sources.opening import Opened
+from aigc_cli.data.sources.source import Part
 from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, SplitPlan, plan_with_slice, plan_with_val
 from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, routed, scan, stream
 from aigc_cli.data.text.request import TextRequest

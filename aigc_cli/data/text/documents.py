@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data import hub
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.columns import choose
 from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, explained
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources import hub
+from aigc_cli.data.sources.source import Part
 from aigc_cli.data.splits import DROPPED, SplitPlan
-from aigc_cli.data.tables import Asked, Row, Tables, find_columns, rows_of, sniff_dataset
+from aigc_cli.data.tables.columns import choose
+from aigc_cli.data.tables.table import Asked, Row, Tables, find_columns, rows_of, sniff_dataset
 from aigc_cli.data.text import verse as demo
 from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves

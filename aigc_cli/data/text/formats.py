@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from aigc_cli.data import delimited, tables
-from aigc_cli.data.columns import ColumnNames
 from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
-from aigc_cli.data.sources import suffix_of
-from aigc_cli.data.tables import Asked, Row, read_table, table_suffix
+from aigc_cli.data.sources.source import suffix_of
+from aigc_cli.data.tables import delimited
+from aigc_cli.data.tables import table as tables
+from aigc_cli.data.tables.columns import ColumnNames
+from aigc_cli.data.tables.table import Asked, Row, read_table, table_suffix
 from aigc_cli.data.text.pieces import Piece, documents_in_pieces, in_pieces
 from aigc_cli.data.transcoding import marked_encoding
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from aigc_cli.data.folder_splits import Naming
 from aigc_cli.data.kinds import Kind
-from aigc_cli.data.sources import OtherFiles, Part, Source, open_source, suffix_of
+from aigc_cli.data.sources.folder_splits import Naming
+from aigc_cli.data.sources.source import OtherFiles, Part, Source, open_source, suffix_of
 from aigc_cli.data.text import formats
 from aigc_cli.data.text.verse import DEMOS
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import TypeAlias
 
-from aigc_cli.data.tables import Row
+from aigc_cli.data.tables.table import Row
 
 
 class End(Enum):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aigc_cli.data import sources
-from aigc_cli.data.delimited import OWN
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources import source as sources
+from aigc_cli.data.sources.source import Part
+from aigc_cli.data.tables.delimited import OWN
 from aigc_cli.data.text.documents import PLAIN, Reading
 from aigc_cli.data.text.formats import is_table
 from aigc_cli.data.text.tokenizers.spacy_words import is_spacy

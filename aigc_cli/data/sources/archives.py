@@ -22,8 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, NoReturn, Self, TypeAlias, cast
 
 from aigc_cli.data.compression import explained, open_bytes
-from aigc_cli.data.names import decode_names
-from aigc_cli.data.walk import is_ignored
+from aigc_cli.data.sources.names import decode_names
+from aigc_cli.data.sources.walk import is_ignored
 from aigc_cli.errors import RequestError
 
 MAX_MEMBERS = 2_000_000

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NoReturn
 
-from aigc_cli.data.folder_splits import FileEntry, Naming, listed, sort_files
-from aigc_cli.data.split_names import is_split, ordered, split_of
-from aigc_cli.data.stand_ins import refuse_stand_in
-from aigc_cli.data.walk import Parts, Walk, walk
+from aigc_cli.data.sources.folder_splits import FileEntry, Naming, listed, sort_files
+from aigc_cli.data.sources.split_names import is_split, ordered, split_of
+from aigc_cli.data.sources.stand_ins import refuse_stand_in
+from aigc_cli.data.sources.walk import Parts, Walk, walk
 from aigc_cli.errors import RequestError
 
 COMPRESSIONS = (".gz", ".zst")
@@ -85,7 +85,7 @@ def open_source(
     Raises RequestError when nothing is there. Standard input ("-") must be spooled to a file first.
     """
     if src.startswith("hf:"):
-        from aigc_cli.data.hub import find_splits
+        from aigc_cli.data.sources.hub import find_splits
 
         location, names = find_splits(src)
         return _sort_splits(location, names)

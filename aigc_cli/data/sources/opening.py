@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 
 import zstandard
 
-from aigc_cli.data import cache, fingerprints
-from aigc_cli.data.fingerprints import FileRecord
+from aigc_cli.data import cache
 from aigc_cli.data.kinds import Kind
-from aigc_cli.data.sources import Part
+from aigc_cli.data.sources import fingerprints
+from aigc_cli.data.sources.fingerprints import FileRecord
+from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import AigcError, RequestError
 
 T = TypeVar("T")

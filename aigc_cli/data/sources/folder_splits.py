@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from aigc_cli.data.split_names import are_splits, is_split, ordered, split_of
-from aigc_cli.data.walk import Parts
+from aigc_cli.data.sources.split_names import are_splits, is_split, ordered, split_of
+from aigc_cli.data.sources.walk import Parts
 from aigc_cli.errors import RequestError
 
 Naming: TypeAlias = Literal["splits", "together", "never"]

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aigc_cli.data import cache
-from aigc_cli.data.sources import Part
-from aigc_cli.data.stand_ins import POINTER_BYTES, refuse_pointer
+from aigc_cli.data.sources.source import Part
+from aigc_cli.data.sources.stand_ins import POINTER_BYTES, refuse_pointer
 from aigc_cli.errors import AigcError, RequestError
 
 _SETTLED_NS = 2_000_000_000  # a file younger than this may change again within one tick of its clock

@@ -17,11 +17,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from aigc_cli.data import delimited, json_rows
-from aigc_cli.data.columns import Choice, ColumnNames, Columns, ColumnSample, choose, merge, text_of
 from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, open_bytes
-from aigc_cli.data.hub import quiet_datasets
-from aigc_cli.data.sources import COMPRESSIONS, open_source, suffix_of
+from aigc_cli.data.sources.hub import quiet_datasets
+from aigc_cli.data.sources.source import COMPRESSIONS, open_source, suffix_of
+from aigc_cli.data.tables import delimited, json_rows
+from aigc_cli.data.tables.columns import Choice, ColumnNames, Columns, ColumnSample, choose, merge, text_of
 from aigc_cli.errors import RequestError
 
 Row: TypeAlias = tuple[str, ...]

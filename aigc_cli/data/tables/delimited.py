@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aigc_cli.data.columns import SAMPLED_ROWS, is_number
 from aigc_cli.data.compression import chunks, lines, open_bytes, without_end
+from aigc_cli.data.tables.columns import SAMPLED_ROWS, is_number
 from aigc_cli.errors import RequestError
 
 OWN = {".tsv": "\t", ".csv": ","}

@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aigc_cli.data.columns import SAMPLED_ROWS, ColumnNames, Columns, a_chat, is_chat, listed, sampled, text_of
 from aigc_cli.data.compression import chunks, lines
-from aigc_cli.data.split_names import split_of
+from aigc_cli.data.sources.split_names import split_of
+from aigc_cli.data.tables.columns import SAMPLED_ROWS, ColumnNames, Columns, a_chat, is_chat, listed, sampled, text_of
 from aigc_cli.errors import RequestError
 
 _BETWEEN = re.compile(r"[\s,\x1e]*")  # values in a row: white space, a comma, or a record separator (RFC 7464)
