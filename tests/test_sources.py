@@ -263,7 +263,7 @@ def test_a_source_that_is_not_there(src: str, message: str) -> None:
 
 def test_a_file_or_folder_without_data(tmp_path: Path) -> None:
     types = ".arrow .csv .json .jsonl .parquet .tsv .txt"
-    (tmp_path / "a.doc").write_text("x")
+    (tmp_path / "a.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00")  # text of any other name would be read
     with pytest.raises(RequestError) as caught:
         _open(tmp_path / "a.doc")
     expected = f"{tmp_path / 'a.doc'} is of a type that is not read here; the types are {types}, also .gz or .zst"
