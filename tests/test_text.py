@@ -454,7 +454,7 @@ def test_all_training_data_are_held_out(tmp_path: Path) -> None:
     path = _lines(tmp_path / "a.tsv", POEMS)
     with pytest.raises(RequestError) as caught:
         _prepare(path, val=str(path))
-    assert str(caught.value) == f"nothing is left to train on: all of {path} is in the validation data too"
+    assert str(caught.value) == f"nothing left to train on: all of {path} is also in the validation data"
 
 
 @pytest.mark.parametrize(
