@@ -1,4 +1,8 @@
-"""Learning rate schedule. It follows steps, never the clock, so that a resumed run gets the same values."""
+"""The default learning rate schedule. It follows steps, never the clock, so that a resumed run gets the same values.
+
+`Learner.lr_factor` chooses the schedule: by default `warmup_stable_decay`. A backend may override it, as
+`backends/gan/schedules.py` does.
+"""
 
 from __future__ import annotations
 

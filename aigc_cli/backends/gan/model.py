@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.layers import Bottleneck, LabelEmbedding
+from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding
 from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.engine.network import load_network, save_network
 

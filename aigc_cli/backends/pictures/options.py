@@ -11,7 +11,7 @@ from aigc_cli.backends.base import DecodeOptions, EvalOptions, OutputOptions, Sa
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.presets import nominal_budget
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode
-from aigc_cli.data.pictures.numbers import FULL
+from aigc_cli.data.pictures.white import FULL
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions, TrainOptions
 from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out

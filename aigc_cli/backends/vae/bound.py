@@ -1,4 +1,4 @@
-"""The importance-weighted bound on log p(x), and related quantities."""
+"""The importance-weighted bound on log p(x), and related quantities, for evaluation. The training loss is in `loss.py`."""
 
 from __future__ import annotations
 

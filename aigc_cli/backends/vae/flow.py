@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.layers import LabelEmbedding
+from aigc_cli.backends.pictures.layers import LabelEmbedding
 
 
 def log_normal(u: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.layers import Bottleneck, LabelEmbedding
+from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding
 from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.backends.vae.flow import Prior, RealNVP, StandardNormal, log_normal
 from aigc_cli.backends.vae.likelihood import Bernoulli, Gaussian, Likelihood, LikelihoodName, MixtureOfLogistics

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.arrays import StoredArray, arrays_of
-from aigc_cli.data.pictures.numbers import FULL
 from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture
+from aigc_cli.data.pictures.white import FULL
 from aigc_cli.data.sources.split_names import nfc, ordered, split_of, words_of
 from aigc_cli.errors import RequestError
 

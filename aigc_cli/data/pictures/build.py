@@ -21,11 +21,11 @@ from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted, choose_format
-from aigc_cli.data.pictures.numbers import FULL, describe_white, white_of
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.pictures.store import StoredColumns, save
+from aigc_cli.data.pictures.white import FULL, describe_white, white_of
 from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Snapshot
 from aigc_cli.data.sources.source import Part

@@ -1,4 +1,7 @@
-"""One picture, in whatever form it comes, as pixels of the format wanted. The only module that uses Pillow."""
+"""One picture, in whatever form it comes, as pixels of the requested format.
+
+Pictures are decoded here alone. `output` encodes them with Pillow, and `ui.preview` resizes them.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from aigc_cli.data.pictures.format import GROUNDS, Look, PictureFormat, Size
-from aigc_cli.data.pictures.numbers import FULL, in_8_bits, range_of, white_of
 from aigc_cli.data.pictures.raw import MAX_PIXELS, Content
+from aigc_cli.data.pictures.white import FULL, in_8_bits, range_of, white_of
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]
 FORMATS += [name for name, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)]

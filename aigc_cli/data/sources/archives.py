@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, NoReturn, Self, TypeAlias, cast
 
 from aigc_cli.data.compression import explained, open_bytes
-from aigc_cli.data.sources.names import decode_names
+from aigc_cli.data.sources.archive_names import decode_names
 from aigc_cli.data.sources.walk import is_ignored
 from aigc_cli.errors import RequestError
 

@@ -1,4 +1,4 @@
-"""Layers that several backends use."""
+"""Layers that the GAN and the VAE share."""
 
 from __future__ import annotations
 
