@@ -447,7 +447,7 @@ def test_words_from_the_command_line(reader: Shell) -> None:
 def test_unknown_words_from_the_command_line(reader: Shell) -> None:
     done = reader(*TRAIN, "--unk", "--run", "u")
     assert done.returncode == 0, done.stderr
-    assert "words of the training text" in done.stderr
+    assert "words in the training text" in done.stderr
     found = json.loads(reader.ok("eval", "transformer", "--run", "u", "--json", "-q", "-n", "4"))
     assert 0 < found["unknown_words"]["value"] < 0.2
     assert found["unknown_words"]["count"] == round(found["unknown_words"]["value"] * found["unknown_words"]["of"])
