@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import time
 
-from aigc_cli.engine.checkpoint import TrainState
-from aigc_cli.engine.checkpointer import Checkpointer
+from aigc_cli.engine.checkpoints.checkpoint import TrainState
+from aigc_cli.engine.checkpoints.checkpointer import Checkpointer
 from aigc_cli.engine.device import batches
 from aigc_cli.engine.events import Evaluated, Previewed, Saved, Trained, display_path
 from aigc_cli.engine.learner import Concern

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from aigc_cli.engine.checkpoint import TrainState
+from aigc_cli.engine.checkpoints.checkpoint import TrainState
 from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything, to_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Phase, split

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from aigc_cli import __version__
+from aigc_cli.engine.checkpoints.init_from import keep_initial
+from aigc_cli.engine.checkpoints.resume import resume
 from aigc_cli.engine.device import describe
 from aigc_cli.engine.events import Bus, Finished, Started, display_path
-from aigc_cli.engine.init_from import keep_initial
 from aigc_cli.engine.loop import TrainLoop
 from aigc_cli.engine.planning.plan import plan_run
-from aigc_cli.engine.resume import resume
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import Interrupts

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from aigc_cli.engine.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from aigc_cli.engine.checkpoints.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from aigc_cli.engine.checkpoints.init_from import take_over
 from aigc_cli.engine.device import autocast, not_deterministic, resolve_precision, seed_everything
 from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.init_from import take_over
 from aigc_cli.engine.learner import Batch, Learner, Preview
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.step import StepValues, TrainStep

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from aigc_cli.engine.checkpoints.init_from import find_initial, take_over
 from aigc_cli.engine.device import available_memory, can_compile, claim_device, measure_flops
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.init_from import find_initial, take_over
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.loop import STALE
 from aigc_cli.engine.planning.budget import (

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from aigc_cli.engine.checkpointer import Checkpointer
+from aigc_cli.engine.checkpoints.checkpointer import Checkpointer
 from aigc_cli.engine.device import claim_device
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.loop import TrainLoop

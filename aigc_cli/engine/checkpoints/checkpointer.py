@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aigc_cli.engine.checkpoint import TrainState, read_state
-from aigc_cli.engine.init_from import copy_weights
+from aigc_cli.engine.checkpoints.checkpoint import TrainState, read_state
+from aigc_cli.engine.checkpoints.init_from import copy_weights
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import Plan
