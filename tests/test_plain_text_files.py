@@ -8,7 +8,7 @@ import pytest
 
 from aigc_cli.data.kinds import WrongKind
 from aigc_cli.data.sources.source import OtherFiles
-from aigc_cli.data.text.documents import Reading, stream
+from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.request import check_options_apply
 
@@ -46,3 +46,19 @@ def test_what_is_no_text_is_still_refused(tmp_path: Path) -> None:
     (tmp_path / "pictures" / "README.md").write_text("of pictures")
     with pytest.raises(WrongKind):
         TEXT.open(str(tmp_path / "pictures"))
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        ("title\ttext\nSnow\tIt fell.\nRain\tIt rained.\n".encode("utf-16"), "*.tsv"),
+        (b"title;text\nSnow;It fell.\nRain;It rained.\n", "*.csv"),
+        (b"Snow fell, and fell, and fell.\nRain, and rain again, and snow.\n", None),
+    ],
+)
+def test_a_table_that_is_named_like_a_text_is_pointed_out(content: bytes, suffix: str | None, tmp_path: Path) -> None:
+    (tmp_path / "poems.txt").write_bytes(content)
+    notes = recognise(TEXT.open(str(tmp_path / "poems.txt")).training(), Reading()).notes
+    pointed_out = [note for note in notes if "looks like a table" in note]
+    assert len(pointed_out) == (suffix is not None)
+    assert all(note.endswith(f"to use its columns, name it {suffix}") for note in pointed_out)

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, explained
+from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, explained, open_bytes
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.splits import DROPPED, SplitPlan
 from aigc_cli.data.tables.columns import choose
 from aigc_cli.data.tables.table import Asked, Row, Tables, find_columns, rows_of, sniff_dataset
+from aigc_cli.data.text import formats
 from aigc_cli.data.text import verse as demo
 from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
@@ -140,6 +141,10 @@ def recognise(part: Part, reading: Reading) -> Recognised:
         with explained(path):
             if (encoding := encoding_by_mark(path)) is not None:
                 marked.setdefault(encoding, path.name)
+            with open_bytes(path) as file:
+                suffix = formats.recognise(file.read(1 << 16))
+        if suffix in (".csv", ".tsv"):
+            notes.append(f"{path.name} is read as plain text, but looks like a table; to use its columns, name it *{suffix}")
     notes += [f"read as {encoding.upper()} by its byte-order mark: {name}" for encoding, name in marked.items()]
     if reading.layout != "document":
         for number, path in enumerate(texts):
