@@ -104,7 +104,7 @@ def test_a_name_that_is_marked_and_is_not_utf8_is_one_line(tmp_path):
     from aigc_cli.errors import RequestError
 
     path = _zip(tmp_path / "a.zip", [(b"\xc3\xa8\xb9\xb7.png", 0x800, 0, b"")])
-    with pytest.raises(RequestError, match=r"is not a whole zip archive: a name in it is marked as UTF-8 and isn't$"):
+    with pytest.raises(RequestError, match=r"is not a valid zip archive: a name in it is marked as UTF-8 but isn't$"):
         Archive(path)
 
 
@@ -130,10 +130,10 @@ def test_names_in_no_encoding_are_kept(tmp_path):
     raw = [bytes([byte]) + b"/1.png" for byte in range(0xB0, 0xB8)]
     read, told = _read(_zip(tmp_path / "a.zip", [(name, 0, 0, b"") for name in raw]), len(raw))
     assert read == [name.decode("cp437") for name in raw]
-    assert told == ["names in no encoding that is recognised, read as CP437: ░, ▒, ▓, …"]
+    assert told == ["names in an unrecognised encoding, read as CP437: ░, ▒, ▓, …"]
 
 
-def test_what_is_passed_over_is_told(tmp_path):
+def test_skipped_members_are_reported(tmp_path):
     names = [
         b"../a.png",
         b"/b.png",

@@ -57,8 +57,8 @@ def test_copies_in_several_classes_are_of_the_smallest(tmp_path: Path) -> None:
     assert all(
         name.startswith(dataset.classes[label]) for name, label in zip(dataset.train.names, dataset.train.labels, strict=True)
     )
-    assert "60 pictures are in several classes, and are kept as 'cat' (30), 'dog' (30)" in dataset.notes
-    assert "no class of its own, for want of pictures to train on: 'all'" in dataset.notes
+    assert "60 pictures are in several classes; kept as 'cat' (30), 'dog' (30)" in dataset.notes
+    assert "no pictures to train on, so no class: 'all'" in dataset.notes
     assert "classes: cat 30, dog 30" in dataset.notes
     assert dataset.info["classes"] == ["cat", "dog"]
 
@@ -75,7 +75,7 @@ def test_the_only_picture_of_a_class_is_trained_on(number: int, tmp_path: Path) 
     """One of ten would be held out by its hash."""
     dataset = _prepare(_folder(tmp_path, cat=range(20), dog=range(20, 40), lynx=range(number, number + 1)), conditional=True)
     assert _trained(dataset)["lynx"] == 1
-    assert "classes of one picture, which is trained on: 'lynx'" in dataset.notes
+    assert "classes with a single picture, used for training: 'lynx'" in dataset.notes
 
 
 def test_every_class_is_trained_on_however_few_its_pictures() -> None:
@@ -120,7 +120,7 @@ def test_a_declared_class_without_pictures_is_left_out_and_told(tmp_path: Path) 
     assert dataset.classes == ("ant", "cow")
     assert dataset.train.labels is not None
     assert (dataset.train.labels == dataset.train.rows % 2).all()
-    assert "no class of its own, for want of pictures to train on: 'bird'" in dataset.notes
+    assert "no pictures to train on, so no class: 'bird'" in dataset.notes
     of_a_run = _prepare(tmp_path / "a.parquet", conditional=True, classes=("ant", "bird", "cow"))
     assert of_a_run.train.labels is not None
     assert (of_a_run.train.labels == 2 * (of_a_run.train.rows % 2)).all()
@@ -167,7 +167,7 @@ def test_classes_that_look_alike_and_pictures_without_a_class_are_told(tmp_path:
     Image.fromarray(GREY[30]).save(folder / "loose.png")
     notes = _prepare(folder).notes
     assert "classes: Cat 10, cat 10, dog 10" in notes
-    assert "classes that differ in capitals only: 'Cat', 'cat'" in notes
+    assert "classes that differ only in case: 'Cat', 'cat'" in notes
     assert "1 pictures have no class: loose.png" in notes
 
 

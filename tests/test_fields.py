@@ -147,8 +147,8 @@ WRONG = [
         "{path}: there is no column 'poem'; the columns are 'title', 'author', 'text'",
     ),
     ("a.jsonl", b'{"title": "x"}\n', ("title", "text"), "{path}: there is no column 'text'; the columns are 'title'"),
-    ("a.jsonl", b'"x"\n', ("title", "text"), "{path}, line 1: str where an object with 'title', 'text' is wanted"),
-    ("a.json", b'[{"title": "x", "text": 3}]', ("title", "text"), "{path}, item 1: int where text is wanted"),
+    ("a.jsonl", b'"x"\n', ("title", "text"), "{path}, line 1: expected an object with 'title', 'text', found str"),
+    ("a.json", b'[{"title": "x", "text": 3}]', ("title", "text"), "{path}, item 1: expected text, found int"),
     ("a.txt", b"x\n", ("title", "text"), "{path} has no columns; --column, --fields and --source are for tables"),
 ]
 
@@ -343,7 +343,7 @@ def test_given_fields_are_kept_and_the_rest_is_written(poet: Shell) -> None:
         (["title"], None, "", "--given 'title': write FIELD=TEXT"),
         (["title=x", "title=y"], None, "", "--given names 'title' twice"),
         (["title=x", "author=y", "text=z"], None, "", "--given: all fields are given, so none is left to generate"),
-        (["-", "title=y"], None, "{}\n", "--given - stands alone: it reads the fields of each text from a line"),
+        (["-", "title=y"], None, "{}\n", "use --given - alone: it reads the fields of each text from a line"),
         (["-"], "-", "{}\n", "--given - and --prompt - cannot both read standard input"),
         (["-"], None, "{}\n[]\n", '--given -: line 2 is not a JSON object of texts, such as {{"title": "…"}}'),
         (["-"], None, '{"title": "\\ud800"}\n', '--given -: line 1 is not a JSON object of texts, such as {{"title": "…"}}'),

@@ -49,10 +49,10 @@ LAYOUTS = {
     ),
     "pandas index": (
         json.dumps({str(i): row for i, row in enumerate(ROWS)}),
-        "a row of each name, the names are not read",
+        "one row per name; the names are not read",
     ),
     "lists by column": (json.dumps({"id": [1, 2, 3], "text": TEXTS}), "a list for each of the columns 'id', 'text'"),
-    "texts by number": (json.dumps(dict(enumerate(TEXTS))), "a text of each name, the names are not read"),
+    "texts by number": (json.dumps(dict(enumerate(TEXTS))), "one text per name; the names are not read"),
 }
 
 
@@ -77,7 +77,7 @@ def test_a_layout_gives_its_texts_and_is_told(layout: str, suffix: str, tmp_path
         ),
         (
             {"a": 1, "b": [1, 2, 3]},
-            ": an object with the keys 'a' (a number), 'b' (a list of 3); wanted is a list of objects, an object a line, "
+            ": an object with the keys 'a' (a number), 'b' (a list of 3); expected a list of objects, one object per line, "
             'or {"data": [...]}',
         ),
     ],

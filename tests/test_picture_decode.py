@@ -238,11 +238,11 @@ def _png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "it is no picture of a known format"),
-        (b"text", "it is no picture of a known format"),
+        (b"", "not a picture in a known format"),
+        (b"text", "not a picture in a known format"),
         (_saved(RGB, "PNG")().getvalue()[:60], "image file is truncated"),
         (_png_header(50_000, 50_000), "it has more than 178,956,970 pixels: a decompression bomb"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is no picture of a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture in a known format"),
     ],
 )
 def test_what_cannot_be_decoded_says_why(data: bytes, reason: str) -> None:

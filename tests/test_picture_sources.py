@@ -92,7 +92,7 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_holds_only_another_is_passed_over(tmp_path: Path) -> None:
+def test_a_folder_that_holds_only_another_is_skipped(tmp_path: Path) -> None:
     _write(tmp_path, {"photos/cat/0.png": PNGS[0], "photos/dog/1.png": PNGS[1]})
     assert [raw.label for raw in _read(tmp_path)] == ["cat", "dog"]
     assert [raw.label for raw in _read(tmp_path / "photos" / "cat")] == [None]
@@ -171,7 +171,7 @@ def test_archives_are_streams_of_pictures(name: str, tmp_path: Path) -> None:
     assert sniff(PICTURES, data) == {"a.tgz": ".tar.gz"}.get(name, name[1:])
 
 
-def test_what_a_hostile_archive_holds_is_passed_over(tmp_path: Path) -> None:
+def test_what_a_hostile_archive_holds_is_skipped(tmp_path: Path) -> None:
     secret = _write(tmp_path / "outside", {"secret.png": PNGS[0]}) / "secret.png"
     links = []
     for kind, target in ((tarfile.SYMTYPE, str(secret)), (tarfile.LNKTYPE, str(secret)), (tarfile.CHRTYPE, "")):
@@ -210,15 +210,15 @@ def test_archives_are_limited(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 300_000)
     monkeypatch.setattr(archives, "SLACK_BYTES", 0)
     limit = 200 * path.stat().st_size
-    _refused(path, f"{path} unpacks to more than {limit:,} bytes, which no archive of pictures does; it is not read")
+    _refused(path, f"{path} unpacks to more than {limit:,} bytes, too much for an archive of pictures")
 
 
 def test_broken_archives(tmp_path: Path) -> None:
     tar = _tar(dict(zip("abcdef", PNGS, strict=True)))
     cut = _write(tmp_path, {"cut.tar": _tar({"a.png": bytes(9_000)})[:6_000]}) / "cut.tar"
-    _refused(cut, f"{cut} is not a whole tar archive: unexpected end of data")
+    _refused(cut, f"{cut} is not a valid tar archive: unexpected end of data")
     no_zip = _write(tmp_path, {"no.zip": b"text"}) / "no.zip"
-    _refused(no_zip, f"{no_zip} is not a whole zip archive: File is not a zip file")
+    _refused(no_zip, f"{no_zip} is not a valid zip archive: File is not a zip file")
     cut_gzip = _write(tmp_path, {"cut.tar.gz": gzip.compress(tar)[:300]}) / "cut.tar.gz"
     reason = "Compressed file ended before the end-of-stream marker was reached"
     _refused(cut_gzip, f"{cut_gzip} is broken and cannot be decompressed: {reason}")
@@ -228,9 +228,9 @@ def test_a_tar_with_a_broken_header_does_not_end_there(tmp_path: Path) -> None:
     whole = _tar(dict(zip("ab", [PNGS[0], PNGS[1]], strict=True)))
     second = whole.index(b"b\0", 512)
     path = _write(tmp_path, {"a.tar": whole[:second] + b"?" * 512 + whole[second + 512 :]}) / "a.tar"
-    _refused(path, f"{path} is not a whole tar archive: invalid header")
+    _refused(path, f"{path} is not a valid tar archive: invalid header")
     path.write_bytes(whole[: second + 100])
-    _refused(path, f"{path} is not a whole tar archive: truncated header")
+    _refused(path, f"{path} is not a valid tar archive: truncated header")
 
 
 def test_a_broken_member_of_a_zip_is_one_picture(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_cells_without_a_picture_are_not_decodable(tmp_path: Path) -> None:
     assert reasons == [
         "its cell is empty",
         "its cell has a file name instead of a picture",
-        "it is no picture of a known format",
+        "not a picture in a known format",
     ]
 
 
@@ -453,7 +453,7 @@ WRONG_ARRAYS: list[tuple[np.ndarray, str]] = [
     (np.zeros((5, 784), np.uint8), f" holds no pictures, {SHAPE}; it is uint8 of (5, 784)"),
     (np.zeros((2, 3, 4), complex), f" holds no pictures, {SHAPE}; it is complex128 of (2, 3, 4)"),
     (np.zeros((480, 640, 3), np.uint8), " has the shape (480, 640, 3); if it is one picture, give it a first axis: (1, …)"),
-    (np.zeros((2, 5, 6, 7), np.uint8), " has the shape (2, 5, 6, 7), in which no axis is one of 1, 3 or 4 channels"),
+    (np.zeros((2, 5, 6, 7), np.uint8), " has the shape (2, 5, 6, 7), without an axis of 1, 3 or 4 channels"),
     (np.zeros((0, 5, 5), np.uint8), " is empty: its shape is (0, 5, 5)"),
     (np.array(["a"]), f" holds no pictures, {SHAPE}; it is <U1 of (1,)"),
 ]  # fmt: skip

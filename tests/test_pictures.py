@@ -244,7 +244,7 @@ def test_factors_go_with_their_pictures(tmp_path: Path) -> None:
         cells.append({"bytes": file.getvalue(), "path": None})
     pq.write_table(pa.table({**table, "image": cells}), tmp_path / "a.parquet")
     dataset = _prepare(tmp_path / "a.parquet")
-    assert "'gap' is not known of every picture and so is no factor" in dataset.notes
+    assert "'gap' is not known for every picture, so it isn't a factor" in dataset.notes
     for split in (dataset.train, dataset.select, dataset.report):
         assert list(split.factors) == ["angle", "count"]
         assert (split.factors["angle"] == split.rows / 8).all()
@@ -273,7 +273,7 @@ def test_built_in_shapes_in_any_format() -> None:
     assert _all(usual).shape == (20, 32, 32, 3)
     assert check_unchanged(dataset.info) == []
     changed = {**dataset.info, "fingerprint": "other"}
-    assert check_unchanged(changed) == ["demo:shapes?n=300 is made otherwise by this version of aigc"]
+    assert check_unchanged(changed) == ["demo:shapes?n=300 is generated differently by this version of aigc"]
 
 
 # The format
@@ -301,7 +301,7 @@ def test_colours_that_the_sample_did_not_show_are_told(tmp_path: Path, monkeypat
     pictures[5] = RGB[5]
     dataset = _prepare(_npy(tmp_path / "a.npy", pictures))
     assert dataset.format.mode == "L"
-    assert "1 of 20 have colours, which are left out; --mode RGB keeps them" in dataset.notes
+    assert "1 of 20 are in colour and were made grey; --mode RGB keeps the colours" in dataset.notes
     asked = _prepare(tmp_path / "a.npy", mode="L")
     assert not any("colours" in note for note in asked.notes)
     assert _prepare(tmp_path / "a.npy", mode="RGB").format.mode == "RGB"
@@ -401,7 +401,7 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
     with pytest.raises(AigcError) as caught:
         prepare_pictures(PictureRequest(str(path)), progress=change)
-    assert str(caught.value) == f"{path} has changed while it was read; try again when it is at rest"
+    assert str(caught.value) == f"{path} has changed while it was read; try again when nothing writes to it"
     assert not _cached_files()
 
 
@@ -461,9 +461,7 @@ def test_pictures_that_cannot_be_decoded_are_skipped_and_told(tmp_path: Path) ->
     (folder / "017.png").write_bytes(b"text")
     (folder / "020.png").write_bytes((folder / "021.png").read_bytes()[:50])
     dataset = _prepare(folder)
-    note = (
-        "skipped 2 that cannot be decoded: '017.png' (it is no picture of a known format), '020.png' (image file is truncated)"
-    )
+    note = "skipped 2 that cannot be decoded: '017.png' (not a picture in a known format), '020.png' (image file is truncated)"
     assert note in dataset.notes
     assert [entry["name"] for entry in dataset.info["unreadable"]] == ["017.png", "020.png"]
     assert sum(len(split) for split in (dataset.train, dataset.select, dataset.report)) == 98
@@ -473,9 +471,9 @@ def test_pictures_that_cannot_be_decoded_are_skipped_and_told(tmp_path: Path) ->
         (folder / f"{i:03}.png").write_bytes(b"")
     with pytest.raises(RequestError) as caught:
         _prepare(folder)
-    reasons = ", ".join(f"'{i:03}.png' (it is no picture of a known format)" for i in range(9))
+    reasons = ", ".join(f"'{i:03}.png' (not a picture in a known format)" for i in range(9))
     more = f"more than a tenth of the pictures in {folder} cannot be decoded: {reasons}"
-    assert str(caught.value) == f"{more}, '017.png' (it is no picture of a known format), …"
+    assert str(caught.value) == f"{more}, '017.png' (not a picture in a known format), …"
 
 
 def _one(folder: Path) -> Path:
@@ -502,19 +500,19 @@ def _empty(folder: Path) -> Path:
 
 
 TYPES = " ".join(sorted(SUFFIXES))
-FEW = "training needs two different ones at least"
+FEW = "training needs at least two different ones"
 WRONG: list[tuple[Callable[[Path], Path], dict[str, Any], str]] = [
     (_empty, {}, f"there is no data in the folder {{src}}: no file of the types {TYPES}"),
     (_one, {}, f"{{src}} holds one picture; {FEW}"),
     (_same, {}, f"{{src}} holds 3 pictures, all the same; {FEW}"),
-    (_no_picture, {}, "{src} cannot be decoded: it is no picture of a known format"),
+    (_no_picture, {}, "{src} cannot be decoded: not a picture in a known format"),
     (_nan, {}, "{src}: picture 3 holds nan; pictures must be finite"),
     (_one, {"label": "kind"}, "--label is for tables, .npz files and archives; {src} has none"),
     (_one, {"size": (0, 4)}, "--size 4x0: width and height must be at least 1"),
     (_one, {"val": "-"}, "--val cannot be standard input; name a file"),
     (_one, {"val": "no.png"}, "no such file or folder: 'no.png'"),
     (_one, {"val": "{src}"}, "nothing is left to train on: all of {src} is in the validation data too"),
-    (_one, {"input_format": "png"}, "--input-format is for standard input (--data -); a file's name tells its format"),
+    (_one, {"input_format": "png"}, "--input-format is for standard input (--data -); the format of a file follows from its name"),
 ]  # fmt: skip
 
 
@@ -556,8 +554,8 @@ def test_a_size_that_nothing_can_hold(tmp_path: Path, monkeypatch: pytest.Monkey
     ("data", "options", "message"),
     [
         (b"", {}, "standard input is empty; pipe the data in, or name a file with --data"),
-        (b"text", {}, "standard input is of no known format of pictures; name its format with --input-format"),
-        (b"text", {"input_format": "png"}, "standard input cannot be decoded: it is no picture of a known format"),
+        (b"text", {}, "standard input is not in a known format of pictures; give its format with --input-format"),
+        (b"text", {"input_format": "png"}, "standard input cannot be decoded: not a picture in a known format"),
         (b"x", {"input_format": "docx"}, "--input-format 'docx' is not one of " + ", ".join(s[1:] for s in SUFFIXES)),
     ],
 )

@@ -589,8 +589,8 @@ def test_what_is_to_be_typed_next_answers_a_source(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("given", "prompt", "message"),
     [
-        ((), None, "this run answers a source: give it with --prompt TEXT, or one a line with --prompt -"),
-        (("q=x",), "x", "--given: this run answers a source, which --prompt gives"),
+        ((), None, "this run answers a source: give it with --prompt TEXT, or one per line with --prompt -"),
+        (("q=x",), "x", "--given: this run answers a source; give it with --prompt"),
     ],
 )
 def test_a_source_has_to_be_given_as_such(given: tuple[str, ...], prompt: str | None, message: str) -> None:

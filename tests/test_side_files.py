@@ -49,7 +49,7 @@ def _refused(kind: Kind, src: object, message: str) -> None:
 def test_what_describes_data_is_not_learned(name: str, tmp_path: Path) -> None:
     source = TEXT.open(str(_write(tmp_path / "d", **{"poems.jsonl": '{"text": "a"}\n', name: '{"a": 1}'})))
     assert _names(source) == ["poems.jsonl"]
-    assert source.notes == (f"ignored files in {tmp_path / 'd'} that lie beside the data and are no part of it: {name}",)
+    assert source.notes == (f"ignored files beside the data in {tmp_path / 'd'} that are not part of it: {name}",)
 
 
 def test_what_describes_data_is_read_where_there_is_nothing_else(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_another_file_of_that_name_hides_nothing(state: str, tmp_path: Path) -> 
 )
 def test_a_pointer_of_git_lfs_is_named(kind: Kind, name: str, tmp_path: Path) -> None:
     path = _write(tmp_path, **{name: POINTER}) / name
-    message = f"{path} is a pointer of Git LFS and not the data; git lfs pull fetches them"
+    message = f"{path} is a Git LFS pointer, not the data; git lfs pull fetches it"
     _refused(kind, path, message)
     if name != "a.png":
         _refused(kind, tmp_path, message)
@@ -107,7 +107,7 @@ def test_a_pointer_of_git_lfs_is_named(kind: Kind, name: str, tmp_path: Path) ->
 
 def test_a_pointer_among_many_files_is_named(tmp_path: Path) -> None:
     part = PICTURES.open(str(_write(tmp_path, **{"a.png": "not a pointer", "b.png": POINTER}))).training()
-    with pytest.raises(RequestError, match=r"b\.png is a pointer of Git LFS"):
+    with pytest.raises(RequestError, match=r"b\.png is a Git LFS pointer"):
         fingerprints.record_files(part)
     assert len(fingerprints.record_files(Part(part.location, "files", part.files[:1]))) == 1
 
@@ -116,7 +116,7 @@ def test_a_pointer_among_many_files_is_named(tmp_path: Path) -> None:
 def test_a_web_page_is_no_table(page: str, tmp_path: Path) -> None:
     path = _write(tmp_path, **{"data.csv": page}) / "data.csv"
     for src in (path, tmp_path):
-        _refused(TEXT, src, f"{path} is a web page, whatever its name says; download the data again")
+        _refused(TEXT, src, f"{path} is a web page despite its name; download the data again")
 
 
 def test_a_table_that_speaks_of_pages_is_one(tmp_path: Path) -> None:
@@ -124,10 +124,10 @@ def test_a_table_that_speaks_of_pages_is_one(tmp_path: Path) -> None:
 
 
 ADDRESSES: list[tuple[str, str]] = [
-    ("https://a.org/b/poems.csv?raw=1", "--data reads files and no addresses: curl -L -o poems.csv 'https://a.org/b/poems.csv?raw=1', then --data poems.csv"),
-    ("http://a.org", "--data reads files and no addresses: curl -L -o FILE 'http://a.org', then --data FILE"),
-    ("s3://bucket/a.parquet", "--data reads files and no addresses: download it, then --data a.parquet"),
-    ("https://huggingface.co/datasets/a/b/tree/main", "--data reads no addresses: write hf:a/b"),
+    ("https://a.org/b/poems.csv?raw=1", "--data does not read URLs: curl -L -o poems.csv 'https://a.org/b/poems.csv?raw=1', then --data poems.csv"),
+    ("http://a.org", "--data does not read URLs: curl -L -o FILE 'http://a.org', then --data FILE"),
+    ("s3://bucket/a.parquet", "--data does not read URLs: download it, then --data a.parquet"),
+    ("https://huggingface.co/datasets/a/b/tree/main", "--data does not read URLs: write hf:a/b"),
 ]  # fmt: skip
 
 
@@ -141,12 +141,12 @@ def test_what_was_found_instead(tmp_path: Path) -> None:
     _write(tmp_path, **files)
     with pytest.raises(RequestError) as caught:
         PICTURES.open(str(tmp_path))
-    assert str(caught.value).endswith("; found 5 .nef (dcraw -T makes .tiff of them), 2 .doc, 1 without a suffix")
+    assert str(caught.value).endswith("; found 5 .nef (dcraw -T converts them to .tiff), 2 .doc, 1 without a suffix")
     _write(tmp_path, **{f"{i}.png": "" for i in range(5)})
     notes = PICTURES.open(str(tmp_path)).notes
     assert notes == (
         f"ignored 8 files of other types in {tmp_path}: 0.nef, 1.nef, 2.nef and 5 more",
-        f"not read in {tmp_path}: 5 .nef (dcraw -T makes .tiff of them)",
+        f"not read in {tmp_path}: 5 .nef (dcraw -T converts them to .tiff)",
     )
 
 
@@ -154,7 +154,9 @@ def test_a_folder_of_which_most_cannot_be_read_is_refused(tmp_path: Path) -> Non
     _write(tmp_path, **{f"{i}.heic": "" for i in range(3)}, **{f"{i}.png": "" for i in range(2)})
     if ".heic" in PICTURES.suffixes:
         pytest.skip("pillow-heif is installed")
-    _refused(PICTURES, tmp_path, f"most of {tmp_path} is of formats that are not read: 3 .heic ({PICTURES.remedies['.heic']})")
+    _refused(
+        PICTURES, tmp_path, f"most of {tmp_path} is in formats that are not supported: 3 .heic ({PICTURES.remedies['.heic']})"
+    )
     _write(tmp_path, **{f"{i}.txt": "" for i in range(20)}, **{"3.png": "", "4.png": ""})
     assert len(_names(PICTURES.open(str(tmp_path)))) == 4
 

@@ -163,13 +163,13 @@ def test_several_zstandard_frames_are_one_file(tmp_path: Path) -> None:
 
 PARQUET = _table("parquet", CELLS)
 
-CONVERT = "is not UTF-8, nor any encoding that is recognised; convert the file to UTF-8"
+CONVERT = "is not UTF-8, nor in any recognised encoding; convert the file to UTF-8"
 STRAY = "is not UTF-8, though the rest is; correct that line"
 BROKEN = " is broken and cannot be decompressed: "
 SHORT_GZIP = f"{BROKEN}Compressed file ended before the end-of-stream marker was reached"
 CHOOSE = ": choose one with --column, several with --fields, or what to answer and the answer with --source and --target; the columns of text are"
 
-PARTIAL = " is not a whole parquet file: "
+PARTIAL = " is not a valid parquet file: "
 
 # name, content, column, and the message after the file's path
 WRONG: list[tuple[str, bytes, str | None, str]] = [
@@ -185,16 +185,16 @@ WRONG: list[tuple[str, bytes, str | None, str]] = [
     ("a.csv", b"a,text\n1,2\n1\n", None, ", line 3: 1 cells where the header has 2 columns"),
     ("a.jsonl", b'{"text": "a"}\n{"text"\n', None, ", line 2: not valid JSON: Expecting ':' delimiter"),
     ("a.jsonl", b'{"text": "a"}\n{"x": "b"}\n', None, ", line 2: there is no 'text' in it; it has 'x'"),
-    ("a.jsonl", b'{"text": 12}\n', "text", ", line 1: int where text is wanted"),
+    ("a.jsonl", b'{"text": 12}\n', "text", ", line 1: expected text, found int"),
     ("a.jsonl", b'{"x": 12}\n', None, ": no column holds text; the columns are 'x'"),
     ("a.jsonl", b'{"a": "x", "b": "y", "c": 1}\n', None, f"{CHOOSE} 'a' (\"x\"), 'b' (\"y\")"),
-    ("a.jsonl", b'{"text": "\\ud800"}\n', None, ", line 1: half a surrogate pair, '\\ud800', is no text"),
+    ("a.jsonl", b'{"text": "\\ud800"}\n', None, ", line 1: half a surrogate pair, '\\ud800', is not text"),
     ("a.jsonl", b"[" * 100_000, None, ", line 1: not valid JSON: it is nested too deeply"),
-    ("a.json", b'[{"text": "a"}, 5]', None, ", item 2: int where text is wanted"),
+    ("a.json", b'[{"text": "a"}, 5]', None, ", item 2: expected text, found int"),
     ("a.json", b'[\n{"text": "a"}', None, ", line 2: not valid JSON: Expecting ',' delimiter"),
     ("a.parquet", PARQUET[:200], None, f"{PARTIAL}Parquet magic bytes not found in footer. Either the file is corrupted or this is not a "
      "parquet file."),
-    ("a.parquet", b"", None, " is not a whole parquet file: Parquet file size is 0 bytes"),
+    ("a.parquet", b"", None, " is not a valid parquet file: Parquet file size is 0 bytes"),
     ("a.parquet", PARQUET, "poem", ": there is no column 'poem'; the columns are 'id', 'text'"),
     ("a.parquet", PARQUET, "id", ": the column 'id' does not hold text; 'text' does"),
     ("a.txt.gz", gzip.compress(b"x" * 100)[:-9], None, SHORT_GZIP),
@@ -220,7 +220,7 @@ def test_what_cannot_be_read_is_one_exact_line(
 def test_a_truncated_arrow_stream_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.arrow"
     path.write_bytes(_table("arrow stream", CELLS * 100)[:-400])
-    with pytest.raises(RequestError, match=r"a\.arrow is not a whole arrow file: "):
+    with pytest.raises(RequestError, match=r"a\.arrow is not a valid arrow file: "):
         _read(path)
 
 
@@ -252,7 +252,7 @@ def test_reading_tables_writes_nothing_and_asks_nobody(tmp_path: Path, monkeypat
     [
         ("nothing.txt", "no such file or folder: 'nothing.txt'"),
         ("demo:prose", "there is no built-in data set 'demo:prose'; there is demo:verse"),
-        ("hf:", "'hf:' names no data set; write hf:owner/name"),
+        ("hf:", "'hf:' does not name a data set; write hf:owner/name"),
     ],
 )
 def test_a_source_that_is_not_there(src: str, message: str) -> None:
@@ -266,7 +266,7 @@ def test_a_file_or_folder_without_data(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00")  # text of any other name would be read
     with pytest.raises(RequestError) as caught:
         _open(tmp_path / "a.doc")
-    expected = f"{tmp_path / 'a.doc'} is of a type that is not read here; the types are {types}, also .gz or .zst"
+    expected = f"{tmp_path / 'a.doc'} is not of a supported type; the types are {types}, also .gz or .zst"
     assert str(caught.value) == expected
     with pytest.raises(RequestError) as caught:
         _open(tmp_path)

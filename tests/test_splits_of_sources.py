@@ -75,7 +75,7 @@ FOLDERS: list[tuple[Kind, list[str], dict[str, list[int]], str]] = [
     (TEXT, ["poems/train.txt", "poems/val.txt"], {"train": [0], "val": [1]}, "splits: train (poems/train.txt), val (poems/val.txt)"),
     (TEXT, ["www_farodevigo_es.jsonl.gz"], {"all": [0]}, ""),
     (TEXT, ["contest.txt", "latest.txt", "my train.txt", "the test.txt"], {"all": [0, 1, 2, 3]}, ""),
-    (TEXT, ["test.txt", "zebra.txt"], {"all": [0, 1]}, "test in {} is not taken for a split, as what is beside it is none"),
+    (TEXT, ["test.txt", "zebra.txt"], {"all": [0, 1]}, "test in {} is not read as a split, because what is beside it isn't one"),
     (PICTURES, ["Test/cat/0.png", "Test/dog/1.png", "Train/cat/2.png", "Train/dog/3.png"], {"train": [2, 3], "test": [0, 1]},
      "splits: train (Train/, 2 files), test (Test/, 2 files)"),
     (PICTURES, ["set/images/train2017/0.png", "set/images/val2017/1.png"], {"train": [0], "val": [1]},
@@ -83,7 +83,7 @@ FOLDERS: list[tuple[Kind, list[str], dict[str, list[int]], str]] = [
     (PICTURES, ["cat/test/0.png", "cat/train/1.png", "dog/test/2.png", "dog/train/3.png"], {"train": [1, 3], "test": [0, 2]},
      "splits: train (train/, 2 files), test (test/, 2 files)"),
     (PICTURES, ["car/0.png", "plane/1.png", "train/2.png"], {"all": [0, 1, 2]},
-     "train in {} is not taken for a split, as what is beside it is none"),
+     "train in {} is not read as a split, because what is beside it isn't one"),
     (PICTURES, ["a.png", "test tubes.png", "train.png"], {"all": [0, 1, 2]}, ""),
     (PICTURES, ["test 1.png", "train 1.png", "train 2.png"], {"all": [0, 1, 2]}, ""),
 ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_little_that_is_of_no_split_is_left_out_and_told(tmp_path: Path) -> No
     _write(tmp_path, "sample_submission.csv")
     source = TEXT.open(str(tmp_path))
     assert _names(source) == {"train": ["train.csv"], "test": ["test.csv"]}
-    assert "left out what is of no split: sample_submission.csv" in source.notes
+    assert "left out what belongs to no split: sample_submission.csv" in source.notes
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_a_little_that_is_of_no_split_is_left_out_and_told(tmp_path: Path) -> No
 def test_a_folder_of_which_much_is_of_no_split_is_refused(files: list[str], named: str, rest: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         TEXT.open(str(_write(tmp_path, *files)))
-    advice = "name what to train on with --data, and what to choose by with --val"
-    assert str(caught.value) == f"{tmp_path} has {named}, by the name of a split, and {rest}, which names none: {advice}"
+    advice = "give what to train on with --data, and validation data with --val"
+    assert str(caught.value) == f"{tmp_path} has {named}, named as a split, and {rest}, which isn't: {advice}"
 
 
 def test_many_texts_of_which_some_have_such_names_are_one_source(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_splits_of_the_hub() -> None:
     assert parts("latest") == {"all": "latest"}
     with pytest.raises(RequestError) as caught:
         parts("train_sft", "train_gen", "test_sft")
-    assert str(caught.value) == "hf:a/b@c has several splits for train: train_sft, train_gen; download the one that is meant"
+    assert str(caught.value) == "hf:a/b@c has several splits for train: train_sft, train_gen; download the one you mean"
 
 
 def test_a_run_of_what_is_sorted_otherwise_now_says_so(tmp_path: Path) -> None:

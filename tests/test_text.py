@@ -314,7 +314,9 @@ def test_the_built_in_verse_and_its_true_cost() -> None:
     assert true_nats("demo:verse", "prose") == math.inf
     assert true_nats("a.txt", texts[0]) is None
     assert check_unchanged(dataset.info) == []
-    assert check_unchanged({**dataset.info, "fingerprint": "other"}) == ["demo:verse is made otherwise by this version of aigc"]
+    assert check_unchanged({**dataset.info, "fingerprint": "other"}) == [
+        "demo:verse is generated differently by this version of aigc"
+    ]
 
 
 def test_a_source_that_changed_or_is_gone_is_told(tmp_path: Path) -> None:
@@ -369,7 +371,7 @@ def test_a_source_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
     with pytest.raises(AigcError) as caught:
         prepare_text(TextRequest(str(path)), progress=change)
-    assert str(caught.value) == f"{path} has changed while it was read; try again when it is at rest"
+    assert str(caught.value) == f"{path} has changed while it was read; try again when nothing writes to it"
     assert not _cached_files()
 
 
@@ -410,7 +412,7 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.tsv", b"text\n", {}, "{path} holds no text"),
     ("a.tsv", b"", {}, "{path} holds no text"),
     ("a.tsv", b"x\ty\n1\t2\n", {"reading": Reading(("poem",))}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
-    ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: byte 0xFF at offset 6 is not UTF-8, nor any encoding that is recognised; convert the file to UTF-8"),
+    ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: byte 0xFF at offset 6 is not UTF-8, nor in any recognised encoding; convert the file to UTF-8"),
     ("a.txt.gz", b"?", {}, "{path} is broken and cannot be decompressed: Not a gzipped file (b'?')"),
     ("a.tsv", b"text\nx\n", {"reading": Reading(layout="lines")}, "--lines is for .txt and the like; {path} has no such file"),
     ("a.txt", b"x\n", {"reading": Reading(("text",))}, "{path} has no columns; --column, --fields and --source are for tables"),
@@ -421,7 +423,7 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.txt", b"x\n", {"vocab_size": 20},
      "--vocab-size must be at least 258: 256 bytes, the end of a document and one merge"),
     ("a.txt", b"x\n", {"input_format": "tsv"},
-     "--input-format is for standard input (--data -); a file's name tells its format"),
+     "--input-format is for standard input (--data -); the format of a file follows from its name"),
 ]  # fmt: skip
 
 
@@ -465,7 +467,7 @@ def test_all_training_data_are_held_out(tmp_path: Path) -> None:
         (
             b"text\n\xff",
             {"input_format": "tsv"},
-            "standard input, line 2: byte 0xFF at offset 5 is not UTF-8, nor any encoding that is recognised; convert the file to UTF-8",
+            "standard input, line 2: byte 0xFF at offset 5 is not UTF-8, nor in any recognised encoding; convert the file to UTF-8",
         ),
         (b"", {"val": "-"}, "--val cannot be standard input; name a file"),
     ],

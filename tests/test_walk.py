@@ -60,7 +60,7 @@ def test_links_to_files_are_files_and_broken_ones_are_told(tmp_path: Path) -> No
     (folder / "gone.txt").symlink_to(blobs / "nothing")
     source = TEXT.open(str(folder))
     assert _names(source) == ["train.txt"]
-    assert source.notes[-1] == f"ignored links in {folder} that lead nowhere: gone.txt"
+    assert source.notes[-1] == f"ignored broken links in {folder}: gone.txt"
 
 
 @pytest.mark.parametrize(

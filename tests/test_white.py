@@ -90,7 +90,7 @@ def test_a_run_keeps_its_white_and_tells_what_is_above_it(tmp_path: Path) -> Non
     trained = _prepare(_save(tmp_path / "a", "tif", GREY.astype(np.uint16) * 16)).format
     brighter = _save(tmp_path / "b", "tif", GREY.astype(np.uint16) * 64)
     arrays = read_pictures(str(brighter), trained, progress=lambda *_: None)
-    assert "12 of 12 hold numbers above 4,095, which is white" in arrays.notes
+    assert "12 of 12 have numbers above white (4,095)" in arrays.notes
     assert (arrays.take([0])[0, 0, 0] == 255).all()
 
 

@@ -1,4 +1,4 @@
-"""The text of a file: decompressed, decoded from UTF-8 or as a byte-order mark says, every failure one line with its place."""
+"""The text of a file, decompressed and decoded from UTF-8 or the encoding of its byte-order mark. Errors are one line each."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ends_at_returns(path: Path) -> bool:
 
 
 def encoding_by_mark(path: Path) -> str | None:
-    """UTF-16 or UTF-32 where a file begins with its byte-order mark; None for UTF-8."""
+    """UTF-16 or UTF-32 if the file begins with its byte-order mark; None for UTF-8."""
     with open_bytes(path) as file:
         return marked_encoding(file.read(4))
 
@@ -117,7 +117,7 @@ class _ZstdFile(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._fresh = True  # nothing of the present frame has been read
+        self._fresh = True  # nothing of the current frame has been read
         self._ready = b""
 
     def readable(self) -> bool:
@@ -131,7 +131,7 @@ class _ZstdFile(io.RawIOBase):
                 self._fresh = True
             else:
                 packed = b""
-            packed = packed or self._file.read(1 << 12)  # little, for it may unpack to very much
+            packed = packed or self._file.read(1 << 12)  # a little at a time: it may expand a lot
             if not packed:
                 if self._fresh:
                     return 0

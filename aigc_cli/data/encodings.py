@@ -1,6 +1,6 @@
-"""Which legacy encoding bytes that aren't UTF-8 are in: names in archives, texts of old programs.
+"""Guess the legacy encoding of bytes that aren't UTF-8: names in archives, texts of old programs.
 
-An encoding is judged by how many of the characters above ASCII are frequent ones of its language. The East Asian standards put
+An encoding is scored by the share of non-ASCII characters that are frequent in its language. The East Asian standards put
 these first: level 1 of GB 2312, Big5 and JIS, and the Hangul block of KS X 1001. That works for names of one or two characters,
 where detectors that learn from longer texts don't.
 """
@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 PLAUSIBLE = 0.7
-"""The least share of frequent characters that an encoding is believed with."""
+"""The smallest share of frequent characters with which an encoding is accepted."""
 
 _FULL_STOPS_AND_SO_ON = frozenset("　、。，．・：；？！“”‘’（）《》「」『』…—～〜﹏ー")
 _LATIN_PUNCTUATION = frozenset("’‘“”–—…«»¿¡°€§")
@@ -43,10 +43,10 @@ _NAMES = {
 
 
 def likely(data: bytes, language: str | None = None) -> list[str]:
-    """Python's names of the encodings that `data` may be in, most likely first; [] where none fits.
+    """Python's names of the encodings that `data` may be in, most likely first; [] if none fits.
 
-    `language`, such as "zh_TW", breaks ties; None: that of the environment. For a text, some 64 KiB of lines that aren't ASCII
-    are enough, cut at line ends.
+    `language`, such as "zh_TW", breaks ties; None: the language of the environment. For a text, some 64 KiB of
+    lines that aren't ASCII are enough, cut at line ends.
     """
     home = _environment_language() if language is None else language
     scores = {encoding: score(data, encoding) for encoding in (*_EAST_ASIAN, *_CYRILLIC, *_WESTERN)}
@@ -65,7 +65,7 @@ def describe_encoding(encoding: str) -> str:
 
 
 def score(data: bytes, encoding: str) -> float:
-    """The share, in [0, 1] and rounded to hundredths, of the characters above ASCII that are frequent ones; 0 where the bytes
+    """The share, in [0, 1] and rounded to hundredths, of non-ASCII characters that are frequent; 0 if the bytes
     can't be decoded or are all ASCII."""
     try:
         text = data.decode(encoding)
@@ -80,7 +80,7 @@ def score(data: bytes, encoding: str) -> float:
         good = sum(map(len, filter(_is_russian, _words(text))))
     else:
         letters = sum(_is_latin(character) for character in high)
-        # Western letters above ASCII seldom stand side by side, as those of a wrongly decoded text do.
+        # Non-ASCII Western letters are rarely adjacent, unlike those of a wrongly decoded text.
         good = letters - sum(a >= "\x80" <= b and a.isalpha() and b.isalpha() for a, b in pairwise(text))
     return round(max(0.0, good / len(high)), 2)
 
@@ -102,7 +102,7 @@ def _words(text: str) -> list[str]:
 
 
 def _is_russian(word: str) -> bool:
-    """Whether all its letters are Russian, and none but the first is a capital: KOI8-R and Windows-1251 have them exchanged."""
+    """Whether all letters are Russian, with at most the first a capital: KOI8-R and Windows-1251 swap the cases."""
     return all("а" <= letter <= "я" or letter == "ё" for letter in word.lower()) and word[1:] == word[1:].lower()
 
 
@@ -116,5 +116,5 @@ def _is_korean(data: bytes) -> bool:
 
 
 def _environment_language() -> str:
-    """The language of the locale, as the C library looks it up: "zh_CN.UTF-8"; "" where there is none."""
+    """The language of the locale, as the C library looks it up: "zh_CN.UTF-8"; "" if there is none."""
     return next((value for name in ("LC_ALL", "LC_CTYPE", "LANG") if (value := os.environ.get(name))), "")

@@ -77,7 +77,7 @@ class Kind(ABC):
     suffixes: ClassVar[Collection[str]]
     """Suffixes of files it is read from, without compression."""
     naming: ClassVar[Mapping[str, Naming]] = {}
-    """By suffix, how file names tell a split; by default, if the name is that of a split."""
+    """By suffix, how file names determine a split; by default, if the whole name is that of a split."""
     beside: ClassVar[re.Pattern[str] | None] = None
     """Lower-case names of files that describe the data. They are read only if there is no other file."""
     remedies: ClassVar[Mapping[str, str]] = {}

@@ -1,6 +1,6 @@
-"""Which examples are trained on, which choose, which are reported: decided by a hash of their content.
+"""Assign examples to training, model selection and reporting by a hash of their content.
 
-So an example stays where it is when others are added or the order changes, and copies of one go the same way.
+An example therefore keeps its split when others are added or the order changes, and copies share a split.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 DROPPED, TRAIN, SELECT, REPORT = range(4)
-"""What becomes of an example."""
+"""The split of an example, or that it is dropped."""
 
 _FEW = 100
-_MAY_BE_CUT = 20  # so few examples can leave next to nothing held out: then the longest is cut instead
+_MAY_BE_CUT = 20  # with so few examples almost nothing may be held out: then the longest is cut instead
 _LEAST_HELD_OUT = 0.01  # of the total length
 _LEAST_TRAIN = 0.1
 _LEAST_LENGTH = 2
@@ -22,13 +22,13 @@ _LEAST_LENGTH = 2
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """What becomes of each of n examples; one may be cut along its length into parts of several splits."""
+    """The split of each of n examples; one may be cut along its length into parts of several splits."""
 
     splits: npt.NDArray[np.uint8]  # (n,)
     cut_example: int = -1
     cut: tuple[tuple[int, int], ...] = ()  # (where a part ends, its split), in order
     dropped: dict[str, int] = field(default_factory=dict)  # how many and why: empty, copies, in_validation
-    notes: tuple[str, ...] = ()  # for the person
+    notes: tuple[str, ...] = ()  # for the user
 
     def size(self, split: int, lengths: npt.NDArray[np.int64]) -> int:
         """The total length of a split, given that of each example, shape (n,), in the unit of `cut`."""
@@ -50,11 +50,10 @@ def plan_with_slice(
 ) -> SplitPlan:
     """Hold out a slice of examples, given hash and length (in `unit`) of each, shape (n,).
 
-    Examples of length 0 are left out, and all copies but the first. With `classes` (n,), -1 for none, it is the copy in the
-    smallest class that is kept, and every class keeps an example to train on where that is possible. Of a single example the
-    last tenth is held out, and a single one that is held out is halved; unless they must stay `whole`, which takes three
-    different ones at least. Where a few examples leave next to nothing to a split, the last tenth of the longest is
-    held out instead.
+    Examples of length 0 and all copies but the first are left out. With `classes` (n,), -1 for none, the copy in the smallest
+    class is kept, and every class keeps an example to train on if possible. Of a single example the last tenth is held out,
+    and a single held-out example is halved, unless examples must stay `whole`, which requires at least three different ones.
+    If a few examples leave almost nothing to a split, the last tenth of the longest is held out instead.
     """
     plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64), classes=classes)
     splits, notes = plan.splits, plan.notes
@@ -92,7 +91,7 @@ def _with_cut(plan: SplitPlan, example: int, length: int, unit: str, of: str = "
 
 
 def _too_little(plan: SplitPlan, lengths: npt.NDArray[np.int64], longest: int) -> bool:
-    """Whether next to nothing is held out or left to train on, and a tenth of the longest example would be something."""
+    """Whether almost nothing is held out or left to train on, and a tenth of the longest example would be more."""
     held = plan.splits >= SELECT
     n_held, n_all = int(lengths[held].sum()), int(lengths[plan.splits > DROPPED].sum())
     halves = [n_held // 2] if held.sum() == 1 else [plan.size(split, lengths) for split in (SELECT, REPORT)]
@@ -109,9 +108,10 @@ def plan_with_val(
     *,
     classes: npt.NDArray[np.int64] | None = None,
 ) -> SplitPlan:
-    """Train on all that is not in the validation data, whose hashes are `val_hashes` and which stay whole.
+    """Train on everything that is not in the validation data, whose hashes are `val_hashes` and which stay whole.
 
-    Examples of length 0 are left out, and all copies but the first, or with `classes` (n,) but the one in the smallest class.
+    Examples of length 0 are left out, and all copies but the first, or with `classes` (n,) all but the one in the smallest
+    class.
     """
     splits = np.where(lengths > 0, TRAIN, DROPPED).astype(np.uint8)
     kept = np.flatnonzero(splits)
@@ -135,14 +135,14 @@ def plan_with_val(
 
 
 def _smallest_class_first(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The numbers of examples (n,), those of the smallest class first and those of no class last, else in their order."""
+    """The numbers of examples (n,), those of the smallest class first and those without a class last, otherwise in order."""
     sizes = np.bincount(classes + 1)
     sizes[0] = len(classes) + 1
     return np.argsort(sizes[classes + 1], kind="stable")
 
 
 def _assign_in_classes(hashes: npt.NDArray[np.uint64], classes: npt.NDArray[np.int64], least: int) -> npt.NDArray[np.uint8]:
-    """As `assign`, but every class has an example to train on: one that would have none keeps that of the largest hash."""
+    """As `assign`, but every class has an example to train on: one that would have none keeps the one with the largest hash."""
     pinned = np.zeros(len(hashes), bool)
     while True:
         splits = assign(hashes, least=least, pinned=pinned)
@@ -159,11 +159,10 @@ def assign(
 ) -> npt.NDArray[np.uint8]:
     """Shape (n,) → (n,): TRAIN, SELECT or REPORT for each of n > `least` different hashes, uniform over 64 bits.
 
-    Those `pinned` (n,) are held out only where there are too few others.
+    Those `pinned` (n,) are held out only if there are too few others.
 
-    Held out are the hashes below a share of their range, halved by their last bit. When chance leaves fewer than `least`
-    there the smallest hashes are held out (a single one as SELECT); when it leaves one half empty, the order of the hashes
-    halves it.
+    Hashes below a share of their range are held out, and halved by their last bit. If fewer than `least` are below it, the
+    smallest hashes are held out instead (a single one as SELECT). If one half is empty, they are halved in order.
     """
     n = len(hashes)
     pinned = np.zeros(n, bool) if pinned is None else pinned
@@ -180,5 +179,5 @@ def assign(
 
 
 def held_out_share(n: int) -> float:
-    """The share of n examples to hold out: a tenth, of many examples fewer, down to 5,000 and to 0.5 %."""
+    """The share of n examples to hold out: a tenth, or less if there are many: down to 5,000 examples and 0.5 %."""
     return min(0.10, max(5000 / max(n, 1), 0.005))

@@ -22,13 +22,13 @@ _MARKS = (
 _LONGEST_MARK = 4
 _GUESS_BYTES = 1 << 16
 _SEARCHED_LINES = 1 << 23  # bytes of them
-_STRAY = 0.01  # of the bytes above ASCII, at most, are faults in what is UTF-8
-_LEAST_HIGH = 4  # bytes above ASCII to guess by
+_STRAY = 0.01  # of the bytes above ASCII, at most, count as damage in UTF-8
+_LEAST_HIGH = 4  # bytes above ASCII needed for a guess
 _CLOSE = 0.05  # two guesses whose scores differ by less are both named
 
 
 def marked_encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 where a file's first bytes are its mark; None where they are not."""
+    """UTF-16 or UTF-32 if a file's first bytes are its mark; otherwise None."""
     return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), None)
 
 
@@ -71,7 +71,7 @@ class _Transcoded(io.RawIOBase):
 
 
 def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: int) -> RequestError:
-    """What to say of a file with a byte that is not UTF-8, at `offset` in `line`; `lines` are those of the file."""
+    """The error for a byte that is not UTF-8, at `offset` in `line`; `lines` are the file's lines."""
     where = f"{path}, line {line}: byte 0x{byte:02X} at offset {offset} is not UTF-8"
     sample, read, marked = b"", 0, False
     for text in lines:
@@ -89,14 +89,14 @@ def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: i
         return RequestError(f"{where}, though the rest is; correct that line")
     guesses = likely(sample) if high >= _LEAST_HIGH else []
     if not guesses:
-        return RequestError(f"{where}, nor any encoding that is recognised; convert the file to UTF-8")
+        return RequestError(f"{where}, nor in any recognised encoding; convert the file to UTF-8")
     close = [guess for guess in guesses[1:2] if score(sample, guesses[0]) - score(sample, guess) <= _CLOSE]
     names = " or ".join(map(describe_encoding, [guesses[0], *close]))
     return RequestError(f"{where}; it looks like {names}: {_command(guesses[0].upper().replace('_', '-'), path)}")
 
 
 def _command(encoding: str, path: Path) -> str:
-    """The command that writes the file again in UTF-8, beside where it is called."""
+    """The command that converts the file to UTF-8, written to the current directory."""
     iconv = f"iconv -f {encoding} -t UTF-8"
     if path.parent == cache.cache_dir() / "stdin":
         return f"pipe it through {iconv}"

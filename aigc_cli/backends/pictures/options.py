@@ -56,8 +56,8 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     """How to fit a picture of another shape: crop it to the middle, pad it with bars, or stretch it."""
     ground: Ground | None = option(None, panel=EXPERT, auto="white, unless the pictures vanish on it")
     """What to lay transparent pictures on, except with --mode RGBA."""
-    white: int | None = option(None, min=1, panel=EXPERT, auto="the least of 255, 1023, … 65535 that none is above")
-    """Number that is white in pictures of more than 8 bits a channel."""
+    white: int | None = option(None, min=1, panel=EXPERT, auto="the smallest of 255, 1023, … 65535 that no number exceeds")
+    """Number that is white in pictures of more than 8 bits per channel."""
     flip: bool = option(False, panel=PICTURES)
     """Mirror pictures half of the time. Not for digits, letters or anything else with a left and a right."""
     conditional: bool = option(False, panel=PICTURES)

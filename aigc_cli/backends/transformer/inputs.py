@@ -1,4 +1,4 @@
-"""The inputs of `aigc sample transformer`: what --prompt and --given say, text by text."""
+"""The inputs of `aigc sample transformer`: --prompt and --given, one text at a time."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _ESCAPE = re.compile(r"\\([nr\\])")
 
 
 class TextInput(NamedTuple):
-    """What one text begins with."""
+    """The start of one text."""
 
-    leading: list[str]  # its first fields, or the source that it answers
-    prompt: str | None = None  # what the next field, or the whole text, begins with
+    leading: list[str]  # its first fields, or the source to answer
+    prompt: str | None = None  # the start of the next field, or of the whole text
 
 
 def read_inputs(start: Start, given: Sequence[str], prompt: str | None) -> Iterator[TextInput]:
-    """The inputs in order, read as they are needed. Raises RequestError where --given or --prompt don't suit the run."""
+    """The inputs in order, read as needed. Raises RequestError if --given or --prompt don't fit the run."""
     if start.answers:
         if given:
-            raise RequestError("--given: this run answers a source, which --prompt gives")
+            raise RequestError("--given: this run answers a source; give it with --prompt")
         if prompt is None:
-            raise RequestError("this run answers a source: give it with --prompt TEXT, or one a line with --prompt -")
+            raise RequestError("this run answers a source: give it with --prompt TEXT, or one per line with --prompt -")
         yield from (TextInput([text or ""]) for text in _prompts(prompt))
         return
     if "-" not in given:
@@ -39,7 +39,7 @@ def read_inputs(start: Start, given: Sequence[str], prompt: str | None) -> Itera
         yield from (TextInput(leading, text) for text in _prompts(prompt))
         return
     if len(given) > 1:
-        raise RequestError("--given - stands alone: it reads the fields of each text from a line")
+        raise RequestError("use --given - alone: it reads the fields of each text from a line")
     if prompt == "-":
         raise RequestError("--given - and --prompt - cannot both read standard input")
     (begins_with,) = _prompts(prompt)
@@ -49,7 +49,7 @@ def read_inputs(start: Start, given: Sequence[str], prompt: str | None) -> Itera
         where = f"--given -: line {number}"
         try:
             fields = json.loads(line)
-            texts = [text.encode() for text in fields.values()]  # half a surrogate pair is no text
+            texts = [text.encode() for text in fields.values()]  # half a surrogate pair is not text
         except (ValueError, RecursionError, AttributeError):
             texts = None
         if texts is None:
@@ -70,7 +70,7 @@ def _named(given: Sequence[str]) -> dict[str, str]:
 
 
 def _lines() -> Iterator[tuple[int, str]]:
-    """The lines of standard input as they come, numbered from 1."""
+    """The lines of standard input as they arrive, numbered from 1."""
     for number, line in enumerate(sys.stdin.buffer, 1):
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -98,9 +98,9 @@ def with_breaks(line: str) -> str:
 
 
 def _prompts(given: str | None) -> Iterator[str | None]:
-    """The prompts: none, one text, a file's whole text, or a line each of standard input as they come.
+    """The prompts: none, one text, a file's whole text, or one per line of standard input as they arrive.
 
-    A file is read as texts to train on are: without its byte-order mark, with its line breaks as they are.
+    A file is read like training texts: without its byte-order mark, and with its line breaks unchanged.
     """
     if given == "-":
         yield from (_prompt_of(line) for _, line in _lines())

@@ -1,8 +1,8 @@
 """Pictures in .npy and .npz arrays: (n, height, width), (n, height, width, channels) or (n, channels, height, width).
 
 Values are uint8, or whole numbers from 0 to 255 or up to 65,535, booleans, or floating point in [0, 1] or [0, 255].
-In an .npz the pictures are the array called images or x (x_train, test_images: of that split), the labels that
-called labels or y, and every other array of one number a picture is a factor.
+In an .npz the pictures are the array named images or x (x_train, test_images: of that split), the labels the one named
+labels or y, and every other array with one number per picture is a factor.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _ROUNDING = 1e-4  # how far outside of its range a floating-point value may lie
 
 
 def splits_of(path: Path) -> dict[str, list[str]]:
-    """The splits that arrays of pictures in a file are named for, such as x_train and x_test, with their names; empty where
-    they are not."""
+    """The splits that arrays of pictures in a file are named for, such as x_train and x_test, with their names; empty if
+    none are."""
     found: dict[str, list[str]] = {}
     for array in arrays_of(path):
         if len(array.shape) in (3, 4):
@@ -40,7 +40,7 @@ def splits_of(path: Path) -> dict[str, list[str]]:
 
 
 class ArrayReader:
-    """The pictures of one file of arrays; of the arrays named for `split`, where there are such."""
+    """The pictures of one file of arrays; of the arrays named for `split`, if any."""
 
     classes: tuple[str, ...] = ()
 
@@ -132,12 +132,12 @@ def _layout(array: StoredArray) -> str:
         return "nhwc"
     if shape[1] in _CHANNELS:
         return "nchw"
-    raise RequestError(f"{array} has the shape {shape}, in which no axis is one of 1, 3 or 4 channels")
+    raise RequestError(f"{array} has the shape {shape}, without an axis of 1, 3 or 4 channels")
 
 
 def _scale(array: StoredArray) -> tuple[int | None, list[str]]:
-    """The value that is white, and what to tell of it: 255, or 1 where there is nothing larger. None for floats and where
-    there are more than 8 bits: white is then chosen for all pictures of the source together."""
+    """The value of white, and notes about it: 255, or 1 if no value is larger. None for floats and for more than 8 bits, where
+    white is chosen for all pictures of the source together."""
     if array.dtype.kind == "f":
         return None, []
     if array.dtype.kind == "b":
@@ -148,12 +148,12 @@ def _scale(array: StoredArray) -> tuple[int | None, list[str]]:
         if highest > enough:
             break
     if highest <= 1:
-        return 1, [f"{array} holds nothing but 0 and 1: 1 is taken for white"]
+        return 1, [f"{array} holds only 0 and 1: 1 is taken as white"]
     return (None if highest > 255 else 255), []
 
 
 def _is_column(array: StoredArray, count: int) -> bool:
-    """Whether it has one value a picture."""
+    """Whether it has one value per picture."""
     return array.shape in ((count,), (count, 1)) and array.dtype.kind in "buifUS"
 
 

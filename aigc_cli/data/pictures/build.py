@@ -1,6 +1,6 @@
-"""How the pictures of a source become an entry of the cache: a sample tells the format, then all are decoded.
+"""Build a cache entry from the pictures of a source: a sample determines the format, then all are decoded.
 
-They are decoded by threads, some at a time; none is in memory longer than it takes to write it.
+Threads decode a few pictures at a time. Each is released as soon as it is written.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from aigc_cli.machine import memory, usable_cores
 _T = TypeVar("_T")
 
 _SAMPLE = 500  # pictures looked at to choose the format
-_AT_ONCE = 8  # pictures decoded by a thread at a time
+_AT_ONCE = 8  # pictures that a thread decodes at a time
 _REPORT = 64  # pictures between two reports
-_LISTED = 1000  # pictures of which it is kept that they could not be decoded
-_TOLERATED = 0.1  # the share of them that is
-_PIXEL_BYTES = 1500  # memory that a training step takes a pixel of one picture, in the smallest networks, whatever the channels
+_LISTED = 1000  # undecodable pictures recorded by name
+_TOLERATED = 0.1  # the share of undecodable pictures that is tolerated
+_PIXEL_BYTES = 1500  # memory of a training step per pixel and picture, with the smallest networks and any channels
 
 
 def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress) -> None:
@@ -50,12 +50,12 @@ def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress
     while True:
         try:
             return _fill(key, snapshot, readers, format, white_is_open, wanted, progress)
-        except _OtherWhite as found:  # what the sample didn't show; at most once for each that there is
+        except _OtherWhite as found:  # the sample didn't show it; at most once per value of white
             format, white_is_open = replace(format, white=found.white), False
 
 
 class _OtherWhite(Exception):
-    """A picture says that white is another number than the one that the pictures are being read with."""
+    """A picture needs another value of white than the one that pictures are being read with."""
 
     def __init__(self, white: int) -> None:
         super().__init__()
@@ -71,8 +71,8 @@ def _fill(
     wanted: Wanted,
     progress: Progress,
 ) -> None:
-    """Decode all pictures in the format. Raises _OtherWhite for one whose numbers are above white, or that are the first to
-    tell what white is, unless white was asked for."""
+    """Decode all pictures in the format. Raises _OtherWhite for one whose numbers are above white, or which is the
+    first to determine white, unless white was asked for."""
     part, total = snapshot.part, _total(readers)
     factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
     with opening.new_entry(key, [snapshot]) as folder, _Collector(folder, format, factors) as collector:
@@ -99,9 +99,9 @@ def _fill(
 
 
 def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader], PictureFormat, bool]:
-    """The part's readers, the format that its pictures are to have, and whether its white is still open, as no picture of the
+    """The part's readers, the format for its pictures, and whether white is still undetermined because no picture of the
     sample has more than 8 bits."""
-    if part.kind == "demo":  # drawn in the format, whatever it is
+    if part.kind == "demo":  # drawn directly in the format
         format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
         return [ShapesReader(Shapes.of(part.location), format)], format, False
     readers = open_readers(part, wanted.label)
@@ -120,7 +120,7 @@ def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader],
 
 
 def _sample(readers: Sequence[Reader]) -> Iterator[RawPicture]:
-    """Some of the pictures, spread over the source; where there is no telling how many there are, the first."""
+    """Some of the pictures, spread over the source, or the first ones if their number is unknown."""
     total = _total(readers)
     if total is None:
         return islice(chain.from_iterable(reader.read() for reader in readers), _SAMPLE)
@@ -134,13 +134,13 @@ def _total(readers: Sequence[Reader]) -> int | None:
 
 
 def _no_pictures(part: Part, readers: Sequence[Reader]) -> RequestError:
-    """With what was found instead, as the readers tell it."""
+    """With what the readers found instead."""
     found = "; ".join(note for reader in readers for note in reader.notes)
     return RequestError(f"there are no pictures in {part.location}" + (found and f" ({found})"))
 
 
 def _check_room(total: int | None, format: PictureFormat) -> None:
-    """Raise RequestError for what neither the disk nor the memory can hold."""
+    """Raise RequestError if the disk or the memory is too small."""
     pixels = format.height * format.width
     values, limit = pixels * format.channels, memory().total
     if limit is not None and pixels * _PIXEL_BYTES > limit:
@@ -179,7 +179,7 @@ def _listed(failures: Sequence[tuple[str, str]], most: int = 10) -> str:
 def _parallel(
     pictures: Iterable[RawPicture], function: Callable[[Content], _T]
 ) -> Iterator[tuple[RawPicture, _T | NotDecodable]]:
-    """What `function` makes of each picture, or why it cannot, in order; a bounded number are in memory."""
+    """The results of `function` for each picture, or why it failed, in order; a bounded number are in memory."""
 
     def run(batch: list[RawPicture]) -> list[tuple[RawPicture, _T | NotDecodable]]:
         results: list[tuple[RawPicture, _T | NotDecodable]] = []
@@ -203,7 +203,7 @@ def _parallel(
 
 
 class _Collector:
-    """Writes the pictures of an entry as they come and remembers what is to be told of them."""
+    """Writes the pictures of an entry as they arrive, and collects notes about them."""
 
     def __init__(self, folder: Path, format: PictureFormat, factors: Sequence[str]) -> None:
         self.skipped = 0
@@ -213,7 +213,7 @@ class _Collector:
         self._names = (folder / "names.bin").open("wb")
         self._ends, self._hashes, self._two_valued, self._labels = array("q", [0]), array("Q"), array("B"), array("q")
         self._factors = {name: array("d") for name in factors}
-        self._classes: dict[str, int] = {}  # in the order in which they were met
+        self._classes: dict[str, int] = {}  # in order of appearance
         self._sizes = SizesSeen()
         self._lost_colour = self._laid = self._above_white = 0
         self._highest: float | None = None
@@ -252,7 +252,7 @@ class _Collector:
             self._above_white += white_of([decoded.highest]) > self._format.white
 
     def finish(self, wanted: Wanted, declared: Sequence[str], notes: Sequence[str]) -> None:
-        """Complete the entry; `declared` are classes in the order that the source gives them."""
+        """Complete the entry; `declared` are the classes in the source's order."""
         n = len(self._labels)
         declared = [*map(nfc, declared)]
         classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *_in_order(self._classes.keys() - {*declared})]))}
@@ -264,10 +264,10 @@ class _Collector:
             f"skipped {self.skipped:,} that cannot be decoded: {_listed(self.unreadable)}" if self.skipped else None,
             self._ground_note(n, wanted),
             self._white_note(n),
-            f"{self._lost_colour:,} of {n:,} have colours, which are left out; --mode RGB keeps them"
+            f"{self._lost_colour:,} of {n:,} are in colour and were made grey; --mode RGB keeps the colours"
             if self._lost_colour and wanted.mode is None
             else None,
-            *(f"{name!r} is not known of every picture and so is no factor" for name in self._factors if name not in known),
+            *(f"{name!r} is not known for every picture, so it isn't a factor" for name in self._factors if name not in known),
         ]
         save(
             self._folder,
@@ -285,7 +285,7 @@ class _Collector:
         )
 
     def _ground_note(self, n: int, wanted: Wanted) -> str | None:
-        """What became of transparency, where that is not plain."""
+        """A note on how transparency was handled, if there was any."""
         format = self._format
         if format.mode == "RGBA" and wanted.mode is None:
             return (
@@ -298,14 +298,14 @@ class _Collector:
         return f"laid {self._laid:,} of {n:,} that are transparent on {format.ground}{why}; --mode RGBA keeps the transparency"
 
     def _white_note(self, n: int) -> str | None:
-        """What was taken for white, where that is not plain."""
+        """A note on which number is white, unless it is obvious."""
         white = self._format.white
         if self._above_white:
-            return f"{self._above_white:,} of {n:,} hold numbers above {white:,}, which is white"
+            return f"{self._above_white:,} of {n:,} have numbers above white ({white:,})"
         return describe_white(self._highest, white) if self._highest is not None and white != FULL else None
 
 
 def _in_order(names: set[str]) -> list[str]:
-    """By number where all are numbers, else by letter."""
+    """Sorted as numbers if all are numbers, otherwise as strings."""
     numbers = all(name.isascii() and name.removeprefix("-").isdigit() for name in names)
     return sorted(names, key=int) if numbers else sorted(names)

@@ -1,4 +1,4 @@
-"""What there is to tell of the classes of pictures before they are learned."""
+"""Notes on the classes of a data set before training."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from aigc_cli.data.sources.folder_splits import listed
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import DROPPED
 
-_COUNTED = 6  # classes that are told one by one
+_COUNTED = 6  # classes listed individually
 
 
-def told_of_classes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
-    """How many pictures are of which class, and what is odd about that; `splits` (n,) says what became of each picture."""
+def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
+    """Notes on the number of pictures per class and on anything unusual; `splits` (n,) has each picture's split."""
     kept = np.flatnonzero(splits != DROPPED)
     counts = Counter(store.classes[label] for label in store.labels[kept] if label >= 0)
     notes = [_counted([(name, counts[name]) for name in classes])] if classes else []
     if conflicts := _in_several(store, kept):
         as_what = listed(f"{name!r} ({count:,})" for name, count in conflicts.most_common())
-        notes.append(f"{sum(conflicts.values()):,} pictures are in several classes, and are kept as {as_what}")
+        notes.append(f"{sum(conflicts.values()):,} pictures are in several classes; kept as {as_what}")
     known = {nfc(name) for name in classes}
     if classes and (gone := [name for name in store.classes if nfc(name) not in known]):
-        notes.append(f"no class of its own, for want of pictures to train on: {listed(map(repr, gone))}")
+        notes.append(f"no pictures to train on, so no class: {listed(map(repr, gone))}")
     if single := [name for name in classes if counts[name] == 1]:
-        notes.append(f"classes of one picture, which is trained on: {listed(map(repr, single))}")
+        notes.append(f"classes with a single picture, used for training: {listed(map(repr, single))}")
     folded = Counter(name.casefold() for name in classes)
     if alike := [name for name in classes if folded[name.casefold()] > 1]:
-        notes.append(f"classes that differ in capitals only: {listed(map(repr, sorted(alike, key=str.casefold)))}")
+        notes.append(f"classes that differ only in case: {listed(map(repr, sorted(alike, key=str.casefold)))}")
     unlabelled = kept[store.labels[kept] < 0]
     if classes and len(unlabelled):
         notes.append(f"{len(unlabelled):,} pictures have no class: {listed(store.names.of(unlabelled[:4]), most=3)}")
@@ -47,10 +47,10 @@ def _counted(counts: Sequence[tuple[str, int]]) -> str:
 
 
 def _in_several(store: Store, kept: npt.NDArray[np.int64]) -> Counter[str]:
-    """Of pictures with copies in other classes, the classes in which they were kept."""
+    """For pictures with copies in other classes, how many were kept in which class."""
     by_hash = kept[np.argsort(store.hashes[kept])]
     at = np.searchsorted(store.hashes[by_hash], store.hashes)
-    of_kept = by_hash[np.minimum(at, len(by_hash) - 1)]  # (n,) the row that was kept of each picture
+    of_kept = by_hash[np.minimum(at, len(by_hash) - 1)]  # (n,) the row that was kept for each picture
     same = store.hashes[of_kept] == store.hashes
     differs = same & (store.labels >= 0) & (store.labels[of_kept] != store.labels)
     return Counter(store.classes[label] for label in store.labels[np.unique(of_kept[differs])] if label >= 0)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.classes import told_of_classes
+from aigc_cli.data.pictures.classes import class_notes
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
@@ -36,9 +36,9 @@ __all__ = [
 ]
 
 check_unchanged = partial(changes, PICTURES)
-"""What differs now from the source that a `PictureDataset.info`, or run.json, describes, a line each."""
+"""How the source differs from what a `PictureDataset.info`, or run.json, describes, one line per difference."""
 
-_VERSION = 2  # of what the cache holds; raised when the same source would be prepared differently
+_VERSION = 2  # of the cache's content; raised when the same source would be prepared differently
 _SPLITS = {"train": TRAIN, "select": SELECT, "report": REPORT}
 
 Ints: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
@@ -51,15 +51,15 @@ class PictureRequest:
     data: str
     val: str | None = None
     size: Size | None = None  # (height, width)
-    longest: int = LONGEST  # side that is chosen without a size
+    longest: int = LONGEST  # the longest side, without a size
     mode: Mode | None = None
     fit: Fit = "crop"
     ground: Ground | None = None  # what transparent pictures are laid on
-    white: int | None = None  # the number that is white where there are more than 8 bits a channel
+    white: int | None = None  # the value of white with more than 8 bits per channel
     label: str | None = None  # the column or array with the labels
     input_format: str | None = None  # of standard input: png jpg … parquet arrow npy npz tar zip
-    conditional: bool = False  # classes are learned: what has no labels is refused
-    classes: tuple[str, ...] | None = None  # those of a run that exists; None: those that there are pictures of to train on
+    conditional: bool = False  # classes are learned: a source without labels is refused
+    classes: tuple[str, ...] | None = None  # those of an existing run; None: those with pictures to train on
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class PictureArrays:
     """Some of the pictures of a source, memory-mapped and read-only."""
 
     pixels: npt.NDArray[np.uint8]  # (N, height, width, channels), of the whole source
-    rows: npt.NDArray[np.int64]  # (n,) the rows of it that are meant
-    labels: npt.NDArray[np.int64] | None  # (n,) class numbers, -1 where there is none
+    rows: npt.NDArray[np.int64]  # (n,) the rows in use
+    labels: npt.NDArray[np.int64] | None  # (n,) class numbers, -1 for none
     names: Sequence[str]  # (n,) a file's path in its folder, a member's name, "row 17"
-    factors: Factors  # name -> (n,) values; empty where nothing is known
-    notes: Sequence[str] = ()  # what there is to tell of how they were read
+    factors: Factors  # name -> (n,) values; empty if none are known
+    notes: Sequence[str] = ()  # on how they were read
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,22 +83,22 @@ class PictureArrays:
 
 @dataclass(frozen=True)
 class PictureDataset:
-    """Training and held-out pictures, and what to tell about them."""
+    """Training and held-out pictures, with notes about them."""
 
     train: PictureArrays
     select: PictureArrays  # chooses checkpoints and stops
-    report: PictureArrays  # for the figures that are reported
+    report: PictureArrays  # for the reported figures
     format: PictureFormat
-    classes: tuple[str, ...]  # empty where there are not two at least
+    classes: tuple[str, ...]  # empty if there are fewer than two
     two_valued: bool  # every channel of every training pixel is 0 or 255
     explicit_val: bool  # `select` and `report` are both the whole of a --val or of the source's own val split
     info: dict[str, Any]  # for run.json
-    notes: list[str]  # for the person
+    notes: list[str]  # for the user
     cached: bool  # nothing had to be decoded
     spooled: Path | None = None  # the copy of standard input
 
     def described(self, number: int) -> str:
-        """The name of a training picture, and its class where it has one."""
+        """The name of a training picture, and its class if it has one."""
         label = -1 if self.train.labels is None else int(self.train.labels[number])
         return self.train.names[number] + (f" ({self.classes[label]})" if 0 <= label < len(self.classes) else "")
 
@@ -106,9 +106,9 @@ class PictureDataset:
 def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureDataset:
     """Open, decode, split and cache what the request names; a second call finds it in the cache.
 
-    Held out is a slice chosen by a hash of each picture's pixels in the run's format, so that copies fall on the
-    same side; of copies the first is kept. Raises RequestError, with nothing left in the cache, when the source
-    cannot be used, and AigcError when the cache cannot be written or the source changes while it is read.
+    A slice is held out by a hash of each picture's pixels in the run's format, so that copies share a split; only the
+    first copy is kept. Raises RequestError, with nothing left in the cache, if the source cannot be used, and AigcError
+    if the cache cannot be written or the source changes while it is read.
     """
     if request.size is not None:
         check_size(request.size)
@@ -133,9 +133,9 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         plan = plan_with_slice(store.hashes, ones, "pictures", classes=of_classes)
         if not (plan.splits >= SELECT).any():
             what = "one picture" if len(store.hashes) == 1 else f"{len(store.hashes):,} pictures, all the same"
-            raise RequestError(f"{train.location} holds {what}; training needs two different ones at least")
+            raise RequestError(f"{train.location} holds {what}; training needs at least two different ones")
         rows = {name: np.flatnonzero(plan.splits == split) for name, split in _SPLITS.items()}
-        if not len(rows["report"]):  # a single one is held out, and cannot be halved
+        if not len(rows["report"]):  # a single picture is held out, and cannot be halved
             rows["report"] = rows["select"]
         classes = _classes(request, store, plan.splits)
         arrays = {name: _arrays(store, its, classes)[0] for name, its in rows.items()}
@@ -154,7 +154,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
             notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
         was_cached = store.cached and val_store.cached
     notes.insert(0, f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes))
-    notes[1:1] = told_of_classes(store, plan.splits, classes)
+    notes[1:1] = class_notes(store, plan.splits, classes)
     info = {
         **opened.describe(),
         "label": request.label,
@@ -178,7 +178,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
 
 
 def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8]) -> tuple[str, ...]:
-    """The classes of a data set, two at least or none; where they are learned, those alone that pictures are trained on of."""
+    """The classes of a data set, at least two or none; if they are learned, only those with pictures to train on."""
     if request.classes is not None:
         return request.classes
     classes = store.classes
@@ -189,12 +189,12 @@ def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8
 
 
 def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
-    """The pictures of a part in the format wanted; decoded now if they never were.
+    """The pictures of a part in the requested format; decoded now unless they are cached.
 
-    Raises RequestError, with nothing left in the cache, when they cannot be used, and AigcError when the cache
+    Raises RequestError, with nothing left in the cache, if they cannot be used, and AigcError if the cache
     cannot be written or the source changes while it is read.
     """
-    if wanted.ground or wanted.white:  # perhaps what was chosen when nothing was asked for
+    if wanted.ground or wanted.white:  # they may equal what is chosen by default
         folder = cache.lookup(_key(snapshot, replace(wanted, ground=None, white=None)))
         chosen = None if folder is None else load(folder)
         if chosen is not None and _has(chosen.format, wanted):
@@ -202,7 +202,7 @@ def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
     key = _key(snapshot, wanted)
 
     def build() -> None:
-        from aigc_cli.data.pictures.build import build_entry  # which takes Pillow
+        from aigc_cli.data.pictures.build import build_entry  # imports Pillow
 
         build_entry(key, snapshot, wanted, progress)
 
@@ -218,13 +218,13 @@ def _key(snapshot: Snapshot, wanted: Wanted) -> str:
 
 
 def _has(format: PictureFormat, wanted: Wanted) -> bool:
-    """Whether a format that was chosen has the ground and the white that are wanted."""
+    """Whether a chosen format has the requested ground and white."""
     ground = wanted.ground in (None, format.ground) and format.mode in (wanted.mode, "L", "RGB")
     return ground and wanted.white in (None, format.white)
 
 
 def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:
-    """The rows of a store (None: all) with their labels as numbers of `classes`, and the labels that are none."""
+    """The rows of a store (None: all) with their labels as numbers of `classes`, and the labels not in `classes`."""
     rows = np.arange(len(store.labels)) if rows is None else rows
     labels, unknown = None, []
     if classes:
@@ -254,8 +254,8 @@ def read_pictures(
 ) -> PictureArrays:
     """The pictures of another source, or one picture, in the format of a run; cached like training data.
 
-    Of a source with splits, `split` is read: by default test, else val, else train. Every picture counts, copies
-    too. With `classes`, labels are their numbers, and one that is none of them is refused. Raises RequestError
+    If the source has splits, `split` is read: by default test, otherwise val, otherwise train. All pictures count, also
+    copies. With `classes`, labels are their numbers, and other labels are refused. Raises RequestError
     as `prepare_pictures` does.
     """
     with open_evaluation(PICTURES, source, split, input_format) as (snapshot, spooled):

@@ -34,8 +34,8 @@ if find_spec("pillow_heif"):  # the extra `heic`
 
 _LARGE_PIXELS = 1 << 24
 _ONE_LARGE = threading.Lock()  # large pictures are decoded one at a time, which bounds the memory
-_GREY_TOLERANCE = 2  # levels that the channels of a grey picture may differ by, after lossy compression
-_VISIBLE = 24  # levels that a picture must differ by from what it is laid on; scaling alone may add 18 at an edge
+_GREY_TOLERANCE = 2  # levels by which the channels of a grey picture may differ, after lossy compression
+_VISIBLE = 24  # levels by which a picture must differ from its ground; scaling alone may add 18 at an edge
 _BICUBIC = Image.Resampling.BICUBIC  # Pillow's is antialiased; Parmar et al. 2022 compare the resizers in use
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -48,9 +48,9 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_EXCHANGING = (5, 6, 7, 8)  # orientations that exchange width and height
+_EXCHANGING = (5, 6, 7, 8)  # orientations that swap width and height
 
-# Pillow warns of large pictures and of odd metadata; what a user reads is ours to say.
+# Pillow warns about large pictures and odd metadata. Users should only see our own messages.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -60,21 +60,21 @@ class NotDecodable(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture made to fit."""
+    """A picture in the format."""
 
     pixels: npt.NDArray[np.uint8]  # (height, width, channels)
-    size: Size  # before it was made to fit
+    size: Size  # before resizing
     digest: int  # of the pixels, 64 bits
     two_valued: bool  # every channel of every pixel is 0 or 255
     lost_colour: bool  # it has colours and was made grey
     laid: bool  # it is transparent somewhere, and was laid on the format's ground
-    highest: float | None  # the greatest number; None in 8 bits a channel
+    highest: float | None  # the largest number; None with 8 bits per channel
 
 
 def decode(content: Content, format: PictureFormat) -> Decoded:
-    """The picture in the format wanted: turned as EXIF says, in sRGB, 8 bits a channel.
+    """The picture in the requested format: rotated according to EXIF, in sRGB, 8 bits per channel.
 
-    Of an animation the first frame; what is transparent is laid on the format's ground unless the mode is RGBA. Raises
+    For an animation, the first frame. Transparent pictures are laid on the format's ground unless the mode is RGBA. Raises
     NotDecodable.
     """
     image, size, highest = _open(content, format, format.white)
@@ -96,7 +96,7 @@ def decode(content: Content, format: PictureFormat) -> Decoded:
 
 
 def look(content: Content) -> Look:
-    """The picture's size, whether it has colours, its greatest number and what it would vanish on. Raises NotDecodable."""
+    """Its size, whether it has colours, its largest number and the grounds it would vanish on. Raises NotDecodable."""
     image, size, highest = _open(content, PictureFormat(64, 64, "RGBA", "stretch"), None)
     vanishes_on = None
     if _is_transparent(image) and _is_visible(image):
@@ -106,12 +106,12 @@ def look(content: Content) -> Look:
 
 
 def _is_transparent(image: Image.Image) -> bool:
-    """Whether any pixel is, in part or wholly."""
+    """Whether any pixel is transparent, partly or fully."""
     return image.mode in ("LA", "RGBA") and cast(tuple[int, int], image.getchannel("A").getextrema())[0] < 255
 
 
 def _is_visible(image: Image.Image) -> bool:
-    """Whether a picture with transparency isn't wholly transparent."""
+    """Whether a picture with transparency isn't fully transparent."""
     return cast(tuple[int, int], image.getchannel("A").getextrema())[1] > 0
 
 
@@ -132,8 +132,8 @@ def _is_coloured(image: Image.Image) -> bool:
 
 
 def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[Image.Image, Size, float | None]:
-    """The picture scaled to the format (not padded), in mode L, LA, RGB or RGBA and in sRGB; its own size; its greatest number,
-    where it has more than 8 bits a channel. `white` is the number that is white there; None: by the picture alone."""
+    """The picture scaled to the format (not padded), in mode L, LA, RGB or RGBA and in sRGB; its original size; its largest
+    number, with more than 8 bits per channel. `white` is the value of white; None: determined by this picture alone."""
     try:
         if isinstance(content, np.ndarray):
             levels, highest = (content, None) if content.dtype == np.uint8 else _levels(content, white)
@@ -141,7 +141,7 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[I
             return _scaled(image, format), (image.height, image.width), highest
         with content() as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
-            # A JPEG is decoded at a fraction of its size, where that is at least twice the size wanted.
+            # A JPEG is decoded at a fraction of its size if that is at least twice the requested size.
             zoom = 2 * max(*_zoom((height, width), format), *_zoom((width, height), format))
             drafted = image.draft(None, (math.ceil(width * zoom), math.ceil(height * zoom))) is not None
             deep = "transparency" in image.info and any("16" in str(tile.args) for tile in image.tile)
@@ -150,7 +150,7 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[I
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 profile = image.info.get("icc_profile")
                 if not drafted:
-                    width, height = image.size  # Pillow has already turned a TIFF
+                    width, height = image.size  # Pillow has already rotated a TIFF
                 upright, highest = _in_8_bits(image, deep, white)
                 if orientation in _TURNS:
                     upright = upright.transpose(_TURNS[orientation])
@@ -158,7 +158,7 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[I
                 return _in_srgb(_scaled(upright, format), profile), size, highest
     except NotDecodable:
         raise
-    except Exception as error:  # the decoders raise nearly anything on broken data
+    except Exception as error:  # the decoders may raise any exception on broken data
         raise NotDecodable(_reason(error)) from error
 
 
@@ -166,28 +166,28 @@ def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {MAX_PIXELS:,} pixels: a decompression bomb"
     if isinstance(error, UnidentifiedImageError):
-        return "it is no picture of a known format"
+        return "not a picture in a known format"
     text = getattr(error, "strerror", None) or str(error).strip().split("\n")[0]
     return text or type(error).__name__
 
 
 def _levels(numbers: npt.NDArray[Any], white: int | None) -> tuple[npt.NDArray[np.uint8], float]:
-    """The numbers from 0 to 255, and the greatest of them as they were."""
+    """The numbers scaled to 0 to 255, and the largest before scaling."""
     highest = range_of(numbers)
     return in_8_bits(numbers, white_of([highest]) if white is None else white), highest
 
 
 def _in_8_bits(image: Image.Image, deep: bool, white: int | None) -> tuple[Image.Image, float | None]:
-    """The same picture in a mode that can be scaled, with 8 bits a channel: L, LA, RGB, RGBA or CMYK; and its greatest number
-    where there were more bits.
+    """The same picture in a mode that can be scaled, with 8 bits per channel: L, LA, RGB, RGBA or CMYK; and its largest
+    number if there were more bits.
 
-    `deep`: one colour of it is transparent, and it is stored with 16 bits a channel. Where there are several channels, Pillow
-    leaves out the last 8 bits of each, but not of that colour.
+    `deep`: one of its colours is transparent, and it is stored with 16 bits per channel. With several channels, Pillow drops
+    the last 8 bits of each, but not those of the transparent colour.
     """
     mode, transparent = image.mode, image.info.get("transparency")
     if mode in ("I", "F") or mode.startswith("I;16"):
         numbers = np.asarray(image)
-        scaled = image.format == "PPM"  # Pillow has made the file's own white that of 16 bits
+        scaled = image.format == "PPM"  # Pillow has scaled the file's white to that of 16 bits
         levels, highest = _levels(numbers, FULL if scaled else white)
         grey = Image.fromarray(levels)
         if transparent is not None:
@@ -203,7 +203,7 @@ def _in_8_bits(image: Image.Image, deep: bool, white: int | None) -> tuple[Image
 
 
 def _zoom(size: Size, format: PictureFormat) -> tuple[float, float]:
-    """What height and width are multiplied by."""
+    """The factors for height and width."""
     vertical, horizontal = format.height / size[0], format.width / size[1]
     if format.fit == "stretch":
         return vertical, horizontal
@@ -212,7 +212,7 @@ def _zoom(size: Size, format: PictureFormat) -> tuple[float, float]:
 
 
 def _scaled(image: Image.Image, format: PictureFormat) -> Image.Image:
-    """The picture at the format's size; when it is to be padded, at the largest size that fits in."""
+    """The picture at the format's size, or before padding at the largest size that fits."""
     vertical, horizontal = _zoom((image.height, image.width), format)
     width, height = format.width, format.height
     left = top = 0.0
@@ -228,7 +228,7 @@ def _scaled(image: Image.Image, format: PictureFormat) -> Image.Image:
 
 
 def _padded(image: Image.Image, format: PictureFormat) -> Image.Image:
-    """The picture in the middle of the format's size; black around it, or nothing where there is transparency."""
+    """The picture centred at the format's size; around it black, or transparent if the mode has transparency."""
     if image.size == (format.width, format.height):
         return image
     canvas = Image.new(format.mode, (format.width, format.height))
@@ -237,9 +237,9 @@ def _padded(image: Image.Image, format: PictureFormat) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The colours that the profile says, in sRGB, which is also what no profile or a broken one means.
+    """The colours converted from the profile to sRGB, which is assumed if the profile is missing or broken.
 
-    The picture is small by now: converting before the scaling differs little and costs much.
+    The picture is already small: converting before scaling changes little and is slow.
     """
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     plain = image if alpha is None else image.convert(image.mode[:-1])
@@ -257,13 +257,13 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 @lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> Any:
-    """What turns colours of a profile into sRGB; None where that changes nothing or cannot be done."""
+    """The transform from a profile to sRGB; None if it changes nothing or isn't possible."""
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "sRGB" in ImageCms.getProfileDescription(opened):
             return None
         target = ImageCms.createProfile("sRGB")
-        # A transform remembers its last pixel, which threads that share it must not.
+        # A transform caches its last pixel, so threads must not share it.
         return ImageCms.buildTransform(opened, target, mode, "RGB", flags=ImageCms.Flags.NOCACHE)
     except (ImageCms.PyCMSError, OSError):
         return None

@@ -1,4 +1,4 @@
-"""What every picture of a run is made to be: size, mode and how other shapes are fitted, chosen by what there is."""
+"""The format of a run's pictures: size, mode and how other shapes are fitted. Chosen from the pictures by default."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Size: TypeAlias = tuple[int, int]
 """(height, width) in pixels."""
 
 LONGEST = 64
-"""The longest side that is chosen where nobody says what training can afford: a few minutes on a CPU."""
+"""The longest side chosen by default: what a few minutes on a CPU can train on."""
 
 GROUNDS: dict[Ground, int] = {"white": 255, "black": 0, "grey": 128}
 """What transparent pictures may be laid on, in the order they are tried, and its level."""
@@ -31,11 +31,11 @@ _WORDS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """The size and the mode of every picture of a run; `fit` is how one of another shape is made to fit.
+    """The size and mode of every picture of a run; `fit` says how pictures of another shape are fitted.
 
-    crop: its middle, as large as fits; pad: the whole of it, between black bars (in RGBA transparent ones);
-    stretch: the whole of it, distorted. `ground` is what transparent pictures are laid on, except in RGBA; `white` is the
-    number that is white where there are more than 8 bits a channel.
+    crop: the largest centred part that fits; pad: the whole picture with black bars (transparent in RGBA); stretch: the
+    whole picture, distorted. `ground` is what transparent pictures are laid on, except in RGBA; `white` is the value of
+    white in pictures with more than 8 bits per channel.
     """
 
     height: int
@@ -54,7 +54,7 @@ class PictureFormat:
         return self.height, self.width
 
     def describe(self) -> str:
-        """Width × height, as pictures are named: "28×28 grey", "64×48 RGB"."""
+        """Width × height and mode, for display: "28×28 grey", "64×48 RGB"."""
         return f"{describe_size(self.size)} {_WORDS[self.mode]}"
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class PictureFormat:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of the pictures of a source; None is to be chosen by what they are."""
+    """The requested format; what is None is chosen from the pictures."""
 
     size: Size | None = None
     mode: Mode | None = None
@@ -87,12 +87,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Look:
-    """What one picture is, seen before any is made to fit."""
+    """One picture's properties before resizing."""
 
-    size: Size  # turned as its EXIF data say
+    size: Size  # rotated according to EXIF
     coloured: bool  # its channels differ
-    highest: float | None = None  # the greatest number; None in 8 bits a channel
-    vanishes_on: frozenset[Ground] | None = None  # None where it isn't transparent, or wholly so
+    highest: float | None = None  # the largest number; None with 8 bits per channel
+    vanishes_on: frozenset[Ground] | None = None  # None if it isn't transparent, or fully transparent
 
 
 def describe_size(size: Size) -> str:
@@ -106,9 +106,9 @@ def check_size(size: Size) -> None:
 
 
 def choose_format(wanted: Wanted, looks: Sequence[Look]) -> PictureFormat:
-    """The format asked for; what is left open, chosen by a sample of the pictures, at least one.
+    """The requested format, with anything unspecified chosen from a sample of at least one picture.
 
-    Grey when every one is, else RGB; RGBA only when it is asked for, or where there is no ground to lay the pictures on.
+    Grey if all are, otherwise RGB; RGBA only if requested, or if the pictures would vanish on every ground.
     """
     ground = wanted.ground or choose_ground(looks)
     mode: Mode = wanted.mode or ("RGB" if any(look.coloured for look in looks) else "L")
@@ -123,7 +123,7 @@ def choose_format(wanted: Wanted, looks: Sequence[Look]) -> PictureFormat:
 
 
 def choose_ground(looks: Sequence[Look]) -> Ground | None:
-    """The first ground that transparent pictures don't vanish on, as white drawings do on white; None where they do on each."""
+    """The first ground that transparent pictures don't vanish on, as white drawings do on white; None if they vanish on all."""
     transparent = [look.vanishes_on for look in looks if look.vanishes_on is not None]
     for ground in GROUNDS:
         if sum(ground in vanishes_on for vanishes_on in transparent) <= _VANISHING * len(transparent):
@@ -132,9 +132,9 @@ def choose_ground(looks: Sequence[Look]) -> Ground | None:
 
 
 def choose_size(sizes: Sequence[Size], limit: int = LONGEST) -> Size:
-    """The size that more than half of the pictures have, else one of the median shape; at most `limit` a side.
+    """The size of more than half of the pictures, otherwise one of the median shape; at most `limit` per side.
 
-    A size that none has is rounded to multiples of 4, which networks halve without a remainder.
+    A size that no picture has is rounded to multiples of 4, which networks halve without a remainder.
     """
     commonest, count = Counter(sizes).most_common(1)[0]
     if 2 * count > len(sizes):
@@ -154,7 +154,7 @@ def _multiple_of_4(length: float) -> int:
 
 
 class SizesSeen:
-    """The sizes of a source's pictures, and what to tell of them once they are all made the same."""
+    """The sizes of a source's pictures before resizing, and a note about them."""
 
     def __init__(self) -> None:
         self._sizes: set[Size] = set()
@@ -163,7 +163,7 @@ class SizesSeen:
         self._sizes.add(size)
 
     def note(self, format: PictureFormat, wanted: Wanted) -> str | None:
-        """A line when pictures were made larger or smaller, and why where the user did not choose the size."""
+        """A line if pictures were resized, with the reason unless the user chose the size."""
         if self._sizes <= {format.size}:
             return None
         by_area = sorted(self._sizes, key=lambda size: (size[0] * size[1], size))

@@ -40,8 +40,8 @@ class Pictures(Kind):
     beside = re.compile(r"metadata\.(parquet|arrow)|state\.json")
     remedies: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(HEIC, "pip install 'aigc-cli[heic]' reads them"),
-        **dict.fromkeys((".jxl", ".psd", ".svg"), "magick mogrify -format png makes .png of them"),
-        **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "dcraw -T makes .tiff of them"),
+        **dict.fromkeys((".jxl", ".psd", ".svg"), "magick mogrify -format png converts them to .png"),
+        **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "dcraw -T converts them to .tiff"),
     }
     demos = ("shapes",)
     n_samples = 16
@@ -62,7 +62,7 @@ class Pictures(Kind):
         return table_suffix(head) or next((suffix for magic, suffix in _MAGIC if head.startswith(magic)), None)
 
     def open(self, src: str) -> Source:
-        """Of demo:shapes the options too; an .npz whose arrays are named for splits (x_train, x_test) is a source of these."""
+        """Parses the options of demo:shapes; an .npz whose arrays are named for splits (x_train, x_test) has those splits."""
         if src.startswith("demo:"):
             name, _, options = src.partition("?")
             super().open(name)
@@ -82,11 +82,11 @@ class Pictures(Kind):
         return Shapes.of(location).fingerprint()
 
     def places(self, part: Part) -> list[Any]:
-        """The names, where they name classes or pictures, and the split, which names arrays and is no class."""
+        """The names, if they are those of classes or pictures, and the split, which names arrays and isn't a class."""
         named = len(part.files) > 1 or suffix_of(part.files[0], READ) in SUFFIXES
         names = [name_in(path, part) for path in part.files] if named else []
         below: list[Any] = [part.split_level] if part.split_level else []
-        composed = [] if all(map(is_nfc, names)) else ["NFC"]  # once these were other classes
+        composed = [] if all(map(is_nfc, names)) else ["NFC"]  # earlier versions read these as other classes
         return [names, part.split, *below, *composed]
 
     def show(self, content: Pixels) -> Pixels:
@@ -107,7 +107,7 @@ class Pictures(Kind):
         output.check_format(*output.sheet_size(n, columns, scale * height, scale * width), channels, suffix)
 
     def sheet(self, contents: Sequence[Pixels], columns: int, suffix: str) -> Sheet:
-        """Enlarged, so that small pictures can be seen; a single one stays as it is."""
+        """Small pictures are enlarged for viewing; a single one stays as it is."""
         scale = output.enlargement(*contents[0].shape[:2]) if len(contents) > 1 else 1
         drawn = output.encode_picture(output.sheet(contents, columns, scale), suffix)
         return Sheet(drawn, {"columns": columns, "scale": scale})

@@ -1,5 +1,4 @@
-"""What reads the pictures of a source: files of a folder, or in a tar or zip, whose class is the top folder that they lie in;
-arrays; tables."""
+"""Readers for the pictures of a source: files in a folder, tar or zip, whose class is their top folder; arrays; tables."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ READ = (*SUFFIXES, *TABLES, *arrays.SUFFIXES, *ARCHIVES)
 
 
 class FileReader:
-    """Picture files; `names` are their paths in the folder of the source, of which the first part is the class."""
+    """Picture files; `names` are their paths in the folder of the source, whose first part is the class."""
 
     classes: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
@@ -89,8 +88,8 @@ def _counted(suffixes: Counter[str]) -> str:
 
 
 def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
-    """The class of each picture, given the folders it lies in: the topmost; one that all lie in, and none directly,
-    is passed over."""
+    """The class of each picture, given its folders: the topmost. A folder that contains all pictures, none of them directly, is
+    skipped."""
     depth = 0
     while folders and all(len(of) >= depth + 2 for of in folders) and len({of[depth] for of in folders}) == 1:
         depth += 1
@@ -105,7 +104,7 @@ def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
 
 
 def open_readers(part: Part, label: str | None) -> list[Reader]:
-    """What reads the pictures of a part that is not drawn; picture files together, then each other file."""
+    """Readers for the pictures of a part that isn't drawn: one for all picture files, then one for each other file."""
     if part.kind == "hub":
         from aigc_cli.data.pictures.tables import open_hub
 
@@ -115,7 +114,7 @@ def open_readers(part: Part, label: str | None) -> list[Reader]:
     if pictures:
         readers.append(FileReader(pictures, [name_in(path, part) for path in pictures], part.split_level))
     several = len(part.files) > 1
-    columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # which a label is then one of
+    columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # a label names one of them
     for path in part.files:
         suffix = suffix_of(path, READ)
         prefix = name_in(path, part) if several else ""
@@ -131,5 +130,5 @@ def open_readers(part: Part, label: str | None) -> list[Reader]:
 
 
 def name_in(path: Path, part: Part) -> str:
-    """The file's path in the folder that is the source; its own name where it is the source itself."""
+    """The file's path in the source's folder; its name if it is the source itself."""
     return path.name if str(path) == part.location else path.relative_to(part.location).as_posix()

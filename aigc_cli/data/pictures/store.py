@@ -1,7 +1,7 @@
 """The pictures of a source in one format, decoded once and in parallel, then mapped from the cache.
 
-An entry holds them all in the order of the source. Which are trained on and which held out is not in it: that
-follows from the hashes of their pixels, so that one entry serves training and measuring alike.
+An entry holds all of them in the source's order, but not their splits: these follow from hashes of the pixels, so that
+one entry serves both training and evaluation.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Factors: TypeAlias = Mapping[str, npt.NDArray[np.int64] | npt.NDArray[np.float64
 
 
 class Names(Sequence[str]):
-    """The names of pictures, read where they lie: `ends` (n + 1,) are the places in `text` where they end."""
+    """The names of pictures, read on access from `text`, in which they end at `ends` (n + 1,)."""
 
     def __init__(self, text: npt.NDArray[np.uint8], ends: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> None:
         self._text, self._ends, self._rows = text, ends, rows
@@ -40,7 +40,7 @@ class Names(Sequence[str]):
         return self._text[self._ends[row] : self._ends[row + 1]].tobytes().decode("utf-8", "surrogateescape")
 
     def of(self, rows: npt.NDArray[np.int64]) -> Names:
-        """Those of other rows of the same source."""
+        """The names of other rows of the same source."""
         return Names(self._text, self._ends, rows)
 
 
@@ -51,19 +51,19 @@ class Store:
     pixels: npt.NDArray[np.uint8]  # (n, height, width, channels)
     hashes: npt.NDArray[np.uint64]  # (n,) of the pixels
     two_valued: npt.NDArray[np.bool_]  # (n,) every channel of every pixel is 0 or 255
-    labels: npt.NDArray[np.int64]  # (n,) numbers of `classes`; -1 where there is none
+    labels: npt.NDArray[np.int64]  # (n,) numbers of `classes`; -1 for none
     classes: tuple[str, ...]
     names: Names
     factors: Factors
     format: PictureFormat
-    notes: tuple[str, ...]  # for the person
+    notes: tuple[str, ...]  # for the user
     unreadable: tuple[Mapping[str, str], ...]  # name and reason of the first that could not be decoded
     cached: bool = True  # nothing had to be decoded
 
 
 @dataclass(frozen=True)
 class StoredColumns:
-    """What is kept of each of n pictures beside its pixels and the letters of its name."""
+    """Columns stored for each of n pictures besides its pixels and its name."""
 
     ends: npt.NDArray[np.int64]  # (n + 1,)
     hashes: npt.NDArray[np.uint64]
@@ -73,7 +73,7 @@ class StoredColumns:
 
 
 def save(folder: Path, columns: StoredColumns, **facts: Any) -> None:
-    """Complete an entry in which `pixels.bin` and `names.bin` are written."""
+    """Complete an entry whose `pixels.bin` and `names.bin` are written."""
     for name in ("ends", "hashes", "two_valued", "labels"):
         getattr(columns, name).tofile(folder / f"{name}.bin")
     for number, values in enumerate(columns.factors.values()):
@@ -84,7 +84,7 @@ def save(folder: Path, columns: StoredColumns, **facts: Any) -> None:
 
 
 def load(folder: Path) -> Store | None:
-    """What an entry of the cache holds; None when it is damaged."""
+    """The content of a cache entry; None if it is damaged."""
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         format, n = PictureFormat.from_json(facts["format"]), facts["count"]

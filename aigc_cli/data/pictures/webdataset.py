@@ -14,10 +14,10 @@ _KEYS = ("label", "class", "cls")  # of the objects in .json members
 
 
 def labels_beside(archive: Archive, names: Sequence[str], label: str | None) -> tuple[list[str | None], str] | None:
-    """The label of each picture from the member beside it, and what to tell; None where there are none.
+    """The label of each picture from the member beside it, and a note; None if there are none.
 
     `label`: "cls", "txt", "json.KEY" or KEY; None: the .cls members, otherwise a label in the .json members. The members of an
-    example may lie anywhere in the archive. Raises RequestError for a `label` that no member gives.
+    example may be anywhere in the archive. Raises RequestError for a `label` that no member gives.
     """
     examples = {_example(name) for name in names}
     counts = archive.suffixes()
@@ -50,12 +50,12 @@ def _choices(label: str | None) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _example(name: str) -> str:
-    """What the members of one example share: the path without the last suffix, so that 22.05.png and 22.05.cls are of one."""
+    """What the members of one example share: the path without the last suffix, as in 22.05.png and 22.05.cls."""
     return str(PurePosixPath(name).with_suffix(""))
 
 
 def _value(data: bytes, keys: Sequence[str]) -> str | None:
-    """A label; None where there is none."""
+    """A label; None if there is none."""
     text = data.decode("utf-8-sig", "replace")
     if not keys:
         return text.strip() or None

@@ -1,4 +1,4 @@
-"""What a number means in pictures of more than 8 bits a channel: which one is white. Free of numpy at import.
+"""Which number is white in pictures with more than 8 bits per channel. Doesn't import numpy at import time.
 
 12 bits in a 16-bit file go up to 4095; read as 16 bits they are nearly black. White is chosen for all pictures of a source
 together, so that a dark one stays dark.
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FULL = 65535
-"""White where 16 bits are used in full; the only one that earlier versions knew."""
+"""White if all 16 bits are used; the only value in earlier versions."""
 
 WHITES = (1, 255, 1023, 4095, 16383, FULL)
-"""Of masks and floating-point numbers; of 8, 10, 12, 14 and 16 bits."""
+"""For masks and floating-point numbers, and for 8, 10, 12, 14 and 16 bits."""
 
 _ROUNDING = 1e-4  # how far outside of their range floating-point numbers may lie
 
 
 def range_of(levels: npt.NDArray[Any]) -> float:
-    """The greatest number in a picture. Raises ValueError, with the range and what to do, for numbers that can't be levels."""
+    """The largest number in a picture. Raises ValueError, with the range and what to do, for numbers that can't be levels."""
     lowest, highest = levels.min().item(), levels.max().item()
     floating = levels.dtype.kind == "f"
     if not (math.isfinite(lowest) and math.isfinite(highest)):
@@ -39,22 +39,22 @@ def range_of(levels: npt.NDArray[Any]) -> float:
 
 
 def white_of(greatest: Iterable[float]) -> int:
-    """White for pictures with these greatest numbers: the least of `WHITES` that none is above."""
+    """White for pictures with these largest numbers: the smallest of `WHITES` that no number exceeds."""
     highest = max(greatest)
     return next(white for white in WHITES if highest <= white + _ROUNDING)
 
 
 def describe_white(highest: float, white: int) -> str:
-    """To be told where white isn't what the type of the numbers says."""
+    """A note for when white doesn't follow from the type of the numbers."""
     bits = f" ({white.bit_length()} bits)" if white > 1 else ""
     return f"numbers up to {highest:,.4g}: {white:,}{bits} is white"
 
 
 def in_8_bits(levels: npt.NDArray[Any], white: int) -> npt.NDArray[np.uint8]:
-    """The levels from 0 to 255; what is above white is white.
+    """The levels scaled to 0 to 255; numbers above white are white.
 
-    Where floats and 16 bits are mixed, `white` is that of one of them, and the others are as by default: in [0, 1], and 16 bits
-    in full.
+    If floats and 16-bit pictures are mixed, `white` applies to one of them, and the other has its default: [0, 1] for floats,
+    all 16 bits otherwise.
     """
     floating = levels.dtype.kind == "f"
     if floating and white > 255:

@@ -1,6 +1,6 @@
-"""The names of files as their writer meant them, where only bytes are known: in a tar, and in a zip that doesn't mark them.
+"""Decode file names that are stored as bytes without an encoding, as in a tar or an unmarked zip.
 
-They are looked at together, as `unar` does, because a name of one or two characters fits several encodings: "猫" in GBK is "è"
+All names are decoded together, as in `unar`, because a name of one or two characters fits several encodings: "猫" in GBK is "è"
 in UTF-8.
 """
 
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 from aigc_cli.data.encodings import describe_encoding, likely, score
 
-_POOL_BYTES = 1 << 16  # of names that aren't ASCII, to choose the encoding by
-_SHORT = 8  # characters below which the other encodings that fit as well are told
+_POOL_BYTES = 1 << 16  # of names that aren't ASCII, from which the encoding is chosen
+_SHORT = 8  # with fewer characters, other encodings that fit equally well are reported
 _FALLBACK = "cp437"  # of PKZIP; every byte is a character of it
 
 
 def decode_names(raw: Sequence[str | bytes]) -> tuple[list[str], str | None]:
-    """The names as text, and what to tell where those in bytes aren't UTF-8.
+    """The names as text, and a note if those in bytes aren't UTF-8.
 
-    One encoding is chosen for all names in bytes, and no name is lost: where none is likely, they are read in code page 437.
+    One encoding is chosen for all names in bytes, and no name is lost: if none is likely, they are read as code page 437.
     """
     unmarked = [name for name in raw if isinstance(name, bytes)]
     encoding = "utf-8" if all(_decodes(name, "utf-8") for name in unmarked) else _choose(unmarked)
@@ -40,7 +40,7 @@ def _decodes(name: bytes, encoding: str) -> bool:
 
 
 def _pool(names: Sequence[bytes]) -> bytes:
-    """The distinct parts of the paths that aren't ASCII, a line each: a class is named once, however many pictures it has."""
+    """The distinct parts of the paths that aren't ASCII, one per line: a class counts once, however many pictures it has."""
     parts: dict[bytes, None] = {}
     size = 0
     for name in names:
@@ -59,7 +59,7 @@ def _note(names: Sequence[bytes], encoding: str) -> str:
     pool = _pool(names)
     ranked = likely(pool)
     if encoding not in ranked:
-        return f"names in no encoding that is recognised, read as {describe_encoding(encoding)}: {_examples(pool, encoding)}"
+        return f"names in an unrecognised encoding, read as {describe_encoding(encoding)}: {_examples(pool, encoding)}"
     note = f"names read as {describe_encoding(encoding)} (not marked as UTF-8): {_examples(pool, encoding)}"
     ties = [other for other in ranked if other != encoding and score(pool, other) == score(pool, encoding)]
     if sum(character >= "\x80" for character in pool.decode(encoding)) < _SHORT:

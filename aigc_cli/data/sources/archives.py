@@ -1,7 +1,7 @@
 """The files in a tar or a zip, read as a stream and never extracted.
 
-An archive may come from a stranger: links, absolute names and names with ".." are passed over, which is told, and the number
-of members, the size of one and of all are limited.
+Archives are untrusted: links, absolute names and names with ".." are skipped with a note, and the number and size of members
+are limited.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _WITH_BACKSLASHES = (0, 10, 11, 14)  # systems whose programs may write them bet
 
 
 class _Member(NamedTuple):
-    name: str | bytes  # bytes where their encoding isn't said
-    of_windows: bool  # whether a backslash in it may stand between folders
+    name: str | bytes  # bytes if the archive doesn't state their encoding
+    of_windows: bool  # whether a backslash in it may separate folders
     link: bool
     size: int
-    content: Callable[[], bytes]  # to be called before the next member is asked for
+    content: Callable[[], bytes]  # call it before taking the next member
 
 
 class Archive:
@@ -58,21 +58,19 @@ class Archive:
         found = [(member.name, member.of_windows, member.link) for member in _members(path)]
         names, note = decode_names([name for name, _, _ in found])
         self.notes = [] if note is None else [note]
-        """What to tell of the names."""
+        """Notes about the names."""
         names = _with_slashes(names, [of_windows for _, of_windows, _ in found])
         self._names = [str(PurePosixPath(name)) for name in names]
-        self._passed_over = [
-            "links" if link else _why_passed_over(name) for name, (_, _, link) in zip(names, found, strict=True)
-        ]
+        self._skipped_as = ["links" if link else _why_skipped(name) for name, (_, _, link) in zip(names, found, strict=True)]
 
     def names(self, suffixes: Collection[str]) -> list[str]:
-        """The names of the files of those suffixes."""
+        """The names of the files with these suffixes."""
         return [self._names[number] for number in self._numbers(suffixes)]
 
     def read(self, suffixes: Collection[str], step: int = 1) -> Iterator[tuple[str, Open]]:
-        """Every `step`-th of those files: its name, and what opens its content, which is in memory by then.
+        """Every `step`-th of these files: its name, and a function that opens its content, which is in memory by then.
 
-        Raises RequestError as the archive itself does. A member of a zip that is broken by itself says so when it is opened.
+        Raises RequestError as the archive itself does. For a broken member of an intact zip, opening it raises.
         """
         wanted = iter(self._numbers(suffixes)[::step])
         number = next(wanted, None)
@@ -93,9 +91,9 @@ class Archive:
             number = next(wanted, None)
 
     def skipped(self, suffixes: Collection[str]) -> list[str]:
-        """What to tell of the files of those suffixes that are passed over: a line for each reason."""
+        """Notes on skipped files with these suffixes: one line per reason."""
         reasons: dict[str, list[str]] = {}
-        for name, reason in zip(self._names, self._passed_over, strict=True):
+        for name, reason in zip(self._names, self._skipped_as, strict=True):
             if reason and _suffix(name) in suffixes:
                 reasons.setdefault(reason, []).append(name)
         return [
@@ -104,11 +102,11 @@ class Archive:
         ]
 
     def suffixes(self) -> Counter[str]:
-        """How many files there are of each suffix, those passed over apart."""
-        return Counter(_suffix(name) for name, reason in zip(self._names, self._passed_over, strict=True) if not reason)
+        """The number of files per suffix, without skipped ones."""
+        return Counter(_suffix(name) for name, reason in zip(self._names, self._skipped_as, strict=True) if not reason)
 
     def _numbers(self, suffixes: Collection[str]) -> list[int]:
-        every = enumerate(zip(self._names, self._passed_over, strict=True))
+        every = enumerate(zip(self._names, self._skipped_as, strict=True))
         return [number for number, (name, reason) in every if not reason and _suffix(name) in suffixes]
 
 
@@ -121,14 +119,14 @@ def _suffix(name: str) -> str:
 
 
 def _with_slashes(names: Sequence[str], of_windows: Sequence[bool]) -> list[str]:
-    """The names with slashes between folders, where the packer's system, or an archive without any slash, says that backslashes
-    stand there. Only decoded names can be asked: in GBK and Shift-JIS the second byte of a character may be a backslash's."""
+    """The names with slashes between folders. Backslashes are replaced if the packer's system uses them there, or the archive
+    has no slash at all. Names must be decoded first: in GBK and Shift-JIS the second byte of a character may be a backslash."""
     everywhere = not any("/" in name for name in names)
     return [name.replace("\\", "/") if own or everywhere else name for name, own in zip(names, of_windows, strict=True)]
 
 
-def _why_passed_over(name: str) -> str:
-    """What a file of that name is, as it is told; "" for one to be read."""
+def _why_skipped(name: str) -> str:
+    """Why a file of this name is skipped, for messages; "" if it is read."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in re.split(r"[/\\]", name):
         return "with absolute paths or '..'"
@@ -151,10 +149,10 @@ def _of_tar(path: Path, limit: int) -> Iterator[_Member]:
     with _unpacked(path) as file, _open_tar(_Limited(file, path, limit)) as archive:
         for member in archive:
             if member.isreg() or member.issym() or member.islnk():
-                marked = "path" in member.pax_headers and "hdrcharset" not in member.pax_headers  # which would say: any bytes
+                marked = "path" in member.pax_headers and "hdrcharset" not in member.pax_headers  # which would mean any bytes
                 name = member.name if marked else _undecoded(member.name)
                 yield _Member(name, False, not member.isreg(), member.size, partial(_read_member, archive, member))
-            archive.members = []  # type: ignore[attr-defined]  # which it would keep, every one
+            archive.members = []  # type: ignore[attr-defined]  # otherwise all are kept in memory
 
 
 def _open_tar(file: _Limited) -> tarfile.TarFile:
@@ -162,12 +160,12 @@ def _open_tar(file: _Limited) -> tarfile.TarFile:
 
 
 def _undecoded(name: str) -> str | bytes:
-    """A name that was decoded as UTF-8, whatever it is in, as bytes; as it is where it is ASCII."""
+    """The bytes of a name that was decoded as UTF-8 whatever its encoding; unchanged if it is ASCII."""
     return name if name.isascii() else name.encode("utf-8", "surrogateescape")
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header. `tarfile` takes a broken one for the end of the archive; here it is an error."""
+    """A member's header. `tarfile` treats a broken one as the end of the archive; here it is an error."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -193,7 +191,7 @@ def _of_zip(path: Path, limit: int) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         total = 0
         for member in archive.infolist():
-            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on Unix
+            kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive was not made on Unix
             if member.is_dir() or kind not in (0, stat.S_IFREG, stat.S_IFLNK):
                 continue
             total += member.file_size
@@ -205,11 +203,11 @@ def _of_zip(path: Path, limit: int) -> Iterator[_Member]:
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str | bytes:
-    """The member's name where the archive says what it is in, otherwise its bytes."""
+    """The member's name if the archive states its encoding, otherwise its bytes."""
     name = member.orig_filename.split("\0")[0]
     if name.isascii() or member.flag_bits & _UTF8_FLAG:
         return name
-    raw = name.encode("cp437")  # which `zipfile` took it for
+    raw = name.encode("cp437")  # the encoding that `zipfile` assumed
     return _unicode_path(member.extra, raw) or raw
 
 
@@ -227,7 +225,7 @@ def _unicode_path(extra: bytes, raw: bytes) -> str | None:
 
 
 class _Limited(io.RawIOBase):
-    """A file of which no more than `limit` bytes can be read."""
+    """A file from which at most `limit` bytes can be read."""
 
     def __init__(self, file: BinaryIO, path: Path, limit: int) -> None:
         self._file, self._path, self._left, self._limit = file, path, limit, limit
@@ -244,7 +242,7 @@ class _Limited(io.RawIOBase):
 
 
 def _too_large(path: Path, limit: int) -> RequestError:
-    return RequestError(f"{path} unpacks to more than {limit:,} bytes, which no archive of pictures does; it is not read")
+    return RequestError(f"{path} unpacks to more than {limit:,} bytes, too much for an archive of pictures")
 
 
 @contextmanager
@@ -253,6 +251,6 @@ def _whole(path: Path) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, zipfile.BadZipFile) as error:
-        raise RequestError(f"{path} is not a whole {kind} archive: {error}") from error
+        raise RequestError(f"{path} is not a valid {kind} archive: {error}") from error
     except UnicodeDecodeError as error:
-        raise RequestError(f"{path} is not a whole {kind} archive: a name in it is marked as UTF-8 and isn't") from error
+        raise RequestError(f"{path} is not a valid {kind} archive: a name in it is marked as UTF-8 but isn't") from error

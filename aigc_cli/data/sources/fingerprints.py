@@ -1,4 +1,4 @@
-"""Files by their content, so that a run can say whether its data changed: hashes, remembered by path, size and time."""
+"""Hashes of files, cached by path, size and time, so that a run can report whether its data changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def record_files(part: Part) -> list[FileRecord]:
 
 
 def read_records(part: Part) -> tuple[list[FileRecord], bool]:
-    """What `record_files` gives, and whether a file had to be read for it."""
+    """The result of `record_files`, and whether a file had to be read for it."""
     known = _recall(part.location)
     records, read = [], False
     for path in part.files:
@@ -59,7 +59,7 @@ def read_records(part: Part) -> tuple[list[FileRecord], bool]:
 
 
 def remember_files(part: Part, records: Sequence[FileRecord]) -> None:
-    """Keep the hashes, so that the next start need not read the files; but not of files just changed."""
+    """Keep the hashes, so that the next start need not read the files, except for files that just changed."""
     settled = [asdict(record) for record in records if record.mtime_ns < time.time_ns() - _SETTLED_NS]
     known = [asdict(record) for record in _recall(part.location).values()]
     merged = {record["path"]: record for record in [*known, *settled]}
@@ -80,17 +80,17 @@ def _memory(location: str) -> Path:
 
 
 def content_fingerprint(records: Sequence[FileRecord]) -> str:
-    """One hash for the content of the files in their order; their names and places do not enter."""
+    """One hash of the content of the files in order, without names and paths."""
     return cache.key_of([record.digest for record in records])
 
 
 def refuse_changed(records: Sequence[FileRecord]) -> None:
-    """Raise AigcError when the files are no longer as they were recorded."""
+    """Raise AigcError if the files have changed since they were recorded."""
     for record in records:
         path = Path(record.path)
         what = "is gone" if not path.is_file() else "has changed" if _changed(record, path) else None
         if what is not None:
-            raise AigcError(f"{path} {what} while it was read; try again when it is at rest")
+            raise AigcError(f"{path} {what} while it was read; try again when nothing writes to it")
 
 
 def _changed(record: FileRecord, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""How the files of a folder are sorted into splits: by the folders that they lie in, else by their own names."""
+"""Sort the files of a folder into splits: by their folders, otherwise by their own names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from aigc_cli.data.sources.walk import Parts
 from aigc_cli.errors import RequestError
 
 Naming: TypeAlias = Literal["splits", "together", "never"]
-"""What a file's name says of its split: what a split's would; that, if all files have such names; nothing, as with pictures of
-which one may show a train."""
+"""How a file's name determines its split: if it contains that of a split; the same, but only if all files have such names; or
+never, because a picture named train may show a train."""
 
-_LEVELS = 3  # of folders that may be splits: train/, cat/train/
-_SLACK = 0.1  # of the bytes that may be of no split
+_LEVELS = 3  # levels of folders that may be splits: train/, cat/train/
+_SLACK = 0.1  # the share of bytes that may belong to no split
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class FolderSplits:
     """The files of each split by their numbers. Without splits the folder is one source."""
 
     splits: dict[str, list[int]]
-    level: int | None = None  # which folder on the way to a file is named for its split; None: none
+    level: int | None = None  # the level of the folder that is named for the split; None: none
     notes: tuple[str, ...] = ()
 
 
 def sort_files(where: object, files: Sequence[FileEntry], size: Callable[[int], int]) -> FolderSplits:
-    """Sort the files of the folder `where`; `size` tells the bytes of one, given its number.
+    """Sort the files of the folder `where`; `size` gives the bytes of one by its number.
 
-    Raises RequestError where some are named for training and testing and the rest is too much to leave out.
+    Raises RequestError if some are named for training and testing and the rest is too large to leave out.
     """
     first = _common_folders(files)
     entries = [_name_at(file, first) for file in files]
@@ -66,7 +66,7 @@ def _common_folders(files: Sequence[FileEntry]) -> int:
 
 
 def _name_at(file: FileEntry, level: int) -> str | None:
-    """The name of the folder at a level that holds the file, else its own where that may name a split."""
+    """The name of the file's folder at a level, otherwise its own if that may name a split."""
     if len(file.parts) > level + 1:
         return file.parts[level]
     return None if file.naming == "never" else file.stem
@@ -82,7 +82,7 @@ def _sorted(files: Sequence[FileEntry], of: Sequence[str], level: int | None, *n
 
 
 def _told(files: Sequence[FileEntry], numbers: Sequence[int], level: int | None) -> str:
-    """Where a split is: the folders that are named for it, else its files."""
+    """Where a split is: the folders that are named for it, otherwise its files."""
     folders = {files[i].parts[level] + "/" for i in numbers if level is not None and len(files[i].parts) > level + 1}
     loose = ["/".join(files[i].parts) for i in numbers if level is None or len(files[i].parts) <= level + 1]
     count = f", {len(numbers):,} files" if folders else ""
@@ -98,13 +98,13 @@ def _partly_named(where: object, files: Sequence[FileEntry], first: int, size: C
     if "train" in found and len(found) > 1:
         if sum(map(size, unnamed)) <= _SLACK * sum(map(size, range(len(files)))):
             rest = listed([_entry(files[number], first) for number in unnamed])
-            return _sorted(files, of, first, f"left out what is of no split: {rest}")
+            return _sorted(files, of, first, f"left out what belongs to no split: {rest}")
         raise _mixed(where, files, of, first)
     tables = [number for number in unnamed if files[number].naming == "splits"]
     if found - {"train"} and tables and any(files[i].naming == "splits" for i, split in enumerate(of) if split):
         raise _mixed(where, files, of, first)
     exact = {str(name) for file in files if (name := _name_at(file, first)) is not None and is_split(name)}
-    note = f"{listed(sorted(exact))} in {where} is not taken for a split, as what is beside it is none"
+    note = f"{listed(sorted(exact))} in {where} is not read as a split, because what is beside it isn't one"
     return FolderSplits({}, notes=(note,) if exact else ())
 
 
@@ -114,8 +114,8 @@ def _mixed(where: object, files: Sequence[FileEntry], of: Sequence[str], first: 
         for wanted in (True, False)
     )
     return RequestError(
-        f"{where} has {named}, by the name of a split, and {rest}, which names none: "
-        "name what to train on with --data, and what to choose by with --val"
+        f"{where} has {named}, named as a split, and {rest}, which isn't: "
+        "give what to train on with --data, and validation data with --val"
     )
 
 

@@ -1,6 +1,6 @@
-"""Data sets of the Hugging Face hub, `hf:owner/name`, also `hf:owner/name:config` and `…@revision`.
+"""Data sets on the Hugging Face Hub, `hf:owner/name`, also `hf:owner/name:config` and `…@revision`.
 
-They are streamed with the `datasets` library: nothing is kept on the disk but the tokens made of them.
+They are streamed with the `datasets` library: only the tokens are stored on disk.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class HubName(NamedTuple):
 
 
 def parse(location: str) -> HubName:
-    """Take `hf:owner/name[:config][@revision]` apart. Raises RequestError when it names nothing."""
+    """Take `hf:owner/name[:config][@revision]` apart. Raises RequestError if it is malformed."""
     rest, _, revision = location.removeprefix("hf:").partition("@")
     name, _, config = rest.partition(":")
     if not name:
-        raise RequestError(f"{location!r} names no data set; write hf:owner/name")
+        raise RequestError(f"{location!r} does not name a data set; write hf:owner/name")
     return HubName(name, config or None, revision or None)
 
 
 def find_splits(location: str) -> tuple[str, list[str]]:
-    """The location with its revision (the present one, when none is given) and the names of the splits.
+    """The location with its revision (by default the current one) and the names of the splits.
 
     Raises RequestError for a data set or configuration that does not exist, AigcError without a connection.
     """
@@ -51,7 +51,7 @@ def stream(location: str, split: str) -> Any:
 
 
 def quiet_datasets() -> Any:
-    """The `datasets` module, its progress bars and messages off: what a user reads is ours to say."""
+    """The `datasets` module, with its progress bars and messages off: users should only see ours."""
     import datasets
 
     datasets.disable_progress_bars()

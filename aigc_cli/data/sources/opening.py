@@ -1,5 +1,5 @@
-"""From what a user names to parts that can be read, for every kind of data: standard input, `--val`, files as they are now,
-what a run records of them, and whether they changed since."""
+"""Open the sources a user names, for every kind of data: standard input, `--val`, snapshots of files, what a run records about
+them, and whether they changed since."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A part of a source, and its files as they were when it was first asked about them."""
+    """A part of a source, and its files as they were when first requested."""
 
     kind: Kind
     part: Part
@@ -43,18 +43,18 @@ class Snapshot:
         return self._read[0]
 
     def remember(self) -> None:
-        """Keep the hashes of files that had to be read, for the next start; of data that proved to be good."""
+        """Keep the hashes of files that had to be read, for the next start. Call it once the data are known to be valid."""
         records, read = self._read
         if read:
             fingerprints.remember_files(self.part, records)
 
     @property
     def identity(self) -> list[Any]:
-        """What its content depends on: a part of the cache's key."""
+        """What its content depends on: part of the cache key."""
         return self.kind.identity(self.part, self.records)
 
     def describe(self) -> dict[str, Any]:
-        """What run.json keeps; not every file, of which there may be a million."""
+        """What run.json records, without a list of files: there may be a million."""
         return {
             "location": self.part.location,
             "split": self.part.split,
@@ -68,7 +68,7 @@ class Opened:
     """A source to train on."""
 
     train: Snapshot
-    val: Snapshot | None  # of --val, else the source's own
+    val: Snapshot | None  # of --val, otherwise the source's own
     notes: tuple[str, ...]
     spooled: Path | None  # the copy of standard input, where the data came from there
 
@@ -81,16 +81,17 @@ class Opened:
         return [snapshot.part for snapshot in self.snapshots]
 
     def describe(self) -> dict[str, Any]:
-        """What run.json keeps."""
+        """What run.json records."""
         val = None if self.val is None else self.val.describe()
         return {"kind": self.train.kind.name, **self.train.describe(), "val": val}
 
 
 @contextmanager
 def open_training(kind: Kind, data: str, val: str | None, input_format: str | None) -> Iterator[Opened]:
-    """What `--data` and `--val` name. Errors inside speak of standard input, not of its copy, and remove that.
+    """The sources of `--data` and `--val`. Errors inside the context name standard input instead of its copy, and
+    remove the copy.
 
-    Raises RequestError when there is nothing, and for options that contradict one another.
+    Raises RequestError if there is no data, and for contradictory options.
     """
     check_input_format(data, input_format)
     if val == "-":
@@ -115,8 +116,8 @@ def _validation(kind: Kind, val: str) -> Part:
 def open_evaluation(
     kind: Kind, src: str, split: str | None, input_format: str | None
 ) -> Iterator[tuple[Snapshot, Path | None]]:
-    """One part of a source: `split`, or by default test, else val, else train or all; and the copy of standard input, which is
-    removed in the end. Raises RequestError as `open_training` does."""
+    """One part of a source: `split`, or by default test, otherwise val, otherwise train or all; and the copy of standard input,
+    which is removed on exit. Raises RequestError as `open_training` does."""
     check_input_format(src, input_format)
     spooled = spool_stdin(kind, input_format) if src == "-" else None
     try:
@@ -130,10 +131,10 @@ def open_evaluation(
 def cached(
     key: str, snapshots: Sequence[Snapshot], load: Callable[[Path], T | None], build: Callable[[], None]
 ) -> tuple[T, bool]:
-    """What `load` makes of an entry of the cache, and whether it was there. One that is absent, or that `load` finds damaged
-    (None), is made by `build`, in a `new_entry`.
+    """A cache entry as loaded by `load`, and whether it existed. If it is absent or damaged (`load` returns None), `build`
+    makes it in a `new_entry`.
 
-    Raises AigcError when the cache cannot be written, and what `build` raises.
+    Raises AigcError if the cache cannot be written, and what `build` raises.
     """
     folder = cache.lookup(key)
     if folder is not None and (found := load(folder)) is not None:
@@ -153,7 +154,7 @@ def cached(
 
 @contextmanager
 def new_entry(key: str, snapshots: Sequence[Snapshot]) -> Iterator[Path]:
-    """A folder to fill, which becomes an entry of the cache unless the sources changed meanwhile: AigcError."""
+    """A folder to fill, which becomes a cache entry. Raises AigcError if the sources changed meanwhile."""
     with cache.new_entry(key) as folder:
         yield folder
         for snapshot in snapshots:
@@ -161,10 +162,9 @@ def new_entry(key: str, snapshots: Sequence[Snapshot]) -> Iterator[Path]:
 
 
 def changes(kind: Kind, info: Mapping[str, Any]) -> list[str]:
-    """What differs now from the source that `info`, of a data set or run.json, describes, a line each.
+    """How the source differs from what `info`, of a data set or run.json, describes, one line per difference.
 
-    What is there now is looked at, so that a file that was added counts. Sources of the hub are not: their location names the
-    revision.
+    The source is read again, so that an added file counts, except on the Hub, where the location names the revision.
     """
     recorded = ((info, True), (info["val"], False))
     return [line for then, training in recorded if then and (line := _difference(kind, then, training))]
@@ -180,7 +180,7 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
         source = kind.open(location)
         if "split" in then:
             part = source.parts.get(then["split"] or "all")
-        else:  # of texts, as older versions recorded them
+        else:  # texts recorded by older versions
             part = source.training() if training else source.parts.get("all") or source.parts.get("val")
         if part is None:
             split = then.get("split", "val")
@@ -194,7 +194,7 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
         snapshot.remember()
         return None
     if part.kind == "demo":
-        return f"{location} is made otherwise by this version of aigc"
+        return f"{location} is generated differently by this version of aigc"
     n = then["files"] if isinstance(then["files"], int) else len(then["files"])
     counts = f": {now['files']:,} files now, {n:,} then" if now["files"] != n else ""
     return f"{location} has changed since this run was trained{counts}"
@@ -204,16 +204,16 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
 
 
 def check_input_format(src: str, input_format: str | None) -> None:
-    """Raise RequestError for a format that is given of anything but standard input."""
+    """Raise RequestError if a format is given for anything but standard input."""
     if input_format is not None and src != "-":
-        raise RequestError("--input-format is for standard input (--data -); a file's name tells its format")
+        raise RequestError("--input-format is for standard input (--data -); the format of a file follows from its name")
 
 
 def spool_stdin(kind: Kind, input_format: str | None) -> Path:
     """Copy standard input, which can be read only once, to a file of the cache named by its content.
 
-    Its suffix is of `input_format`, else what the first bytes tell. Raises RequestError when there is nothing to read, or
-    nothing that can be read.
+    Its suffix is `input_format`, otherwise recognised from the first bytes. Raises RequestError if it is empty or not
+    recognised.
     """
     known = [suffix.removeprefix(".") for suffix in kind.suffixes]
     if input_format is not None and input_format not in known:
@@ -224,19 +224,19 @@ def spool_stdin(kind: Kind, input_format: str | None) -> Path:
         raise RequestError("standard input is empty; pipe the data in, or name a file with --data")
     suffix = f".{input_format}{_unpacked(head)[0]}" if input_format else sniff(kind, head)
     if suffix is None:
-        raise RequestError(f"standard input is of no known format of {kind.name}; name its format with --input-format")
+        raise RequestError(f"standard input is not in a known format of {kind.name}; give its format with --input-format")
     return _copied(head, stream.read, suffix)
 
 
 def sniff(kind: Kind, head: bytes) -> str | None:
-    """The suffix that fits a file's first bytes, such as ".parquet" or ".json.gz"; None for what is not known."""
+    """The suffix that fits a file's first bytes, such as ".parquet" or ".json.gz"; None if unknown."""
     packing, start = _unpacked(head)
     suffix = (kind.recognise(start) if start else None) or kind.unnamed
     return suffix and suffix + packing
 
 
 def _unpacked(head: bytes) -> tuple[str, bytes]:
-    """The suffix of the compression, and the first bytes without it; none of them where it is broken."""
+    """The suffix of the compression, and the first decompressed bytes; empty if it is broken."""
     try:
         if head.startswith(b"\x1f\x8b"):
             return ".gz", zlib.decompressobj(wbits=31).decompress(head, 1 << 10)
@@ -267,7 +267,7 @@ def _copied(head: bytes, read: Callable[[int], bytes], suffix: str) -> Path:
 
 @contextmanager
 def _speaking_of_stdin(spooled: Path | None) -> Iterator[None]:
-    """An error about the copy of standard input speaks of standard input, and removes the copy. None: there is no copy."""
+    """On an error, remove the copy of standard input, and name standard input instead of it. None: there is no copy."""
     try:
         yield
     except RequestError as error:

@@ -1,7 +1,7 @@
 """What `--data SRC` names: a file, a folder, standard input, a Hugging Face data set or a built-in one.
 
-Nothing here knows what the files hold. A kind of data says which suffixes it reads; this module finds the files and sorts a
-folder into its splits.
+Nothing here knows the content of the files. A kind of data says which suffixes it reads; this module finds the files and sorts
+a folder into its splits.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ COMPRESSIONS = (".gz", ".zst")
 
 @dataclass(frozen=True)
 class Part:
-    """One split of a source: what is read as one stream of examples."""
+    """One split of a source, read as one stream of examples."""
 
     location: str  # absolute path, hf:owner/name@revision, or demo:name
     kind: Literal["files", "hub", "demo"]
     files: tuple[Path, ...] = ()  # in name order; for kind "files"
-    split: str = ""  # train, val or test; for kind "hub" the data set's own name of it; "" where the source has no splits
-    split_level: int | None = None  # which folder on the way from the source to a file is the split's; None where none is
+    split: str = ""  # train, val or test; for kind "hub" the data set's own name for it; "" if the source has no splits
+    split_level: int | None = None  # the level of the split's folder below the source; None if there is none
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Source:
     notes: tuple[str, ...] = ()
 
     def training(self) -> Part:
-        """The part to train on. Raises RequestError for a folder of splits that lacks one."""
+        """The part to train on. Raises RequestError if there are splits but no train."""
         part = self.parts.get("all") or self.parts.get("train")
         if part is None:
             raise RequestError(
@@ -53,7 +53,7 @@ class Source:
         return part
 
     def evaluation(self, split: str | None) -> Part:
-        """The part to evaluate on: `split`, or by default test, else val, else train or all there is."""
+        """The part to evaluate on: `split`, or by default test, otherwise val, otherwise train or all."""
         if split is None:
             return next(self.parts[name] for name in ("test", "val", "train", "all") if name in self.parts)
         if split not in self.parts:
@@ -63,7 +63,7 @@ class Source:
 
 
 class OtherFiles(RequestError):
-    """There are files, and none of a type that is wanted."""
+    """There are files, but none of a supported type."""
 
     def __init__(self, message: str, paths: Sequence[Path]) -> None:
         super().__init__(message)
@@ -79,10 +79,10 @@ def open_source(
     beside: re.Pattern[str] | None = None,
     remedies: Mapping[str, str] | None = None,
 ) -> Source:
-    """Find what `src` names; `suffixes` are those of the files wanted, such as ".tsv", compression apart. The others are as
-    `Kind` has them.
+    """Find what `src` names; `suffixes` are those of the files to read, such as ".tsv", without compression. For the other
+    arguments see `Kind`.
 
-    Raises RequestError when nothing is there. Standard input ("-") must be spooled to a file first.
+    Raises RequestError if there is nothing. Standard input ("-") must be spooled to a file first.
     """
     if src.startswith("hf:"):
         from aigc_cli.data.sources.hub import find_splits
@@ -105,19 +105,19 @@ def open_source(
         known = " ".join(sorted(suffixes))
         remedy = (remedies or {}).get(_cut(path.name)[1])
         how = f"; {remedy}" if remedy else ""
-        raise OtherFiles(f"{path} is of a type that is not read here; the types are {known}, also .gz or .zst{how}", [path])
+        raise OtherFiles(f"{path} is not of a supported type; the types are {known}, also .gz or .zst{how}", [path])
     refuse_stand_in(path)
     return Source(str(path), {"all": Part(str(path), "files", (path,))})
 
 
 def suffix_of(path: PurePath | str, suffixes: Collection[str]) -> str | None:
-    """The suffix in lower case, that of a compression apart; None when it is not one of `suffixes`."""
+    """The suffix in lower case, without that of a compression; None unless it is one of `suffixes`."""
     _, suffix = _cut(path if isinstance(path, str) else path.name)
     return suffix if suffix in suffixes else None
 
 
 def _cut(name: str) -> tuple[str, str]:
-    """A file's name without its suffix, that of a compression apart, and the suffix in lower case."""
+    """A file's name without its suffix, and the suffix in lower case, both without that of a compression."""
     stem, suffix = _cut_one(name)
     return _cut_one(stem) if suffix in COMPRESSIONS else (stem, suffix)
 
@@ -131,10 +131,10 @@ def _refuse_address(address: str) -> NoReturn:
     scheme, _, rest = address.partition("://")
     host, _, path = rest.partition("/")
     if host == "huggingface.co" and path.startswith("datasets/"):
-        raise RequestError(f"--data reads no addresses: write hf:{'/'.join(path.split('/')[1:3])}")
+        raise RequestError(f"--data does not read URLs: write hf:{'/'.join(path.split('/')[1:3])}")
     name = PurePosixPath(path.partition("?")[0]).name or "FILE"
     get = f"curl -L -o {name} '{address}'" if scheme in ("http", "https") else "download it"
-    raise RequestError(f"--data reads files and no addresses: {get}, then --data {name}")
+    raise RequestError(f"--data does not read URLs: {get}, then --data {name}")
 
 
 def _open_folder(
@@ -157,14 +157,14 @@ def _open_folder(
         raise OtherFiles(message, [folder.joinpath(*parts) for parts in others])
     unread = [parts for parts in others if _cut(parts[-1])[1] in remedies]
     if len(unread) > len(of_type):
-        raise RequestError(f"most of {folder} is of formats that are not read: {_counted(unread, remedies)}")
+        raise RequestError(f"most of {folder} is in formats that are not supported: {_counted(unread, remedies)}")
     unlisted = _unlisted(folder, found.files)
     side = {parts for parts in of_type if parts in unlisted or (beside and beside.fullmatch(parts[-1].lower()))}
     wanted = [parts for parts in of_type if parts not in side] or of_type
     notes = _notes(folder, found, others, suffixes, remedies)
     if len(wanted) < len(of_type):
         names = listed(map("/".join, sorted(side)))
-        notes.append(f"ignored files in {folder} that lie beside the data and are no part of it: {names}")
+        notes.append(f"ignored files beside the data in {folder} that are not part of it: {names}")
     cut = [(parts, *_cut(parts[-1])) for parts in wanted]
     files = [FileEntry(parts, stem, naming.get(suffix, "splits")) for parts, stem, suffix in cut]
     paths = [folder.joinpath(*parts) for parts in wanted]
@@ -181,7 +181,7 @@ def _open_folder(
 
 
 def _counted(files: Sequence[Parts], remedies: Mapping[str, str]) -> str:
-    """How many files there are of which suffix, most first, and what makes them into such as are read."""
+    """The number of files per suffix, most frequent first, and how to convert them to a supported format."""
     counts = Counter(_cut(parts[-1])[1] or "without a suffix" for parts in files)
     told = [
         f"{count:,} {suffix}" + (f" ({remedies[suffix]})" if suffix in remedies else "")
@@ -191,7 +191,7 @@ def _counted(files: Sequence[Parts], remedies: Mapping[str, str]) -> str:
 
 
 def _unlisted(folder: Path, files: Sequence[Parts]) -> set[Parts]:
-    """The files that lie where `save_to_disk` of Hugging Face's `datasets` wrote a data set and are no part of it, such as the
+    """Files in a folder written by `save_to_disk` of Hugging Face's `datasets` that are not part of the data set, such as the
     cache of its `map`."""
     found: set[Parts] = set()
     for state in files:
@@ -208,7 +208,7 @@ def _unlisted(folder: Path, files: Sequence[Parts]) -> set[Parts]:
 def _notes(
     folder: Path, found: Walk, others: Sequence[Parts], suffixes: Collection[str], remedies: Mapping[str, str]
 ) -> list[str]:
-    """What there is to tell of what was not read, and of links."""
+    """Notes on links and on files that were not read."""
     notes = []
     if others:
         notes.append(f"ignored {len(others):,} files of other types in {folder}: {listed(map('/'.join, others))}")
@@ -218,15 +218,15 @@ def _notes(
         files = listed("/".join(file) for _, file in ignored)
         notes.append(f"ignored {len(ignored):,} hidden and system files in {folder}: {files}")
     if found.broken:
-        notes.append(f"ignored links in {folder} that lead nowhere: {listed(map('/'.join, found.broken))}")
-    for what, links in (("followed links", found.followed), ("did not follow links to what is read already", found.repeated)):
+        notes.append(f"ignored broken links in {folder}: {listed(map('/'.join, found.broken))}")
+    for what, links in (("followed links", found.followed), ("did not follow links to what is already read", found.repeated)):
         if links:
             notes.append(f"{what}: {listed('/'.join(link) + ' → ' + target for link, target in links)}")
     return notes
 
 
 def _sort_splits(location: str, names: Sequence[str]) -> Source:
-    """Sort the splits of a hub's data set into ours; a single split of another name is all there is."""
+    """Map the splits of a Hub data set to ours; a single split with another name becomes "all"."""
     exact = [name for name in names if is_split(name)]
     named: dict[str, list[str]] = {}
     for name in exact if any(split_of(name) == "train" for name in exact) else names:
@@ -234,7 +234,7 @@ def _sort_splits(location: str, names: Sequence[str]) -> Source:
             named.setdefault(split, []).append(name)
     for split, of in named.items():
         if len(of) > 1:
-            raise RequestError(f"{location} has several splits for {split}: {', '.join(of)}; download the one that is meant")
+            raise RequestError(f"{location} has several splits for {split}: {', '.join(of)}; download the one you mean")
     if named:
         parts = {split: Part(location, "hub", split=named[split][0]) for split in ordered({*named})}
         told = ", ".join(split if split == part.split else f"{split} ({part.split})" for split, part in parts.items())
@@ -246,6 +246,6 @@ def _sort_splits(location: str, names: Sequence[str]) -> Source:
 
 
 def stem(source: str, default: str) -> str:
-    """What to name a run after: the source's name without folder, endings and settings; `default` where it has none."""
+    """What to name a run after: the source's name without folder, suffixes and settings; `default` if it has none."""
     name = source.rpartition(":")[2].partition("?")[0].rstrip("/").rpartition("/")[2]
     return name.split(".")[0] or default

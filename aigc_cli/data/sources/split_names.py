@@ -1,4 +1,4 @@
-"""Which split a name stands for. Names of folders, files, arrays in a file and splits of the hub are all read here."""
+"""Which split a name stands for. Used for names of folders, files, arrays in a file and splits on the Hub."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 
 SPLITS = ("train", "val", "test")
-"""In the order in which they are told."""
+"""In display order."""
 
 _WORDS = {
     "train": "train training trainset trainval 训练 训练集",
@@ -20,7 +20,7 @@ _SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002
 
 
 def nfc(name: str) -> str:
-    """The name as names are compared: é is one character, as most systems write it, where macOS may write two."""
+    """The form in which names are compared: é is one character, as on most systems, although macOS may write two."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -30,14 +30,14 @@ def is_nfc(name: str) -> bool:
 
 
 def words_of(name: str) -> list[str]:
-    """Its words in lower case: xTrain, x_train and train2017 have the word train, latest has not the word test."""
+    """Its words in lower case: xTrain, x_train and train2017 have the word train; latest doesn't have the word test."""
     return [word.casefold() for word in _WORD.findall(nfc(name))]
 
 
 def split_of(name: str) -> str:
-    """train, val or test; "" for a name that says none of them or several. A name with a suffix is to be given without it.
+    """train, val or test; "" for a name with none of them or several. Pass the name without a suffix.
 
-    What is for training and validation together is train.
+    A split for both training and validation is train.
     """
     found = {_split_of_word(word) for word in words_of(_SHARD.sub("", name))} - {""}
     if found == {"train", "val"}:
@@ -46,7 +46,7 @@ def split_of(name: str) -> str:
 
 
 def is_split(name: str) -> bool:
-    """Whether the name is that of a split and nothing more: "Train" is one, "train tracks" may be something else."""
+    """Whether the whole name is that of a split: "Train" is, "train tracks" may be something else."""
     return _SHARD.sub("", nfc(name)).casefold() in _SPLIT_OF
 
 
@@ -55,12 +55,12 @@ def _split_of_word(word: str) -> str:
 
 
 def are_splits(names: set[str]) -> bool:
-    """Whether names that stand side by side are those of splits: every one says a split, and there is train or another one, or
-    they say nothing more."""
+    """Whether sibling names are those of splits: each contains a split, and there is train or a second split, or the names
+    contain nothing else."""
     found = set()
     for name in names:
         if not (split := split_of(name)):
-            return False  # at once, as there may be a million names
+            return False  # early, because there may be a million names
         found.add(split)
     return "train" in found or len(found) > 1 or all(map(is_split, names))
 

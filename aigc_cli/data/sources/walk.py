@@ -1,4 +1,4 @@
-"""The files in a folder and below it. Links to folders are followed once; what systems leave there is passed over."""
+"""The files in a folder and below it. Links to folders are followed once; hidden and system files are skipped."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _SYSTEM = {
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a file or a folder of this name is hidden, or a system's own and not a user's."""
+    """Whether a file or folder with this name is hidden or belongs to the system."""
     return name.startswith(".") or name.casefold() in _SYSTEM
 
 
 @dataclass
 class Walk:
-    """What is in a folder."""
+    """The content of a folder."""
 
-    files: list[Parts] = field(default_factory=list)  # in the order of their names, level by level
-    ignored: list[tuple[Parts, Parts]] = field(default_factory=list)  # what is hidden or a system's, a file in it (or itself)
+    files: list[Parts] = field(default_factory=list)  # in order of name, level by level
+    ignored: list[tuple[Parts, Parts]] = field(default_factory=list)  # hidden or system entries, with a file in each
     followed: list[tuple[Parts, str]] = field(default_factory=list)  # links to folders, and where they lead
-    repeated: list[tuple[Parts, str]] = field(default_factory=list)  # those that lead to what is read already
-    broken: list[Parts] = field(default_factory=list)  # links that lead nowhere
+    repeated: list[tuple[Parts, str]] = field(default_factory=list)  # links to folders that are already read
+    broken: list[Parts] = field(default_factory=list)  # broken links
 
 
 def walk(folder: Path) -> Walk:
     """Raises RequestError for a folder that cannot be read."""
     found = Walk()
     real = folder.resolve()
-    seen = {_identity(above.stat()) for above in (real, *real.parents)}  # a link upwards would read everything around
+    seen = {_identity(above.stat()) for above in (real, *real.parents)}  # a link to a parent would read everything in it
     links: list[Parts] = []
     _scan(folder, (), found, links, seen)
-    while links:  # after all real folders, so that what is read twice is not left out under its own name
+    while links:  # after all real folders, so that a folder that is also linked is listed under its own name
         links.sort()
         link = links.pop(0)
         path = folder.joinpath(*link)
@@ -88,7 +88,7 @@ def _inside(entry: os.DirEntry[str], parts: Parts) -> Iterator[Parts]:
     if not entry.is_dir(follow_symlinks=False):
         yield parts
         return
-    for path, _, files in os.walk(entry.path):  # which passes over what it cannot read
+    for path, _, files in os.walk(entry.path):  # which skips what it cannot read
         below = Path(path).relative_to(entry.path).parts
         for name in files:
             yield (*parts, *below, name)

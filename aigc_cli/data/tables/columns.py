@@ -1,4 +1,4 @@
-"""Which column of a table holds the texts, by what a sample of its values tells."""
+"""Find the column of a table that holds the texts, from a sample of its values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_number(cell: str) -> bool:
 
 
 def text_of(value: object) -> str | None:
-    """A string as it is; a list of strings as lines; a list of such lists as paragraphs; anything else None."""
+    """A string unchanged, a list of strings joined as lines, a list of such lists as paragraphs; None for anything else."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -52,12 +52,12 @@ def is_chat(value: object) -> bool:
 
 @dataclass
 class ColumnSample:
-    """What a sample of a column's values tells."""
+    """Statistics of a sample of a column's values."""
 
     typed: bool = False  # the table's schema says that it holds text
     texts: int = 0  # values that are text and not empty
     lists: bool = False  # some are lists of strings
-    other: str = ""  # the type of a value that is no text; "chat" for a list of messages
+    other: str = ""  # the type of a value that isn't text; "chat" for a list of messages
     chars: int = 0
     longest: int = 0
     prose: bool = False  # some value has white space between words, or an ideograph
@@ -83,7 +83,7 @@ class ColumnSample:
         self.example = self.example or text
 
     def merged(self, other: ColumnSample) -> ColumnSample:
-        """What both samples tell together."""
+        """Both samples combined."""
         return ColumnSample(
             self.typed or other.typed,
             self.texts + other.texts,
@@ -107,18 +107,18 @@ class ColumnSample:
 
 
 Columns: TypeAlias = dict[str, ColumnSample]
-"""The columns of a table in order; none where its rows are bare texts."""
+"""The columns of a table in order; empty if its rows are bare texts."""
 
 
 class Choice(NamedTuple):
-    """The columns to read and what to tell of them, if anything."""
+    """The columns to read, and a note about them, which may be empty."""
 
     columns: ColumnNames
     note: str = ""
 
 
 def merge(samples: Iterable[Columns]) -> Columns:
-    """The columns of several tables, those of one name together."""
+    """The columns of several tables, merged by name."""
     merged: Columns = {}
     for sample in samples:
         for name, column in sample.items():
@@ -127,9 +127,9 @@ def merge(samples: Iterable[Columns]) -> Columns:
 
 
 def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
-    """The columns wanted; otherwise `text`, the only one that is likely to hold texts, or the one whose texts are far longer.
+    """The requested columns; otherwise `text`, the only one that is likely to hold texts, or the one with far longer texts.
 
-    Raises RequestError where a wanted column is missing, or where more than one may be meant.
+    Raises RequestError if a requested column is missing, or if the choice is ambiguous.
     """
     if wanted:
         return _wanted(columns, wanted, where)
@@ -166,7 +166,7 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
 
 
 def a_chat(column: str) -> str:
-    """What to say of a column of chats."""
+    """The message for a column of chats."""
     return (
         f"{column!r} is a chat (a list of messages), not a text: write each question and answer into columns of their own, "
         "then name them with --source and --target"
@@ -208,7 +208,7 @@ def _folded(name: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    """The beginning of a text, for a message; nothing of an empty one."""
+    """The beginning of a text, for a message; "" if it is empty."""
     line = " ".join(text[: 10 * _EXAMPLE_CHARS].split())
     return f' ("{line if len(line) <= _EXAMPLE_CHARS else line[: _EXAMPLE_CHARS - 1] + "…"}")' if line else ""
 
@@ -218,7 +218,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def sampled(rows: Iterable[Mapping[str, Any]]) -> Columns:
-    """What rows of named values tell of each column."""
+    """Statistics of each column from rows of named values."""
     columns: Columns = {}
     for row in rows:
         for name, value in row.items():

@@ -1,7 +1,7 @@
 """Tables of delimited text, TSV and CSV: which delimiter, whether quoted, whether with a header; and their rows.
 
-The suffix says what is likely, and the rows what is so. A dialect is the one in which every sampled record has the width of the
-first, as DuckDB's sniffer and Python's of 3.16 decide it; the suffix's own wins wherever it fits.
+The suffix suggests a dialect, and the rows decide: in the right one every sampled record is as wide as the first, as in
+the sniffers of DuckDB and Python 3.16. If the suffix's own dialect fits, it wins.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from aigc_cli.data.tables.columns import SAMPLED_ROWS, is_number
 from aigc_cli.errors import RequestError
 
 OWN = {".tsv": "\t", ".csv": ","}
-"""The delimiter that each suffix says."""
+"""The delimiter that each suffix stands for."""
 
 _NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
 _SAMPLE_CHARS = 1 << 18
 _LONGEST_SAMPLE = 1 << 24
-_QUOTES_WITHIN = 1 << 26  # bytes in which a first quotation mark is looked for
-_FEW_BAD = 0.9  # so many records fit: the others are faults, named when they are read
+_QUOTES_WITHIN = 1 << 26  # bytes searched for the first quotation mark
+_FEW_BAD = 0.9  # the share of records that must fit: the others are errors, reported on reading
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _ENDS_SENTENCE = re.compile(r"[.!。！…;；,，”\"]$")
 _ENDS_CLAIM = re.compile(r"[.!。！…]$")
@@ -41,7 +41,7 @@ class Dialect(NamedTuple):
     """How the rows of a delimited file are written."""
 
     delimiter: str
-    quoted: bool  # as RFC 4180 has it; otherwise a quotation mark is a quotation mark
+    quoted: bool  # as in RFC 4180; otherwise quotation marks are literal
     skip: int = 0  # lines before the first row: Excel's "sep=;"
     header: bool = True
 
@@ -52,11 +52,11 @@ class Sniffed(NamedTuple):
     dialect: Dialect
     columns: tuple[str, ...]
     rows: list[list[str]]
-    notes: list[str]  # what is not as the suffix says
+    notes: list[str]  # where the file differs from its suffix
 
 
 def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | None = None) -> Sniffed:
-    """Find the dialect in the beginning of a file. `header` is what the user says of it, `wanted` the columns asked for."""
+    """Find the dialect in the beginning of a file. `header` is the user's choice, `wanted` the requested columns."""
     text, whole = _sample(path)
     own = OWN[suffix]
     dialect = find_dialect(text, own, whole)
@@ -84,7 +84,7 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
 
 
 def rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]]:
-    """The rows of a file without its header. Raises RequestError, with its line, for one of another width."""
+    """The rows of a file without its header. Raises RequestError, with the line, for a row of another width."""
     found = _quoted_rows(path, dialect, width) if dialect.quoted else _literal_rows(path, dialect, width)
     if dialect.header:
         next(found, None)
@@ -104,7 +104,7 @@ def _literal_rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str
 
 
 def _quoted_rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]]:
-    record: list[str] = []  # the lines of the present one, to find its quotation marks by
+    record: list[str] = []  # the lines of the current record, to locate quotation marks
 
     def recorded() -> Iterator[str]:
         for number, line in enumerate(lines(path), start=1):
@@ -172,12 +172,12 @@ def _line_of_open_quote(text: str, delimiter: str, *, several_lines: bool = Fals
 
 def table_suffix(text: str) -> str | None:
     """The suffix that fits text of unknown format whose lines are the rows of a table with a header: all as wide as the first,
-    which has names, one of them a usual one. None for anything else."""
+    which has names, one of them a usual one. None otherwise."""
     dialect = find_dialect(text, "\t", True)
     records = _parse(text, dialect, True)
     if len(records) < 2 or len(records[0]) < 2 or any(len(record) != len(records[0]) for record in records):
         return None
-    names = records[0]  # of prose, a space follows each comma
+    names = records[0]  # in prose, a space follows each comma
     short = all(name and name == name.strip() and len(name) <= 30 and len(name.split()) <= 3 for name in names)
     if not short or len(set(names)) < len(names) or not any(name.casefold() in _KNOWN for name in names):
         return None
@@ -208,7 +208,7 @@ def find_dialect(text: str, own: str, whole: bool) -> Dialect:
 
 
 def _parse(text: str, dialect: Dialect, whole: bool, *, broken: bool = True) -> list[list[str]]:
-    """The records of a sample that are not blank; of one that is cut, not the last. Where a quotation mark is wrong, those
+    """The records of a sample that are not blank, without the last if the sample is cut. If a quotation mark is wrong, those
     before it, or none unless `broken`."""
     for _ in range(dialect.skip):
         text = text[text.find("\n") + 1 :]
@@ -218,15 +218,15 @@ def _parse(text: str, dialect: Dialect, whole: bool, *, broken: bool = True) -> 
     records: list[list[str]] = []
     try:
         records += (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, strict=True) if row)
-    except csv.Error as error:  # a quote that is open at the end is no evidence; one that is wrong is named on reading
+    except csv.Error as error:  # a quote open at the end proves nothing; a wrong one is reported on reading
         return records if broken or "unexpected end" in str(error) else []
     return records if whole or len(records) < 2 else records[:-1]
 
 
 def _tab_is_quoted(text: str, whole: bool) -> bool:
-    """Whether cells between tabs are quoted as pandas and spreadsheets write them; otherwise a mark is a mark.
+    """Whether cells between tabs are quoted as pandas and spreadsheets write them; otherwise marks are literal.
 
-    Where both readings give rows of one width they are quoted only if every cell with a mark is wholly quoted, and a doubled
+    If both readings give rows of equal width, cells are quoted only if every cell with a mark is wholly quoted, and a doubled
     mark or a quoted header shows that quoting was meant.
     """
     if '"' not in text:
@@ -250,7 +250,7 @@ def _tab_is_quoted(text: str, whole: bool) -> bool:
 
 
 def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> bool:
-    """Whether the first record names the columns. Doubtful ones do, for most tables have a header."""
+    """Whether the first record names the columns. If in doubt it does, since most tables have a header."""
     if not records:
         return True
     first, rest = records[0], records[1:]
@@ -264,7 +264,7 @@ def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> 
                 return True
             number_over_numbers = True
         elif _ENDS_CLAIM.search(cell.strip()) and sum(map(_ends_sentence, below)) * 2 > len(below):
-            return False  # sentences over sentences
+            return False  # sentences above sentences
     return not number_over_numbers and not any(map(_is_sentence, first))
 
 
@@ -284,7 +284,7 @@ def _is_sentence(cell: str) -> bool:
 
 
 def _sample(path: Path) -> tuple[str, bool]:
-    """The beginning of a file to the end of a line, at least three of them, and whether it is all of it."""
+    """The beginning of a file up to the end of a line, at least three lines, and whether that is the whole file."""
     text = ""
     parts = chunks(path)
     for part in parts:
@@ -303,7 +303,7 @@ def _with_newlines(text: str) -> str:
 
 
 def _from_first_quote(path: Path) -> str:
-    """A sample from the first line that holds a quotation mark; empty where there is none near."""
+    """A sample from the first line with a quotation mark; empty if there is none nearby."""
     with open_bytes(path) as file:
         read = 0
         while read < _QUOTES_WITHIN and (line_block := file.readlines(1 << 18)):

@@ -1,6 +1,6 @@
-"""Rows of JSON: a value a line, values one after the other, an array, or an object in one of the layouts that tables have.
+"""Rows of JSON: one value per line, concatenated values, an array, or an object in a common table layout.
 
-Files of a value a line are streamed; all others are read whole.
+Files with one value per line are streamed; all others are read whole.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aigc_cli.errors import RequestError
 _BETWEEN = re.compile(r"[\s,\x1e]*")  # values in a row: white space, a comma, or a record separator (RFC 7464)
 _SPACE = " \t\r\n\x1e"
 _SAMPLE_CHARS = 1 << 20
-_MANY = 20  # texts by name: more are not the fields of one row
+_MANY = 20  # with more texts by name, they aren't the fields of one row
 _DECODER = json.JSONDecoder()
 
 
@@ -30,15 +30,15 @@ class Value(NamedTuple):
 
 
 class Sniffed(NamedTuple):
-    """What the beginning of a file tells."""
+    """What is known from the beginning of a file."""
 
-    columns: Columns  # none where its rows are bare texts
+    columns: Columns  # empty if its rows are bare texts
     first: ColumnNames  # those of the first row that are strings
     notes: list[str]
 
 
 def sniff(path: Path) -> Sniffed:
-    """Sample the rows of a file. Raises RequestError where it is not JSON, or has no rows."""
+    """Sample the rows of a file. Raises RequestError if it isn't JSON, or has no rows."""
     values, note = _sampled(path)
     rows = [value for _, value in islice(values, SAMPLED_ROWS)]
     columns = sampled(row for row in rows if isinstance(row, dict))
@@ -47,7 +47,7 @@ def sniff(path: Path) -> Sniffed:
 
 
 def rows(path: Path, columns: ColumnNames) -> Iterator[tuple[str, ...]]:
-    """The texts of the columns of every row; of bare texts, one. Raises RequestError naming line or item."""
+    """The texts of the columns of every row; a single one for bare texts. Raises RequestError with the line or item."""
     values, _ = _rows(path)
     for where, value in values:
         yield _row(value, columns, f"{path}, {where}")
@@ -60,18 +60,18 @@ def _row(value: object, columns: ColumnNames, where: str) -> tuple[str, ...]:
             raise RequestError(f"{where}: there is no {missing!r} in it; it has {listed(value)}")
         return tuple([_text(value[column], column, where) for column in columns])
     if len(columns) > 1:
-        raise RequestError(f"{where}: {type(value).__name__} where an object with {listed(columns)} is wanted")
+        raise RequestError(f"{where}: expected an object with {listed(columns)}, found {type(value).__name__}")
     return (_text(value, "each row", where),)
 
 
 def _text(value: object, column: str, where: str) -> str:
     text = "" if value is None else text_of(value)
     if text is None:
-        raise RequestError(f"{where}: {a_chat(column) if is_chat(value) else f'{type(value).__name__} where text is wanted'}")
+        raise RequestError(f"{where}: {a_chat(column) if is_chat(value) else f'expected text, found {type(value).__name__}'}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise RequestError(f"{where}: half a surrogate pair, {text[error.start]!r}, is no text") from error
+        raise RequestError(f"{where}: half a surrogate pair, {text[error.start]!r}, is not text") from error
     return text
 
 
@@ -86,7 +86,7 @@ def _sampled(path: Path) -> tuple[Iterator[Value], str]:
 
 
 def _head(path: Path) -> tuple[str, bool]:
-    """The beginning of a file from its first value on, and whether it is all of it."""
+    """The beginning of a file from its first value on, and whether that is the whole file."""
     text = ""
     parts = chunks(path)
     for part in parts:
@@ -98,7 +98,7 @@ def _head(path: Path) -> tuple[str, bool]:
 
 
 def _rows(path: Path) -> tuple[Iterator[Value], str]:
-    """The rows of a file, and what to tell of its layout, if anything."""
+    """The rows of a file, and a note about its layout, which may be empty."""
     if _is_value_a_line(path):
         values = _values_of_lines(path)
         start = list(islice(values, 2))
@@ -125,7 +125,7 @@ def _chained(start: list[Value], rest: Iterator[Value]) -> Iterator[Value]:
 
 
 def _is_value_a_line(path: Path) -> bool:
-    """Whether the first line with anything in it is a value by itself; an array, only if more lines follow."""
+    """Whether the first line that isn't blank is a complete value; for an array, only if more lines follow."""
     found = (line for line in lines(path) if line.strip(_SPACE))
     first = next(found, "").strip(_SPACE)
     if first in ("{", "[") or first.endswith((",", "[", "{", ":")):
@@ -133,7 +133,7 @@ def _is_value_a_line(path: Path) -> bool:
     try:
         value = json.loads(first)
     except ValueError as error:
-        # A line that is cut is the beginning of a value over several lines; anything else is a fault in this one.
+        # A truncated line is the beginning of a value over several lines; anything else is an error in this line.
         return not first.startswith("[") and not (isinstance(error, json.JSONDecodeError) and error.pos >= len(first))
     except RecursionError:
         return True
@@ -151,7 +151,7 @@ def _values_of_lines(path: Path) -> Iterator[Value]:
 
 
 def _of_sequence(text: str, error: ValueError, path: Path) -> Iterator[Value]:
-    """Values one after the other, each over several lines, as `jq` writes them. `error` says why they are not one value."""
+    """Concatenated values, each over several lines, as `jq` writes them. `error` is why they are not a single value."""
     if not isinstance(error, json.JSONDecodeError) or not error.msg.startswith("Extra data"):
         line = getattr(error, "lineno", 1)
         raise RequestError(f"{path}, line {line}: not valid JSON: {reason(error)}") from error
@@ -160,7 +160,7 @@ def _of_sequence(text: str, error: ValueError, path: Path) -> Iterator[Value]:
 
 
 def _decoded(text: str, start: int, path: Path, *, strict: bool) -> Iterator[tuple[int, Any]]:
-    """Values one after the other and where each begins. Without `strict`, up to the first that is broken or cut."""
+    """Concatenated values and where each begins. Without `strict`, up to the first that is broken or truncated."""
     at = start
     while (at := _end(_BETWEEN, text, at)) < len(text):
         try:
@@ -182,7 +182,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 
 def reason(error: Exception) -> str:
-    """Why a text is not JSON."""
+    """Why a text isn't JSON."""
     if isinstance(error, json.JSONDecodeError):
         return error.msg
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -199,7 +199,7 @@ def _of_object(only: Value, path: Path) -> tuple[Iterator[Value], str]:
 
 
 def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
-    """The rows of an object that is a table in one of the usual layouts, and which layout; otherwise itself: it is a row."""
+    """The rows of an object in a common table layout, and a note on the layout; otherwise the object itself, as a row."""
     cells = list(value.values())
     names, data = value.get("columns"), value.get("data")
     if isinstance(names, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
@@ -218,7 +218,7 @@ def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
             rows = [{name: cell[key] for name, cell in value.items()} for key in cells[0]]
             return rows, "columns of numbered rows as pandas writes 'columns'"
         if len(cells) >= 2 and set.intersection(*(set(cell) for cell in cells)):
-            return cells, "a row of each name, the names are not read"
+            return cells, "one row per name; the names are not read"
     texts = any(isinstance(cell, str) for cell in cells)
     lists = [name for name, cell in value.items() if _all(cell, str) or _all(cell, list)]
     if len(cells) > 1 and lists and all(isinstance(cell, list) and len(cell) == len(value[lists[0]]) for cell in cells):
@@ -227,12 +227,12 @@ def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
     if len(lists) == 1 and (not texts or len(value[lists[0]]) > _MANY):
         return value[lists[0]], f"rows of {lists[0]!r}"
     if len(cells) >= 2 and _all(cells, str) and (len(cells) > _MANY or all(name.isdecimal() for name in value)):
-        return cells, "a text of each name, the names are not read"
+        return cells, "one text per name; the names are not read"
     if texts or any(is_chat(cell) for cell in cells):
         return value, ""
     if cells and all(cell is None or isinstance(cell, int | float) for cell in cells):
         return value, ""
-    raise RequestError(f'{path}: {_shape(value)}; wanted is a list of objects, an object a line, or {{"data": [...]}}')
+    raise RequestError(f'{path}: {_shape(value)}; expected a list of objects, one object per line, or {{"data": [...]}}')
 
 
 def _all(value: object, kind: type) -> bool:

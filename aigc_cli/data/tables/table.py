@@ -1,8 +1,8 @@
-"""Columns of text out of a table: TSV, CSV, JSON, Parquet, Arrow, or a data set of the hub.
+"""Columns of text from a table: TSV, CSV, JSON, Parquet, Arrow, or a data set on the Hub.
 
 TSV, CSV and JSON are read here: the readers of `datasets` guess types (0012 becomes 12, NA a missing value, a
-date a timestamp) and do not know the line that is wrong. Parquet and Arrow, which carry their types, and data
-sets of the hub are streamed by `datasets`. A null is empty text.
+date a timestamp) and don't report which line is wrong. Parquet and Arrow, which carry their types, and data
+sets on the Hub are streamed by `datasets`. A null is empty text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from aigc_cli.data.tables.columns import Choice, ColumnNames, Columns, ColumnSam
 from aigc_cli.errors import RequestError
 
 Row: TypeAlias = tuple[str, ...]
-"""The cells of the columns asked for, in order; of plain text, one."""
+"""The cells of the requested columns, in order; a single one for plain text."""
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet", ".arrow")
 
@@ -36,27 +36,27 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user says of tables."""
+    """The user's options for tables."""
 
-    columns: ColumnNames = ()  # none: one is to be chosen
-    header: bool | None = None  # of TSV and CSV: whether the first row names the columns; None: to be found out
+    columns: ColumnNames = ()  # empty: choose one
+    header: bool | None = None  # of TSV and CSV: whether the first row names the columns; None: detect it
 
 
 @dataclass(frozen=True)
 class Table:
-    """What the beginning of a file tells of it."""
+    """What is known from the beginning of a file."""
 
     columns: Columns
     names: ColumnNames  # of all columns, as often as the file has them
-    expected: ColumnNames  # the column that its first row and its suffix suggest; none where they suggest none
+    expected: ColumnNames  # the column that its first row and suffix suggest; empty if they don't
     dialect: delimited.Dialect | None = None  # of delimited text
     notes: tuple[str, ...] = ()
-    unexpected: tuple[Any, ...] = ()  # how it is read where that isn't as the suffix says: a part of the cache's key
+    unexpected: tuple[Any, ...] = ()  # how it is read if that differs from its suffix: part of the cache key
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of one source: which columns to read of each."""
+    """The tables of one source, with the columns to read from each."""
 
     columns: dict[Path, ColumnNames]
     notes: tuple[str, ...]
@@ -64,9 +64,9 @@ class Tables:
 
 
 def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
-    """Choose the columns by a sample of all files; one that lacks the chosen column has its own chosen.
+    """Choose the columns from a sample of all files; for a file without the chosen column, another is chosen.
 
-    Raises RequestError where a column is missing or none can be chosen.
+    Raises RequestError if a column is missing or none can be chosen.
     """
     tables = {path: sniff(path, asked) for path in paths}
     step = max(1, len(paths) // _SAMPLED_FILES)
@@ -85,7 +85,7 @@ def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
 
 
 def _told(tables: dict[Path, Table]) -> list[str]:
-    """The notes of all files, each once, with examples of the files where it is not of all."""
+    """The notes on all files, each once, with example files unless it applies to all."""
     of: dict[str, list[str]] = {}
     for path, table in tables.items():
         for note in table.notes:
@@ -98,7 +98,7 @@ def _told(tables: dict[Path, Table]) -> list[str]:
 
 
 def sniff(path: Path, asked: Asked) -> Table:
-    """What the beginning of a file tells; remembered while the file stays as it is."""
+    """What is known from the beginning of a file; cached until the file changes."""
     stat = path.stat()
     return _sniffed(path, asked, stat.st_size, stat.st_mtime_ns)
 
@@ -141,7 +141,7 @@ def _expected(of_text: ColumnNames) -> ColumnNames:
 
 
 def read_table(path: Path, columns: ColumnNames, asked: Asked) -> Iterator[Row]:
-    """The cells of these columns, row by row; of rows that are bare texts, those."""
+    """The cells of these columns, row by row; for bare texts, the texts."""
     suffix = suffix_of(path, SUFFIXES)
     if suffix in (".json", ".jsonl"):
         yield from json_rows.rows(path, columns)
@@ -158,7 +158,7 @@ def read_table(path: Path, columns: ColumnNames, asked: Asked) -> Iterator[Row]:
 
 
 def _cells_at(header: Sequence[str], columns: ColumnNames) -> Callable[[Sequence[str]], Row]:
-    """What takes the cells of these columns out of a row."""
+    """A function that extracts the cells of these columns from a row."""
     places = [header.index(column) for column in columns]
     return lambda row: tuple([row[place] for place in places])
 
@@ -167,7 +167,7 @@ def _cells_at(header: Sequence[str], columns: ColumnNames) -> Callable[[Sequence
 def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
     """A function that opens the file as a streaming data set; failures inside become one line for the user."""
     datasets = quiet_datasets()
-    # The library puts a lock file into its cache even when it streams; that goes to a folder of ours.
+    # The library writes a lock file to its cache even when streaming; it goes to a folder of our own.
     with tempfile.TemporaryDirectory() as folder:
         if path.suffix.lower() in COMPRESSIONS:  # the formats need random access
             plain = Path(folder) / f"data.{builder}"
@@ -184,13 +184,13 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
                 streaming=True,
                 cache_dir=folder,
             )
-        except (OSError, ValueError) as error:  # the exceptions of pyarrow and datasets are of these two
+        except (OSError, ValueError) as error:  # pyarrow and datasets raise subclasses of these two
             reason = str(error).strip().split("\n")[0]
-            raise RequestError(f"{path} is not a whole {builder} file: {reason}") from error
+            raise RequestError(f"{path} is not a valid {builder} file: {reason}") from error
 
 
 def sniff_dataset(dataset: Any) -> Table:
-    """What the schema of a `datasets` data set tells, and its first rows where more than one column may hold texts."""
+    """What is known from the schema of a `datasets` data set, and from its first rows if several columns may hold texts."""
     features: Any = dataset.features
     fields = features.arrow_schema if features else ()
     columns: Columns = {field.name: _of_type(field.type, features[field.name]) for field in fields}
@@ -204,7 +204,7 @@ def sniff_dataset(dataset: Any) -> Table:
 
 
 def _of_type(kind: Any, feature: Any) -> ColumnSample:
-    """What the type of a column tells; lists of lists of strings and the like are text too."""
+    """What is known from the type of a column; lists of lists of strings and the like are text too."""
     import pyarrow as pa
 
     inner, lists = kind, False
@@ -232,15 +232,15 @@ def rows_of(dataset: Any, columns: ColumnNames, location: object) -> Iterator[Ro
 
 
 def table_suffix(head: bytes) -> str | None:
-    """The suffix that fits the first bytes of a table in a binary format; None for what is none."""
+    """The suffix that fits the first bytes of a table in a binary format; None if there is none."""
     magics = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
     return next((suffix for magic, suffix in magics.items() if head.startswith(magic)), None)
 
 
 def column_names(src: str) -> list[str]:
-    """The columns of a file, or of the first in a folder; none where it is no table (or a compressed one of Parquet or Arrow).
+    """The columns of a file, or of the first in a folder; empty if it isn't a table (or is compressed Parquet or Arrow).
 
-    RequestError, OSError or ValueError where there is nothing to read.
+    Raises RequestError, OSError or ValueError if there is nothing to read.
     """
     part = next(iter(open_source(src, suffixes=SUFFIXES, demos=()).parts.values()))
     (path, *_) = part.files
