@@ -72,6 +72,13 @@ def test_the_delimiter_is_the_rows_own(name: str, delimiter: str, note: str, tmp
     assert _notes(path) == ("texts of the column 'text' (also: id)", note)
 
 
+def test_a_column_of_splits_that_is_not_used_is_pointed_out(tmp_path: Path) -> None:
+    rows = [f'"{text}",' + f"{'test' if i % 4 == 0 else 'train'}" for i, text in enumerate(TEXTS)]
+    (note,) = _notes(_written(tmp_path / "a.csv", "\n".join(["text,split", *rows]) + "\n"))
+    assert note.startswith("texts of the column 'text' (")
+    assert note.endswith("; 'split' is not used and all rows are: to hold some out, write a file for each split")
+
+
 def test_a_dialect_as_the_suffix_says_is_not_told_and_keys_nothing(tmp_path: Path) -> None:
     for name, delimiter in (("a.csv", ","), ("a.tsv", "\t")):
         found = recognise(_part(_written(tmp_path / name, _rows(delimiter))), Reading())

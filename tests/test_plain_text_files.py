@@ -11,6 +11,7 @@ from aigc_cli.data.sources.source import OtherFiles
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.request import check_options_apply
+from aigc_cli.errors import RequestError
 
 
 def _texts(src: Path, reading: Reading = Reading()) -> list[str]:  # noqa: B008
@@ -62,3 +63,14 @@ def test_a_table_that_is_named_like_a_text_is_pointed_out(content: bytes, suffix
     pointed_out = [note for note in notes if "looks like a table" in note]
     assert len(pointed_out) == (suffix is not None)
     assert all(note.endswith(f"to use its columns, name it {suffix}") for note in pointed_out)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf16_without_a_mark_is_refused(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "poem.txt").write_bytes("Snow fell on the hill.\n".encode(encoding) * 50)
+    with pytest.raises(
+        RequestError, match=f"without a byte-order mark: iconv -f {encoding.upper().replace('16-', '16')} -t UTF-8"
+    ):
+        recognise(TEXT.open(str(tmp_path / "poem.txt")).training(), Reading())
+    (tmp_path / "poem.txt").write_bytes(b"Snow\0fell.\n" * 50)
+    recognise(TEXT.open(str(tmp_path / "poem.txt")).training(), Reading())

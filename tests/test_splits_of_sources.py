@@ -124,6 +124,7 @@ def test_a_little_that_is_of_no_split_is_left_out_and_told(tmp_path: Path) -> No
         (["poems.csv", "test.csv", "train.csv"], "test.csv, train.csv", "poems.csv"),
         (["poems.csv", "poems_test.csv"], "poems_test.csv", "poems.csv"),
         (["more/0.txt", "test/1.txt", "train/2.txt"], "test/, train/", "more/"),
+        (["Extra/0.txt", "Test_Images/1.txt", "Train_Images/2.txt"], "Test_Images/, Train_Images/", "Extra/"),
     ],
 )
 def test_a_folder_of_which_much_is_of_no_split_is_refused(files: list[str], named: str, rest: str, tmp_path: Path) -> None:

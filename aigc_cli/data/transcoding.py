@@ -70,6 +70,13 @@ class _Transcoded(io.RawIOBase):
         super().close()
 
 
+def refuse_unmarked_utf16(path: Path, head: bytes) -> None:
+    """RequestError if every other of a file's first bytes is NUL: UTF-16 without a byte-order mark."""
+    for first, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
+        if len(head) >= 4 and head[first::2].count(0) > 0.9 * (len(head) // 2) and 0 not in head[1 - first :: 2][:1000]:
+            raise RequestError(f"{path} looks like UTF-16 without a byte-order mark: {_command(encoding, path)}")
+
+
 def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: int) -> RequestError:
     """The error for a byte that is not UTF-8, at `offset` in `line`; `lines` are the file's lines."""
     where = f"{path}, line {line}: byte 0x{byte:02X} at offset {offset} is not UTF-8"

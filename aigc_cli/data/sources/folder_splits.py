@@ -90,8 +90,14 @@ def _told(files: Sequence[FileEntry], numbers: Sequence[int], level: int | None)
 
 
 def _partly_named(where: object, files: Sequence[FileEntry], first: int, size: Callable[[int], int]) -> FolderSplits:
+    # Several words name a class, such as "test tube"; Train_Images beside Test_Images name splits.
+    words = {file.parts[first] for file in files if len(file.parts) > first + 1 and " " not in file.parts[first]}
+    named = {*map(split_of, words)} - {""}
+    by_word = "train" in named and len(named) > 1
+
     def of_folder(file: FileEntry) -> str:
-        return split_of(file.parts[first]) if len(file.parts) > first + 1 and is_split(file.parts[first]) else ""
+        folder = file.parts[first] if len(file.parts) > first + 1 else ""
+        return split_of(folder) if folder and (is_split(folder) or (by_word and folder in words)) else ""
 
     of = [of_folder(file) or (split_of(file.stem) if file.naming == "splits" else "") for file in files]
     found, unnamed = {*of} - {""}, [number for number, split in enumerate(of) if not split]

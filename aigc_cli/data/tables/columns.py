@@ -200,7 +200,13 @@ def _chosen(name: str, columns: Columns, why: str) -> Choice:
     reasons = [why] if why and others else []
     reasons += [f"also: {also}"] if others else []
     note = f"texts of the column {name!r}" + (f" ({'; '.join(reasons)})" if reasons else "")
-    return Choice((name,), note + (", each a list of strings, joined as lines" if columns[name].lists else ""))
+    note += ", each a list of strings, joined as lines" if columns[name].lists else ""
+    if splits := [other for other in others if _folded(other) in _SPLIT_NAMES]:
+        note += f"; {splits[0]!r} is not used and all rows are: to hold some out, write a file for each split"
+    return Choice((name,), note)
+
+
+_SPLIT_NAMES = ("split", "subset", "partition")
 
 
 def _folded(name: str) -> str:

@@ -27,6 +27,7 @@ from aigc_cli.data.text import verse as demo
 from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
+from aigc_cli.data.transcoding import refuse_unmarked_utf16
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
@@ -142,7 +143,10 @@ def recognise(part: Part, reading: Reading) -> Recognised:
             if (encoding := encoding_by_mark(path)) is not None:
                 marked.setdefault(encoding, path.name)
             with open_bytes(path) as file:
-                suffix = formats.recognise(file.read(1 << 16))
+                head = file.read(1 << 16)
+            if encoding is None:
+                refuse_unmarked_utf16(path, head)
+            suffix = formats.recognise(head)
         if suffix in (".csv", ".tsv"):
             notes.append(f"{path.name} is read as plain text, but looks like a table; to use its columns, name it *{suffix}")
     notes += [f"read as {encoding.upper()} by its byte-order mark: {name}" for encoding, name in marked.items()]
