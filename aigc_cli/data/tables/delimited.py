@@ -46,7 +46,7 @@ class Dialect(NamedTuple):
     header: bool = True
 
 
-class Sniffed(NamedTuple):
+class SniffedTable(NamedTuple):
     """The dialect of a file, its columns, and sampled rows without the header."""
 
     dialect: Dialect
@@ -55,7 +55,7 @@ class Sniffed(NamedTuple):
     notes: list[str]  # where the file differs from its suffix
 
 
-def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | None = None) -> Sniffed:
+def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | None = None) -> SniffedTable:
     """Find the dialect in the beginning of a file. `header` is the user's choice, `wanted` the requested columns."""
     text, whole = _sample(path)
     own = OWN[suffix]
@@ -75,12 +75,12 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
     elif own == "\t" and (marked := sum(cell.startswith('"') for row in rows for cell in row)):
         notes.append(f"{marked:,} of the first cells begin with a quotation mark, which is kept")
     if dialect.header:
-        return Sniffed(dialect, tuple(first), rows[1:], notes)
+        return SniffedTable(dialect, tuple(first), rows[1:], notes)
     if header is None:
         cell = max(first, key=len)
         shown = cell if len(cell) <= 30 else cell[:29] + "…"
         notes.append(f'no header: "{" ".join(shown.split())}" is read as data (--header if it is one)')
-    return Sniffed(dialect, tuple(str(number) for number in range(1, len(first) + 1)), rows, notes)
+    return SniffedTable(dialect, tuple(str(number) for number in range(1, len(first) + 1)), rows, notes)
 
 
 def rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]]:

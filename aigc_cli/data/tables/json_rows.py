@@ -29,7 +29,7 @@ class Value(NamedTuple):
     value: Any
 
 
-class Sniffed(NamedTuple):
+class SniffedJSON(NamedTuple):
     """What is known from the beginning of a file."""
 
     columns: Columns  # empty if its rows are bare texts
@@ -37,13 +37,13 @@ class Sniffed(NamedTuple):
     notes: list[str]
 
 
-def sniff(path: Path) -> Sniffed:
+def sniff(path: Path) -> SniffedJSON:
     """Sample the rows of a file. Raises RequestError if it isn't JSON, or has no rows."""
     values, note = _sampled(path)
     rows = [value for _, value in islice(values, SAMPLED_ROWS)]
     columns = sampled(row for row in rows if isinstance(row, dict))
     first = rows[0] if rows and isinstance(rows[0], dict) else {}
-    return Sniffed(columns, tuple(name for name, cell in first.items() if isinstance(cell, str)), [note] if note else [])
+    return SniffedJSON(columns, tuple(name for name, cell in first.items() if isinstance(cell, str)), [note] if note else [])
 
 
 def rows(path: Path, columns: ColumnNames) -> Iterator[tuple[str, ...]]:
