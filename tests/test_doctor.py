@@ -232,7 +232,7 @@ def test_a_folder_may_not_be_there_yet(tmp_path: Path) -> None:
 def test_packages_are_those_of_the_package_itself() -> None:
     needed, optional = packages()
     assert {"torch", "numpy", "rich"} <= set(needed) and None not in needed.values()
-    assert set(optional) == {"spacy", "jieba"}
+    assert set(optional) == {"spacy", "jieba", "pillow-heif"}
 
 
 def test_sizes() -> None:
@@ -279,7 +279,7 @@ def test_a_pipe_gets_tabs_and_what_keeps_it_from_working_exits_1(shell: Shell) -
 
 def test_a_terminal_gets_a_list_whatever_its_encoding(shell: Shell) -> None:
     seen = in_terminal(shell, "doctor", "-q", size=(90, 40), PYTHONIOENCODING="ascii")
-    assert "terminal          90 ? 40, colours: 24-bit, no unicode\n" in seen
+    assert "terminal           90 ? 40, colours: 24-bit, no unicode\n" in seen
     assert " GFLOP/s in fp32\n" in seen
     assert "! the encoding of standard output is ascii, not UTF-8; set PYTHONUTF8=1 or LANG=C.UTF-8\n" in seen
 
