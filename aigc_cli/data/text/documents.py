@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, explained, open_bytes
+from aigc_cli.data.compression import ends_at_returns, explained, open_bytes
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.splits import DROPPED, SplitPlan
@@ -27,7 +27,7 @@ from aigc_cli.data.text import verse as demo
 from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
-from aigc_cli.data.transcoding import refuse_unmarked_utf16
+from aigc_cli.data.transcoding import marked_encoding, refuse_unmarked_utf16
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
@@ -139,14 +139,13 @@ def recognise(part: Part, reading: Reading) -> Recognised:
     texts = [path for path in part.files if not is_table(path)]
     marked: dict[str, str] = {}
     for path in texts[:_LOOKED_AT]:
-        with explained(path):
-            if (encoding := encoding_by_mark(path)) is not None:
-                marked.setdefault(encoding, path.name)
-            with open_bytes(path) as file:
-                head = file.read(1 << 16)
-            if encoding is None:
-                refuse_unmarked_utf16(path, head)
-            suffix = formats.recognise(head)
+        with explained(path), open_bytes(path) as file:
+            head = file.read(1 << 16)
+        if (encoding := marked_encoding(head)) is not None:
+            marked.setdefault(encoding, path.name)
+        else:
+            refuse_unmarked_utf16(path, head)
+        suffix = formats.recognise(head)
         if suffix in (".csv", ".tsv"):
             notes.append(f"{path.name} is read as plain text, but looks like a table; to use its columns, name it *{suffix}")
     notes += [f"read as {encoding.upper()} by its byte-order mark: {name}" for encoding, name in marked.items()]
