@@ -9,11 +9,11 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import zstandard
 
-from aigc_cli.data.transcoding import in_utf8, marked_encoding, not_utf8
+from aigc_cli.data.transcoding import ConvertedFile, in_utf8, marked_encoding, not_utf8
 from aigc_cli.errors import RequestError
 
 _CHUNK_BYTES = 1 << 18
@@ -111,20 +111,17 @@ def open_bytes(path: Path) -> BinaryIO:
             return path.open("rb")
 
 
-class _ZstdFile(io.RawIOBase):
+class _ZstdFile(ConvertedFile):
     """The content of a .zst file; unlike `zstandard`'s own reader it refuses a truncated file."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
+        super().__init__(path.open("rb"))
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._fresh = True  # nothing of the current frame has been read
-        self._ready = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        while not self._ready:
+    def next_piece(self) -> bytes:
+        piece = b""
+        while not piece:
             if self._frame.eof:  # a file may hold several frames
                 packed = self._frame.unused_data
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
@@ -134,18 +131,11 @@ class _ZstdFile(io.RawIOBase):
             packed = packed or self._file.read(1 << 12)  # a little at a time: it may expand a lot
             if not packed:
                 if self._fresh:
-                    return 0
+                    return b""
                 raise EOFError("the file ends before its last frame does")
             self._fresh = False
-            self._ready = self._frame.decompress(packed)
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
+            piece = self._frame.decompress(packed)
+        return piece
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,27 +40,22 @@ def in_utf8(file: BinaryIO, path: Path) -> BinaryIO:
     return file if encoding is None else io.BufferedReader(_Transcoded(file, encoding, path), 1 << 18)
 
 
-class _Transcoded(io.RawIOBase):
-    """The content of a file in another encoding, as UTF-8."""
+class ConvertedFile(io.RawIOBase, ABC):
+    """What is made of a file's bytes, in pieces of any size."""
 
-    def __init__(self, file: BinaryIO, encoding: str, path: Path) -> None:
-        self._file, self._encoding, self._path = file, encoding, path
-        self._decoder = codecs.getincrementaldecoder(encoding)()
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         self._ready = b""
-        self._ended = False
+
+    @abstractmethod
+    def next_piece(self) -> bytes:
+        """The next bytes, at least one; none at the end."""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        while not self._ready and not self._ended:
-            data = self._file.read(1 << 16)
-            self._ended = not data
-            try:
-                self._ready = self._decoder.decode(data, final=self._ended).encode()
-            except UnicodeError as error:
-                name = self._encoding.upper()
-                raise RequestError(f"{self._path} begins with the mark of {name} but isn't: {error}") from error
+        self._ready = self._ready or self.next_piece()
         count = min(len(buffer), len(self._ready))
         buffer[:count] = self._ready[:count]
         self._ready = self._ready[count:]
@@ -68,6 +64,28 @@ class _Transcoded(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+class _Transcoded(ConvertedFile):
+    """The content of a file in another encoding, as UTF-8."""
+
+    def __init__(self, file: BinaryIO, encoding: str, path: Path) -> None:
+        super().__init__(file)
+        self._encoding, self._path = encoding, path
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ended = False
+
+    def next_piece(self) -> bytes:
+        piece = b""
+        while not piece and not self._ended:
+            data = self._file.read(1 << 16)
+            self._ended = not data
+            try:
+                piece = self._decoder.decode(data, final=self._ended).encode()
+            except UnicodeError as error:
+                name = self._encoding.upper()
+                raise RequestError(f"{self._path} begins with the mark of {name} but isn't: {error}") from error
+        return piece
 
 
 def refuse_unmarked_utf16(path: Path, head: bytes) -> None:
