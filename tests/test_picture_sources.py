@@ -244,7 +244,9 @@ def test_a_broken_member_of_a_zip_is_one_picture(tmp_path: Path) -> None:
 
 def test_splits_in_an_archive_are_not_taken_for_classes(tmp_path: Path) -> None:
     path = _write(tmp_path, {"a.zip": _zip({"d/train/0.png": PNGS[0], "d/test/1.png": PNGS[1]})}) / "a.zip"
-    _refused(path, f"{path} holds the folders test, train, which are splits and not classes; unpack it and give the folder")
+    _refused(
+        path, f"{path} holds the folders test, train, which are named for splits and not classes; unpack it and give the folder"
+    )
 
 
 # Tables

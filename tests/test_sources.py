@@ -325,9 +325,9 @@ def test_shards_of_splits_and_splits_without_train(tmp_path: Path) -> None:
 
 
 def test_any_other_folder_is_one_source_in_name_order(tmp_path: Path) -> None:
-    _touch(tmp_path, "train.tsv", "b/2.txt", "b/1.txt", "b/.git/x.txt", "a.jsonl")
+    _touch(tmp_path, "poems.tsv", "b/2.txt", "b/1.txt", "b/.git/x.txt", "a.jsonl")
     source = _open(tmp_path)
-    assert _names(source) == {"all": ["a.jsonl", "b/1.txt", "b/2.txt", "train.tsv"]}
+    assert _names(source) == {"all": ["a.jsonl", "b/1.txt", "b/2.txt", "poems.tsv"]}
     with pytest.raises(RequestError) as caught:
         source.evaluation("test")
     assert str(caught.value) == f"{tmp_path} has no splits, not 'test'"

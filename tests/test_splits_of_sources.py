@@ -84,6 +84,10 @@ FOLDERS: list[tuple[Kind, list[str], dict[str, list[int]], str]] = [
      "splits: train (train/, 2 files), test (test/, 2 files)"),
     (PICTURES, ["car/0.png", "plane/1.png", "train/2.png"], {"all": [0, 1, 2]},
      "train in {} is not read as a split, because what is beside it isn't one"),
+    (PICTURES, ["test tube/0.png", "train station/1.png"], {"all": [0, 1]}, ""),
+    (PICTURES, ["car/0.png", "plane/1.png", "test tube/2.png", "train station/3.png"], {"all": [0, 1, 2, 3]}, ""),
+    (PICTURES, ["test images/0.png", "train images/1.png"], {"train": [1], "test": [0]},
+     "splits: train (train images/, 1 files), test (test images/, 1 files)"),
     (PICTURES, ["a.png", "test tubes.png", "train.png"], {"all": [0, 1, 2]}, ""),
     (PICTURES, ["test 1.png", "train 1.png", "train 2.png"], {"all": [0, 1, 2]}, ""),
 ]  # fmt: skip
@@ -134,6 +138,25 @@ def test_a_folder_of_which_much_is_of_no_split_is_refused(files: list[str], name
     assert str(caught.value) == f"{tmp_path} has {named}, named as a split, and {rest}, which isn't: {advice}"
 
 
+@pytest.mark.parametrize(
+    ("kind", "files", "named", "rest"),
+    [
+        (PICTURES, ["Train/cat/0.png", "Holdout/cat/1.png"], "Train/", "Holdout/"),
+        (PICTURES, ["entrainement/0.png", "test/1.png"], "test/", "entrainement/"),
+        (PICTURES, ["train/0.png", "1.png"], "train/", "1.png"),
+        (PICTURES, ["Extra/cat/0.png", "Holdout/cat/1.png", "Train_Images/cat/2.png"], "Train_Images/", "Extra/, Holdout/"),
+        (TEXT, ["heldout.csv", "train.csv"], "train.csv", "heldout.csv"),
+        (TEXT, ["heldout/0.txt", "train/1.txt"], "train/", "heldout/"),
+    ],
+)
+def test_a_split_beside_what_may_be_another_is_refused(
+    kind: Kind, files: list[str], named: str, rest: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match="give what to train on with --data") as caught:
+        kind.open(str(_write(tmp_path, *files)))
+    assert f"has {named}, named as a split, and {rest}, which isn't: " in str(caught.value)
+
+
 def test_many_texts_of_which_some_have_such_names_are_one_source(tmp_path: Path) -> None:
     names = [f"the test {i}.txt" for i in range(20)] + [f"how to train {i}.txt" for i in range(20)] + ["other.txt"]
     source = TEXT.open(str(_write(tmp_path, *names)))
@@ -152,7 +175,15 @@ def test_an_archive_of_splits_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for number, name in enumerate(("set/Train/cat/0.png", "set/Test/cat/1.png")):
             archive.writestr(name, _png(number))
-    with pytest.raises(RequestError, match="holds the folders Test, Train, which are splits and not classes"):
+    with pytest.raises(RequestError, match="holds the folders Test, Train, which are named for splits and not classes"):
+        open_readers(PICTURES.open(str(tmp_path / "a.zip")).training(), None)
+
+
+def test_an_archive_of_a_split_and_another_folder_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number, name in enumerate(("Train/cat/0.png", "Holdout/cat/1.png")):
+            archive.writestr(name, _png(number))
+    with pytest.raises(RequestError, match="holds the folders Holdout, Train, which are named for splits"):
         open_readers(PICTURES.open(str(tmp_path / "a.zip")).training(), None)
 
 

@@ -15,7 +15,7 @@ from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.pictures.webdataset import labels_beside
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
-from aigc_cli.data.sources.split_names import are_splits, nfc
+from aigc_cli.data.sources.split_names import are_splits, is_split, nfc
 from aigc_cli.errors import RequestError
 
 HEIC = (".heic", ".heif")
@@ -64,9 +64,9 @@ class ArchiveReader:
             notes.append(f"no pictures in {path.name}{_counted(self._archive.suffixes())}")
         self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
         found = {label for label in self._labels if label is not None}
-        if found and are_splits(found):
+        if found and (are_splits(found) or (len(found) <= 2 and any(map(is_split, found)))):
             raise RequestError(
-                f"{path} holds the folders {', '.join(sorted(found))}, which are splits and not classes; "
+                f"{path} holds the folders {', '.join(sorted(found))}, which are named for splits and not classes; "
                 "unpack it and give the folder"
             )
         beside = labels_beside(self._archive, names, label)

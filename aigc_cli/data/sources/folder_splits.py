@@ -1,8 +1,13 @@
-"""Sort the files of a folder into splits: by their folders, otherwise by their own names."""
+"""Sort the files of a folder into splits: by their folders, otherwise by their own names.
+
+If only some names are those of splits, the rest may hold what must not be trained on, so the folder is refused, unless the rest
+is small beside train and another split. A folder such as train is a class if two or more others are beside it and no other
+has the same subfolders.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -39,7 +44,7 @@ class FolderSplits:
 def sort_files(where: object, files: Sequence[FileEntry], size: Callable[[int], int]) -> FolderSplits:
     """Sort the files of the folder `where`; `size` gives the bytes of one by its number.
 
-    Raises RequestError if some are named for training and testing and the rest is too large to leave out.
+    Raises RequestError if some are named for splits and what the rest is for can't be told.
     """
     first = _common_folders(files)
     entries = [_name_at(file, first) for file in files]
@@ -91,9 +96,11 @@ def _told(files: Sequence[FileEntry], numbers: Sequence[int], level: int | None)
 
 def _partly_named(where: object, files: Sequence[FileEntry], first: int, size: Callable[[int], int]) -> FolderSplits:
     # Several words name a class, such as "test tube"; Train_Images beside Test_Images name splits.
-    words = {file.parts[first] for file in files if len(file.parts) > first + 1 and " " not in file.parts[first]}
+    folders = {file.parts[first] for file in files if len(file.parts) > first + 1}
+    words = {name for name in folders if " " not in name}
     named = {*map(split_of, words)} - {""}
-    by_word = "train" in named and len(named) > 1
+    repeated = _repeat_subfolders(files, first, words)
+    by_word = repeated or ("train" in named and len(named) > 1)
 
     def of_folder(file: FileEntry) -> str:
         folder = file.parts[first] if len(file.parts) > first + 1 else ""
@@ -106,22 +113,32 @@ def _partly_named(where: object, files: Sequence[FileEntry], first: int, size: C
             rest = listed([_entry(files[number], first) for number in unnamed])
             return _sorted(files, of, first, f"left out what belongs to no split: {rest}")
         raise _mixed(where, files, of, first)
-    tables = [number for number in unnamed if files[number].naming == "splits"]
-    if found - {"train"} and tables and any(files[i].naming == "splits" for i, split in enumerate(of) if split):
-        raise _mixed(where, files, of, first)
     exact = {str(name) for file in files if (name := _name_at(file, first)) is not None and is_split(name)}
+    tables = {file.stem for file, split in zip(files, of, strict=True) if split and file.naming == "splits"}
+    beside = any(files[number].naming == "splits" for number in unnamed)
+    if tables and beside and (found - {"train"} or exact & tables):
+        raise _mixed(where, files, of, first)
+    if (exact & folders and len(folders) <= 2) or repeated:
+        raise _mixed(where, files, of, first, " (or rename the folder of a class)")
     note = f"{listed(sorted(exact))} in {where} is not read as a split, because what is beside it isn't one"
     return FolderSplits({}, notes=(note,) if exact else ())
 
 
-def _mixed(where: object, files: Sequence[FileEntry], of: Sequence[str], first: int) -> RequestError:
+def _repeat_subfolders(files: Sequence[FileEntry], level: int, words: Collection[str]) -> bool:
+    """Whether a folder named for a split and one that isn't have subfolders of the same name, as Train/cat and Holdout/cat."""
+    below = {file.parts[level : level + 2] for file in files if len(file.parts) > level + 2}
+    named = {parts[1] for parts in below if parts[0] in words and split_of(parts[0])}
+    return any(parts[1] in named and not split_of(parts[0]) for parts in below)
+
+
+def _mixed(where: object, files: Sequence[FileEntry], of: Sequence[str], first: int, remedy: str = "") -> RequestError:
     named, rest = (
         listed([_entry(file, first) for file, split in zip(files, of, strict=True) if bool(split) is wanted])
         for wanted in (True, False)
     )
     return RequestError(
         f"{where} has {named}, named as a split, and {rest}, which isn't: "
-        "give what to train on with --data, and validation data with --val"
+        f"give what to train on with --data, and validation data with --val{remedy}"
     )
 
 

@@ -56,12 +56,20 @@ def _split_of_word(word: str) -> str:
 
 def are_splits(names: set[str]) -> bool:
     """Whether sibling names are those of splits: each contains a split, and there is train or a second split, or the names
-    contain nothing else."""
-    found = set()
+    contain nothing else.
+
+    Names with spaces must differ in the split alone: "train images" and "test images" do, "train station" and "test tube" are
+    classes.
+    """
+    found: dict[str, set[str]] = {}
+    spaced = False
     for name in names:
         if not (split := split_of(name)):
             return False  # early, because there may be a million names
-        found.add(split)
+        found.setdefault(split, set()).add(" ".join(word for word in words_of(name) if not _split_of_word(word)))
+        spaced |= " " in name
+    if spaced:
+        return len(found) > 1 and bool(set.intersection(*found.values()))
     return "train" in found or len(found) > 1 or all(map(is_split, names))
 
 
