@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from aigc_cli.data.sources.opening import sniff
 from aigc_cli.data.sources.source import Part
+from aigc_cli.data.tables import choice
 from aigc_cli.data.tables.delimited import Dialect, find_dialect, has_header
 from aigc_cli.data.text.dataset import TextRequest, check_unchanged, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
@@ -205,6 +206,34 @@ def test_a_column_that_is_null_throughout_one_file(tmp_path: Path) -> None:
     first = _jsonl(tmp_path / "a.jsonl", [{"id": f"r{i}", "body": None} for i in range(3)])
     second = _jsonl(tmp_path / "b.jsonl", [{"id": f"s{i}", "body": text} for i, text in enumerate(TEXTS)])
     assert _texts(first, second) == ["", "", "", *TEXTS]
+
+
+@pytest.mark.parametrize("packing", ["csv", "jsonl", "json", "parquet"])
+def test_a_column_that_is_empty_in_the_first_rows(packing: str, tmp_path: Path) -> None:
+    rows = [{"id": i, "note": f"my note {i}", "body": None if i < 2500 else TEXTS[i % 12] * 2} for i in range(3000)]
+    path = tmp_path / f"a.{packing}"
+    if packing == "csv":
+        _written(path, "id,note,body\n" + "".join(f'{row["id"]},{row["note"]},"{row["body"] or ""}"\n' for row in rows))
+    elif packing == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text(json.dumps(rows) if packing == "json" else "".join(json.dumps(row) + "\n" for row in rows))
+    assert _texts(path)[2500:] == [row["body"] for row in rows[2500:]]
+    assert _notes(path) == ("texts of the column 'body' (its texts are the longest; also: id, note)",)
+
+
+def test_a_column_that_the_first_rows_lack_is_not_passed_over(tmp_path: Path) -> None:
+    rows = [{"id": f"r{i}"} if i < 1500 else {"id": f"r{i}", "body": TEXTS[0]} for i in range(2000)]
+    with pytest.raises(RequestError, match=r"line 1: there is no 'body' in it; it has 'id'"):
+        _texts(_jsonl(tmp_path / "a.jsonl", rows))
+
+
+def test_a_column_that_is_empty_in_very_many_rows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "_FURTHER_ROWS", 2000)
+    path = _written(tmp_path / "a.csv", "poem,remark\n" + "".join(f"A line of number {i},\n" for i in range(4000)))
+    assert _notes(path) == (
+        "texts of the column 'poem' (the only one with texts; also: remark)", "'remark': empty in the first 2,000 rows",
+    )  # fmt: skip
 
 
 def test_titles_lose_to_texts_and_equals_are_refused_with_examples(tmp_path: Path) -> None:

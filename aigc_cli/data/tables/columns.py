@@ -165,6 +165,21 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
     )
 
 
+def empty_columns(columns: Columns) -> ColumnNames:
+    """The columns without a value in the sample that may yet hold the texts; none if one is named `text`, or there is no other
+    that could."""
+    possible = {name: column for name, column in columns.items() if not column.other}
+    named = any(name.casefold() == "text" and column.holds_text for name, column in possible.items())
+    if named or (len(possible) == 1 and all(column.typed for column in possible.values())):
+        return ()
+    return tuple(name for name, column in possible.items() if not column.texts)
+
+
+def has_texts(columns: Columns) -> bool:
+    """Whether some column is likely to hold texts, by its values or its name."""
+    return any(column.holds_text and (not column.unlikely or name.casefold() == "text") for name, column in columns.items())
+
+
 def a_chat(column: str) -> str:
     """The message for a column of chats."""
     return (

@@ -53,6 +53,12 @@ def rows(path: Path, columns: ColumnNames) -> Iterator[tuple[str, ...]]:
         yield _row(value, columns, f"{path}, {where}")
 
 
+def objects(path: Path) -> Iterator[Mapping[str, Any]]:
+    """The rows of a file with named values; none for bare texts."""
+    values, _ = _rows(path)
+    return (value for _, value in values if isinstance(value, dict))
+
+
 def _row(value: object, columns: ColumnNames, where: str) -> tuple[str, ...]:
     if isinstance(value, dict):
         missing = next((column for column in columns if column not in value), None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,7 +21,7 @@ from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, open_by
 from aigc_cli.data.sources.hub import quiet_datasets
 from aigc_cli.data.sources.source import COMPRESSIONS, open_source, suffix_of
 from aigc_cli.data.tables import delimited, json_rows
-from aigc_cli.data.tables.columns import Choice, ColumnNames, Columns, ColumnSample, choose, merge, text_of
+from aigc_cli.data.tables.columns import ColumnNames, Columns, ColumnSample, text_of
 from aigc_cli.errors import RequestError
 
 Row: TypeAlias = tuple[str, ...]
@@ -30,8 +30,6 @@ Row: TypeAlias = tuple[str, ...]
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet", ".arrow")
 
 _ROWS = 1000  # read at a time
-_SAMPLED_FILES = 50  # of a folder of many, spread evenly
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -52,49 +50,6 @@ class Table:
     dialect: delimited.Dialect | None = None  # of delimited text
     notes: tuple[str, ...] = ()
     unexpected: tuple[Any, ...] = ()  # how it is read if that differs from its suffix: part of the cache key
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The tables of one source, with the columns to read from each."""
-
-    columns: dict[Path, ColumnNames]
-    notes: tuple[str, ...]
-    unexpected: tuple[Any, ...]  # as in `Table`, of all
-
-
-def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
-    """Choose the columns from a sample of all files; for a file without the chosen column, another is chosen.
-
-    Raises RequestError if a column is missing or none can be chosen.
-    """
-    tables = {path: sniff(path, asked) for path in paths}
-    step = max(1, len(paths) // _SAMPLED_FILES)
-    merged = merge(tables[path].columns for path in paths[::step])
-    chosen = choose(merged, asked.columns, where) if merged else Choice(asked.columns)
-    columns, notes, unexpected = {}, [chosen.note], []
-    for number, (path, table) in enumerate(tables.items()):
-        own = chosen
-        if table.columns and not set(chosen.columns) <= table.columns.keys():
-            own = choose(table.columns, asked.columns, path)
-            notes.append(f"{path.name}: {own.note}")
-        columns[path] = own.columns
-        if table.unexpected or (table.columns and not asked.columns and own.columns != table.expected):
-            unexpected.append((number, *table.unexpected, *own.columns))
-    return Tables(columns, tuple(filter(None, [*notes, *_told(tables)])), tuple(unexpected))
-
-
-def _told(tables: dict[Path, Table]) -> list[str]:
-    """The notes on all files, each once, with example files unless it applies to all."""
-    of: dict[str, list[str]] = {}
-    for path, table in tables.items():
-        for note in table.notes:
-            of.setdefault(note, []).append(path.name)
-    told = []
-    for note, names in of.items():
-        shown = ", ".join(names[:_EXAMPLES]) + (", …" if len(names) > _EXAMPLES else "")
-        told.append(note if len(names) == len(tables) else f"{shown}: {note}")
-    return told
 
 
 def sniff(path: Path, asked: Asked) -> Table:
@@ -157,6 +112,20 @@ def read_table(path: Path, columns: ColumnNames, asked: Asked) -> Iterator[Row]:
             yield from rows_of(load(**extra), columns, path)
 
 
+def has_open_columns(path: Path) -> bool:
+    """Whether later rows of a file may have other columns."""
+    return suffix_of(path, SUFFIXES) in (".json", ".jsonl")
+
+
+def named_values(path: Path, names: ColumnNames, asked: Asked) -> Iterator[Mapping[str, Any]]:
+    """The values of these columns, row by row; of JSON, those of all columns. Bare texts have none."""
+    if has_open_columns(path):
+        yield from json_rows.objects(path)
+    else:
+        for cells in read_table(path, names, asked):
+            yield dict(zip(names, cells, strict=True))
+
+
 def _cells_at(header: Sequence[str], columns: ColumnNames) -> Callable[[Sequence[str]], Row]:
     """A function that extracts the cells of these columns from a row."""
     places = [header.index(column) for column in columns]
@@ -189,17 +158,20 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
             raise RequestError(f"{path} is not a valid {builder} file: {reason}") from error
 
 
-def sniff_dataset(dataset: Any) -> Table:
-    """What is known from the schema of a `datasets` data set, and from its first rows if several columns may hold texts."""
+def sniff_dataset(dataset: Any, batches: int = 1) -> Table:
+    """What is known from the schema of a `datasets` data set, and from its first rows if several columns may hold texts: up to
+    `batches` of 1,000, until each of these columns has a value."""
     features: Any = dataset.features
     fields = features.arrow_schema if features else ()
     columns: Columns = {field.name: _of_type(field.type, features[field.name]) for field in fields}
     of_text = [name for name, column in columns.items() if column.typed]
     if len(of_text) > 1 and "text" not in of_text:
-        for first in islice(dataset.select_columns(of_text).with_format("arrow").iter(batch_size=_ROWS), 1):
+        for batch in islice(dataset.select_columns(of_text).with_format("arrow").iter(batch_size=_ROWS), batches):
             for name in of_text:
-                for value in first.column(name).to_pylist():
+                for value in batch.column(name).to_pylist():
                     columns[name].add(value)
+            if all(columns[name].texts for name in of_text):
+                break
     return Table(columns, tuple(columns), _expected(tuple(name for name in of_text if not columns[name].lists)))
 
 

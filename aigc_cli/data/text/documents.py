@@ -20,8 +20,9 @@ from aigc_cli.data.compression import ends_at_returns, explained, open_bytes
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.splits import DROPPED, SplitPlan
+from aigc_cli.data.tables.choice import Tables, find_columns
 from aigc_cli.data.tables.columns import choose
-from aigc_cli.data.tables.table import Asked, Row, Tables, find_columns, rows_of, sniff_dataset
+from aigc_cli.data.tables.table import Asked, Row, rows_of, sniff_dataset
 from aigc_cli.data.text import formats
 from aigc_cli.data.text import verse as demo
 from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
@@ -31,6 +32,7 @@ from aigc_cli.data.transcoding import marked_encoding, refuse_unmarked_utf16
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
+_BATCHES_OF_HUB = 20  # of rows, at most, to find the column
 _LOOKED_AT = 50  # texts, for their marks
 
 
@@ -97,7 +99,7 @@ def _raw(part: Part, reading: Reading) -> Iterator[Piece]:
 def _of_hub(part: Part, columns: tuple[str, ...]) -> Iterator[Row]:
     with hub.explained(part.location):
         dataset = hub.stream(part.location, part.split)
-        chosen = choose(sniff_dataset(dataset).columns, columns, part.location)
+        chosen = choose(sniff_dataset(dataset, _BATCHES_OF_HUB).columns, columns, part.location)
         yield from rows_of(dataset, chosen.columns, part.location)
 
 
@@ -131,7 +133,7 @@ def recognise(part: Part, reading: Reading) -> Recognised:
         return Recognised((), ())
     if part.kind == "hub":
         with hub.explained(part.location):
-            table = sniff_dataset(hub.stream(part.location, part.split))
+            table = sniff_dataset(hub.stream(part.location, part.split), _BATCHES_OF_HUB)
             chosen = choose(table.columns, reading.columns, part.location)
         return Recognised(tuple(filter(None, [chosen.note])), () if chosen.columns == table.expected else chosen.columns)
     found = _tables(part, Asked(reading.columns, reading.header))

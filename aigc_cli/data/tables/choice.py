@@ -1,0 +1,111 @@
+"""Choose the columns to read from the tables of a source, by a sample of the rows of each file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from aigc_cli.data.tables.columns import (
+    SAMPLED_ROWS,
+    Choice,
+    ColumnNames,
+    Columns,
+    choose,
+    empty_columns,
+    has_texts,
+    listed,
+    merge,
+    sampled,
+)
+from aigc_cli.data.tables.table import Asked, Table, has_open_columns, named_values, sniff
+
+_SAMPLED_FILES = 50  # of a folder of many, spread evenly
+_FURTHER_ROWS = 100_000  # of all files, read if columns that may hold the texts are empty in the sample
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one source, with the columns to read from each."""
+
+    columns: dict[Path, ColumnNames]
+    notes: tuple[str, ...]
+    unexpected: tuple[Any, ...]  # as in `Table`, of all
+
+
+def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
+    """Choose the columns from a sample of all files; for a file without the chosen column, another is chosen.
+
+    Raises RequestError if a column is missing or none can be chosen.
+    """
+    tables = {path: sniff(path, asked) for path in paths}
+    known = {path: table.columns for path, table in tables.items()}
+    some = list(paths)[:: max(1, len(paths) // _SAMPLED_FILES)]
+    still_empty = () if asked.columns else _read_on(known, some, asked)
+    merged = merge(known[path] for path in some)
+    chosen = choose(merged, asked.columns, where) if merged else Choice(asked.columns)
+    columns, notes, unexpected = {}, [chosen.note], []
+    if still_empty:
+        notes.append(f"{listed(still_empty)}: empty in the first {_FURTHER_ROWS:,} rows")
+    for number, (path, table) in enumerate(tables.items()):
+        own = chosen
+        if known[path] and not set(chosen.columns) <= known[path].keys():
+            own = choose(known[path], asked.columns, path)
+            notes.append(f"{path.name}: {own.note}")
+        columns[path] = own.columns
+        if table.unexpected or (known[path] and not asked.columns and own.columns != table.expected):
+            unexpected.append((number, *table.unexpected, *own.columns))
+    return Tables(columns, tuple(filter(None, [*notes, *_told(tables)])), tuple(unexpected))
+
+
+def _read_on(known: dict[Path, Columns], paths: Sequence[Path], asked: Asked) -> ColumnNames:
+    """Read beyond the samples, in `known`, until the columns that may hold the texts have values there. Returns those that are
+    empty in as many rows as may be read."""
+    left = _FURTHER_ROWS
+    for path in paths:
+        columns = merge(known[path] for path in paths)
+        empty = empty_columns(columns)
+        if not empty and (has_texts(columns) or not has_open_columns(path)):
+            return ()
+        names = tuple(name for name in empty if name in known[path])
+        if not names and not has_open_columns(path):
+            continue
+        stat = path.stat()
+        found, rows = _searched(path, names, asked, left, stat.st_size, stat.st_mtime_ns)
+        new = {name: column for name, column in found.items() if name in names or name not in known[path]}
+        known[path] = {**known[path], **new}
+        left -= rows
+        if left <= 0:
+            return empty_columns(merge(known[path] for path in paths))
+    return ()
+
+
+@lru_cache(maxsize=1024)
+def _searched(path: Path, names: ColumnNames, asked: Asked, limit: int, size: int, modified: int) -> tuple[Columns, int]:
+    """Statistics of the rows up to those where all these columns have values, and their number; cached until the file
+    changes."""
+    rows, read = named_values(path, names, asked), 0
+    columns: Columns = {}
+    while read < limit and (batch := list(islice(rows, SAMPLED_ROWS))):
+        read += len(batch)
+        columns = merge([columns, sampled(batch)])
+        if has_texts(columns) and all(name in columns and columns[name].texts for name in names):
+            break
+    return columns, read
+
+
+def _told(tables: dict[Path, Table]) -> list[str]:
+    """The notes on all files, each once, with example files unless it applies to all."""
+    of: dict[str, list[str]] = {}
+    for path, table in tables.items():
+        for note in table.notes:
+            of.setdefault(note, []).append(path.name)
+    told = []
+    for note, names in of.items():
+        shown = ", ".join(names[:_EXAMPLES]) + (", …" if len(names) > _EXAMPLES else "")
+        told.append(note if len(names) == len(tables) else f"{shown}: {note}")
+    return told
