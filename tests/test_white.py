@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,37 @@ def test_what_the_sample_does_not_show_starts_the_reading_again(
     dataset = _prepare(folder)
     assert dataset.format.white == 4095
     assert np.abs(_read(folder, dataset.format)[1:].astype(int) - GREY[1:]).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["tif", "npy"])
+def test_a_picture_that_makes_all_others_dark_is_told(kind: str, tmp_path: Path) -> None:
+    deep = GREY.astype(np.uint16) * 16
+    deep[3, 0, 0] = 60_000
+    source = _save(tmp_path / "d", kind, deep)
+    name = "03.tif" if kind == "tif" else "row 3"
+    told = f"white is 65,535 because of 1 of 12 ({name}), so the others are dark; --white 4095 suits them"
+    assert told in _prepare(source).notes
+    asked = _prepare(source, white=4095)
+    assert "1 of 12 have numbers above white (4,095)" in asked.notes
+    assert np.abs(_read(source, asked.format)[[0, 1, 2]].astype(int) - GREY[:3]).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "factor"), [(10, 64), (12, 16), (16, 0)])
+def test_colours_of_16_bits_that_are_not_all_used_are_told(bits: int, factor: int, tmp_path: Path) -> None:
+    """Pillow reads the first 8 bits of each channel."""
+    (tmp_path / "d").mkdir()
+    for i, grey in enumerate(GREY):
+        rows = np.repeat((grey.astype(">u2") << (bits - 8))[..., None], 3, axis=2)
+        data = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows))
+        header = struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 16, 2, 0, 0, 0)
+        chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+        packed = (struct.pack(">I", len(of)) + name + of + struct.pack(">I", zlib.crc32(name + of)) for name, of in chunks)
+        (tmp_path / "d" / f"{i:02}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    told = [note for note in _prepare(tmp_path / "d").notes if "16 bits" in note]
+    assert told == [
+        f"12 have colours of 16 bits of which {bits} are used, so they are dark; "
+        f"magick mogrify -evaluate multiply {factor} makes use of all"
+    ] * (bits < 16)
 
 
 def test_a_run_keeps_its_white_and_tells_what_is_above_it(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ Threads decode a few pictures at a time. Each is released as soon as it is writt
 from __future__ import annotations
 
 import shutil
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,21 +14,18 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
-from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted, choose_format
+from aigc_cli.data.pictures.collector import Collector, listed_failures
+from aigc_cli.data.pictures.decode import NotDecodable, decode, look
+from aigc_cli.data.pictures.format import PictureFormat, Wanted, choose_format
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
-from aigc_cli.data.pictures.store import StoredColumns, save
-from aigc_cli.data.pictures.white import FULL, describe_white, white_of
+from aigc_cli.data.pictures.white import white_of
 from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Snapshot
 from aigc_cli.data.sources.source import Part
-from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import memory, usable_cores
 
@@ -38,7 +34,6 @@ _T = TypeVar("_T")
 _SAMPLE = 500  # pictures looked at to choose the format
 _AT_ONCE = 8  # pictures that a thread decodes at a time
 _REPORT = 64  # pictures between two reports
-_LISTED = 1000  # undecodable pictures recorded by name
 _TOLERATED = 0.1  # the share of undecodable pictures that is tolerated
 _PIXEL_BYTES = 1500  # memory of a training step per pixel and picture, with the smallest networks and any channels
 
@@ -75,7 +70,7 @@ def _fill(
     first to determine white, unless white was asked for."""
     part, total = snapshot.part, _total(readers)
     factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
-    with opening.new_entry(key, [snapshot]) as folder, _Collector(folder, format, factors) as collector:
+    with opening.new_entry(key, [snapshot]) as folder, Collector(folder, format, factors) as collector:
         for reader in readers:
             columns = [reader.factors.index(name) for name in factors]
             for raw, decoded in _parallel(reader.read(), lambda content: decode(content, format)):
@@ -159,7 +154,7 @@ def _check_room(total: int | None, format: PictureFormat) -> None:
         )
 
 
-def _stop_if_too_many(part: Part, collector: _Collector, total: int | None) -> None:
+def _stop_if_too_many(part: Part, collector: Collector, total: int | None) -> None:
     """Raise RequestError once more than a tenth of `total` pictures cannot be decoded."""
     if total is not None and collector.skipped > _TOLERATED * total:
         raise _too_many_unreadable(part, collector.unreadable)
@@ -168,12 +163,7 @@ def _stop_if_too_many(part: Part, collector: _Collector, total: int | None) -> N
 def _too_many_unreadable(part: Part, failures: Sequence[tuple[str, str]]) -> RequestError:
     if part.files == (Path(part.location),) and failures[0][0] == part.files[0].name:
         return RequestError(f"{part.location} cannot be decoded: {failures[0][1]}")
-    return RequestError(f"more than a tenth of the pictures in {part.location} cannot be decoded: {_listed(failures)}")
-
-
-def _listed(failures: Sequence[tuple[str, str]], most: int = 10) -> str:
-    shown = ", ".join(f"{name!r} ({reason})" for name, reason in failures[:most])
-    return shown + (", …" if len(failures) > most else "")
+    return RequestError(f"more than a tenth of the pictures in {part.location} cannot be decoded: {listed_failures(failures)}")
 
 
 def _parallel(
@@ -200,112 +190,3 @@ def _parallel(
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
-
-
-class _Collector:
-    """Writes the pictures of an entry as they arrive, and collects notes about them."""
-
-    def __init__(self, folder: Path, format: PictureFormat, factors: Sequence[str]) -> None:
-        self.skipped = 0
-        self.unreadable: list[tuple[str, str]] = []
-        self._folder, self._format = folder, format
-        self._pixels = (folder / "pixels.bin").open("wb")
-        self._names = (folder / "names.bin").open("wb")
-        self._ends, self._hashes, self._two_valued, self._labels = array("q", [0]), array("Q"), array("B"), array("q")
-        self._factors = {name: array("d") for name in factors}
-        self._classes: dict[str, int] = {}  # in order of appearance
-        self._sizes = SizesSeen()
-        self._lost_colour = self._laid = self._above_white = 0
-        self._highest: float | None = None
-
-    def __enter__(self) -> _Collector:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pixels.close()
-        self._names.close()
-
-    @property
-    def seen(self) -> int:
-        return len(self._labels) + self.skipped
-
-    def skip(self, name: str, reason: str) -> None:
-        self.skipped += 1
-        if len(self.unreadable) < _LISTED:
-            self.unreadable.append((name, reason))
-
-    def add(self, raw: RawPicture, decoded: Decoded, factors: Sequence[float | None]) -> None:
-        self._pixels.write(decoded.pixels.tobytes())
-        name = raw.name.encode("utf-8", "surrogateescape")
-        self._names.write(name)
-        self._ends.append(self._ends[-1] + len(name))
-        self._hashes.append(decoded.digest)
-        self._two_valued.append(decoded.two_valued)
-        self._labels.append(-1 if raw.label is None else self._classes.setdefault(nfc(raw.label), len(self._classes)))
-        for values, value in zip(self._factors.values(), factors, strict=True):
-            values.append(np.nan if value is None else value)
-        self._sizes.add(decoded.size)
-        self._lost_colour += decoded.lost_colour
-        self._laid += decoded.laid
-        if decoded.highest is not None:
-            self._highest = max(decoded.highest, self._highest or 0)
-            self._above_white += white_of([decoded.highest]) > self._format.white
-
-    def finish(self, wanted: Wanted, declared: Sequence[str], notes: Sequence[str]) -> None:
-        """Complete the entry; `declared` are the classes in the source's order."""
-        n = len(self._labels)
-        declared = [*map(nfc, declared)]
-        classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *_in_order(self._classes.keys() - {*declared})]))}
-        number_of = np.array([*(classes[name] for name in self._classes), -1], np.int64)  # -1 stays -1
-        known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}
-        whole = {name: (values == np.rint(values)).all() for name, values in known.items()}
-        told = [
-            self._sizes.note(self._format, wanted),
-            f"skipped {self.skipped:,} that cannot be decoded: {_listed(self.unreadable)}" if self.skipped else None,
-            self._ground_note(n, wanted),
-            self._white_note(n),
-            f"{self._lost_colour:,} of {n:,} are in colour and were made grey; --mode RGB keeps the colours"
-            if self._lost_colour and wanted.mode is None
-            else None,
-            *(f"{name!r} is not known for every picture, so it isn't a factor" for name in self._factors if name not in known),
-        ]
-        save(
-            self._folder,
-            StoredColumns(
-                ends=np.array(self._ends, np.int64),
-                hashes=np.array(self._hashes, np.uint64),
-                two_valued=np.array(self._two_valued, np.bool_),
-                labels=number_of[np.array(self._labels, np.int64)],
-                factors={name: values.astype(np.int64) if whole[name] else values for name, values in known.items()},
-            ),
-            format=self._format.to_json(),
-            classes=list(classes),
-            notes=[*notes, *(note for note in told if note)],
-            unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
-        )
-
-    def _ground_note(self, n: int, wanted: Wanted) -> str | None:
-        """A note on how transparency was handled, if there was any."""
-        format = self._format
-        if format.mode == "RGBA" and wanted.mode is None:
-            return (
-                "the transparency is kept (RGBA): without it the pictures vanish on white, black and grey; --mode RGB uses grey"
-            )
-        if not self._laid:
-            return None
-        vanishing = {"white": "", "black": ", as they vanish on white", "grey": ", as they vanish on white and on black"}
-        why = vanishing[format.ground] if wanted.ground is None else ""
-        return f"laid {self._laid:,} of {n:,} that are transparent on {format.ground}{why}; --mode RGBA keeps the transparency"
-
-    def _white_note(self, n: int) -> str | None:
-        """A note on which number is white, unless it is obvious."""
-        white = self._format.white
-        if self._above_white:
-            return f"{self._above_white:,} of {n:,} have numbers above white ({white:,})"
-        return describe_white(self._highest, white) if self._highest is not None and white != FULL else None
-
-
-def _in_order(names: set[str]) -> list[str]:
-    """Sorted as numbers if all are numbers, otherwise as strings."""
-    numbers = all(name.isascii() and name.removeprefix("-").isdigit() for name in names)
-    return sorted(names, key=int) if numbers else sorted(names)

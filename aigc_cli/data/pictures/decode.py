@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import re
 import threading
 import warnings
 from contextlib import nullcontext
@@ -36,6 +37,7 @@ _LARGE_PIXELS = 1 << 24
 _ONE_LARGE = threading.Lock()  # large pictures are decoded one at a time, which bounds the memory
 _GREY_TOLERANCE = 2  # levels by which the channels of a grey picture may differ, after lossy compression
 _VISIBLE = 24  # levels by which a picture must differ from its ground; scaling alone may add 18 at an edge
+_DEEP = re.compile("(RGB[AX]?|LA|CMYK);16")  # Pillow's names of several channels of 16 bits
 _BICUBIC = Image.Resampling.BICUBIC  # Pillow's is antialiased; Parmar et al. 2022 compare the resizers in use
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -69,6 +71,7 @@ class Decoded:
     lost_colour: bool  # it has colours and was made grey
     laid: bool  # it is transparent somewhere, and was laid on the format's ground
     highest: float | None  # the largest number; None with 8 bits per channel
+    high_byte: int | None  # the largest of the first 8 bits, if the others were dropped
 
 
 def decode(content: Content, format: PictureFormat) -> Decoded:
@@ -77,7 +80,7 @@ def decode(content: Content, format: PictureFormat) -> Decoded:
     For an animation, the first frame. Transparent pictures are laid on the format's ground unless the mode is RGBA. Raises
     NotDecodable.
     """
-    image, size, highest = _open(content, format, format.white)
+    image, size, highest, high_byte = _open(content, format, format.white)
     laid = False
     if format.mode != "RGBA" and image.mode in ("LA", "RGBA"):
         laid = _is_transparent(image)
@@ -92,12 +95,13 @@ def decode(content: Content, format: PictureFormat) -> Decoded:
         lost_colour=lost_colour,
         laid=laid,
         highest=highest,
+        high_byte=high_byte,
     )
 
 
 def look(content: Content) -> Look:
     """Its size, whether it has colours, its largest number and the grounds it would vanish on. Raises NotDecodable."""
-    image, size, highest = _open(content, PictureFormat(64, 64, "RGBA", "stretch"), None)
+    image, size, highest, _ = _open(content, PictureFormat(64, 64, "RGBA", "stretch"), None)
     vanishes_on = None
     if _is_transparent(image) and _is_visible(image):
         on = {ground: np.asarray(_laid_on(image, level)).astype(np.int16) - level for ground, level in GROUNDS.items()}
@@ -131,20 +135,23 @@ def _is_coloured(image: Image.Image) -> bool:
     return bool((np.ptp(visible, axis=1) > _GREY_TOLERANCE).any())
 
 
-def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[Image.Image, Size, float | None]:
+def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[Image.Image, Size, float | None, int | None]:
     """The picture scaled to the format (not padded), in mode L, LA, RGB or RGBA and in sRGB; its original size; its largest
-    number, with more than 8 bits per channel. `white` is the value of white; None: determined by this picture alone."""
+    number, with more than 8 bits per channel; and that of the first 8 bits, if the others were dropped.
+
+    `white` is the value of white; None: determined by this picture alone.
+    """
     try:
         if isinstance(content, np.ndarray):
             levels, highest = (content, None) if content.dtype == np.uint8 else _levels(content, white)
             image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
-            return _scaled(image, format), (image.height, image.width), highest
+            return _scaled(image, format), (image.height, image.width), highest, None
         with content() as file, Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             # A JPEG is decoded at a fraction of its size if that is at least twice the requested size.
             zoom = 2 * max(*_zoom((height, width), format), *_zoom((width, height), format))
             drafted = image.draft(None, (math.ceil(width * zoom), math.ceil(height * zoom))) is not None
-            deep = "transparency" in image.info and any("16" in str(tile.args) for tile in image.tile)
+            deep = any(_DEEP.search(str(tile.args)) for tile in image.tile)
             with _ONE_LARGE if image.width * image.height > _LARGE_PIXELS else nullcontext():
                 image.load()
                 orientation = image.getexif().get(_ORIENTATION, 1)
@@ -155,11 +162,17 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[I
                 if orientation in _TURNS:
                     upright = upright.transpose(_TURNS[orientation])
                 size = (width, height) if orientation in _EXCHANGING else (height, width)
-                return _in_srgb(_scaled(upright, format), profile), size, highest
+                return _in_srgb(_scaled(upright, format), profile), size, highest, _high_byte(image) if deep else None
     except NotDecodable:
         raise
     except Exception as error:  # the decoders may raise any exception on broken data
         raise NotDecodable(_reason(error)) from error
+
+
+def _high_byte(image: Image.Image) -> int:
+    """The largest level of its colours, 0 to 255."""
+    extrema = cast(tuple[tuple[int, int], ...], image.getextrema())
+    return max(high for (_, high), band in zip(extrema, image.getbands(), strict=True) if band != "A")
 
 
 def _reason(error: Exception) -> str:
@@ -181,8 +194,8 @@ def _in_8_bits(image: Image.Image, deep: bool, white: int | None) -> tuple[Image
     """The same picture in a mode that can be scaled, with 8 bits per channel: L, LA, RGB, RGBA or CMYK; and its largest
     number if there were more bits.
 
-    `deep`: one of its colours is transparent, and it is stored with 16 bits per channel. With several channels, Pillow drops
-    the last 8 bits of each, but not those of the transparent colour.
+    `deep`: it is stored with several channels of 16 bits. Pillow drops the last 8 bits of each, but not those of the
+    transparent colour.
     """
     mode, transparent = image.mode, image.info.get("transparency")
     if mode in ("I", "F") or mode.startswith("I;16"):

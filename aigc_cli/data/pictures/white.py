@@ -7,7 +7,7 @@ together, so that a dark one stays dark.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,6 +48,23 @@ def describe_white(highest: float, white: int) -> str:
     """A note for when white doesn't follow from the type of the numbers."""
     bits = f" ({white.bit_length()} bits)" if white > 1 else ""
     return f"numbers up to {highest:,.4g}: {white:,}{bits} is white"
+
+
+def white_without_few(greatest: Sequence[float]) -> int:
+    """White if the brightest picture, or the brightest twentieth of them, were missing; `greatest` has each largest number."""
+    rest = len(greatest) - max(1, len(greatest) // 20)
+    return white_of(sorted(greatest)[: max(rest, 1)])
+
+
+def describe_few_bits(high_byte: int, count: int) -> str | None:
+    """A note on colours stored in 16 bits of which the first are unused; `high_byte` is the largest of the first 8 bits."""
+    white = white_of([high_byte << 8 | 255])
+    if white == FULL:
+        return None
+    return (
+        f"{count:,} have colours of 16 bits of which {white.bit_length()} are used, so they are dark; "
+        f"magick mogrify -evaluate multiply {round(FULL / white)} makes use of all"
+    )
 
 
 def in_8_bits(levels: npt.NDArray[Any], white: int) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,152 @@
+"""Collect decoded pictures into a cache entry, with notes about them."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aigc_cli.data.pictures.decode import Decoded
+from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted
+from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.data.pictures.store import StoredColumns, save
+from aigc_cli.data.pictures.white import FULL, describe_few_bits, describe_white, white_of, white_without_few
+from aigc_cli.data.sources.folder_splits import listed
+from aigc_cli.data.sources.split_names import nfc
+
+_LISTED = 1000  # undecodable pictures recorded by name
+
+
+class Collector:
+    """Writes the pictures of an entry as they arrive, and collects notes about them."""
+
+    def __init__(self, folder: Path, format: PictureFormat, factors: Sequence[str]) -> None:
+        self.skipped = 0
+        self.unreadable: list[tuple[str, str]] = []
+        self._folder, self._format = folder, format
+        self._pixels = (folder / "pixels.bin").open("wb")
+        self._names = (folder / "names.bin").open("wb")
+        self._ends, self._hashes, self._two_valued, self._labels = array("q", [0]), array("Q"), array("B"), array("q")
+        self._factors = {name: array("d") for name in factors}
+        self._classes: dict[str, int] = {}  # in order of appearance
+        self._sizes = SizesSeen()
+        self._lost_colour = self._laid = self._above_white = 0
+        self._greatest = array("d")  # the largest number of each; NaN with 8 bits
+        self._high_bytes = array("B")  # of pictures of which Pillow drops 8 bits
+
+    def __enter__(self) -> Collector:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pixels.close()
+        self._names.close()
+
+    @property
+    def seen(self) -> int:
+        return len(self._labels) + self.skipped
+
+    def skip(self, name: str, reason: str) -> None:
+        self.skipped += 1
+        if len(self.unreadable) < _LISTED:
+            self.unreadable.append((name, reason))
+
+    def add(self, raw: RawPicture, decoded: Decoded, factors: Sequence[float | None]) -> None:
+        self._pixels.write(decoded.pixels.tobytes())
+        name = raw.name.encode("utf-8", "surrogateescape")
+        self._names.write(name)
+        self._ends.append(self._ends[-1] + len(name))
+        self._hashes.append(decoded.digest)
+        self._two_valued.append(decoded.two_valued)
+        self._labels.append(-1 if raw.label is None else self._classes.setdefault(nfc(raw.label), len(self._classes)))
+        for values, value in zip(self._factors.values(), factors, strict=True):
+            values.append(np.nan if value is None else value)
+        self._sizes.add(decoded.size)
+        self._lost_colour += decoded.lost_colour
+        self._laid += decoded.laid
+        self._greatest.append(np.nan if decoded.highest is None else decoded.highest)
+        if decoded.highest is not None:
+            self._above_white += white_of([decoded.highest]) > self._format.white
+        if decoded.high_byte is not None:
+            self._high_bytes.append(decoded.high_byte)
+
+    def finish(self, wanted: Wanted, declared: Sequence[str], notes: Sequence[str]) -> None:
+        """Complete the entry; `declared` are the classes in the source's order."""
+        n = len(self._labels)
+        declared = [*map(nfc, declared)]
+        classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *_in_order(self._classes.keys() - {*declared})]))}
+        number_of = np.array([*(classes[name] for name in self._classes), -1], np.int64)  # -1 stays -1
+        known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}
+        whole = {name: (values == np.rint(values)).all() for name, values in known.items()}
+        told = [
+            self._sizes.note(self._format, wanted),
+            f"skipped {self.skipped:,} that cannot be decoded: {listed_failures(self.unreadable)}" if self.skipped else None,
+            self._ground_note(n, wanted),
+            self._white_note(n, wanted),
+            describe_few_bits(max(self._high_bytes), len(self._high_bytes)) if self._high_bytes else None,
+            f"{self._lost_colour:,} of {n:,} are in colour and were made grey; --mode RGB keeps the colours"
+            if self._lost_colour and wanted.mode is None
+            else None,
+            *(f"{name!r} is not known for every picture, so it isn't a factor" for name in self._factors if name not in known),
+        ]
+        save(
+            self._folder,
+            StoredColumns(
+                ends=np.array(self._ends, np.int64),
+                hashes=np.array(self._hashes, np.uint64),
+                two_valued=np.array(self._two_valued, np.bool_),
+                labels=number_of[np.array(self._labels, np.int64)],
+                factors={name: values.astype(np.int64) if whole[name] else values for name, values in known.items()},
+            ),
+            format=self._format.to_json(),
+            classes=list(classes),
+            notes=[*notes, *(note for note in told if note)],
+            unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
+        )
+
+    def _ground_note(self, n: int, wanted: Wanted) -> str | None:
+        """A note on how transparency was handled, if there was any."""
+        format = self._format
+        if format.mode == "RGBA" and wanted.mode is None:
+            return (
+                "the transparency is kept (RGBA): without it the pictures vanish on white, black and grey; --mode RGB uses grey"
+            )
+        if not self._laid:
+            return None
+        vanishing = {"white": "", "black": ", as they vanish on white", "grey": ", as they vanish on white and on black"}
+        why = vanishing[format.ground] if wanted.ground is None else ""
+        return f"laid {self._laid:,} of {n:,} that are transparent on {format.ground}{why}; --mode RGBA keeps the transparency"
+
+    def _white_note(self, n: int, wanted: Wanted) -> str | None:
+        """A note on which number is white, unless it is obvious."""
+        white = self._format.white
+        if self._above_white:
+            return f"{self._above_white:,} of {n:,} have numbers above white ({white:,})"
+        greatest = [number for number in self._greatest if not np.isnan(number)]
+        if not greatest:
+            return None
+        if wanted.white is None and (usual := white_without_few(greatest)) < white:
+            bright = [row for row, number in enumerate(self._greatest) if number == number and white_of([number]) > usual]
+            return (
+                f"white is {white:,} because of {len(bright):,} of {n:,} ({listed(map(self._name, bright))}), "
+                f"so the others are dark; --white {usual} suits them"
+            )
+        return describe_white(max(greatest), white) if white != FULL else None
+
+    def _name(self, row: int) -> str:
+        self._names.flush()
+        text = (self._folder / "names.bin").read_bytes()[self._ends[row] : self._ends[row + 1]]
+        return text.decode("utf-8", "surrogateescape")
+
+
+def _in_order(names: set[str]) -> list[str]:
+    """Sorted as numbers if all are numbers, otherwise as strings."""
+    numbers = all(name.isascii() and name.removeprefix("-").isdigit() for name in names)
+    return sorted(names, key=int) if numbers else sorted(names)
+
+
+def listed_failures(failures: Sequence[tuple[str, str]], most: int = 10) -> str:
+    """The first pictures that can't be decoded, with the reasons."""
+    shown = ", ".join(f"{name!r} ({reason})" for name, reason in failures[:most])
+    return shown + (", …" if len(failures) > most else "")
