@@ -87,8 +87,8 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert (_pixels(raws) == PIXELS[[3, 0, 1, 2]]).all()
     assert PICTURES.open(str(tmp_path)).notes == (
-        f"ignored 1 files of other types in {tmp_path}: notes.txt",
-        f"ignored 1 hidden and system files in {tmp_path}: cat/.hidden.png",
+        f"ignored 1 file of another type in {tmp_path}: notes.txt",
+        f"ignored 1 hidden or system file in {tmp_path}: cat/.hidden.png",
     )
 
 

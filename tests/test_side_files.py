@@ -49,7 +49,7 @@ def _refused(kind: Kind, src: object, message: str) -> None:
 def test_what_describes_data_is_not_learned(name: str, tmp_path: Path) -> None:
     source = TEXT.open(str(_write(tmp_path / "d", **{"poems.jsonl": '{"text": "a"}\n', name: '{"a": 1}'})))
     assert _names(source) == ["poems.jsonl"]
-    assert source.notes == (f"ignored files beside the data in {tmp_path / 'd'} that are not part of it: {name}",)
+    assert source.notes == (f"ignored 1 file beside the data in {tmp_path / 'd'}: {name}",)
 
 
 def test_what_describes_data_is_read_where_there_is_nothing_else(tmp_path: Path) -> None:

@@ -300,8 +300,8 @@ def test_a_folder_of_splits_by_name(tmp_path: Path) -> None:
     }
     assert source.notes == (
         "splits: train (train.tsv.gz), val (dev/, 2 files), test (test.tsv)",
-        f"ignored 1 files of other types in {tmp_path}: README.md",
-        f"ignored 1 hidden and system files in {tmp_path}: .hidden.tsv",
+        f"ignored 1 file of another type in {tmp_path}: README.md",
+        f"ignored 1 hidden or system file in {tmp_path}: .hidden.tsv",
     )
     assert source.training() == source.parts["train"]
     assert source.evaluation(None) == source.parts["test"]

@@ -119,7 +119,7 @@ def test_a_little_that_is_of_no_split_is_left_out_and_told(tmp_path: Path) -> No
     _write(tmp_path, "sample_submission.csv")
     source = TEXT.open(str(tmp_path))
     assert _names(source) == {"train": ["train.csv"], "test": ["test.csv"]}
-    assert "left out what belongs to no split: sample_submission.csv" in source.notes
+    assert f"ignored 1 entry of no split in {tmp_path}: sample_submission.csv" in source.notes
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,10 @@ def test_splits_of_the_hub() -> None:
     assert parts("train_sft", "test_sft") == {"train": "train_sft", "test": "test_sft"}
     assert _sort_splits("hf:a/b@c", ["train_sft", "test_sft"]).notes == ("splits: train (train_sft), test (test_sft)",)
     assert parts("unsupervised", "test", "train", "train_extra") == {"train": "train", "test": "test"}
-    assert _sort_splits("hf:a/b@c", ["train", "test", "unsupervised"]).notes == ("splits: train, test; left out: unsupervised",)
+    assert _sort_splits("hf:a/b@c", ["train", "test", "unsupervised"]).notes == (
+        "splits: train, test",
+        "ignored 1 other split in hf:a/b@c: unsupervised",
+    )
     assert parts("latest") == {"all": "latest"}
     with pytest.raises(RequestError) as caught:
         parts("train_sft", "train_gen", "test_sft")

@@ -60,7 +60,7 @@ def test_links_to_files_are_files_and_broken_ones_are_told(tmp_path: Path) -> No
     (folder / "gone.txt").symlink_to(blobs / "nothing")
     source = TEXT.open(str(folder))
     assert _names(source) == ["train.txt"]
-    assert source.notes[-1] == f"ignored broken links in {folder}: gone.txt"
+    assert source.notes[-1] == f"ignored 1 broken link in {folder}: gone.txt"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_links_to_files_are_files_and_broken_ones_are_told(tmp_path: Path) -> No
 def test_what_systems_leave_behind_is_ignored_and_told(name: str, tmp_path: Path) -> None:
     source = TEXT.open(str(_touch(tmp_path, "0.txt", "sub/1.txt", name)))
     assert _names(source) == ["0.txt", "sub/1.txt"]
-    assert source.notes == (f"ignored 1 hidden and system files in {tmp_path}: {name}",)
+    assert source.notes == (f"ignored 1 hidden or system file in {tmp_path}: {name}",)
 
 
 def test_the_folder_itself_may_have_any_name(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.pictures.store import Store
-from aigc_cli.data.sources.folder_splits import listed
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import DROPPED
+from aigc_cli.data.understood import listed
 
 _COUNTED = 6  # classes listed individually
 

@@ -13,8 +13,8 @@ from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted
 from aigc_cli.data.pictures.raw import RawPicture
 from aigc_cli.data.pictures.store import StoredColumns, save
 from aigc_cli.data.pictures.white import FULL, describe_few_bits, describe_white, white_of, white_without_few
-from aigc_cli.data.sources.folder_splits import listed
 from aigc_cli.data.sources.split_names import nfc
+from aigc_cli.data.understood import listed
 
 _LISTED = 1000  # undecodable pictures recorded by name
 

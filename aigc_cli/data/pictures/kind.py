@@ -75,8 +75,8 @@ class Pictures(Kind):
         keys = splits_of(part.files[0])
         if not keys:
             return source
-        told = ", ".join(f"{split} ({', '.join(of)})" for split, of in keys.items())
-        return replace(source, parts={split: replace(part, split=split) for split in keys}, notes=(f"splits: {told}",))
+        understood = replace(source.understood, splits={split: ", ".join(of) for split, of in keys.items()})
+        return replace(source, parts={split: replace(part, split=split) for split in keys}, understood=understood)
 
     def demo_fingerprint(self, location: str) -> str:
         return Shapes.of(location).fingerprint()

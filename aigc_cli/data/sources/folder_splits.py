@@ -7,12 +7,13 @@ has the same subfolders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from aigc_cli.data.sources.split_names import are_splits, is_split, ordered, split_of
 from aigc_cli.data.sources.walk import Parts
+from aigc_cli.data.understood import Group, listed
 from aigc_cli.errors import RequestError
 
 Naming: TypeAlias = Literal["splits", "together", "never"]
@@ -38,6 +39,8 @@ class FolderSplits:
 
     splits: dict[str, list[int]]
     level: int | None = None  # the level of the folder that is named for the split; None: none
+    origins: dict[str, str] = field(default_factory=dict)  # where each split is from
+    skipped: tuple[Group, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -77,13 +80,13 @@ def _name_at(file: FileEntry, level: int) -> str | None:
     return None if file.naming == "never" else file.stem
 
 
-def _sorted(files: Sequence[FileEntry], of: Sequence[str], level: int | None, *notes: str) -> FolderSplits:
+def _sorted(files: Sequence[FileEntry], of: Sequence[str], level: int | None, skipped: Group | None = None) -> FolderSplits:
     splits: dict[str, list[int]] = {split: [] for split in ordered({*of} - {""})}
     for number, split in enumerate(of):
         if split:
             splits[split].append(number)
-    told = ", ".join(f"{split} ({_told(files, numbers, level)})" for split, numbers in splits.items())
-    return FolderSplits(splits, level, (f"splits: {told}", *notes))
+    origins = {split: _told(files, numbers, level) for split, numbers in splits.items()}
+    return FolderSplits(splits, level, origins, () if skipped is None else (skipped,))
 
 
 def _told(files: Sequence[FileEntry], numbers: Sequence[int], level: int | None) -> str:
@@ -110,8 +113,8 @@ def _partly_named(where: object, files: Sequence[FileEntry], first: int, size: C
     found, unnamed = {*of} - {""}, [number for number, split in enumerate(of) if not split]
     if "train" in found and len(found) > 1:
         if sum(map(size, unnamed)) <= _SLACK * sum(map(size, range(len(files)))):
-            rest = listed([_entry(files[number], first) for number in unnamed])
-            return _sorted(files, of, first, f"left out what belongs to no split: {rest}")
+            rest = [_entry(files[number], first) for number in unnamed]
+            return _sorted(files, of, first, Group.of("entry of no split", "entries of no split", rest))
         raise _mixed(where, files, of, first)
     exact = {str(name) for file in files if (name := _name_at(file, first)) is not None and is_split(name)}
     tables = {file.stem for file, split in zip(files, of, strict=True) if split and file.naming == "splits"}
@@ -144,10 +147,3 @@ def _mixed(where: object, files: Sequence[FileEntry], of: Sequence[str], first: 
 
 def _entry(file: FileEntry, level: int) -> str:
     return file.parts[level] + ("/" if len(file.parts) > level + 1 else "")
-
-
-def listed(names: Iterable[str], most: int = 3) -> str:
-    """The first names, each once, and how many more there are."""
-    different = list(dict.fromkeys(names))
-    more = f" and {len(different) - most:,} more" if len(different) > most else ""
-    return ", ".join(different[:most]) + more

@@ -10,7 +10,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,8 @@ from aigc_cli.data import cache
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.sources import fingerprints
 from aigc_cli.data.sources.fingerprints import FileRecord
-from aigc_cli.data.sources.source import Part
+from aigc_cli.data.sources.source import Part, Source
+from aigc_cli.data.understood import Understood
 from aigc_cli.errors import AigcError, RequestError
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class Opened:
     train: Snapshot
     val: Snapshot | None  # of --val, otherwise the source's own
     notes: tuple[str, ...]
+    understood: Understood
     spooled: Path | None  # the copy of standard input, where the data came from there
 
     @property
@@ -81,9 +83,10 @@ class Opened:
         return [snapshot.part for snapshot in self.snapshots]
 
     def describe(self) -> dict[str, Any]:
-        """What run.json records."""
+        """What run.json records. A kind that understands more of its content replaces `understood`."""
         val = None if self.val is None else self.val.describe()
-        return {"kind": self.train.kind.name, **self.train.describe(), "val": val}
+        understood = self.understood.to_json()
+        return {"kind": self.train.kind.name, **self.train.describe(), "val": val, "understood": understood}
 
 
 @contextmanager
@@ -100,15 +103,21 @@ def open_training(kind: Kind, data: str, val: str | None, input_format: str | No
     with _speaking_of_stdin(spooled):
         source = kind.open(data if spooled is None else str(spooled))
         train = Snapshot(kind, source.training())
-        val_part = source.parts.get("val") if val is None else _validation(kind, val)
-        yield Opened(train, None if val_part is None else Snapshot(kind, val_part), source.notes, spooled)
+        understood = source.understood if spooled is None else source.understood.of_standard_input()
+        notes = source.notes
+        val_part = source.parts.get("val")
+        if val is not None:
+            val_source = kind.open(val)
+            val_part = _validation(val_source)
+            understood = replace(understood, val=val_source.understood)
+            notes += tuple(f"--val: {note}" for note in val_source.notes if note not in notes)
+        yield Opened(train, None if val_part is None else Snapshot(kind, val_part), notes, understood, spooled)
 
 
-def _validation(kind: Kind, val: str) -> Part:
-    parts = kind.open(val).parts
-    part = parts.get("all") or parts.get("val")
+def _validation(source: Source) -> Part:
+    part = source.parts.get("all") or source.parts.get("val")
     if part is None:
-        raise RequestError(f"--val {val} has the splits {', '.join(parts)} but no val; name a file of it")
+        raise RequestError(f"--val {source.location} has the splits {', '.join(source.parts)} but no val; name a file of it")
     return part
 
 

@@ -11,14 +11,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal, NoReturn
 
-from aigc_cli.data.sources.folder_splits import FileEntry, Naming, listed, sort_files
+from aigc_cli.data.sources.folder_splits import FileEntry, Naming, sort_files
 from aigc_cli.data.sources.split_names import is_split, ordered, split_of
 from aigc_cli.data.sources.stand_ins import refuse_stand_in
 from aigc_cli.data.sources.walk import Parts, Walk, walk
+from aigc_cli.data.understood import Files, Group, Understood, listed
 from aigc_cli.errors import RequestError
 
 COMPRESSIONS = (".gz", ".zst")
@@ -41,7 +42,13 @@ class Source:
 
     location: str
     parts: dict[str, Part]
-    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    understood: Understood = field(default_factory=Understood)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the user."""
+        return (*self.understood.lines(self.location), *self.remarks)
 
     def training(self) -> Part:
         """The part to train on. Raises RequestError if there are splits but no train."""
@@ -107,7 +114,13 @@ def open_source(
         how = f"; {remedy}" if remedy else ""
         raise OtherFiles(f"{path} is not of a supported type; the types are {known}, also .gz or .zst{how}", [path])
     refuse_stand_in(path)
-    return Source(str(path), {"all": Part(str(path), "files", (path,))})
+    return single_file(path)
+
+
+def single_file(path: Path, *remarks: str) -> Source:
+    """A file as a source."""
+    understood = Understood(files=Files.of([_cut(path.name)[1]], [path.name]))
+    return Source(str(path), {"all": Part(str(path), "files", (path,))}, remarks, understood)
 
 
 def suffix_of(path: PurePath | str, suffixes: Collection[str]) -> str | None:
@@ -161,10 +174,8 @@ def _open_folder(
     unlisted = _unlisted(folder, found.files)
     side = {parts for parts in of_type if parts in unlisted or (beside and beside.fullmatch(parts[-1].lower()))}
     wanted = [parts for parts in of_type if parts not in side] or of_type
-    notes = _notes(folder, found, others, suffixes, remedies)
-    if len(wanted) < len(of_type):
-        names = listed(map("/".join, sorted(side)))
-        notes.append(f"ignored files beside the data in {folder} that are not part of it: {names}")
+    if len(wanted) == len(of_type):
+        side = set()
     cut = [(parts, *_cut(parts[-1])) for parts in wanted]
     files = [FileEntry(parts, stem, naming.get(suffix, "splits")) for parts, stem, suffix in cut]
     paths = [folder.joinpath(*parts) for parts in wanted]
@@ -177,7 +188,15 @@ def _open_folder(
         name: Part(str(folder), "files", tuple(paths[number] for number in numbers), "" if name == "all" else name, sort.level)
         for name, numbers in splits.items()
     }
-    return Source(str(folder), parts_of, (*sort.notes, *notes))
+    understood = Understood(
+        files=Files.of([suffix for _, _, suffix in cut], map("/".join, wanted)),
+        splits=sort.origins,
+        skipped=(*sort.skipped, *_skipped(found, others, side, suffixes)),
+        followed=Group.of("link to a folder", "links to folders", map(_arrow, found.followed)),
+    )
+    convertible = [parts for parts in others if _cut(parts[-1])[1] in remedies]
+    remarks = [f"not read in {folder}: {_counted(convertible, remedies)}"] if convertible else []
+    return Source(str(folder), parts_of, (*sort.notes, *remarks), understood)
 
 
 def _counted(files: Sequence[Parts], remedies: Mapping[str, str]) -> str:
@@ -205,24 +224,22 @@ def _unlisted(folder: Path, files: Sequence[Parts]) -> set[Parts]:
     return found
 
 
-def _notes(
-    folder: Path, found: Walk, others: Sequence[Parts], suffixes: Collection[str], remedies: Mapping[str, str]
-) -> list[str]:
-    """Notes on links and on files that were not read."""
-    notes = []
-    if others:
-        notes.append(f"ignored {len(others):,} files of other types in {folder}: {listed(map('/'.join, others))}")
-    if known := [parts for parts in others if _cut(parts[-1])[1] in remedies]:
-        notes.append(f"not read in {folder}: {_counted(known, remedies)}")
-    if ignored := [(of[-1], file) for of, file in found.ignored if suffix_of(file[-1], suffixes)]:
-        files = listed("/".join(file) for _, file in ignored)
-        notes.append(f"ignored {len(ignored):,} hidden and system files in {folder}: {files}")
-    if found.broken:
-        notes.append(f"ignored broken links in {folder}: {listed(map('/'.join, found.broken))}")
-    for what, links in (("followed links", found.followed), ("did not follow links to what is already read", found.repeated)):
-        if links:
-            notes.append(f"{what}: {listed('/'.join(link) + ' → ' + target for link, target in links)}")
-    return notes
+def _skipped(found: Walk, others: Sequence[Parts], side: Collection[Parts], suffixes: Collection[str]) -> list[Group]:
+    """What is in a folder and not read."""
+    hidden = ["/".join(file) for _, file in found.ignored if suffix_of(file[-1], suffixes)]
+    sorts = (
+        ("file of another type", "files of other types", map("/".join, others)),
+        ("hidden or system file", "hidden and system files", hidden),
+        ("broken link", "broken links", map("/".join, found.broken)),
+        ("file beside the data", "files beside the data", map("/".join, sorted(side))),
+        ("link to what is already read", "links to what is already read", map(_arrow, found.repeated)),
+    )
+    groups = (Group.of(one, many, names) for one, many, names in sorts)
+    return [group for group in groups if group]
+
+
+def _arrow(link: tuple[Parts, str]) -> str:
+    return "/".join(link[0]) + " → " + link[1]
 
 
 def _sort_splits(location: str, names: Sequence[str]) -> Source:
@@ -237,9 +254,10 @@ def _sort_splits(location: str, names: Sequence[str]) -> Source:
             raise RequestError(f"{location} has several splits for {split}: {', '.join(of)}; download the one you mean")
     if named:
         parts = {split: Part(location, "hub", split=named[split][0]) for split in ordered({*named})}
-        told = ", ".join(split if split == part.split else f"{split} ({part.split})" for split, part in parts.items())
         left = [name for name in names if name not in {part.split for part in parts.values()}]
-        return Source(location, parts, (f"splits: {told}" + (f"; left out: {listed(left)}" if left else ""),))
+        other = Group.of("other split", "other splits", left)
+        origins = {split: part.split for split, part in parts.items()}
+        return Source(location, parts, understood=Understood(splits=origins, skipped=(other,) if other else ()))
     if len(names) == 1:
         return Source(location, {"all": Part(location, "hub", split=names[0])})
     raise RequestError(f"{location} has the splits {', '.join(names)}; none is named train, val or test")

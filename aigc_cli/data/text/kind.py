@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.sources.folder_splits import Naming
-from aigc_cli.data.sources.source import OtherFiles, Part, Source, open_source, suffix_of
+from aigc_cli.data.sources.source import OtherFiles, Source, open_source, single_file, suffix_of
 from aigc_cli.data.text import formats
 from aigc_cli.data.text.verse import DEMOS
 
@@ -38,8 +38,7 @@ class Text(Kind):
             path = Path(src).expanduser().absolute()
             if not path.is_file() or not formats.is_plain_text(path):
                 raise
-            note = f"read {path.name} as plain text"
-            return Source(str(path), {"all": Part(str(path), "files", (path,))}, (note,))
+            return single_file(path, f"read {path.name} as plain text")
 
     def recognise(self, head: bytes) -> str | None:
         return formats.recognise(head)

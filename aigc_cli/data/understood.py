@@ -1,0 +1,119 @@
+"""What was understood of a source: the files that were read, their splits, columns and classes, and what was left out.
+
+A source of any kind comes with an `Understood` (`Source.understood`), and its kind adds what it finds on reading. The lines for
+a person are made from it, and run.json, `train --dry-run --json` and the report page show it (`data.understood`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+EXAMPLES = 3
+
+
+def listed(names: Iterable[str], most: int = EXAMPLES) -> str:
+    """The first names, each once, and how many more there are."""
+    different = list(dict.fromkeys(names))
+    return _and_more(different[:most], len(different))
+
+
+def _and_more(names: Sequence[str], count: int) -> str:
+    return ", ".join(names) + (f" and {count - len(names):,} more" if count > len(names) else "")
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that are read."""
+
+    count: int
+    by_suffix: Mapping[str, int]  # without that of a compression; most frequent first
+    examples: tuple[str, ...]
+
+    @classmethod
+    def of(cls, suffixes: Sequence[str], names: Iterable[str]) -> Files:
+        """Files by suffix, and by their paths in the source."""
+        return cls(len(suffixes), dict(Counter(suffixes).most_common()), tuple(islice(names, EXAMPLES)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Things of one sort in a source."""
+
+    what: str  # "files of other types"
+    count: int
+    examples: tuple[str, ...]
+
+    @classmethod
+    def of(cls, one: str, many: str, names: Iterable[str]) -> Group | None:
+        """Things by their names; `one` is what to call a single thing. None if there are no names."""
+        different = list(dict.fromkeys(names))
+        what = one if len(different) == 1 else many
+        return cls(what, len(different), tuple(different[:EXAMPLES])) if different else None
+
+    def __str__(self) -> str:
+        return _and_more(self.examples, self.count)
+
+
+@dataclass(frozen=True)
+class ReadColumns:
+    """The columns that examples are read from."""
+
+    read: tuple[str, ...]
+    why: str = ""  # "" if they were asked for, or need no reason
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReadTables:
+    """Files of delimited text that are written alike."""
+
+    delimiter: str
+    quoted: bool
+    header: bool
+    encoding: str
+    files: int
+
+
+@dataclass(frozen=True)
+class Understood:
+    """What was understood of a source. A kind leaves the fields empty that don't apply to it."""
+
+    files: Files | None = None  # None: it isn't made of files
+    splits: Mapping[str, str] = field(default_factory=dict)  # split -> the folders, files or names it is from
+    columns: ReadColumns | None = None
+    tables: tuple[ReadTables, ...] = ()
+    classes: Mapping[str, int] = field(default_factory=dict)  # class -> its examples, without copies
+    skipped: tuple[Group, ...] = ()  # found, but not read
+    followed: Group | None = None  # links to folders: "train/cat → /data/cat"
+    removed: Mapping[str, int] = field(default_factory=dict)  # examples, by reason: empty, copies, in_validation
+    val: Understood | None = None  # of --val
+
+    def lines(self, where: object) -> list[str]:
+        """Lines for the user on files and splits; `where` is the source."""
+        lines = []
+        if self.splits:
+            told = (split if of in ("", split) else f"{split} ({of})" for split, of in self.splits.items())
+            lines.append(f"splits: {', '.join(told)}")
+        lines += [f"ignored {group.count:,} {group.what} in {where}: {group}" for group in self.skipped]
+        return lines + ([f"followed links: {self.followed}"] if self.followed else [])
+
+    def of_standard_input(self) -> Understood:
+        """The same without the name of the file that standard input was copied to."""
+        return replace(self, files=self.files and replace(self.files, examples=("standard input",)))
+
+    def to_json(self) -> dict[str, Any]:
+        """For run.json, without what is empty."""
+        found: dict[str, Any] = _filled(asdict(self))
+        return found
+
+
+def _filled(value: Any) -> Any:
+    """A JSON value without empty fields, and without counts of 0."""
+    if isinstance(value, dict):
+        fields = {name: _filled(part) for name, part in value.items()}
+        return {name: part for name, part in fields.items() if part is False or part not in (None, "", 0, [], {})}
+    return [_filled(part) for part in value] if isinstance(value, tuple) else value
