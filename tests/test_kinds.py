@@ -24,6 +24,7 @@ def test_a_third_kind_of_data_is_read_cached_split_and_learned_from(shell: Shell
     record = json.loads((shell.cwd / "runs/toy/one/run.json").read_text())
     data = record["data"]
     assert (data["kind"], data["location"], data["files"], data["val"]) == ("numbers", str(rows), 2, None)
+    assert data["understood"]["files"] == {"count": 2, "by_suffix": {".csv": 2}, "examples": ["a.csv", "b.csv"]}
     assert 170 <= data["splits"]["train"]["rows"] < 200
     assert any("held out" in reason and "of 200" in reason for reason in record["reasons"])
     (entry,) = [

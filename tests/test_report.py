@@ -239,7 +239,7 @@ def test_whatever_comes_from_a_run_is_escaped(tmp_path: Path, monkeypatch: pytes
     run = make_run(
         tmp_path, name, backend=EVIL, status="finished", first_sample=f"-n 4; {EVIL}", reasons=[EVIL, {EVIL: EVIL}], device=EVIL, best={"step": EVIL, EVIL: 1.0},
         asked={EVIL: EVIL}, plan={EVIL: [EVIL, 1]}, versions={EVIL: EVIL},
-        data={"location": EVIL, EVIL: {EVIL: EVIL}, "files": [{EVIL: EVIL}], "splits": {EVIL: {EVIL: EVIL}, "train": {EVIL: 1}}},
+        data={"location": EVIL, EVIL: {EVIL: EVIL}, "files": [{EVIL: EVIL}], "understood": {EVIL: EVIL, "skipped": [{"what": EVIL, "count": EVIL, "examples": [EVIL]}]}, "splits": {EVIL: {EVIL: EVIL}, "train": {EVIL: 1}}},
     )  # fmt: skip
     lines = [{"event": "evaluated", "step": step, EVIL: step, f"{EVIL}_loss": step, "best": True} for step in (1, 2)]
     lines += [{"event": "concern", "step": 2, "name": EVIL, "text": EVIL}, {"event": "undone", "step": 2, "to": EVIL}]

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 from aigc_cli.data.sources.opening import open_training
+from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.kind import TEXT
+from aigc_cli.ui.report_tables import understood
+
+LINES = [f"the fox went over hill number {number}" for number in range(60)]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    pass
+
+
+def _text(data: Path | str, **options: Any) -> dict[str, Any]:
+    found = prepare_text(TextRequest(str(data), tokenizer="byte", **options), progress=_silent).info["understood"]
+    assert isinstance(found, dict)
+    return found
 
 
 def _write(folder: Path, **files: str) -> None:
@@ -37,3 +65,58 @@ def test_what_is_skipped_of_validation_data_is_told(tmp_path: Path) -> None:
     _write(tmp_path, d__a_txt="a", v__b_txt="b", v__c_pdf="c")
     with open_training(TEXT, str(tmp_path / "d"), str(tmp_path / "v"), None) as opened:
         assert opened.notes == (f"--val: ignored 1 file of another type in {tmp_path / 'v'}: c.pdf",)
+
+
+def test_columns_and_dialects_of_tables(tmp_path: Path) -> None:
+    rows = "".join(f"{number};{line}\n" for number, line in enumerate([*LINES, *LINES[:3]]))
+    (tmp_path / "a.csv").write_text("id;poem\n" + rows)
+    assert _text(tmp_path / "a.csv") == {
+        "files": {"count": 1, "by_suffix": {".csv": 1}, "examples": ["a.csv"]},
+        "columns": {"read": ["poem"], "why": "the only one with texts", "others": ["id"]},
+        "tables": [{"delimiter": ";", "quoted": True, "header": True, "files": 1}],
+        "removed": {"copies": 3},
+    }
+    (tmp_path / "v.tsv").write_text("\n".join(["poem\tid", *(f"{line} later\t1" for line in LINES)]), encoding="utf-16")
+    found = _text(tmp_path / "a.csv", val=str(tmp_path / "v.tsv"))
+    assert found["val"] == {
+        "files": {"count": 1, "by_suffix": {".tsv": 1}, "examples": ["v.tsv"]},
+        "columns": {"read": ["poem"], "why": "the only one with texts", "others": ["id"]},
+        "tables": [{"delimiter": "\t", "quoted": False, "header": True, "files": 1}],
+        "encodings": {"utf-16": "v.tsv"},
+    }
+
+
+def test_standard_input_is_not_called_by_the_name_of_its_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO("\n".join(LINES).encode())))
+    assert _text("-") == {"files": {"count": 1, "by_suffix": {".txt": 1}, "examples": ["standard input"]}}
+
+
+def test_classes_and_pictures_that_cannot_be_decoded(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 6, 8), np.uint8)
+    for number, grey in enumerate([*pixels, pixels[0]]):
+        path = tmp_path / "d" / ("cat" if number % 4 else "dog") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey).save(path)
+    (tmp_path / "d" / "cat" / "bad.png").write_bytes(b"x")
+    for _ in range(2):  # also from the cache
+        assert prepare_pictures(PictureRequest(str(tmp_path / "d")), progress=_silent).info["understood"] == {
+            "files": {"count": 42, "by_suffix": {".png": 42}, "examples": ["cat/1.png", "cat/10.png", "cat/11.png"]},
+            "classes": {"cat": 30, "dog": 10},
+            "skipped": [{"what": "pictures that cannot be decoded", "count": 1, "examples": ["cat/bad.png"]}],
+            "removed": {"copies": 1},
+        }
+
+
+def test_the_report_has_a_row_for_each_fact() -> None:
+    assert understood(
+        {
+            "columns": {"read": ["poem"], "others": ["id"]},
+            "tables": [{"delimiter": "\t", "quoted": False, "files": 2}, {"delimiter": ";", "quoted": True, "files": 1}],
+            "skipped": [{"what": "files of other types", "count": 2, "examples": ["a.zip", "b.pdf"]}],
+        }
+    ) == [
+        ("columns", "read poem, others id"),
+        ("tables", "delimiter tab, quoted no, files 2"),
+        ("tables", "delimiter ;, quoted yes, files 1"),
+        ("skipped", "2 files of other types, such as a.zip, b.pdf"),
+    ]

@@ -74,7 +74,6 @@ class ReadTables:
     delimiter: str
     quoted: bool
     header: bool
-    encoding: str
     files: int
 
 
@@ -86,6 +85,7 @@ class Understood:
     splits: Mapping[str, str] = field(default_factory=dict)  # split -> the folders, files or names it is from
     columns: ReadColumns | None = None
     tables: tuple[ReadTables, ...] = ()
+    encodings: Mapping[str, str] = field(default_factory=dict)  # not UTF-8, by the byte-order mark -> a file
     classes: Mapping[str, int] = field(default_factory=dict)  # class -> its examples, without copies
     skipped: tuple[Group, ...] = ()  # found, but not read
     followed: Group | None = None  # links to folders: "train/cat → /data/cat"

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.ui.curves import HEIGHT, WIDTH, Curves, number
-from aigc_cli.ui.report_tables import facts, legend, rows, splits
+from aigc_cli.ui.report_tables import facts, legend, rows, splits, understood
 from aigc_cli.ui.text import duration, printable
 
 PAGE = Path(__file__).parent / "page"
@@ -141,7 +141,8 @@ def render(report: Report) -> str:
         legend=legend(report.measured.measures, report.meanings) if report.measured else [],
         reasons=report.record.get("reasons") or [],
         splits=splits(data.get("splits")),
-        data=facts({name: value for name, value in data.items() if name != "splits"}),
+        understood=understood(data.get("understood")),
+        data=facts({name: value for name, value in data.items() if name not in ("splits", "understood")}),
         versions=facts(_mapping(report.record.get("versions"))),
     )
 

@@ -117,6 +117,23 @@ def splits(found: Any) -> tuple[list[str], list[tuple[str, list[str]]]]:
     return columns, [(str(name), [number(counts.get(column)) for column in columns]) for name, counts in parts.items()]
 
 
+def understood(found: Any) -> list[tuple[str, str]]:
+    """How the data were read (`data.understood`): names and texts, with a row for each item of a list."""
+    if not isinstance(found, Mapping):
+        return []
+    pairs = [(name, item) for name, value in found.items() for item in (value if isinstance(value, list) else [value])]
+    texts = [(in_words(str(name)), _of_understood(item)) for name, item in pairs]
+    return [(name, text) for name, text in texts if text]
+
+
+def _of_understood(value: Any) -> str:
+    if isinstance(value, Mapping) and {"what", "count", "examples"} <= value.keys():
+        return f"{number(value['count'])} {value['what']}, such as {as_text(value['examples'])}"
+    if isinstance(value, Mapping) and value.get("delimiter") == "\t":
+        value = {**value, "delimiter": "tab"}
+    return as_text(value)
+
+
 def _value(measure: Mapping[str, Any]) -> str:
     value = measure.get("value")
     return "not finite" if value is None else number(value)

@@ -19,8 +19,8 @@ _COUNTED = 6  # classes listed individually
 def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
     """Notes on the number of pictures per class and on anything unusual; `splits` (n,) has each picture's split."""
     kept = np.flatnonzero(splits != DROPPED)
-    counts = Counter(store.classes[label] for label in store.labels[kept] if label >= 0)
-    notes = [_counted([(name, counts[name]) for name in classes])] if classes else []
+    counts = class_counts(store, splits, classes)
+    notes = [_counted([*counts.items()])] if classes else []
     if conflicts := _in_several(store, kept):
         as_what = listed(f"{name!r} ({count:,})" for name, count in conflicts.most_common())
         notes.append(f"{sum(conflicts.values()):,} pictures are in several classes; kept as {as_what}")
@@ -36,6 +36,14 @@ def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[s
     if classes and len(unlabelled):
         notes.append(f"{len(unlabelled):,} pictures have no class: {listed(store.names.of(unlabelled[:4]), most=3)}")
     return notes
+
+
+def class_counts(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[str]) -> dict[str, int]:
+    """The number of pictures in each class, in all splits (n,) and without copies."""
+    labels = store.labels[splits != DROPPED]
+    of_label = np.bincount(labels[labels >= 0], minlength=len(store.classes))
+    counts = {nfc(name): int(count) for name, count in zip(store.classes, of_label, strict=True)}
+    return {name: counts.get(nfc(name), 0) for name in classes}
 
 
 def _counted(counts: Sequence[tuple[str, int]]) -> str:

@@ -102,6 +102,7 @@ class Collector:
             format=self._format.to_json(),
             classes=list(classes),
             notes=[*notes, *(note for note in told if note)],
+            n_unreadable=self.skipped,
             unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
         )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.classes import class_notes
+from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
@@ -127,6 +127,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
     wanted = Wanted(request.size, request.mode, request.fit, request.label, request.longest, request.ground, request.white)
     store = open_store(opened.train, wanted, progress)
     notes = [*opened.notes, *store.notes]
+    understood = replace(opened.understood, skipped=opened.understood.skipped + store.skipped)
     ones = np.ones(len(store.hashes), np.int64)
     of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
     if val is None:
@@ -150,13 +151,17 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         if not len(arrays["train"]):
             raise RequestError(f"nothing is left to train on: all of {train.location} is in the validation data too")
         notes += [*val_store.notes, *plan.notes]
+        if (of_val := understood.val) is not None:
+            understood = replace(understood, val=replace(of_val, skipped=of_val.skipped + val_store.skipped))
         if unknown:
             notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
         was_cached = store.cached and val_store.cached
     notes.insert(0, f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes))
     notes[1:1] = class_notes(store, plan.splits, classes)
+    understood = replace(understood, classes=class_counts(store, plan.splits, classes), removed=plan.dropped)
     info = {
         **opened.describe(),
+        "understood": understood.to_json(),
         "label": request.label,
         "format": store.format.to_json(),
         "classes": list(classes),

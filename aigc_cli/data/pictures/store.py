@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.pictures.format import PictureFormat
+from aigc_cli.data.understood import EXAMPLES, Group
 
 Factors: TypeAlias = Mapping[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]]
 
@@ -58,7 +59,14 @@ class Store:
     format: PictureFormat
     notes: tuple[str, ...]  # for the user
     unreadable: tuple[Mapping[str, str], ...]  # name and reason of the first that could not be decoded
+    n_unreadable: int  # all that could not be decoded
     cached: bool = True  # nothing had to be decoded
+
+    @property
+    def skipped(self) -> tuple[Group, ...]:
+        """What could not be decoded."""
+        names = tuple(str(of["name"]) for of in self.unreadable[:EXAMPLES])
+        return (Group("pictures that cannot be decoded", self.n_unreadable, names),) if names else ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ def load(folder: Path) -> Store | None:
             format=format,
             notes=tuple(facts["notes"]),
             unreadable=tuple(facts["unreadable"]),
+            n_unreadable=facts.get("n_unreadable", len(facts["unreadable"])),  # earlier versions list up to 1,000
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from aigc_cli.data.tables.columns import (
     sampled,
 )
 from aigc_cli.data.tables.table import Asked, Table, has_open_columns, named_values, sniff
+from aigc_cli.data.understood import ReadColumns, ReadTables
 
 _SAMPLED_FILES = 50  # of a folder of many, spread evenly
 _FURTHER_ROWS = 100_000  # of all files, read if columns that may hold the texts are empty in the sample
@@ -35,6 +37,9 @@ class Tables:
     columns: dict[Path, ColumnNames]
     notes: tuple[str, ...]
     unexpected: tuple[Any, ...]  # as in `Table`, of all
+    read: ReadColumns | None = None  # of most files; None if their rows are bare texts
+    alike: tuple[ReadTables, ...] = ()
+    marked: Mapping[str, str] = field(default_factory=dict)  # encodings by byte-order mark -> a file
 
 
 def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
@@ -59,7 +64,12 @@ def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
         columns[path] = own.columns
         if table.unexpected or (known[path] and not asked.columns and own.columns != table.expected):
             unexpected.append((number, *table.unexpected, *own.columns))
-    return Tables(columns, tuple(filter(None, [*notes, *_told(tables)])), tuple(unexpected))
+    told = tuple(filter(None, [*notes, *_told(tables)]))
+    read = ReadColumns(chosen.columns, chosen.why, chosen.others) if merged else None
+    dialects = Counter(table.dialect for table in tables.values() if table.dialect)
+    alike = tuple(ReadTables(of.delimiter, of.quoted, of.header, files) for of, files in dialects.items())
+    marked = {table.marked: path.name for path, table in tables.items() if table.marked}
+    return Tables(columns, told, tuple(unexpected), read, alike, marked)
 
 
 def _read_on(known: dict[Path, Columns], paths: Sequence[Path], asked: Asked) -> ColumnNames:

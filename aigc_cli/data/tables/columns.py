@@ -111,10 +111,12 @@ Columns: TypeAlias = dict[str, ColumnSample]
 
 
 class Choice(NamedTuple):
-    """The columns to read, and a note about them, which may be empty."""
+    """The columns to read, why, and which others there are; and a note about them, which may be empty."""
 
     columns: ColumnNames
     note: str = ""
+    why: str = ""
+    others: ColumnNames = ()
 
 
 def merge(samples: Iterable[Columns]) -> Columns:
@@ -203,7 +205,8 @@ def _wanted(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
     renamed = [name for name, asked in zip(found, wanted, strict=True) if name != asked]
     lists = [name for name in found if columns[name].lists]
     notes = [f"{_LINES.format(listed(lists))}"] if lists else []
-    return Choice(tuple(found), "; ".join([f"read the column {name!r}" for name in renamed] + notes))
+    others = tuple(name for name in columns if name not in found)
+    return Choice(tuple(found), "; ".join([f"read the column {name!r}" for name in renamed] + notes), "", others)
 
 
 _LINES = "each text of {} is a list of strings, joined as lines"
@@ -218,7 +221,7 @@ def _chosen(name: str, columns: Columns, why: str) -> Choice:
     note += ", each a list of strings, joined as lines" if columns[name].lists else ""
     if splits := [other for other in others if _folded(other) in _SPLIT_NAMES]:
         note += f"; {splits[0]!r} is not used and all rows are: to hold some out, write a file for each split"
-    return Choice((name,), note)
+    return Choice((name,), note, why, tuple(others))
 
 
 _SPLIT_NAMES = ("split", "subset", "partition")

@@ -50,6 +50,7 @@ class Table:
     dialect: delimited.Dialect | None = None  # of delimited text
     notes: tuple[str, ...] = ()
     unexpected: tuple[Any, ...] = ()  # how it is read if that differs from its suffix: part of the cache key
+    marked: str | None = None  # the encoding by its byte-order mark; None for UTF-8
 
 
 def sniff(path: Path, asked: Asked) -> Table:
@@ -68,7 +69,8 @@ def _sniffed(path: Path, asked: Asked, size: int, modified: int) -> Table:
         found = json_rows.sniff(path)
         marked = encoding_by_mark(path)
         notes = [*found.notes, *([f"read as {marked.upper()} by its byte-order mark"] if marked else [])]
-        return Table(found.columns, tuple(found.columns), _expected(found.first), notes=tuple(notes))
+        expected = _expected(found.first)
+        return Table(found.columns, tuple(found.columns), expected, notes=tuple(notes), marked=marked)
     with _loader(suffix.removeprefix("."), path) as load:
         return sniff_dataset(load())
 
@@ -88,7 +90,8 @@ def _sniff_delimited(path: Path, suffix: str, asked: Asked) -> Table:
         notes.append("lines end at carriage returns")
     if (marked := encoding_by_mark(path)) is not None:
         notes.append(f"read as {marked.upper()} by its byte-order mark")
-    return Table(columns, found.columns, _expected(found.columns), found.dialect, tuple(notes), unexpected)
+    expected = _expected(found.columns)
+    return Table(columns, found.columns, expected, found.dialect, tuple(notes), unexpected, marked)
 
 
 def _expected(of_text: ColumnNames) -> ColumnNames:

@@ -17,7 +17,7 @@ from aigc_cli.data.sources.opening import Opened, cached, changes, new_entry, op
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
-from aigc_cli.data.text.documents import PLAIN, Reading, recognise, routed, scan, stream
+from aigc_cli.data.text.documents import PLAIN, Reading, Recognised, recognise, routed, scan, stream
 from aigc_cli.data.text.kind import TEXT, true_nats
 from aigc_cli.data.text.request import TextRequest, check_options_apply, check_request, settled
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab
@@ -94,6 +94,9 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
         told = [] if reading == request.reading else [_READ_BY_LINES]
         request = settled(replace(request, reading=reading))
         recognised = [recognise(part, reading) for part in opened.parts]
+        understood = replace(opened.understood, **_read(recognised[0]))
+        if understood.val is not None:
+            understood = replace(understood, val=replace(understood.val, **_read(recognised[1])))
         told += dict.fromkeys(note for part in recognised for note in part.notes)
         key = _key(request, opened, [part.unexpected for part in recognised])
         build = partial(build_entry, key, request, opened, progress)
@@ -108,11 +111,17 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
                 "layout": reading.layout,
                 "read_as": [part.unexpected for part in recognised],
                 **facts["info"],
+                "understood": replace(understood, removed=facts["info"]["dropped"]).to_json(),
             },
             cached=was_cached,
             explicit_val=opened.val is not None,
             spooled=opened.spooled,
         )
+
+
+def _read(found: Recognised) -> dict[str, Any]:
+    """Fields of `Understood`."""
+    return {"columns": found.columns, "tables": found.tables, "encodings": found.encodings}
 
 
 def _by_lines(reading: Reading, spooled: Path | None, input_format: str | None) -> Reading:

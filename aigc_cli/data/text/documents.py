@@ -7,8 +7,8 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,7 @@ from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
 from aigc_cli.data.transcoding import marked_encoding, refuse_unmarked_utf16
+from aigc_cli.data.understood import ReadColumns, ReadTables
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
@@ -125,6 +126,9 @@ class Recognised:
 
     notes: tuple[str, ...]  # for the person
     unexpected: tuple[Any, ...]  # what is not as the suffixes say: a part of the cache's key
+    columns: ReadColumns | None = None
+    tables: tuple[ReadTables, ...] = ()
+    encodings: Mapping[str, str] = field(default_factory=dict)  # by byte-order mark -> a file
 
 
 def recognise(part: Part, reading: Reading) -> Recognised:
@@ -135,7 +139,9 @@ def recognise(part: Part, reading: Reading) -> Recognised:
         with hub.explained(part.location):
             table = sniff_dataset(hub.stream(part.location, part.split), _BATCHES_OF_HUB)
             chosen = choose(table.columns, reading.columns, part.location)
-        return Recognised(tuple(filter(None, [chosen.note])), () if chosen.columns == table.expected else chosen.columns)
+        unexpected_columns = () if chosen.columns == table.expected else chosen.columns
+        read = ReadColumns(chosen.columns, chosen.why, chosen.others)
+        return Recognised(tuple(filter(None, [chosen.note])), unexpected_columns, read)
     found = _tables(part, Asked(reading.columns, reading.header))
     notes, unexpected = list(found.notes), list(found.unexpected)
     texts = [path for path in part.files if not is_table(path)]
@@ -157,7 +163,7 @@ def recognise(part: Part, reading: Reading) -> Recognised:
                 if ends_at_returns(path):
                     unexpected.append((number, "returns"))
                     notes.append(f"lines end at carriage returns in {path.name}")
-    return Recognised(tuple(notes), tuple(unexpected))
+    return Recognised(tuple(notes), tuple(unexpected), found.read, found.alike, {**found.marked, **marked})
 
 
 @dataclass(frozen=True)
