@@ -50,11 +50,19 @@ def _read(path: Path, count: int) -> tuple[list[str], list[str]]:
 
 
 LEGACY = [
-    ("gb18030", ["猫", "狗"], "names read as GB18030 (not marked as UTF-8): 猫, 狗, or as EUC-KR: 챔, 뭍, or as Big5: 癡, 僩"),
+    (
+        "gb18030",
+        ["猫", "狗"],
+        "names read as GB18030 (not marked as UTF-8): 猫, 狗; or CP949: 챔, 뭍 (chosen with LC_ALL=ko_KR.UTF-8); "
+        "or Big5: 癡, 僩 (chosen with LC_ALL=zh_TW.UTF-8)",
+    ),
     ("gb18030", ["诚実", "腬a", "训练图片"], None),  # 腬 ends in a byte 5C
     ("big5", ["風景", "人物功許"], None),  # 功 and 許 end in a byte 5C
     ("cp932", ["ソ表示", "ネコ"], "names read as Shift-JIS (not marked as UTF-8): ソ表示, ネコ"),  # ソ and 表 end in a byte 5C
-    ("euc_kr", ["고양이", "강아지와새"], "names read as EUC-KR (not marked as UTF-8): 고양이, 강아지와새"),
+    ("cp949", ["고양이", "강아지와새"], "names read as CP949 (not marked as UTF-8): 고양이, 강아지와새"),
+    ("cp949", ["고양이", "강아지", "똠얌"], None),  # 똠 is not in EUC-KR
+    ("cp949", ["사과", "바나나", "포도"], None),
+    ("gb18030", ["苹果", "香蕉", "葡萄"], None),
     ("cp866", ["кошка", "собака"], "names read as CP866 (not marked as UTF-8): кошка, собака"),
     ("cp437", ["café", "thé"], "names read as CP437 (not marked as UTF-8): café, thé"),
     ("utf-8", ["猫", "café", "кошка"], ""),
@@ -115,6 +123,34 @@ def test_backslashes_between_folders(system, tmp_path):
     mixed = [*members, (b"bird/3.png", 0, system, b"")]  # on Unix a backslash is a character like others
     expected = ["cat/1.png", "dog/2.png"] if system == 0 else ["cat\\1.png", "dog\\2.png"]
     assert _read(_zip(tmp_path / "b.zip", mixed), 3) == ([*expected, "bird/3.png"], [])
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "cp932"])
+def test_backslashes_between_folders_that_are_not_ascii(encoding, tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    names = [f"pics\\{name}\\{i}.png" for name in ("表", "犬", "鳥") for i in range(20)]  # 表 ends in a backslash in Shift-JIS
+    names = names if encoding == "cp932" else [name.translate(str.maketrans("表犬鳥", "猫狗鸟")) for name in names]
+    read, told = _read(_zip(tmp_path / "a.zip", [(name.encode(encoding), 0, 0, b"") for name in names]), len(names))
+    assert read == [name.replace("\\", "/") for name in names]
+    shown = "表, 犬, 鳥" if encoding == "cp932" else "猫, 狗, 鸟"
+    assert len(told) == 1 and f"(not marked as UTF-8): {shown}" in told[0]
+
+
+@pytest.mark.parametrize("others", [["猫", "狗", "训练图片", "花"], ["猫", "狗", "鸟", "花", "兔", "鱼"]])
+def test_one_odd_name_does_not_spoil_the_others(others, tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    raw = [f"{name}/1.png".encode("gb18030") for name in others] + [b"caf\xe9/1.png"]
+    read, (told,) = _read(_zip(tmp_path / "a.zip", [(name, 0, 0, b"") for name in raw]), len(raw))
+    assert read[:-1] == [f"{name}/1.png" for name in others]
+    assert told.startswith("names read as GB18030 (not marked as UTF-8): 猫, 狗")
+    assert told.endswith(f"; 1 in another encoding, read as {read[-1]}")
+
+
+def test_one_name_that_is_not_utf8_does_not_spoil_those_that_are(tmp_path):
+    raw = [f"{name}/1.png".encode() for name in ("猫", "狗", "鸟", "café", "кошка")] + ["собака/1.png".encode("cp1251")]
+    read, told = _read(_zip(tmp_path / "a.zip", [(name, 0, 0, b"") for name in raw]), len(raw))
+    assert read == [f"{name}/1.png" for name in ("猫", "狗", "鸟", "café", "кошка", "собака")]
+    assert told == ["names read as Windows-1251 (not marked as UTF-8): собака"]
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

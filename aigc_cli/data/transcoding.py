@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aigc_cli.data import cache
-from aigc_cli.data.encodings import describe_encoding, likely, score
+from aigc_cli.data.encodings import CLOSE, describe_encoding, likely
 from aigc_cli.errors import RequestError
 
 _MARKS = (
@@ -25,7 +25,6 @@ _GUESS_BYTES = 1 << 16
 _SEARCHED_LINES = 1 << 23  # bytes of them
 _STRAY = 0.01  # of the bytes above ASCII, at most, count as damage in UTF-8
 _LEAST_HIGH = 4  # bytes above ASCII needed for a guess
-_CLOSE = 0.05  # two guesses whose scores differ by less are both named
 
 
 def marked_encoding(head: bytes) -> str | None:
@@ -112,12 +111,12 @@ def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: i
     faults = sum("\udc80" <= char <= "\udcff" for char in sample.decode("utf-8", "surrogateescape"))
     if marked or faults <= _STRAY * high:
         return RequestError(f"{where}, though the rest is; correct that line")
-    guesses = likely(sample) if high >= _LEAST_HIGH else []
+    guesses = likely([sample]) if high >= _LEAST_HIGH else []
     if not guesses:
         return RequestError(f"{where}, nor in any recognised encoding; convert the file to UTF-8")
-    close = [guess for guess in guesses[1:2] if score(sample, guesses[0]) - score(sample, guess) <= _CLOSE]
-    names = " or ".join(map(describe_encoding, [guesses[0], *close]))
-    return RequestError(f"{where}; it looks like {names}: {_command(guesses[0].upper().replace('_', '-'), path)}")
+    close = [guess for guess in guesses[:2] if guesses[0].nats - guess.nats <= CLOSE]
+    names = " or ".join(describe_encoding(guess.encoding) for guess in close)
+    return RequestError(f"{where}; it looks like {names}: {_command(guesses[0].encoding.upper().replace('_', '-'), path)}")
 
 
 def _command(encoding: str, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Decode file names that are stored as bytes without an encoding, as in a tar or an unmarked zip.
+"""Decode file names that are stored as bytes without an encoding, as in a tar, an unmarked zip, or a folder unpacked from one.
 
 All names are decoded together, as in `unar`, because a name of one or two characters fits several encodings: "猫" in GBK is "è"
 in UTF-8.
@@ -6,29 +6,41 @@ in UTF-8.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from aigc_cli.data.encodings import describe_encoding, likely, score
+from aigc_cli.data.encodings import CLOSE, Guess, describe_encoding, likely
 
 _POOL_BYTES = 1 << 16  # of names that aren't ASCII, from which the encoding is chosen
-_SHORT = 8  # with fewer characters, other encodings that fit equally well are reported
 _FALLBACK = "cp437"  # of PKZIP; every byte is a character of it
+_FEW_ODD = 0.2  # of at least five parts of paths, so many may not be UTF-8 though the others are
+_LOCALES = {"gb18030": "zh_CN", "big5": "zh_TW", "cp949": "ko_KR", "cp932": "ja_JP", "cp866": "ru_RU"}
 
 
 def decode_names(raw: Sequence[str | bytes]) -> tuple[list[str], str | None]:
     """The names as text, and a note if those in bytes aren't UTF-8.
 
-    One encoding is chosen for all names in bytes, and no name is lost: if none is likely, they are read as code page 437.
+    One encoding is chosen for all names in bytes, and no name is lost: one that it can't decode is read in the likeliest that
+    can, at last in code page 437.
     """
-    unmarked = [name for name in raw if isinstance(name, bytes)]
-    encoding = "utf-8" if all(_decodes(name, "utf-8") for name in unmarked) else _choose(unmarked)
-    names = [name if isinstance(name, str) else name.decode(encoding) for name in raw]
-    return names, None if encoding == "utf-8" else _note(unmarked, encoding)
-
-
-def _choose(names: Sequence[bytes]) -> str:
-    """The most likely of the encodings that decode every name."""
-    return next((encoding for encoding in likely(_pool(names)) if all(_decodes(name, encoding) for name in names)), _FALLBACK)
+    unmarked = list(dict.fromkeys(name for name in raw if isinstance(name, bytes)))
+    pool = _pool(unmarked)
+    odd = [part for part in pool if not _decodes(part, "utf-8")]
+    if not odd:
+        return [name if isinstance(name, str) else name.decode() for name in raw], None
+    if len(pool) >= 5 and len(odd) <= _FEW_ODD * len(pool):
+        guesses, pool = likely(odd, distinct=True), odd
+        order = ["utf-8", *(guess.encoding for guess in guesses), _FALLBACK]
+    else:
+        guesses = likely(pool, distinct=True)
+        order = [*(guess.encoding for guess in guesses), _FALLBACK]
+    read = {name: next(encoding for encoding in order if _decodes(name, encoding)) for name in unmarked}
+    decoded = {name: name.decode(encoding) for name, encoding in read.items()}
+    first = guesses[0].encoding if guesses else _FALLBACK
+    note = _note([part for part in pool if _decodes(part, first)], guesses)
+    if others := [decoded[name] for name in unmarked if read[name] not in (order[0], first)]:
+        note += f"; {len(others):,} in another encoding, read as {', '.join(others[:3])}" + ", …" * (len(others) > 3)
+    return [name if isinstance(name, str) else decoded[name] for name in raw], note
 
 
 def _decodes(name: bytes, encoding: str) -> bool:
@@ -39,8 +51,8 @@ def _decodes(name: bytes, encoding: str) -> bool:
     return True
 
 
-def _pool(names: Sequence[bytes]) -> bytes:
-    """The distinct parts of the paths that aren't ASCII, one per line: a class counts once, however many pictures it has."""
+def _pool(names: Sequence[bytes]) -> list[bytes]:
+    """The distinct parts of the paths that aren't ASCII. A class counts once, however many pictures it has."""
     parts: dict[bytes, None] = {}
     size = 0
     for name in names:
@@ -52,21 +64,25 @@ def _pool(names: Sequence[bytes]) -> bytes:
                 size += len(part)
         if size > _POOL_BYTES:
             break
-    return b"\n".join(parts)
+    return list(parts)
 
 
-def _note(names: Sequence[bytes], encoding: str) -> str:
-    pool = _pool(names)
-    ranked = likely(pool)
-    if encoding not in ranked:
-        return f"names in an unrecognised encoding, read as {describe_encoding(encoding)}: {_examples(pool, encoding)}"
-    note = f"names read as {describe_encoding(encoding)} (not marked as UTF-8): {_examples(pool, encoding)}"
-    ties = [other for other in ranked if other != encoding and score(pool, other) == score(pool, encoding)]
-    if sum(character >= "\x80" for character in pool.decode(encoding)) < _SHORT:
-        note += "".join(f", or as {describe_encoding(other)}: {_examples(pool, other)}" for other in ties[:2])
+def _note(pool: Sequence[bytes], guesses: Sequence[Guess]) -> str:
+    if not guesses:
+        return f"names in an unrecognised encoding, read as {describe_encoding(_FALLBACK)}: {_examples(pool, _FALLBACK)}"
+    first = guesses[0]
+    note = f"names read as {describe_encoding(first.encoding)} (not marked as UTF-8): {_examples(pool, first.encoding)}"
+    for other in guesses[1:3]:
+        if first.nats - other.nats < CLOSE and all(_decodes(part, other.encoding) for part in pool):
+            note += f"; or {describe_encoding(other.encoding)}: {_examples(pool, other.encoding)}"
+            if (locale := _LOCALES.get(other.encoding)) is not None:
+                note += f" (chosen with LC_ALL={locale}.UTF-8)"
     return note
 
 
-def _examples(pool: bytes, encoding: str) -> str:
-    shown = pool.decode(encoding).split("\n")
+def _examples(pool: Sequence[bytes], encoding: str) -> str:
+    """The parts of paths that aren't ASCII. A backslash separates them too, but only in decoded text: it may be the second byte
+    of a character."""
+    parts = [part for item in pool for part in re.split(r"[/\\]", item.decode(encoding)) if not part.isascii()]
+    shown = list(dict.fromkeys(parts))
     return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "")
