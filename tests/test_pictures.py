@@ -507,7 +507,7 @@ WRONG: list[tuple[Callable[[Path], Path], dict[str, Any], str]] = [
     (_same, {}, f"{{src}} holds 3 pictures, all the same; {FEW}"),
     (_no_picture, {}, "{src} cannot be decoded: not a picture in a known format"),
     (_nan, {}, "{src}: picture 3 holds nan; pictures must be finite"),
-    (_one, {"label": "kind"}, "--label is for tables, .npz files and archives; {src} has none"),
+    (_one, {"label": "kind"}, "--label is for tables, .npz files, archives and folders with a metadata.csv; {src} has none"),
     (_one, {"size": (0, 4)}, "--size 4x0: width and height must be at least 1"),
     (_one, {"val": "-"}, "--val cannot be standard input; name a file"),
     (_one, {"val": "no.png"}, "no such file or folder: 'no.png'"),

@@ -80,6 +80,8 @@ class Kind(ABC):
     """By suffix, how file names determine a split; by default, if the whole name is that of a split."""
     beside: ClassVar[re.Pattern[str] | None] = None
     """Lower-case names of files that describe the data. They are read only if there is no other file."""
+    described_by: ClassVar[re.Pattern[str] | None] = None
+    """Lower-case names of tables that describe the files beside them, for `Part.tables`."""
     remedies: ClassVar[Mapping[str, str]] = {}
     """By suffix, how to convert files that are not read."""
     demos: ClassVar[Collection[str]] = ()
@@ -110,6 +112,7 @@ class Kind(ABC):
                 demos=self.demos,
                 naming=self.naming,
                 beside=self.beside,
+                described_by=self.described_by,
                 remedies=self.remedies,
             )
         except OtherFiles as error:

@@ -38,9 +38,10 @@ _TOLERATED = 0.1  # the share of undecodable pictures that is tolerated
 _PIXEL_BYTES = 1500  # memory of a training step per pixel and picture, with the smallest networks and any channels
 
 
-def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, progress: Progress) -> None:
-    """Decode the source's pictures and put them into the cache."""
-    readers, format, white_is_open = _open(snapshot.part, wanted, progress)
+def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, labels: Sequence[str | None] | None, progress: Progress) -> None:
+    """Decode the source's pictures and put them into the cache; `labels` are those of its picture files, by default their
+    folders."""
+    readers, format, white_is_open = _open(snapshot.part, wanted, labels, progress)
     _check_room(_total(readers), format)
     while True:
         try:
@@ -93,13 +94,15 @@ def _fill(
         collector.finish(wanted, list(chain.from_iterable(reader.classes for reader in readers)), notes)
 
 
-def _open(part: Part, wanted: Wanted, progress: Progress) -> tuple[list[Reader], PictureFormat, bool]:
+def _open(
+    part: Part, wanted: Wanted, labels: Sequence[str | None] | None, progress: Progress
+) -> tuple[list[Reader], PictureFormat, bool]:
     """The part's readers, the format for its pictures, and whether white is still undetermined because no picture of the
     sample has more than 8 bits."""
     if part.kind == "demo":  # drawn directly in the format
         format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
         return [ShapesReader(Shapes.of(part.location), format)], format, False
-    readers = open_readers(part, wanted.label)
+    readers = open_readers(part, wanted.label, labels)
     if wanted.size and wanted.mode and (wanted.ground or wanted.mode == "RGBA") and wanted.white:
         return readers, PictureFormat(*wanted.size, wanted.mode, wanted.fit, wanted.ground or "white", wanted.white), False
     looks, failures = [], []

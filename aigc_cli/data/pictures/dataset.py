@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +15,7 @@ from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
 from aigc_cli.data.pictures.store import Factors, Store, load
 from aigc_cli.data.sources.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
@@ -34,9 +34,6 @@ __all__ = [
     "prepare_pictures",
     "read_pictures",
 ]
-
-check_unchanged = partial(changes, PICTURES)
-"""How the source differs from what a `PictureDataset.info`, or run.json, describes, one line per difference."""
 
 _VERSION = 2  # of the cache's content; raised when the same source would be prepared differently
 _SPLITS = {"train": TRAIN, "select": SELECT, "report": REPORT}
@@ -113,20 +110,17 @@ def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureD
     if request.size is not None:
         check_size(request.size)
     with open_training(PICTURES, request.data, request.val, request.input_format) as opened:
-        dataset = _prepare(request, opened, progress)
-        if request.conditional and not dataset.classes:
-            raise RequestError(
-                f"--conditional: {request.data} has no labels; use a subfolder a class, or name a column: --label"
-            )
-        return dataset
+        return _prepare(request, opened, progress)
 
 
 def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> PictureDataset:
     train, val = opened.train.part, opened.val
     check_label_applies(opened.parts, request.label)
     wanted = Wanted(request.size, request.mode, request.fit, request.label, request.longest, request.ground, request.white)
-    store = open_store(opened.train, wanted, progress)
-    notes = [*opened.notes, *store.notes]
+    labels = find_labels(train, request.label, request.conditional)
+    val_labels = FoundLabels()
+    store = open_store(opened.train, wanted, progress, labels)
+    notes = [*opened.notes, *labels.notes, *store.notes]
     understood = replace(opened.understood, skipped=opened.understood.skipped + store.skipped)
     ones = np.ones(len(store.hashes), np.int64)
     of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
@@ -143,19 +137,25 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         notes += plan.notes
         was_cached = store.cached
     else:
-        val_store = open_store(val, Wanted.exactly(store.format, request.label), progress)
+        val_labels = find_labels(val.part, request.label, request.conditional)
+        val_store = open_store(val, Wanted.exactly(store.format, request.label), progress, val_labels)
         plan = plan_with_val(store.hashes, ones, val_store.hashes, classes=of_classes)
         classes = _classes(request, store, plan.splits)
         held, unknown = _arrays(val_store, None, classes)
         arrays = {"train": _arrays(store, np.flatnonzero(plan.splits == TRAIN), classes)[0], "select": held, "report": held}
         if not len(arrays["train"]):
             raise RequestError(f"nothing is left to train on: all of {train.location} is in the validation data too")
-        notes += [*val_store.notes, *plan.notes]
+        notes += [*(note for note in val_labels.notes if note not in labels.notes), *val_store.notes, *plan.notes]
         if (of_val := understood.val) is not None:
             understood = replace(understood, val=replace(of_val, skipped=of_val.skipped + val_store.skipped))
         if unknown:
             notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
         was_cached = store.cached and val_store.cached
+    if request.conditional and not classes:
+        why = f" ({'; '.join(labels.notes)})" if labels.notes else ""
+        raise RequestError(
+            f"--conditional: {request.data} has no labels{why}; use a subfolder a class, or name a column: --label"
+        )
     notes.insert(0, f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes))
     notes[1:1] = class_notes(store, plan.splits, classes)
     understood = replace(understood, classes=class_counts(store, plan.splits, classes), removed=plan.dropped)
@@ -169,6 +169,9 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         "unreadable": list(store.unreadable),
         "splits": {name: {"pictures": len(of)} for name, of in arrays.items()},
     }
+    for record, of in ((info, labels), (info["val"], val_labels)):
+        if of.digest is not None:
+            record["metadata"] = of.digest
     return PictureDataset(
         **arrays,
         format=store.format,
@@ -193,33 +196,46 @@ def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8
     return classes if len(classes) > 1 else ()
 
 
-def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress) -> Store:
-    """The pictures of a part in the requested format; decoded now unless they are cached.
+def check_unchanged(info: Mapping[str, Any]) -> list[str]:
+    """How the source differs from what a `PictureDataset.info`, or run.json, describes, one line per difference."""
+    lines = changes(PICTURES, info)
+    for record in (info, info["val"]):
+        if not lines and record and "metadata" in record:
+            part = PICTURES.open(record["location"]).parts[record["split"] or "all"]
+            if find_labels(part, info["label"], True).digest != record["metadata"]:
+                lines.append(f"the labels of {record['location']} have changed since this run was trained")
+    return lines
+
+
+def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress, labels: FoundLabels | None = None) -> Store:
+    """The pictures of a part in the requested format, with the `labels` of a table beside them; decoded now unless they are
+    cached.
 
     Raises RequestError, with nothing left in the cache, if they cannot be used, and AigcError if the cache
     cannot be written or the source changes while it is read.
     """
     if wanted.ground or wanted.white:  # they may equal what is chosen by default
-        folder = cache.lookup(_key(snapshot, replace(wanted, ground=None, white=None)))
+        folder = cache.lookup(_key(snapshot, replace(wanted, ground=None, white=None), labels))
         chosen = None if folder is None else load(folder)
         if chosen is not None and _has(chosen.format, wanted):
             return chosen
-    key = _key(snapshot, wanted)
+    key = _key(snapshot, wanted, labels)
 
     def build() -> None:
         from aigc_cli.data.pictures.build import build_entry  # imports Pillow
 
-        build_entry(key, snapshot, wanted, progress)
+        build_entry(key, snapshot, wanted, None if labels is None else labels.labels, progress)
 
     store, was_cached = cached(key, [snapshot], load, build)
     return replace(store, cached=was_cached)
 
 
-def _key(snapshot: Snapshot, wanted: Wanted) -> str:
+def _key(snapshot: Snapshot, wanted: Wanted, labels: FoundLabels | None) -> str:
     longest = () if wanted.size is not None or wanted.longest == LONGEST else (wanted.longest,)
     asked = (wanted.size, wanted.mode, wanted.fit, wanted.label, *longest)
     decided = (wanted.ground, wanted.white) if wanted.ground or wanted.white else ()
-    return cache.key_of("pictures", _VERSION, snapshot.identity, *asked, *decided)
+    of_table = () if labels is None or labels.digest is None else (labels.digest,)
+    return cache.key_of("pictures", _VERSION, snapshot.identity, *asked, *decided, *of_table)
 
 
 def _has(format: PictureFormat, wanted: Wanted) -> bool:
@@ -265,8 +281,10 @@ def read_pictures(
     """
     with open_evaluation(PICTURES, source, split, input_format) as (snapshot, spooled):
         check_label_applies([snapshot.part], label)
-        store = open_store(snapshot, Wanted.exactly(format, label), progress)
+        found = find_labels(snapshot.part, label, bool(classes))
+        store = open_store(snapshot, Wanted.exactly(format, label), progress, found)
         arrays, unknown = _arrays(store, None, classes)
+        arrays = replace(arrays, notes=[*found.notes, *arrays.notes])
         if unknown:
             saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
             raise RequestError(f"{snapshot.part.location}: {saw}")

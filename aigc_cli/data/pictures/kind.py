@@ -37,7 +37,8 @@ class Pictures(Kind):
     name = "pictures"
     suffixes = READ
     naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.png shows a train
-    beside = re.compile(r"metadata\.(parquet|arrow)|state\.json")
+    beside = re.compile(r"metadata\.arrow|state\.json")
+    described_by = re.compile(r"metadata\.(csv|jsonl|parquet)")
     remedies: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(HEIC, "pip install 'aigc-cli[heic]' reads them"),
         **dict.fromkeys((".jxl", ".psd", ".svg"), "magick mogrify -format png converts them to .png"),

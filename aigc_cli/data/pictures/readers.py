@@ -25,24 +25,22 @@ SUFFIXES = (
 )  # fmt: skip
 ARCHIVES = (".tar", ".tgz", ".zip")
 TABLES = (".parquet", ".arrow")
+LABEL_NAMES = ("label", "labels", "class")
+"""Columns of labels, most likely first."""
 READ = (*SUFFIXES, *TABLES, *arrays.SUFFIXES, *ARCHIVES)
 """The suffixes of files that pictures are read from."""
 
 
 class FileReader:
-    """Picture files; `names` are their paths in the folder of the source, whose first part is the class."""
+    """Picture files; `names` are their paths in the folder of the source."""
 
     classes: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def __init__(self, paths: Sequence[Path], names: Sequence[str], split_level: int | None) -> None:
+    def __init__(self, paths: Sequence[Path], names: Sequence[str], labels: Sequence[str | None]) -> None:
         self.count = len(paths)
-        self._paths, self._names = paths, names
-        folders = [PurePosixPath(name).parts[:-1] for name in names]
-        if split_level is not None:
-            folders = [of[:split_level] + of[split_level + 1 :] for of in folders]
-        self._labels = _classes_of(folders)
+        self._paths, self._names, self._labels = paths, names, labels
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         for index in range(0, self.count, step):
@@ -87,6 +85,14 @@ def _counted(suffixes: Counter[str]) -> str:
     return shown and f": {shown}"
 
 
+def classes_of_folders(names: Sequence[str], split_level: int | None) -> list[str | None]:
+    """The class of each picture, given its path in the source: a folder, but not that of its split."""
+    folders = [PurePosixPath(name).parts[:-1] for name in names]
+    if split_level is not None:
+        folders = [of[:split_level] + of[split_level + 1 :] for of in folders]
+    return _classes_of(folders)
+
+
 def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
     """The class of each picture, given its folders: the topmost. A folder that contains all pictures, none of them directly, is
     skipped."""
@@ -99,20 +105,29 @@ def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
     """Raise RequestError for a --label that would do nothing."""
     suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
-    if label is not None and not suffixes & {*TABLES, *ARCHIVES, ".npz"} and all(part.kind != "hub" for part in parts):
-        raise RequestError(f"--label is for tables, .npz files and archives; {parts[0].location} has none")
+    labelled = suffixes & {*TABLES, *ARCHIVES, ".npz"} or any(part.kind == "hub" or part.tables for part in parts)
+    if label is not None and not labelled:
+        raise RequestError(
+            f"--label is for tables, .npz files, archives and folders with a metadata.csv; {parts[0].location} has none"
+        )
 
 
-def open_readers(part: Part, label: str | None) -> list[Reader]:
-    """Readers for the pictures of a part that isn't drawn: one for all picture files, then one for each other file."""
+def picture_files(part: Part) -> list[Path]:
+    """The files of a part that are a picture each."""
+    return [path for path in part.files if suffix_of(path, READ) in SUFFIXES]
+
+
+def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | None = None) -> list[Reader]:
+    """Readers for the pictures of a part that isn't drawn: one for all picture files, then one for each other file. `labels`
+    are those of the picture files, by default their folders."""
     if part.kind == "hub":
         from aigc_cli.data.pictures.tables import open_hub
 
         return [open_hub(part.location, part.split, label)]
     readers: list[Reader] = []
-    pictures = [path for path in part.files if suffix_of(path, READ) in SUFFIXES]
-    if pictures:
-        readers.append(FileReader(pictures, [name_in(path, part) for path in pictures], part.split_level))
+    if pictures := picture_files(part):
+        names = [name_in(path, part) for path in pictures]
+        readers.append(FileReader(pictures, names, labels or classes_of_folders(names, part.split_level)))
     several = len(part.files) > 1
     columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # a label names one of them
     for path in part.files:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.data.pictures.readers import LABEL_NAMES
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.errors import RequestError
@@ -30,7 +31,6 @@ SUFFIXES = (".parquet", ".arrow")
 _BATCH_BYTES = 1 << 23  # approximately, per read
 _HUB_ROWS = 32
 _IMAGE_NAMES = ("image", "img", "picture", "photo")
-_LABEL_NAMES = ("label", "labels", "class")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     kinds = {name: features.get(name, {}).get("_type") for name in schema.names}
     image, notes = _choose_image(schema, kinds, where)
     classes = [name for name in schema.names if kinds[name] == "ClassLabel"]
-    named = [name for name in _LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
+    named = [name for name in LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
     if label is not None:
         label = next((name for name in schema.names if nfc(name) == nfc(label)), label)
     if label is not None and (label not in schema.names or label == image):
@@ -192,6 +192,28 @@ def open_table(path: Path, label: str | None, prefix: str) -> TableReader:
             rows = sum(batch.num_rows for batch in batches)
         return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix)
     raise RequestError(f"{path} must be unpacked first: Parquet and Arrow are memory-mapped, and compressed internally")
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet file. Raises `RequestError` if it is damaged."""
+    with _whole(path, "parquet"):
+        return pq.read_schema(path)
+
+
+def read_columns(path: Path, names: list[str]) -> Iterator[dict[str, Any]]:
+    """The values of some columns of a Parquet file, row by row; those of a `ClassLabel` are its names."""
+    features = _features(read_schema(path))
+    with _parquet(path, 1000, names) as batches:
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield {name: _named(value, features.get(name, {})) for name, value in row.items()}
+
+
+def _named(value: Any, feature: Mapping[str, Any]) -> Any:
+    names = feature.get("names") if feature.get("_type") == "ClassLabel" else None
+    if names is None or value is None:
+        return value
+    return names[value] if 0 <= value < len(names) else None
 
 
 def open_hub(location: str, split: str, label: str | None) -> TableReader:

@@ -34,6 +34,7 @@ class Part:
     files: tuple[Path, ...] = ()  # in name order; for kind "files"
     split: str = ""  # train, val or test; for kind "hub" the data set's own name for it; "" if the source has no splits
     split_level: int | None = None  # the level of the split's folder below the source; None if there is none
+    tables: tuple[Path, ...] = ()  # files beside the source's data that describe them, of all splits
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def open_source(
     demos: Collection[str],
     naming: Mapping[str, Naming] | None = None,
     beside: re.Pattern[str] | None = None,
+    described_by: re.Pattern[str] | None = None,
     remedies: Mapping[str, str] | None = None,
 ) -> Source:
     """Find what `src` names; `suffixes` are those of the files to read, such as ".tsv", without compression. For the other
@@ -105,7 +107,7 @@ def open_source(
         _refuse_address(src)
     path = Path(os.path.normpath(Path(src).expanduser().absolute()))
     if path.is_dir():
-        return _open_folder(path, suffixes, naming or {}, beside, remedies or {})
+        return _open_folder(path, suffixes, naming or {}, beside, described_by, remedies or {})
     if not path.exists():
         raise RequestError(f"no such file or folder: {src!r}")
     if suffix_of(path, suffixes) is None:
@@ -155,13 +157,18 @@ def _open_folder(
     suffixes: Collection[str],
     naming: Mapping[str, Naming],
     beside: re.Pattern[str] | None,
+    described_by: re.Pattern[str] | None,
     remedies: Mapping[str, str],
 ) -> Source:
     found = walk(folder)
+    tables = [parts for parts in found.files if described_by and described_by.fullmatch(parts[-1].lower())]
+    if not any(suffix_of(parts[-1], suffixes) for parts in found.files if parts not in tables):
+        tables = []  # with nothing to describe, they are the data
     of_type: list[Parts] = []
     others: list[Parts] = []
     for parts in found.files:
-        (of_type if suffix_of(parts[-1], suffixes) else others).append(parts)
+        if parts not in tables:
+            (of_type if suffix_of(parts[-1], suffixes) else others).append(parts)
     if not of_type:
         known = " ".join(sorted(suffixes))
         message = f"there is no data in the folder {folder}: no file of the types {known}"
@@ -185,7 +192,14 @@ def _open_folder(
     sort = sort_files(folder, files, lambda number: paths[number].stat().st_size)
     splits = sort.splits or {"all": list(range(len(paths)))}
     parts_of = {
-        name: Part(str(folder), "files", tuple(paths[number] for number in numbers), "" if name == "all" else name, sort.level)
+        name: Part(
+            str(folder),
+            "files",
+            tuple(paths[number] for number in numbers),
+            "" if name == "all" else name,
+            sort.level,
+            tuple(folder.joinpath(*parts) for parts in tables),
+        )
         for name, numbers in splits.items()
     }
     understood = Understood(

@@ -1,0 +1,153 @@
+"""Labels of picture files from a table beside them: metadata.csv, .jsonl or .parquet with a column file_name, as in the
+ImageFolder of Hugging Face's `datasets`.
+
+Such a table only labels the pictures that are found without it: nothing that it names is opened.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from aigc_cli.data import cache
+from aigc_cli.data.pictures.readers import LABEL_NAMES, classes_of_folders, name_in, picture_files
+from aigc_cli.data.sources.source import Part
+from aigc_cli.data.sources.split_names import nfc
+from aigc_cli.data.understood import listed
+from aigc_cli.errors import RequestError
+
+_FILE_NAME = "file_name"
+
+
+@dataclass(frozen=True)
+class FoundLabels:
+    """What a table beside pictures says of them."""
+
+    labels: tuple[str | None, ...] | None = None  # of the part's picture files; None if it isn't used
+    notes: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str | None:
+        """A hash of the labels; None if there are none."""
+        return None if self.labels is None else cache.key_of("metadata", list(self.labels))
+
+
+def find_labels(part: Part, label: str | None, learned: bool) -> FoundLabels:
+    """The labels of a part's picture files in the tables beside them: of the column `label`, otherwise of one named label,
+    labels or class. Without `label` they are read only if classes are `learned` and the folders are none.
+
+    Raises RequestError for a table that can't be read, has no column `label`, or lists none of the pictures.
+    """
+    names = [nfc(name_in(path, part)) for path in picture_files(part)]
+    if not part.tables:
+        return FoundLabels()
+    shown = listed(name_in(path, part) for path in part.tables)
+    if not names:
+        return FoundLabels(notes=(f"{shown} is not read: there are no picture files that it could describe",))
+    if label is None and not learned:
+        return FoundLabels(notes=(f"{shown} is not read: its labels are for --conditional",))
+    if label is None and len({*classes_of_folders(names, part.split_level)} - {None}) > 1:
+        return FoundLabels(
+            notes=(f"{shown} is not read: the folders are the classes; --label NAME takes them from its column",)
+        )
+    tables = [_Table(path) for path in part.tables]
+    columns = [table.column(label) for table in tables]
+    if not any(columns):
+        others = ", ".join(dict.fromkeys(repr(name) for table in tables for name in table.names if name != _FILE_NAME))
+        if label is not None:
+            raise RequestError(f"{shown} in {part.location} has no column {label!r}; it has {others or 'no other'}")
+        return FoundLabels(notes=(f"{shown} is not read: it has no column {_or(LABEL_NAMES)}; --label names one of {others}",))
+    found: dict[str, str | None] = {}
+    several: set[str] = set()
+    for table, column in zip(tables, columns, strict=True):
+        for listed_name, value in table.rows(column) if column else ():
+            name = _in_source(listed_name, PurePosixPath(name_in(table.path, part)).parent)
+            if found.setdefault(name, value) != value:
+                several.add(name)
+    if not found.keys() & {*names}:
+        raise RequestError(
+            f"{shown} lists none of the pictures in {part.location}: "
+            f"it names {next(iter(found), 'none')!r}, and there is {names[0]!r}"
+        )
+    known = {*names}
+    missing = [name for name in found if name not in known and not _exists(part.location, name)]
+    notes = [f"labels of the column {next(filter(None, columns))!r} of {shown}"]
+    notes += [f"{name_in(table.path, part)}: {note}" for table in tables for note in table.notes]
+    if missing:
+        notes.append(f"{len(missing):,} listed in {shown} are not there: {listed(missing)}")
+    if several:
+        notes.append(f"{len(several):,} listed in {shown} with several labels, of which the first is used: {listed(several)}")
+    return FoundLabels(tuple(found.get(name) for name in names), tuple(notes))
+
+
+class _Table:
+    """A table with the column file_name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: Sequence[str] = ()
+        if path.suffix.lower() == ".parquet":
+            from aigc_cli.data.pictures.tables import read_schema
+
+            self.names = tuple(read_schema(path).names)
+        else:
+            from aigc_cli.data.tables.table import sniff
+
+            table = sniff(path, _asked())
+            self.names, self.notes = table.names, table.notes
+
+    def column(self, label: str | None) -> str | None:
+        """The column with the labels; None if there is none. Raises RequestError if it can't say whose labels they are."""
+        wanted = LABEL_NAMES if label is None else (nfc(label),)
+        column = next((name for of in wanted for name in self.names if nfc(name) == of), None)
+        if column is not None and _FILE_NAME not in self.names:
+            columns = ", ".join(map(repr, self.names))
+            raise RequestError(f"{self.path} needs a column {_FILE_NAME!r} that names the pictures; its columns are {columns}")
+        return column
+
+    def rows(self, column: str) -> Iterator[tuple[str, str | None]]:
+        """The name of each picture and its label."""
+        for number, row in enumerate(self._values(column), start=1):
+            name, value = row.get(_FILE_NAME), row.get(column)
+            if not isinstance(name, str) or not isinstance(value, str | int | float | None):
+                wrong = _FILE_NAME if not isinstance(name, str) else column
+                kind = type(row.get(wrong)).__name__
+                raise RequestError(
+                    f"{self.path}, row {number}: {wrong!r} must be one value, such as a text; it is of type {kind}"
+                )
+            yield name, None if value in (None, "") else str(value)
+
+    def _values(self, column: str) -> Iterator[Any]:
+        if self.path.suffix.lower() == ".parquet":
+            from aigc_cli.data.pictures.tables import read_columns
+
+            return read_columns(self.path, [_FILE_NAME, column])
+        from aigc_cli.data.tables.table import named_values
+
+        return iter(named_values(self.path, (_FILE_NAME, column), _asked()))
+
+
+def _asked() -> Any:
+    from aigc_cli.data.tables.table import Asked
+
+    return Asked((_FILE_NAME,))  # which shows that the first row is a header
+
+
+def _in_source(name: str, folder: PurePosixPath) -> str:
+    """The path in the source of a file that a table in `folder` names, in NFC."""
+    return posixpath.normpath(nfc(str(folder / name.replace("\\", "/"))))
+
+
+def _exists(location: str, name: str) -> bool:
+    """Whether there is such a file within the source, as one of another split."""
+    if name.startswith(("/", "../")):
+        return False
+    return any(Path(location, unicodedata.normalize(form, name)).is_file() for form in ("NFC", "NFD"))
+
+
+def _or(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + f" or {names[-1]}"

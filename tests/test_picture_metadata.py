@@ -1,0 +1,161 @@
+"""Labels from metadata.csv, .jsonl or .parquet beside pictures, as the ImageFolder of Hugging Face's `datasets` reads them."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, check_unchanged, prepare_pictures, read_pictures
+from aigc_cli.errors import RequestError
+
+NAMES = [f"été{i}.png" for i in range(12)]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def _pictures(folder: Path, *names: str) -> Path:
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng([seed, len(name)]).integers(0, 256, (8, 8, 3), np.uint8)).save(folder / name)
+    return folder
+
+
+def _prepare(folder: Path, **options: Any) -> PictureDataset:
+    return prepare_pictures(PictureRequest(str(folder), **{"conditional": True, **options}), progress=lambda *_: None)
+
+
+def _labels(dataset: PictureDataset) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for arrays in (dataset.train, dataset.select, dataset.report):
+        numbers = [-1] * len(arrays) if arrays.labels is None else arrays.labels.tolist()
+        found |= {name: dataset.classes[of] if of >= 0 else None for name, of in zip(arrays.names, numbers, strict=True)}
+    return found
+
+
+def _write(path: Path, names: list[str], column: str = "label") -> dict[str, str]:
+    """A table that gives the names the labels x and y in turn."""
+    rows = [{"file_name": name, column: "xy"[i % 2]} for i, name in enumerate(names)]
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    else:
+        path.write_text(f"file_name;{column}\n" + "".join(f"{row['file_name']};{row[column]}\n" for row in rows))
+    return {row["file_name"]: row[column] for row in rows}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_labels_are_joined_by_name_whatever_its_form(form: str, suffix: str, tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *(unicodedata.normalize(form, name) for name in NAMES))
+    wanted = _write(folder / f"metadata.{suffix}", [unicodedata.normalize("NFC", name) for name in NAMES])
+    dataset = _prepare(folder)
+    assert dataset.classes == ("x", "y")
+    assert {unicodedata.normalize("NFC", name): label for name, label in _labels(dataset).items()} == wanted
+    assert f"labels of the column 'label' of metadata.{suffix}" in dataset.notes
+    assert _prepare(folder).cached
+
+
+def test_a_table_in_each_folder_names_what_is_in_it(tmp_path: Path) -> None:
+    names = [f"{split}/{i}.png" for split in ("train", "val") for i in range(6)]
+    folder = _pictures(tmp_path / "d", *names)
+    for split in ("train", "val"):
+        _write(folder / split / "metadata.csv", [f"{i}.png" for i in range(6)])
+    dataset = _prepare(folder)
+    assert _labels(dataset) == {name: "xy"[i % 2] for i, name in enumerate(names)}
+    assert not any("not there" in note for note in dataset.notes)
+
+
+def test_a_table_above_the_splits_names_what_is_in_both(tmp_path: Path) -> None:
+    names = [f"{split}/{i}.png" for split in ("train", "val") for i in range(6)]
+    folder = _pictures(tmp_path / "d", *names)
+    _write(folder / "metadata.csv", names)
+    dataset = _prepare(folder)
+    assert _labels(dataset) == {name: "xy"[i % 2] for i, name in enumerate(names)}
+    assert not any("not there" in note for note in dataset.notes)
+
+
+def test_what_is_listed_but_missing_and_what_is_not_listed_is_counted(tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *(f"{i}.png" for i in range(12)))
+    _write(folder / "metadata.csv", [*(f"{i}.png" for i in range(10)), "gone.png", "../etc/x.png", str(tmp_path / "d/1.png")])
+    dataset = _prepare(folder)
+    assert [note for note in dataset.notes if "metadata.csv" in note] == [
+        "labels of the column 'label' of metadata.csv",
+        "metadata.csv: cells between semicolons, quoted",
+        f"3 listed in metadata.csv are not there: gone.png, ../etc/x.png, {tmp_path}/d/1.png",
+    ]
+    assert "2 pictures have no class: 10.png, 11.png" in dataset.notes
+
+
+def test_another_column_is_named_by_label(tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *NAMES)
+    _write(folder / "metadata.csv", NAMES, "kind")
+    why = "metadata.csv is not read: it has no column label, labels or class; --label names one of 'kind'"
+    with pytest.raises(RequestError) as caught:
+        _prepare(folder)
+    assert why in str(caught.value)
+    assert _prepare(folder, label="kind").classes == ("x", "y")
+    with pytest.raises(RequestError, match=r"metadata.csv in .* has no column 'sort'; it has 'kind'"):
+        _prepare(folder, label="sort")
+
+
+def test_without_classes_the_table_changes_nothing_and_is_told(tmp_path: Path) -> None:
+    before = _prepare(_pictures(tmp_path / "d", *NAMES), conditional=False).info
+    _write(tmp_path / "d" / "metadata.csv", NAMES)
+    dataset = _prepare(tmp_path / "d", conditional=False)
+    assert (dataset.info, dataset.cached, dataset.classes) == (before, True, ())
+    assert [note for note in dataset.notes if "metadata" in note] == [
+        "metadata.csv is not read: its labels are for --conditional"
+    ]
+
+
+def test_folders_of_classes_come_first(tmp_path: Path) -> None:
+    names = [f"{of}/{i}.png" for of in ("cat", "dog") for i in range(6)]
+    folder = _pictures(tmp_path / "d", *names)
+    _write(folder / "metadata.csv", names)
+    dataset = _prepare(folder)
+    assert dataset.classes == ("cat", "dog")
+    assert "metadata.csv is not read: the folders are the classes; --label NAME takes them from its column" in dataset.notes
+    assert _prepare(folder, label="label").classes == ("x", "y")
+
+
+def test_a_table_of_other_pictures_is_refused(tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", "a.png", "b.png")
+    _write(folder / "metadata.csv", ["c.png", "d.png"])
+    with pytest.raises(RequestError, match=r"lists none of the pictures in .*: it names 'c.png', and there is 'a.png'"):
+        _prepare(folder)
+    (folder / "metadata.csv").write_text("image,label\na.png,x\n")
+    with pytest.raises(
+        RequestError, match="needs a column 'file_name' that names the pictures; its columns are 'image', 'label'"
+    ):
+        _prepare(folder)
+
+
+def test_a_run_notices_other_labels(tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *NAMES)
+    _write(folder / "metadata.csv", NAMES)
+    info = json.loads(json.dumps(_prepare(folder).info))
+    assert check_unchanged(info) == []
+    _write(folder / "metadata.csv", NAMES[::-1])
+    assert check_unchanged(info) == [f"the labels of {folder} have changed since this run was trained"]
+
+
+def test_other_pictures_are_read_with_the_labels_beside_them(tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *NAMES)
+    _write(folder / "metadata.csv", NAMES)
+    dataset = _prepare(folder)
+    other = _pictures(tmp_path / "e", "1.png", "2.png")
+    (other / "metadata.csv").write_text("file_name,label\n1.png,y\n2.png,x\n")
+    arrays = read_pictures(str(other), dataset.format, classes=dataset.classes, progress=lambda *_: None)
+    assert arrays.labels is not None and arrays.labels.tolist() == [1, 0]
