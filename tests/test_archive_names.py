@@ -62,6 +62,8 @@ LEGACY = [
     ("cp949", ["고양이", "강아지와새"], "names read as CP949 (not marked as UTF-8): 고양이, 강아지와새"),
     ("cp949", ["고양이", "강아지", "똠얌"], None),  # 똠 is not in EUC-KR
     ("cp949", ["사과", "바나나", "포도"], None),
+    ("gb18030", ["開門", "車輛", "学"], None),  # traditional characters in GBK
+    ("cp932", ["ソース", "データ"], "names read as Shift-JIS (not marked as UTF-8): ソース, データ"),
     ("gb18030", ["苹果", "香蕉", "葡萄"], None),
     ("cp866", ["кошка", "собака"], "names read as CP866 (not marked as UTF-8): кошка, собака"),
     ("cp437", ["café", "thé"], "names read as CP437 (not marked as UTF-8): café, thé"),

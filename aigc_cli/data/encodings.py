@@ -26,11 +26,11 @@ CLOSE = math.log(20)
 _HOME = CLOSE
 """The prior for the encoding of the environment's language, and against those that are hardly used any more."""
 
-_FULL_STOPS_AND_SO_ON = frozenset("　、。，．・：；？！“”‘’（）《》「」『』…—～〜﹏ー")
+_FULL_STOPS_AND_SO_ON = frozenset("　、。，．・：；？！“”‘’（）《》「」『』…—～〜﹏")
 _LATIN_PUNCTUATION = frozenset("’‘“”–—…«»¿¡°€§")
 _ACCENTED = frozenset("àáâãäåæçèéêëìíîïñòóôõöøœùúûüýÿßšžÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØŒÙÚÛÜÝŠŽ")
 _FREQUENT_RUSSIAN = frozenset("оеаинтсрвлкмдп")
-_KANA = frozenset(map(chr, (*range(0x3041, 0x3094), *range(0x30A1, 0x30F7))))
+_KANA = frozenset(map(chr, (*range(0x3041, 0x3094), *range(0x30A1, 0x30F7), 0x30FC)))
 _WORD = re.compile(r"(?:[A-Za-z]|[^\x00-\x7f])*[^\x00-\x7f](?:[A-Za-z]|[^\x00-\x7f])*")
 
 
@@ -154,6 +154,8 @@ def _rank(character: str, encoding: str) -> float:
     if character in _KANA and encoding in ("cp932", "euc_jp"):
         return _OF_KANA
     if character in _FULL_STOPS_AND_SO_ON or "\uff01" <= character <= "\uff5e":
+        return _FREQUENT
+    if encoding == "gb18030" and character in TRADITIONAL:  # which it has beside GB 2312
         return _FREQUENT
     try:
         code = character.encode(language.standard)

@@ -72,11 +72,11 @@ def _note(pool: Sequence[bytes], guesses: Sequence[Guess]) -> str:
         return f"names in an unrecognised encoding, read as {describe_encoding(_FALLBACK)}: {_examples(pool, _FALLBACK)}"
     first = guesses[0]
     note = f"names read as {describe_encoding(first.encoding)} (not marked as UTF-8): {_examples(pool, first.encoding)}"
-    for other in guesses[1:3]:
-        if first.nats - other.nats < CLOSE and all(_decodes(part, other.encoding) for part in pool):
-            note += f"; or {describe_encoding(other.encoding)}: {_examples(pool, other.encoding)}"
-            if (locale := _LOCALES.get(other.encoding)) is not None:
-                note += f" (chosen with LC_ALL={locale}.UTF-8)"
+    for other in guesses[1:]:
+        locale = _LOCALES.get(other.encoding)
+        if locale and first.nats - other.nats < CLOSE and all(_decodes(part, other.encoding) for part in pool):
+            shown = _examples(pool, other.encoding)
+            note += f"; or {describe_encoding(other.encoding)}: {shown} (chosen with LC_ALL={locale}.UTF-8)"
     return note
 
 
