@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,16 @@ def test_copies_in_several_classes_are_of_the_smallest(tmp_path: Path) -> None:
     assert "no pictures to train on, so no class: 'all'" in dataset.notes
     assert "classes: cat 30, dog 30" in dataset.notes
     assert dataset.info["classes"] == ["cat", "dog"]
+
+
+def test_folders_that_are_not_utf8_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    names = {name: os.fsdecode(name.encode("gbk")) for name in ("猫", "狗")}  # as old programs unpack; the first is UTF-8 too
+    folder = _folder(tmp_path, **{names["猫"]: range(30), names["狗"]: range(30, 60)})
+    dataset = _prepare(folder, conditional=True)
+    assert sorted(dataset.classes) == ["狗", "猫"]
+    assert any(note.startswith("names read as GB18030 (not marked as UTF-8): ") for note in dataset.notes)
+    assert all(char < "\udc80" for name in dataset.train.names for char in name)
 
 
 def test_a_picture_with_a_class_is_kept_before_its_copy_without(tmp_path: Path) -> None:

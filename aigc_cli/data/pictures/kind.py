@@ -19,6 +19,7 @@ from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.readers import HEIC, READ, SUFFIXES, name_in
 from aigc_cli.data.pictures.shapes import Shapes
+from aigc_cli.data.sources.archive_names import is_utf8
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import Part, Source, suffix_of
 from aigc_cli.data.sources.split_names import is_nfc
@@ -88,7 +89,8 @@ class Pictures(Kind):
         names = [name_in(path, part) for path in part.files] if named else []
         below: list[Any] = [part.split_level] if part.split_level else []
         composed = [] if all(map(is_nfc, names)) else ["NFC"]  # earlier versions read these as other classes
-        return [names, part.split, *below, *composed]
+        decoded = [] if all(map(is_utf8, names)) else ["decoded"]
+        return [names, part.split, *below, *composed, *decoded]
 
     def show(self, content: Pixels) -> Pixels:
         return content

@@ -13,6 +13,7 @@ from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.pictures.webdataset import labels_beside
+from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
 from aigc_cli.data.sources.split_names import are_splits, is_split, nfc
@@ -36,10 +37,11 @@ class FileReader:
 
     classes: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
-    def __init__(self, paths: Sequence[Path], names: Sequence[str], labels: Sequence[str | None]) -> None:
-        self.count = len(paths)
+    def __init__(
+        self, paths: Sequence[Path], names: Sequence[str], labels: Sequence[str | None], notes: tuple[str, ...] = ()
+    ) -> None:
+        self.count, self.notes = len(paths), notes
         self._paths, self._names, self._labels = paths, names, labels
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
@@ -126,8 +128,9 @@ def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | N
         return [open_hub(part.location, part.split, label)]
     readers: list[Reader] = []
     if pictures := picture_files(part):
-        names = [name_in(path, part) for path in pictures]
-        readers.append(FileReader(pictures, names, labels or classes_of_folders(names, part.split_level)))
+        names, note = decode_paths([name_in(path, part) for path in pictures])
+        labels = labels or classes_of_folders(names, part.split_level)
+        readers.append(FileReader(pictures, names, labels, (note,) if note else ()))
     several = len(part.files) > 1
     columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # a label names one of them
     for path in part.files:

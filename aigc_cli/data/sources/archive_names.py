@@ -6,6 +6,7 @@ in UTF-8.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -41,6 +42,18 @@ def decode_names(raw: Sequence[str | bytes]) -> tuple[list[str], str | None]:
     if others := [decoded[name] for name in unmarked if read[name] not in (order[0], first)]:
         note += f"; {len(others):,} in another encoding, read as {', '.join(others[:3])}" + ", …" * (len(others) > 3)
     return [name if isinstance(name, str) else decoded[name] for name in raw], note
+
+
+def is_utf8(name: str) -> bool:
+    """Whether the name of a file is UTF-8 on disk. Python stands a surrogate for each byte that isn't."""
+    return name.isascii() or not any("\udc80" <= char <= "\udcff" for char in name)
+
+
+def decode_paths(names: Sequence[str]) -> tuple[list[str], str | None]:
+    """The names of files as text, and a note if some aren't UTF-8 on disk, as after unpacking with an old program."""
+    if all(map(is_utf8, names)):
+        return list(names), None
+    return decode_names([os.fsencode(name) for name in names])
 
 
 def _decodes(name: bytes, encoding: str) -> bool:
