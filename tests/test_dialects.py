@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from aigc_cli.data.sources.opening import sniff
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.tables import choice
 from aigc_cli.data.tables.delimited import Dialect, find_dialect, has_header
-from aigc_cli.data.text.dataset import TextRequest, check_unchanged, prepare_text
+from aigc_cli.data.text.dataset import TextDataset, TextRequest, check_unchanged, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.pieces import End
@@ -298,6 +299,12 @@ def test_files_of_one_folder_choose_together_or_each_its_own(tmp_path: Path) -> 
         ("one\ntwo\n", ".txt"),
         ("text, of a poem\nwhich has, commas\n", ".txt"),
         ('{"text": "a"}\n', ".jsonl"),
+        ('{\n  "text": "a"\n}\n', ".jsonl"),
+        ('[\n{"text": "a"},\n]\n', ".json"),
+        ('[[1, "one"], [2, "two"]]\n', ".json"),
+        ("[Verse]\nThe river sings\n", ".txt"),
+        ("[[Image]] of a river\nand more\n", ".txt"),
+        ("{ in braces }\nThe river sings\n", ".txt"),
     ],
 )
 def test_a_pipe_is_a_table_only_where_its_header_says_so(head: str, suffix: str) -> None:
@@ -305,16 +312,62 @@ def test_a_pipe_is_a_table_only_where_its_header_says_so(head: str, suffix: str)
         assert sniff(TEXT, head.encode(encoding)) == suffix
 
 
-def test_a_pipe_of_lines_is_told_and_columns_of_it_name_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def prepared(**options: Any) -> Any:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("".join(f"{text}\n" for text in TEXTS).encode())))
-        return prepare_text(TextRequest("-", **options), progress=lambda what, done, total: None)
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TextDataset]:
+    def prepared(content: str, *, input_format: str | None = None, **reading: Any) -> TextDataset:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        request = TextRequest("-", input_format=input_format, reading=Reading(**reading))
+        return prepare_text(request, progress=lambda what, done, total: None)
 
-    assert prepared().notes[0] == "standard input is read as a text per line (--input-format names its format)"
+    return prepared
+
+
+def test_a_pipe_of_lines_is_told_and_columns_of_it_name_the_option(piped: Callable[..., TextDataset]) -> None:
+    lines = "".join(f"{text}\n" for text in TEXTS)
+    assert piped(lines).notes[0] == "standard input is read as a text per line (--input-format names its format)"
     with pytest.raises(
         RequestError, match=r"standard input has no columns; .*; if it is a table, name its format with --input-f"
     ):
-        prepared(reading=Reading(("a", "b")))
+        piped(lines, columns=("a", "b"))
+
+
+def test_a_pipe_that_is_read_as_a_table_is_told_and_may_be_lines(piped: Callable[..., TextDataset]) -> None:
+    content = "text,id\n" + "".join(f"{text.replace(',', '')}, and {i}\n" for i, text in enumerate(TEXTS))
+    table = piped(content)
+    assert table.notes[0] == (
+        "standard input is read as CSV with the columns 'text', 'id' (--input-format txt --lines reads a text per line)"
+    )
+    lines = piped(content, input_format="txt", layout="lines")
+    assert lines.train.n_docs > table.train.n_docs / 2 and "," in lines.tokenizer.decode(lines.train.tokens.tolist())
+
+
+def test_a_pipe_of_rows_without_a_header_is_refused(piped: Callable[..., TextDataset]) -> None:
+    content = "".join(f"{i}\teng\t{text}\n" for i, text in enumerate(TEXTS))
+    with pytest.raises(
+        RequestError, match=r"^standard input has 3 cells between tabs .*: --input-format tsv --no-header --col"
+    ):
+        piped(content)
+    table = piped(content, input_format="tsv", header=False, columns=("3",))
+    assert "eng" not in table.tokenizer.decode(table.train.tokens.tolist())
+    lines = piped(content, layout="lines")
+    assert "eng" in lines.tokenizer.decode(lines.train.tokens.tolist())
+
+
+def test_a_pipe_of_json_strings_is_pointed_out(piped: Callable[..., TextDataset]) -> None:
+    content = "".join(json.dumps(text) + "\n" for text in TEXTS)
+    assert piped(content).notes[0].endswith("with the quotation marks (--input-format jsonl reads JSON strings)")
+
+
+def test_a_note_on_a_pipe_does_not_name_its_copy(piped: Callable[..., TextDataset]) -> None:
+    assert "lines end at carriage returns in standard input" in piped("".join(f"{text}\r" for text in TEXTS)).notes
+
+
+def test_a_web_page_in_a_pipe_is_refused_and_may_be_text(piped: Callable[..., TextDataset]) -> None:
+    page = "<!DOCTYPE html>\n<html><body>\n" + "\n".join(TEXTS)
+    with pytest.raises(RequestError, match=r"^standard input is a web page; --input-format txt reads it as text$"):
+        piped(page)
+    assert piped(page, input_format="txt").train is not None
+    assert piped("<html> is a word\n" + "\n".join(TEXTS)).train is not None
 
 
 def test_a_run_of_an_earlier_version_is_not_resumed_on_other_rows(tmp_path: Path) -> None:

@@ -119,6 +119,12 @@ def test_a_web_page_is_no_table(page: str, tmp_path: Path) -> None:
         _refused(TEXT, src, f"{path} is a web page despite its name; download the data again")
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.html"])
+def test_a_text_may_begin_as_a_web_page_does(name: str, tmp_path: Path) -> None:
+    path = _write(tmp_path, **{name: "<!DOCTYPE html>\n<html> is its second line\n"}) / name
+    assert TEXT.open(str(path)).training().files == (path,)
+
+
 def test_a_table_that_speaks_of_pages_is_one(tmp_path: Path) -> None:
     assert TEXT.open(str(_write(tmp_path, **{"data.csv": "text\n<html>\n"}))).parts
 

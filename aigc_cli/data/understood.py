@@ -103,7 +103,8 @@ class Understood:
 
     def of_standard_input(self) -> Understood:
         """The same without the name of the file that standard input was copied to."""
-        return replace(self, files=self.files and replace(self.files, examples=("standard input",)))
+        files = self.files and replace(self.files, examples=("standard input",))
+        return replace(self, files=files, encodings=dict.fromkeys(self.encodings, "standard input"))
 
     def to_json(self) -> dict[str, Any]:
         """For run.json, without what is empty."""

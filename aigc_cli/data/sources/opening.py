@@ -283,4 +283,9 @@ def _speaking_of_stdin(spooled: Path | None) -> Iterator[None]:
         if spooled is None:
             raise
         spooled.unlink(missing_ok=True)
-        raise RequestError(str(error).replace(str(spooled), "standard input")) from error
+        raise RequestError(named_as_given(str(error), spooled)) from error
+
+
+def named_as_given(line: str, spooled: Path | None) -> str:
+    """The line with standard input named instead of its copy."""
+    return line if spooled is None else line.replace(str(spooled), "standard input").replace(spooled.name, "standard input")

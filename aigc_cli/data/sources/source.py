@@ -115,7 +115,7 @@ def open_source(
         remedy = (remedies or {}).get(_cut(path.name)[1])
         how = f"; {remedy}" if remedy else ""
         raise OtherFiles(f"{path} is not of a supported type; the types are {known}, also .gz or .zst{how}", [path])
-    refuse_stand_in(path)
+    refuse_stand_in(path, pages=(naming or {}).get(_cut(path.name)[1]) != "together")  # else it may well be a text
     return single_file(path)
 
 

@@ -184,6 +184,14 @@ def table_suffix(text: str) -> str | None:
     return ".tsv" if dialect.delimiter == "\t" else ".csv"
 
 
+def width_between_tabs(text: str) -> int:
+    """The number of cells between tabs in lines that have as many each, and at least two; otherwise 0."""
+    records = [without_end(line).split("\t") for line in text.split("\n") if line.strip()]
+    widths = {len(record) for record in records}
+    indented = not any(record[0] for record in records)
+    return 0 if len(records) < 2 or len(widths) > 1 or indented or widths == {1} else widths.pop()
+
+
 def find_dialect(text: str, own: str, whole: bool) -> Dialect:
     """The dialect of a sample; `own` is the suffix's delimiter, and without `whole` the last record may be cut."""
     first_line = without_end(text.partition("\n")[0])

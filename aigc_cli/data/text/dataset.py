@@ -13,12 +13,12 @@ import numpy as np
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.sources.opening import Opened, cached, changes, new_entry, open_evaluation, open_training
-from aigc_cli.data.sources.source import suffix_of
+from aigc_cli.data.sources.opening import Opened, cached, changes, named_as_given, new_entry, open_evaluation, open_training
 from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
 from aigc_cli.data.text.documents import PLAIN, Reading, Recognised, recognise, routed, scan, stream
 from aigc_cli.data.text.kind import TEXT, true_nats
+from aigc_cli.data.text.piped import as_piped
 from aigc_cli.data.text.request import TextRequest, check_options_apply, check_request, settled
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
@@ -37,7 +37,6 @@ __all__ = [
     "true_nats",
 ]
 
-_READ_BY_LINES = "standard input is read as a text per line (--input-format names its format)"
 _VERSION = 2  # of cache entries; raised when the same source would be prepared differently
 
 
@@ -89,15 +88,16 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
     """
     check_request(request)
     with open_training(TEXT, request.data, request.val, request.input_format) as opened:
-        reading = _by_lines(request.reading, opened.spooled, request.input_format)
+        reading, told = as_piped(request.reading, opened.spooled, request.input_format)
         check_options_apply(opened.parts, reading, piped=opened.spooled is not None)
-        told = [] if reading == request.reading else [_READ_BY_LINES]
         request = settled(replace(request, reading=reading))
         recognised = [recognise(part, reading) for part in opened.parts]
         understood = replace(opened.understood, **_read(recognised[0]))
         if understood.val is not None:
             understood = replace(understood, val=replace(understood.val, **_read(recognised[1])))
-        told += dict.fromkeys(note for part in recognised for note in part.notes)
+        if opened.spooled is not None:
+            understood = understood.of_standard_input()
+        told += dict.fromkeys(named_as_given(note, opened.spooled) for part in recognised for note in part.notes)
         key = _key(request, opened, [part.unexpected for part in recognised])
         build = partial(build_entry, key, request, opened, progress)
         (facts, arrays, tokenizer), was_cached = cached(key, opened.snapshots, _load, build)
@@ -122,12 +122,6 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
 def _read(found: Recognised) -> dict[str, Any]:
     """Fields of `Understood`."""
     return {"columns": found.columns, "tables": found.tables, "encodings": found.encodings}
-
-
-def _by_lines(reading: Reading, spooled: Path | None, input_format: str | None) -> Reading:
-    """`reading`, but with a document per line for standard input of unknown format."""
-    plain = spooled is not None and input_format is None and suffix_of(spooled, TEXT.suffixes) == TEXT.unnamed
-    return replace(reading, layout="lines") if plain and reading.layout == "document" else reading
 
 
 def _key(request: TextRequest, opened: Opened, unexpected: Sequence[tuple[Any, ...]]) -> str:
@@ -176,7 +170,7 @@ def encode_documents(
     """
     with open_evaluation(TEXT, src, split, input_format) as (snapshot, spooled):
         part = snapshot.part
-        reading = _by_lines(reading, spooled, input_format)
+        reading, _ = as_piped(reading, spooled, input_format)
         check_options_apply([part], reading, piped=spooled is not None)
         reading = replace(reading, lower=tokenizer.lower)
         unexpected = recognise(part, reading).unexpected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,6 +16,8 @@ from aigc_cli.data.tables.columns import ColumnNames
 from aigc_cli.data.tables.table import Asked, Row, read_table, table_suffix
 from aigc_cli.data.text.pieces import Piece, documents_in_pieces, in_pieces
 from aigc_cli.data.transcoding import marked_encoding
+
+_JSON = re.compile(r'\s*(\{\s*"|\[\s*["{]|\[\s*\[[\s[]*["{\d-])')  # neither "[Verse]" nor "{ curly"
 
 TextLayout: TypeAlias = Literal["document", "lines", "paragraphs"]
 
@@ -66,12 +69,19 @@ def is_table(path: Path) -> bool:
 
 def recognise(head: bytes) -> str | None:
     """The suffix that fits a file's first bytes, such as ".parquet"; None for plain text."""
-    first = head.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
-    known = table_suffix(head) or {b"{": ".jsonl", b"[": ".json"}.get(first)
+    known = table_suffix(head)
     if known is not None:
         return known
+    text = head_of_text(head)
+    if _JSON.match(text):
+        return ".jsonl" if text.lstrip().startswith("{") else ".json"
+    return delimited.table_suffix(text)
+
+
+def head_of_text(head: bytes) -> str:
+    """The first bytes of a file as text, up to the end of a line if there is one; bytes in another encoding are replaced."""
     text = head.decode(marked_encoding(head) or "utf-8-sig", "replace")
-    return delimited.table_suffix(text[: text.rfind("\n") + 1])
+    return text[: text.rfind("\n") + 1] or text
 
 
 def _lines_of_text(path: Path) -> Iterator[Row]:

@@ -1,0 +1,62 @@
+"""How standard input of no given format is read: tables and JSON are recognised, anything else is a text per line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from aigc_cli.data.compression import explained, open_bytes
+from aigc_cli.data.sources.source import suffix_of
+from aigc_cli.data.sources.stand_ins import is_page
+from aigc_cli.data.tables import delimited
+from aigc_cli.data.tables.columns import listed
+from aigc_cli.data.tables.table import Asked, sniff
+from aigc_cli.data.text.documents import Reading
+from aigc_cli.data.text.formats import SUFFIXES, head_of_text
+from aigc_cli.errors import RequestError
+
+_HEAD_BYTES = 1 << 18
+
+
+def as_piped(reading: Reading, spooled: Path | None, input_format: str | None) -> tuple[Reading, list[str]]:
+    """How to read `spooled`, the copy of standard input, if `reading` is what was asked for; and notes.
+
+    Raises RequestError for a web page, and for rows without a header.
+    """
+    if spooled is None or input_format is not None:
+        return reading, []
+    suffix = suffix_of(spooled, SUFFIXES)
+    if suffix in delimited.OWN:
+        names = sniff(spooled, Asked(reading.columns, reading.header)).names
+        how = f"{suffix.removeprefix('.').upper()} with the columns {listed(names)}"
+        return reading, [f"standard input is read as {how} (--input-format txt --lines reads a text per line)"]
+    if suffix != ".txt":
+        return reading, []
+    with explained(spooled), open_bytes(spooled) as file:
+        head = file.read(_HEAD_BYTES)
+    if is_page(head):
+        raise RequestError("standard input is a web page; --input-format txt reads it as text")
+    if reading.layout != "document":
+        return reading, []
+    text = head_of_text(head)
+    if width := delimited.width_between_tabs(text):
+        raise RequestError(
+            f"standard input has {width} cells between tabs in each line and no header: --input-format tsv --no-header "
+            f"--column {width} reads the last, --input-format txt --lines whole lines"
+        )
+    note = "standard input is read as a text per line"
+    if _are_json_strings(text):
+        note += ", with the quotation marks (--input-format jsonl reads JSON strings)"
+    else:
+        note += " (--input-format names its format)"
+    return replace(reading, layout="lines"), [note]
+
+
+def _are_json_strings(text: str) -> bool:
+    """Whether each line is a string of JSON, as `jq` writes them without -r."""
+    found = [line.strip() for line in text.split("\n") if line.strip()]
+    try:
+        return bool(found) and all(line[0] == line[-1] == '"' and isinstance(json.loads(line), str) for line in found)
+    except ValueError:
+        return False
