@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from aigc_cli.data.pictures.decode import NotDecodable, decode
@@ -531,6 +533,27 @@ def test_the_first_bytes_tell_the_format() -> None:
 )
 def test_the_size_that_is_chosen(sizes: list[tuple[int, int]], chosen: tuple[int, int]) -> None:
     assert choose_size(sizes) == chosen
+
+
+@pytest.mark.parametrize(
+    ("size", "chosen"),
+    [
+        ((60, 1200), (16, 256)),
+        ((1200, 60), (256, 16)),
+        ((120, 1200), (16, 160)),
+        ((10, 200), (8, 200)),  # not enlarged
+        ((5, 5000), (4, 256)),
+        ((10, 60), (10, 60)),
+    ],
+)
+def test_long_pictures_keep_some_pixels_of_the_shorter_side(size: tuple[int, int], chosen: tuple[int, int]) -> None:
+    assert choose_size([size] * 3, long=True) == chosen
+
+
+@given(st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 2000)), min_size=1, max_size=5), st.sampled_from([64, 128, 256]))
+def test_pictures_within_4_to_1_are_as_before(sizes: list[tuple[int, int]], limit: int) -> None:
+    sizes = [(max(height, -(-width // 4)), max(width, -(-height // 4))) for height, width in sizes]
+    assert choose_size(sizes, limit, long=True) == choose_size(sizes, limit)
 
 
 def test_a_longer_side_may_be_chosen() -> None:

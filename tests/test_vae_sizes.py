@@ -157,3 +157,20 @@ def test_the_longest_side_is_recorded_and_read_again(tmp_path: Path, monkeypatch
     assert again.arrays.format.size == (96, 128) and again.cached
     old = prepare_dataset(dataclasses.replace(plan, longest_side=None), Bus())
     assert old.arrays.format.size == (48, 64)
+
+
+def test_plans_of_long_pictures_record_their_size_and_those_without_keep_the_longest_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+    np.save(tmp_path / "long.npy", np.random.default_rng(0).integers(0, 256, (8, 60, 1200), dtype=np.uint8))
+    asked = Train(data=str(tmp_path / "long.npy"), device="cpu", threads=2, steps=1)
+    prepared = prepare_dataset(asked, Bus())
+    assert (prepared.options.size, prepared.options.longest_side) == ("256x16", 64)
+    told = "1200×60 made 256×16 (--fit crop; above --longest-side 64, to keep 16 pixels of the shorter side; "
+    assert [note.startswith(told + "--fit pad keeps the ends") for note in prepared.notes if "made" in note] == [True]
+    earlier = dataclasses.replace(prepared.options, size=None)
+    for plan, size in ((prepared.options, (16, 256)), (earlier, (4, 64)), (asked, (16, 256)), (earlier, (4, 64))):
+        again = prepare_dataset(plan, Bus())
+        assert again.arrays.format.size == size
+    assert again.cached and prepare_dataset(asked, Bus()).cached

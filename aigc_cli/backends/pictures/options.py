@@ -40,7 +40,7 @@ class PictureInput(CommandOptions):
 class PictureTrainOptions(PictureInput, TrainOptions):
     """Options of every `train` that learns from pictures."""
 
-    earlier: ClassVar[Mapping[str, Any]] = {"ground": "white", "white": FULL}
+    earlier: ClassVar[Mapping[str, Any]] = {"ground": "white", "white": FULL, "longest_side": LONGEST}
 
     size: str | None = option(
         None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most --longest-side"
@@ -49,7 +49,8 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     longest_side: int | None = option(
         None, min=4, panel=EXPERT, unit="pixels", auto="64, 128 or 256, from --minutes and the device"
     )
-    """Longest side of pictures without --size; larger ones are reduced to it."""
+    """Longest side of pictures without --size; larger ones are reduced to it. By default, pictures more than 4 times as long as
+    wide may be up to 4 times longer."""
     mode: Mode | None = option(None, panel=PICTURES, auto="L if all are grey, otherwise RGB")
     """Greyscale, colour, or colour with transparency."""
     fit: Fit = option("crop", panel=PICTURES)
@@ -111,6 +112,7 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
         val=options.val,
         size=None if options.size is None else parse_size(options.size),
         longest=longest,
+        long=options.longest_side is None,
         mode=options.mode,
         fit=options.fit,
         ground=options.ground,
@@ -122,6 +124,8 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
     )
     data: PictureDataset = prepare_pictures(request, progress=bus.stage)
     decided: dict[str, Any] = {"longest_side": longest} if options.size is None else {}
+    if options.size is None and max(data.format.size) > longest:  # long pictures, which a plan can't choose again
+        decided["size"] = f"{data.format.width}x{data.format.height}"
     decided["white"] = data.format.white
     if data.format.mode != "RGBA":
         decided["ground"] = data.format.ground

@@ -101,6 +101,7 @@ class Collector:
             ),
             format=self._format.to_json(),
             classes=list(classes),
+            long=wanted.long,
             notes=[*notes, *(note for note in told if note)],
             n_unreadable=self.skipped,
             unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],

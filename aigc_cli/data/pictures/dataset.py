@@ -10,15 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.classes import class_counts, class_notes
+from aigc_cli.data.pictures.entries import open_store
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
-from aigc_cli.data.pictures.store import Factors, Store, load
-from aigc_cli.data.sources.opening import Opened, Snapshot, cached, changes, open_evaluation, open_training
+from aigc_cli.data.pictures.store import Factors, Store
+from aigc_cli.data.sources.opening import Opened, changes, open_evaluation, open_training
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
 from aigc_cli.errors import RequestError
@@ -35,7 +35,6 @@ __all__ = [
     "read_pictures",
 ]
 
-_VERSION = 2  # of the cache's content; raised when the same source would be prepared differently
 _SPLITS = {"train": TRAIN, "select": SELECT, "report": REPORT}
 
 Ints: TypeAlias = "npt.NDArray[np.integer[Any]] | Sequence[int]"
@@ -49,6 +48,7 @@ class PictureRequest:
     val: str | None = None
     size: Size | None = None  # (height, width)
     longest: int = LONGEST  # the longest side, without a size
+    long: bool = False  # pictures more than 4 times as long as wide may be longer than that
     mode: Mode | None = None
     fit: Fit = "crop"
     ground: Ground | None = None  # what transparent pictures are laid on
@@ -116,7 +116,9 @@ def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureD
 def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> PictureDataset:
     train, val = opened.train.part, opened.val
     check_label_applies(opened.parts, request.label)
-    wanted = Wanted(request.size, request.mode, request.fit, request.label, request.longest, request.ground, request.white)
+    wanted = Wanted(
+        request.size, request.mode, request.fit, request.label, request.longest, request.ground, request.white, request.long
+    )
     labels = find_labels(train, request.label, request.conditional)
     val_labels = FoundLabels()
     store = open_store(opened.train, wanted, progress, labels)
@@ -205,43 +207,6 @@ def check_unchanged(info: Mapping[str, Any]) -> list[str]:
             if find_labels(part, info["label"], True).digest != record["metadata"]:
                 lines.append(f"the labels of {record['location']} have changed since this run was trained")
     return lines
-
-
-def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress, labels: FoundLabels | None = None) -> Store:
-    """The pictures of a part in the requested format, with the `labels` of a table beside them; decoded now unless they are
-    cached.
-
-    Raises RequestError, with nothing left in the cache, if they cannot be used, and AigcError if the cache
-    cannot be written or the source changes while it is read.
-    """
-    if wanted.ground or wanted.white:  # they may equal what is chosen by default
-        folder = cache.lookup(_key(snapshot, replace(wanted, ground=None, white=None), labels))
-        chosen = None if folder is None else load(folder)
-        if chosen is not None and _has(chosen.format, wanted):
-            return chosen
-    key = _key(snapshot, wanted, labels)
-
-    def build() -> None:
-        from aigc_cli.data.pictures.build import build_entry  # imports Pillow
-
-        build_entry(key, snapshot, wanted, None if labels is None else labels.labels, progress)
-
-    store, was_cached = cached(key, [snapshot], load, build)
-    return replace(store, cached=was_cached)
-
-
-def _key(snapshot: Snapshot, wanted: Wanted, labels: FoundLabels | None) -> str:
-    longest = () if wanted.size is not None or wanted.longest == LONGEST else (wanted.longest,)
-    asked = (wanted.size, wanted.mode, wanted.fit, wanted.label, *longest)
-    decided = (wanted.ground, wanted.white) if wanted.ground or wanted.white else ()
-    of_table = () if labels is None or labels.digest is None else (labels.digest,)
-    return cache.key_of("pictures", _VERSION, snapshot.identity, *asked, *decided, *of_table)
-
-
-def _has(format: PictureFormat, wanted: Wanted) -> bool:
-    """Whether a chosen format has the requested ground and white."""
-    ground = wanted.ground in (None, format.ground) and format.mode in (wanted.mode, "L", "RGB")
-    return ground and wanted.white in (None, format.white)
 
 
 def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:

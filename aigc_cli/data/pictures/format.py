@@ -23,6 +23,7 @@ LONGEST = 64
 GROUNDS: dict[Ground, int] = {"white": 255, "black": 0, "grey": 128}
 """What transparent pictures may be laid on, in the order they are tried, and its level."""
 
+_LONG = 4  # times as long as wide: such pictures may exceed the longest side, up to as many times
 _VANISHING = 0.05  # the share of transparent pictures that may vanish on a ground
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
@@ -79,6 +80,7 @@ class Wanted:
     longest: int = LONGEST  # the longest side that may be chosen
     ground: Ground | None = None
     white: int | None = None
+    long: bool = False  # a picture more than 4 times as long as wide may be longer than that
 
     @classmethod
     def exactly(cls, format: PictureFormat, label: str | None = None) -> Wanted:
@@ -114,7 +116,7 @@ def choose_format(wanted: Wanted, looks: Sequence[Look]) -> PictureFormat:
     mode: Mode = wanted.mode or ("RGB" if any(look.coloured for look in looks) else "L")
     if ground is None and wanted.mode is None:
         mode = "RGBA"
-    height, width = wanted.size or choose_size([look.size for look in looks], wanted.longest)
+    height, width = wanted.size or choose_size([look.size for look in looks], wanted.longest, wanted.long)
     if ground is None:
         ground = "white" if mode == "RGBA" else "grey"
     numbers = [look.highest for look in looks if look.highest is not None]
@@ -131,10 +133,12 @@ def choose_ground(looks: Sequence[Look]) -> Ground | None:
     return None
 
 
-def choose_size(sizes: Sequence[Size], limit: int = LONGEST) -> Size:
+def choose_size(sizes: Sequence[Size], limit: int = LONGEST, long: bool = False) -> Size:
     """The size of more than half of the pictures, otherwise one of the median shape; at most `limit` per side.
 
-    A size that no picture has is rounded to multiples of 4, which networks halve without a remainder.
+    With `long`, pictures that are more than 4 times as long as wide are `limit` / 4 wide, and at most 4 × `limit` long: up to
+    as many pixels as a square. A size that no picture has is rounded to multiples of 4, which networks halve without a
+    remainder.
     """
     commonest, count = Counter(sizes).most_common(1)[0]
     if 2 * count > len(sizes):
@@ -145,12 +149,24 @@ def choose_size(sizes: Sequence[Size], limit: int = LONGEST) -> Size:
         aspect = median(width / height for height, width in sizes)
         longest = median(max(size) for size in sizes)
         height, width = round(longest / max(aspect, 1)), round(longest * min(aspect, 1))
+    if long and is_long((height, width)):
+        scale, limit = min(1.0, limit / _LONG / min(height, width)), limit * _LONG
+        height, width = round(min(height * scale, limit)), round(min(width * scale, limit))
     scale = min(1.0, limit / max(height, width))
     return _multiple_of_4(height * scale), _multiple_of_4(width * scale)
 
 
+def is_long(size: Size) -> bool:
+    """Whether one side is more than 4 times the other."""
+    return max(size) > _LONG * min(size)
+
+
 def _multiple_of_4(length: float) -> int:
     return max(4, 4 * round(length / 4))
+
+
+def _ratio(size: Size) -> float:
+    return max(size) / min(size)
 
 
 class SizesSeen:
@@ -171,7 +187,11 @@ class SizesSeen:
         what = f"{len(by_area):,} sizes, from {smallest} to {largest}:" if len(by_area) > 1 else smallest
         how = f"--fit {format.fit}"
         if wanted.size is None:
-            if max(max(size) for size in self._sizes) > wanted.longest:
+            if max(format.size) > wanted.longest:
+                how += f"; above --longest-side {wanted.longest}, to keep {min(format.size)} pixels of the shorter side"
+                if format.fit == "crop" and max(map(_ratio, self._sizes)) > _ratio(format.size):
+                    how += "; --fit pad keeps the ends that are cut off"
+            elif max(max(size) for size in self._sizes) > wanted.longest:
                 how += f"; --longest-side {wanted.longest}, by default from the minutes and the device"
             how += "; --size chooses another size"
         return f"{what} made {describe_size(format.size)} ({how})"
