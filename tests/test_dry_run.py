@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Shell, settled
+from PIL import Image
 
 from aigc_cli.engine.planning.budget import Costs, expected_seconds
 from aigc_cli.engine.settings import Plan, TrainOptions
+from aigc_cli.ui.text import cut
 
 ASKED = {
     "toy": ["toy"],
@@ -51,13 +54,59 @@ def test_the_printed_time_is_the_budget(shell: Shell) -> None:
 
 
 def test_a_person_sees_examples_of_the_data(shell: Shell, poems: Path) -> None:
-    lines = [line.split("\t") for line in shell.ok("train", *ASKED["transformer"], "--steps", "3", "--dry-run").splitlines()]
+    lines = [
+        line.split("\t")
+        for line in shell.ok("train", *ASKED["transformer"], "--steps", "3", "--dry-run", COLUMNS="200").splitlines()
+    ]
     texts = {line.split("\t")[1] for line in poems.read_text().splitlines()}
     examples = [value for name, value in lines if name == "example"]
-    assert len(examples) == 3 and texts.issuperset(examples)
+    assert [example.split(" (")[0] for example in examples] == ["first", "longest", "shortest"]
+    assert texts.issuperset(example.partition(": ")[2] for example in examples)
     assert "documents" in dict(map(tuple, lines))["train"]
     pictures = shell.ok("train", *ASKED["gan"], "--steps", "3", "--dry-run")
-    assert pictures.count("example\t") == 3 and "row 0 (triangle)" in pictures
+    assert "example\tfirst (triangle): row 0\n" in pictures
+    assert pictures.count("example\tof a class") == 3  # and the first picture
+
+
+def test_examples_of_texts_are_one_line_and_cut_to_the_terminal_but_whole_in_json(shell: Shell) -> None:
+    texts = ["b", "春眠不覺曉" * 20, *(f"the fox went over hill number {number}" for number in range(60)), "one\n\ttwo" * 80]
+    rows = "\n".join(json.dumps({"text": text}) for text in texts)
+    (shell.cwd / "a.jsonl").write_text(rows)
+    asked = ["train", *ASKED["transformer"], "--data", "a.jsonl", "--steps", "1", "--dry-run"]
+    found = json.loads(shell.ok(*asked, "--json"))
+    assert found["which"] == ["first and shortest (1 character)", "longest (640 characters)"]
+    assert found["examples"] == [texts[0], texts[-1]]
+    lines = [line for line in shell.ok(*asked, COLUMNS="48").splitlines() if line.startswith("example\t")]
+    assert lines == ["example\tfirst and shortest (1 character): b", "example\tlongest (640 characters): one\\n\\ttwoone…"]
+
+
+def test_examples_of_pictures_are_the_largest_and_smallest_files_and_one_of_each_class(shell: Shell) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        path = shell.cwd / "d" / ("cat" if number < 20 else "dog") / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        side = 20 if number in (5, 6, 7) else 12 if number in (25, 26, 27) else 16  # some of them are trained on
+        Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
+    asked = ["train", *ASKED["vae"], "--data", "d", "--steps", "1", "--dry-run", "--json"]
+    found = json.loads(shell.ok(*asked))
+    assert found["which"] == ["first (16×16, cat)", "largest file (20×20, cat)", "smallest file (12×12, dog)"]
+    assert found["examples"][0] == "cat/00.png"
+
+
+def test_reasons_are_told_once(shell: Shell) -> None:
+    asked = ["train", *ASKED["vae"], "--steps", "3", "--dry-run"]
+    said = shell(*asked)
+    assert (said.stdout + said.stderr).count("likelihood: ") == 1
+    quiet = shell(*asked, "-q")
+    assert (quiet.stdout.count("reason\tlikelihood: "), quiet.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("abc", "abc"), ("abcd", "ab…"), ("春", "春"), ("春眠", "春…"), ("a春眠", "a…"), ("e\u0301bc", "e\u0301bc"), ("", "")],
+)
+def test_a_line_is_cut_by_columns(text: str, line: str) -> None:
+    assert cut(text, 3) == line
 
 
 def test_it_is_of_a_new_run_and_refuses_what_training_would(shell: Shell) -> None:

@@ -28,7 +28,6 @@ from aigc_cli.engine.schedule import cooldown_start, default_warmup, warmup_stab
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.signals import Interrupts
 from aigc_cli.engine.step import read
-from aigc_cli.engine.trainable import spread_out
 from aigc_cli.engine.trainer import Trainer
 from aigc_cli.errors import AigcError, Interrupted, RequestError
 from aigc_cli.options import recorded
@@ -355,11 +354,6 @@ def test_losing_standard_error_does_not_stop_the_events() -> None:
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (5, 1), (40, 10), (500, 10), (1000, 20), (10_000, 200), (10**6, 200)])
 def test_the_warm_up_is_a_fiftieth_of_the_steps_within_bounds(steps: int, warmup: int) -> None:
     assert default_warmup(steps) == warmup
-
-
-@pytest.mark.parametrize(("total", "numbers"), [(0, []), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2]), (100, [0, 33, 66])])
-def test_numbers_are_spread_out(total: int, numbers: list[int]) -> None:
-    assert spread_out(total, 3) == numbers
 
 
 def test_the_schedule_rises_stays_and_falls_to_nothing() -> None:

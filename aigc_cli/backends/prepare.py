@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from aigc_cli.data.sources.source import stem
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.engine.trainable import Prepared
+from aigc_cli.engine.trainable import Example, Prepared
 
 
 class Dataset(Protocol):
@@ -32,7 +32,9 @@ class Dataset(Protocol):
         """The copy of standard input, if the data came from there."""
 
 
-def prepared(options: TrainOptions, data: Dataset, examples: Sequence[str], decided: Mapping[str, Any]) -> Prepared:
+def prepared(
+    options: TrainOptions, data: Dataset, examples: Callable[[], Sequence[Example]], decided: Mapping[str, Any]
+) -> Prepared:
     """The dataset, with options that read the same data again; `decided` are options that were decided by reading it."""
     settled = dict(decided)
     if options.data_source.startswith("hf:"):  # pin the revision

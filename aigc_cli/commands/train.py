@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import next_steps, progress
-from aigc_cli.ui.text import bytes_of, duration, one_line, printable
+from aigc_cli.ui.text import bytes_of, cut, duration, one_line, printable
 
 if TYPE_CHECKING:
     from aigc_cli.engine.planning.dry_run import DryRun
@@ -48,7 +48,7 @@ def _dry_run(backend: Backend, options: Any) -> None:
     if options.json:
         typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
     else:
-        told = () if sys.stdout.isatty() and not options.quiet else found.reasons  # else they stand above already
+        told = found.reasons if options.quiet else ()  # else they stand above already
         lines = [*_lines(found), *(f"reason\t{reason}" for reason in told)]
         typer.echo("\n".join(printable(line, keep="\t") for line in lines))
 
@@ -58,7 +58,9 @@ def _lines(found: DryRun) -> list[str]:
     lines = [f"data\t{found.data.get('location', '')}"]
     for split, counts in found.data.get("splits", {}).items():
         lines.append(f"{split}\t" + ", ".join(f"{count:,} {unit}" for unit, count in counts.items()))
-    lines += [f"example\t{one_line(example)}" for example in found.examples]
+    width = shutil.get_terminal_size().columns - len("example ")
+    examples = (printable(f"{example.heading}: {one_line(example.content)}") for example in found.examples)
+    lines += [f"example\t{cut(example, width)}" for example in examples]
     return [
         *lines,
         f"model\t{found.model}",

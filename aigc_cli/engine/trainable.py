@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -19,14 +19,18 @@ Options = TypeVar("Options", bound=TrainOptions, contravariant=True)
 AnyPlan = TypeVar("AnyPlan", bound=Plan)
 
 
-#: The number of examples from the data that `--dry-run` shows.
-EXAMPLES = 3
+@dataclass(frozen=True)
+class Example:
+    """An example of the training data."""
 
+    which: str  # "longest"
+    content: str  # a text, or a picture's name
+    about: str = ""  # "1,204 characters"
 
-def spread_out(total: int, n: int) -> list[int]:
-    """n numbers below `total` (all of them if there are fewer), evenly spaced."""
-    n = min(n, total)
-    return [i * total // n for i in range(n)]
+    @property
+    def heading(self) -> str:
+        """ "longest (1,204 characters)"."""
+        return self.which + (f" ({self.about})" if self.about else "")
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Prepared:
     stem: str  # names the run
     cached: bool  # whether nothing had to be prepared; if so, opening the data counts towards the budget
     keep: Path | None = None  # a copy of standard input, to be moved into the run
-    examples: Sequence[str] = ()  # a few, for `--dry-run`
+    examples: Callable[[], Sequence[Example]] = tuple  # a few, for `--dry-run`
 
 
 class Trainable(Protocol[Options, AnyPlan]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
+from itertools import accumulate
 
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 
@@ -16,6 +18,16 @@ def printable(text: str, keep: str = "\n") -> str:
 def one_line(text: str) -> str:
     """`text` on one line: newlines and backslashes as `\\n`, `\\r` and `\\\\`; this is reversible."""
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+
+
+def cut(text: str, width: int) -> str:
+    """The beginning of a line, if it takes more columns of a terminal than `width`; ideographs take two."""
+    columns = list(accumulate(map(_columns, text), initial=0))
+    return text if columns[-1] <= width else text[: bisect_right(columns, width - 1) - 1] + "…"
+
+
+def _columns(character: str) -> int:
+    return 0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _unsafe(character: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aigc_cli.backends.base import Backend, EvalOptions, Evaluation, Sample, SampleOptions
 from aigc_cli.engine.meanings import Meaning, Meanings
 from aigc_cli.engine.settings import Plan, TrainOptions
+from aigc_cli.engine.trainable import Example
 from aigc_cli.options import option
 
 
@@ -50,7 +51,7 @@ class Toy:
         from aigc_cli.backends.prepare import prepared
 
         data = prepare_numbers(options.data, options.val)
-        return prepared(options, data, [str(row) for row in data.train[:3]], {})
+        return prepared(options, data, lambda: [Example("first", str(data.train[0]))], {})
 
     def changed(self, info):
         from aigc_numbers import check_unchanged

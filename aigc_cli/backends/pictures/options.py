@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aigc_cli.backends.base import DecodeOptions, EvalOptions, OutputOptions, SampleOptions
@@ -14,7 +15,7 @@ from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode
 from aigc_cli.data.pictures.white import FULL
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions, TrainOptions
-from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
+from aigc_cli.engine.trainable import Prepared
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, option
 
@@ -104,6 +105,7 @@ class PictureDecodeOptions(PictureOutput, DecodeOptions):
 def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[str] | None = None) -> Prepared:
     """The pictures of --data and --val, decoded into memory-mapped arrays, with the run's record of them. `classes` are those
     of the run that was trained on them, if any."""
+    from aigc_cli.backends.pictures.examples import examples
     from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
     longest = options.longest_side or longest_side(options)
@@ -129,7 +131,7 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
     decided["white"] = data.format.white
     if data.format.mode != "RGBA":
         decided["ground"] = data.format.ground
-    return prepared(options, data, [data.described(number) for number in spread_out(len(data.train), EXAMPLES)], decided)
+    return prepared(options, data, partial(examples, data), decided)
 
 
 def longest_side(options: PictureTrainOptions) -> int:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.transformer.config import TextOptions, Train
 from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_budget, vocab_limit
-from aigc_cli.data.text.dataset import TextRequest, prepare_text
+from aigc_cli.data.text.dataset import TextDataset, TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.formats import TextLayout
-from aigc_cli.data.text.tokens import openings
+from aigc_cli.data.text.tokens import document
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.trainable import EXAMPLES, Prepared, spread_out
+from aigc_cli.engine.trainable import Example, Prepared
 from aigc_cli.errors import RequestError
+
+#: The most tokens of a text that is shown as an example.
+LONGEST_EXAMPLE = 10_000
 
 
 def prepare(options: Train, bus: Bus) -> Prepared:
@@ -39,8 +43,22 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         "lines": data.info["layout"] == "lines",
         "paragraphs": data.info["layout"] == "paragraphs",
     }
-    examples = openings(data.train, data.tokenizer, spread_out(len(data.train.offsets) - 1, EXAMPLES))
-    return prepared(options, data, examples, decided)
+    return prepared(options, data, partial(examples, data), decided)
+
+
+def examples(data: TextDataset) -> list[Example]:
+    """Training texts that would show a mistake: the first, the longest and the shortest."""
+    chars = data.train.chars
+    chosen: dict[int, list[str]] = {}
+    for which, number in (("first", 0), ("longest", int(chars.argmax())), ("shortest", int(chars.argmin()))):
+        chosen.setdefault(number, []).append(which)
+    return [_example(data, number, " and ".join(of)) for number, of in chosen.items()]
+
+
+def _example(data: TextDataset, number: int, which: str) -> Example:
+    chars = int(data.train.chars[number])
+    text = document(data.train, data.tokenizer, number, LONGEST_EXAMPLE)
+    return Example(which, text, f"{chars:,} character{'s' * (chars != 1)}")
 
 
 def reading_of(options: Train) -> Reading:

@@ -94,11 +94,6 @@ class PictureDataset:
     cached: bool  # nothing had to be decoded
     spooled: Path | None = None  # the copy of standard input
 
-    def described(self, number: int) -> str:
-        """The name of a training picture, and its class if it has one."""
-        label = -1 if self.train.labels is None else int(self.train.labels[number])
-        return self.train.names[number] + (f" ({self.classes[label]})" if 0 <= label < len(self.classes) else "")
-
 
 def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureDataset:
     """Open, decode, split and cache what the request names; a second call finds it in the cache.

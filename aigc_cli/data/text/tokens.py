@@ -19,8 +19,6 @@ from aigc_cli.data.text.unknown import UnknownWords, UnknownWriter, load_unknown
 
 _BATCH_CHARS = 1 << 20  # per batch, encoded on all cores
 _DECODED_TOKENS = 1 << 20
-#: The number of tokens in a document's opening.
-OPENING = 64
 
 
 @dataclass(frozen=True)
@@ -54,11 +52,11 @@ def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
         yield b"".join(map(tokenizer.decode_bytes, parts)).decode()
 
 
-def openings(arrays: TokenArrays, tokenizer: Tokenizer, documents: Iterable[int]) -> list[str]:
-    """The beginnings of these documents, a line or two each."""
-    ends = [arrays.offsets[number : number + 2].tolist() for number in documents]
-    parts = ((arrays.ids(start, min(end, start + OPENING)), end - start > OPENING) for start, end in ends)
-    return [tokenizer.decode_bytes(ids).decode("utf-8", "ignore") + ("…" if cut else "") for ids, cut in parts]
+def document(arrays: TokenArrays, tokenizer: Tokenizer, number: int, limit: int) -> str:
+    """The normalised text of one document; the beginning if it has more than `limit` tokens."""
+    start, end = arrays.offsets[number : number + 2].tolist()
+    text = tokenizer.decode_bytes(arrays.ids(start, min(end, start + limit))).decode("utf-8", "ignore")
+    return text + "…" if end - start > limit else text
 
 
 def encode_to(

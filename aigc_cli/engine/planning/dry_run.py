@@ -14,7 +14,7 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.planning.budget import expected_seconds, measure
 from aigc_cli.engine.planning.plan import plan_run
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.engine.trainable import AnyPlan, Trainable
+from aigc_cli.engine.trainable import AnyPlan, Example, Trainable
 from aigc_cli.options import recorded
 
 #: The budget, in seconds, for timing steps if their number is given.
@@ -29,7 +29,7 @@ class DryRun:
     """The plan of a run that was not trained."""
 
     data: Mapping[str, Any]  # as a run would record it
-    examples: Sequence[str]
+    examples: Sequence[Example]
     model: str
     parameters: int
     device: str
@@ -40,7 +40,8 @@ class DryRun:
     plan: Mapping[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": 1, **dataclasses.asdict(self)}
+        examples = {"examples": [of.content for of in self.examples], "which": [of.heading for of in self.examples]}
+        return {"version": 1, **dataclasses.asdict(self), **examples}
 
 
 def dry_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus) -> DryRun:
@@ -49,13 +50,14 @@ def dry_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bu
         scratch = Path(folder)
         planned = plan_run(backend, asked, demo, bus, scratch)
         data, trainer = planned.data, planned.trainer
+        examples = data.examples()
         if data.keep is not None:
             data.keep.unlink(missing_ok=True)
         plan = trainer.plan
         costs = planned.costs or measure(trainer, SECONDS, scratch, PATIENCE)
     return DryRun(
         data=data.info,
-        examples=data.examples,
+        examples=examples,
         model=trainer.learner.describe(),
         parameters=sum(p.numel() for network in trainer.learner.networks.values() for p in network.parameters()),
         device=describe(trainer.device),

@@ -1,0 +1,56 @@
+"""Training pictures that would show a mistake: the first, the largest and smallest files, and one of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from aigc_cli.data.pictures.dataset import PictureDataset
+from aigc_cli.data.pictures.format import describe_size
+from aigc_cli.engine.trainable import Example
+
+CLASSES = 6
+
+
+def examples(data: PictureDataset) -> list[Example]:
+    """Each picture once. Only pictures in files of their own have a size."""
+    folder = Path(data.info["location"])
+    chosen: dict[int, list[str]] = {0: ["first"]}
+    sizes = [_bytes(folder / name) for name in data.train.names] if folder.is_dir() else []
+    if files := [number for number, size in enumerate(sizes) if size]:
+        chosen.setdefault(max(files, key=lambda number: sizes[number]), []).append("largest file")
+        chosen.setdefault(min(files, key=lambda number: sizes[number]), []).append("smallest file")
+    chosen |= {number: ["of a class"] for number in _of_other_classes(data, [*chosen])}
+    return [Example(" and ".join(of), data.train.names[number], _about(data, number, folder)) for number, of in chosen.items()]
+
+
+def _of_other_classes(data: PictureDataset, shown: list[int]) -> Iterator[int]:
+    """The first picture of each class that no `shown` picture is of, as long as few classes are shown."""
+    if data.train.labels is None:
+        return
+    known = {int(data.train.labels[number]) for number in shown}
+    for label in [label for label in range(len(data.classes)) if label not in known][: CLASSES - len(known)]:
+        with suppress(IndexError):
+            yield int(np.flatnonzero(data.train.labels == label)[0])
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a member of an archive, or a row of a table
+        return 0
+
+
+def _about(data: PictureDataset, number: int, folder: Path) -> str:
+    facts = []
+    path = folder / data.train.names[number]
+    if path.is_file():
+        from PIL import Image
+
+        with suppress(OSError), Image.open(path) as picture:
+            facts.append(describe_size((picture.height, picture.width)))
+    label = -1 if data.train.labels is None else int(data.train.labels[number])
+    return ", ".join(facts + ([data.classes[label]] if 0 <= label < len(data.classes) else []))
