@@ -146,6 +146,34 @@ def test_a_quote_that_swallows_rows_is_named_where_it_opens(tmp_path: Path) -> N
         _texts(path)
 
 
+def test_a_wrong_quote_among_many_right_ones_is_named_in_a_tsv(tmp_path: Path) -> None:
+    rows = [f'{i}\t"He said ""{text}"""\n' for i, text in enumerate(TEXTS)]
+    path = _written(tmp_path / "a.tsv", "".join(["id\ttext\n", *rows[:20], '20\t"He said it\n', *rows[21:]]))
+    with pytest.raises(RequestError, match=r"line 22: a quotation mark opens here and "):
+        _texts(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (
+            'id,text\n1,"He said \\"no\\", and left"\n',
+            'line 2: quotation marks in a cell are written \\" here; they must be doubled',
+        ),
+        ('id, text\n1, "yes of course, and no"\n', "a quotation mark after a space does not open a cell: remove such spaces"),
+        ("text\nyes, and no\nno, and yes, and no\n", "name the file a.txt and add --lines, otherwise quote the texts"),
+    ],
+)
+def test_what_is_not_csv_is_refused_with_a_remedy(content: str, remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError) as caught:
+        _texts(_written(tmp_path / "a.csv", content))
+    assert remedy in str(caught.value)
+
+
+def test_columns_without_a_name_are_not_listed(tmp_path: Path) -> None:
+    assert _notes(_written(tmp_path / "a.csv", "id,text,\n1,one,\n2,two,\n")) == ("texts of the column 'text' (also: id)",)
+
+
 @pytest.mark.parametrize(
     ("first", "below", "header"),
     [
@@ -158,6 +186,10 @@ def test_a_quote_that_swallows_rows_is_named_where_it_opens(tmp_path: Path) -> N
         (["Poem", "Author"], ["A b c", "Ann"], True),
         (["Go.", "Va !"], ["Run.", "Cours !"], False),
         (["正文"], ["床前明月光，疑是地上霜。"], True),
+        (["country", "1990", "1991"], ["The land of the river", "4", "7"], True),
+        (["The land of rivers", "1990"], ["The land of hills", "1991"], False),
+        (["2019", "2020"], ["A line of it", "Another line"], True),
+        (["1", "2"], ["7", "A line of it"], True),
     ],
 )
 def test_a_header_is_told_from_a_first_row(first: list[str], below: list[str], header: bool) -> None:

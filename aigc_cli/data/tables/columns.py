@@ -174,7 +174,7 @@ def empty_columns(columns: Columns) -> ColumnNames:
     named = any(name.casefold() == "text" and column.holds_text for name, column in possible.items())
     if named or (len(possible) == 1 and all(column.typed for column in possible.values())):
         return ()
-    return tuple(name for name, column in possible.items() if not column.texts)
+    return tuple(name for name, column in possible.items() if not column.texts and name.strip())
 
 
 def has_texts(columns: Columns) -> bool:
@@ -213,11 +213,12 @@ _LINES = "each text of {} is a list of strings, joined as lines"
 
 
 def _chosen(name: str, columns: Columns, why: str) -> Choice:
-    others = [other for other in columns if other != name]
+    others = [other for other in columns if other != name and other.strip()]
     also = ", ".join(others[:5]) + (", …" if len(others) > 5 else "")
     reasons = [why] if why and others else []
     reasons += [f"also: {also}"] if others else []
-    note = f"texts of the column {name!r}" + (f" ({'; '.join(reasons)})" if reasons else "")
+    column = f"the column {name!r}" if name.strip() else "a column without a name"
+    note = f"texts of {column}" + (f" ({'; '.join(reasons)})" if reasons else "")
     note += ", each a list of strings, joined as lines" if columns[name].lists else ""
     if splits := [other for other in others if _folded(other) in _SPLIT_NAMES]:
         note += f"; {splits[0]!r} is not used and all rows are: to hold some out, write a file for each split"

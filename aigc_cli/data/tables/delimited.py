@@ -28,6 +28,7 @@ _FEW_BAD = 0.9  # the share of records that must fit: the others are errors, rep
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _ENDS_SENTENCE = re.compile(r"[.!。！…;；,，”\"]$")
 _ENDS_CLAIM = re.compile(r"[.!。！…]$")
+_YEAR = re.compile(r"(1[5-9]|20)\d\d")
 _KNOWN = {
     "text", "title", "label", "labels", "id", "content", "name", "author", "body", "class", "category", "date", "lang",
     "language", "sentence", "paragraphs", "lines", "lyrics",
@@ -131,9 +132,14 @@ def _quoted_rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]
 def _wrong_width(
     path: Path, line: int, cells: int, dialect: Dialect, width: int, *, over: int = 1, record: Sequence[str] = ()
 ) -> RequestError:
-    than = f"the header has {width} columns" if dialect.header else f"the first row has {width}"
+    than = f"the header has {width} column{'s' * (width > 1)}" if dialect.header else f"the first row has {width}"
     if over == 1:
-        return RequestError(f"{path}, line {line}: {cells} cells where {than}")
+        how = ""
+        if f'{dialect.delimiter} "' in "".join(record):
+            how = "; a quotation mark after a space does not open a cell: remove such spaces"
+        elif width == 1:
+            how = f"; if each line is a text, name the file {path.stem}.txt and add --lines, otherwise quote the texts"
+        return RequestError(f"{path}, line {line}: {cells} cells where {than}{how}")
     opens = line + _line_of_open_quote("".join(record), dialect.delimiter, several_lines=True)
     return RequestError(
         f"{path}, line {opens}: a quotation mark opens here and closes only on line {line + over - 1}; that makes a row of "
@@ -146,6 +152,8 @@ def _bad_quotes(path: Path, start: int, record: Sequence[str], dialect: Dialect,
     opens = start + _line_of_open_quote(text, dialect.delimiter)
     if "unexpected end" in str(error):
         return RequestError(f"{path}, line {opens}: a quotation mark opens here and is never closed")
+    if '\\"' in text:
+        return RequestError(f'{path}, line {opens}: quotation marks in a cell are written \\" here; they must be doubled, ""')
     if opens < end:
         return RequestError(f"{path}, line {opens}: a quotation mark opens here and closes only on line {end}, within a cell")
     return RequestError(f"{path}, line {end}: not valid CSV: {error}")
@@ -248,13 +256,12 @@ def _tab_is_quoted(text: str, whole: bool) -> bool:
         cut = not whole and "unexpected end" in str(error)
         quoted = _parse(text, Dialect("\t", True), whole) if cut else None
     fits = [bool(rows) and all(len(row) == len(rows[0]) for row in rows) for rows in (quoted or [], literal)]
-    if fits[0] != fits[1]:
+    if not fits[1]:
         return fits[0]
-    if not fits[0]:
-        return False
     cells = [cell for row in literal for cell in row if '"' in cell]
     meant = any('""' in cell[1:-1] for cell in cells) or any('"' in cell for cell in literal[0])
-    return meant and all(_WHOLLY_QUOTED.fullmatch(cell) for cell in cells)
+    share = sum(map(bool, map(_WHOLLY_QUOTED.fullmatch, cells))) / max(1, len(cells))
+    return meant and share >= (1.0 if fits[0] else _FEW_BAD)  # a few wrong marks among many are errors, reported on reading
 
 
 def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> bool:
@@ -264,13 +271,16 @@ def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> 
     first, rest = records[0], records[1:]
     if any(cell.strip().casefold() in _KNOWN or cell in wanted for cell in first):
         return True
+    columns = [[row[at].strip() for row in rest if len(row) > at and row[at].strip()] for at in range(len(first))]
+    if all(map(is_number, first)) and any(below and not any(map(is_number, below)) for below in columns):
+        return True  # numbers above texts
     number_over_numbers = False
-    for at, cell in enumerate(first):
-        below = [row[at].strip() for row in rest if len(row) > at and row[at].strip()]
+    for cell, below in zip(first, columns, strict=True):
         if below and all(map(is_number, below)):
             if not is_number(cell):
                 return True
-            number_over_numbers = True
+            named_for_year = _YEAR.fullmatch(cell.strip()) and not any(map(_YEAR.fullmatch, below))
+            number_over_numbers = number_over_numbers or not named_for_year
         elif _ENDS_CLAIM.search(cell.strip()) and sum(map(_ends_sentence, below)) * 2 > len(below):
             return False  # sentences above sentences
     return not number_over_numbers and not any(map(_is_sentence, first))
