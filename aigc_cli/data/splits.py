@@ -27,7 +27,7 @@ class SplitPlan:
     splits: npt.NDArray[np.uint8]  # (n,)
     cut_example: int = -1
     cut: tuple[tuple[int, int], ...] = ()  # (where a part ends, its split), in order
-    dropped: dict[str, int] = field(default_factory=dict)  # how many and why: empty, copies, in_validation
+    dropped: dict[str, int] = field(default_factory=dict)  # how many and why: empty, copies, in_validation, near_duplicates
     notes: tuple[str, ...] = ()  # for the user
 
     def size(self, split: int, lengths: npt.NDArray[np.int64]) -> int:

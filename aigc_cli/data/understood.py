@@ -89,7 +89,8 @@ class Understood:
     classes: Mapping[str, int] = field(default_factory=dict)  # class -> its examples, without copies
     skipped: tuple[Group, ...] = ()  # found, but not read
     followed: Group | None = None  # links to folders: "train/cat → /data/cat"
-    removed: Mapping[str, int] = field(default_factory=dict)  # examples, by reason: empty, copies, in_validation
+    removed: Mapping[str, int] = field(default_factory=dict)  # examples, by reason: empty, copies, in_validation, …
+    near_duplicates: Mapping[str, Any] = field(default_factory=dict)  # as `Near.describe`
     val: Understood | None = None  # of --val
 
     def lines(self, where: object) -> list[str]:

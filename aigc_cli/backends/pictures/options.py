@@ -60,6 +60,8 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     """What to lay transparent pictures on, except with --mode RGBA."""
     white: int | None = option(None, min=1, panel=EXPERT, auto="the smallest of 255, 1023, … 65535 that no number exceeds")
     """Number that is white in pictures of more than 8 bits per channel."""
+    dedup: Literal["exact", "near"] = option("exact", panel=PICTURES)
+    """Leave out exact copies only, or also training pictures that are near duplicates of held-out ones."""
     flip: bool = option(False, panel=PICTURES)
     """Mirror pictures half of the time. Not for digits, letters or anything else with a left and a right."""
     conditional: bool = option(False, panel=PICTURES)
@@ -122,6 +124,7 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
         label=options.label,
         input_format=options.input_format,
         conditional=options.conditional,
+        dedup=options.dedup,
         classes=None if classes is None else tuple(classes),
     )
     data: PictureDataset = prepare_pictures(request, progress=bus.stage)

@@ -48,6 +48,8 @@ class Train(TextOptions, TrainOptions):
     """The column with the targets, the answers."""
     source_ratio: float | None = option(None, above=0, max=0.99, panel=PAIRS, auto="0.5 without --source")
     """Share of a text's characters that is the source; the rest is the target."""
+    dedup: Literal["exact", "near"] = option("exact", panel=TEXT)
+    """Leave out exact copies only, or also training texts that are near duplicates of held-out ones."""
     tokenizer: str = option("auto", text=True, metavar="auto|char|bpe|byte|word|spacy:PIPELINE", panel=TEXT)
     """How to tokenize. auto decides by script and size, and says why; word uses Unicode's words, spacy:PIPELINE those of an
     installed pipeline, spacy:blank:LANG those of a language."""

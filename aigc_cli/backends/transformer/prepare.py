@@ -27,6 +27,7 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         data=options.data_source,
         val=options.val,
         reading=reading_of(options),
+        dedup=options.dedup,
         input_format=options.input_format,
         tokenizer=options.tokenizer,
         vocab_size=options.vocab_size,

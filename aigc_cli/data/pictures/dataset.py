@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
+from aigc_cli.data.near import Dedup
 from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.entries import open_store
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
+from aigc_cli.data.pictures.near import with_near
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
 from aigc_cli.data.pictures.store import Factors, Store
 from aigc_cli.data.sources.opening import Opened, changes, open_evaluation, open_training
@@ -56,6 +58,7 @@ class PictureRequest:
     label: str | None = None  # the column or array with the labels
     input_format: str | None = None  # of standard input: png jpg … parquet arrow npy npz tar zip
     conditional: bool = False  # classes are learned: a source without labels is refused
+    dedup: Dedup = "exact"
     classes: tuple[str, ...] | None = None  # those of an existing run; None: those with pictures to train on
 
 
@@ -122,32 +125,38 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
     ones = np.ones(len(store.hashes), np.int64)
     of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
     if val is None:
-        plan = plan_with_slice(store.hashes, ones, "pictures", classes=of_classes)
-        if not (plan.splits >= SELECT).any():
+        plan, held_store = plan_with_slice(store.hashes, ones, "pictures", classes=of_classes), store
+        held_rows = np.flatnonzero(plan.splits >= SELECT)
+        if not len(held_rows):
             what = "one picture" if len(store.hashes) == 1 else f"{len(store.hashes):,} pictures, all the same"
             raise RequestError(f"{train.location} holds {what}; training needs at least two different ones")
+    else:
+        val_labels = find_labels(val.part, request.label, request.conditional)
+        held_store = open_store(val, Wanted.exactly(store.format, request.label), progress, val_labels)
+        plan = plan_with_val(store.hashes, ones, held_store.hashes, classes=of_classes)
+        held_rows = np.arange(len(held_store.hashes))
+    if train.kind != "demo" or request.dedup == "near":  # demos are drawn at random, and some alike
+        plan, near = with_near(plan, store, held_store, held_rows, request.dedup, progress)
+        understood = replace(understood, near_duplicates=near.describe())
+    classes = _classes(request, store, plan.splits)
+    if val is None:
         rows = {name: np.flatnonzero(plan.splits == split) for name, split in _SPLITS.items()}
         if not len(rows["report"]):  # a single picture is held out, and cannot be halved
             rows["report"] = rows["select"]
-        classes = _classes(request, store, plan.splits)
         arrays = {name: _arrays(store, its, classes)[0] for name, its in rows.items()}
         notes += plan.notes
         was_cached = store.cached
     else:
-        val_labels = find_labels(val.part, request.label, request.conditional)
-        val_store = open_store(val, Wanted.exactly(store.format, request.label), progress, val_labels)
-        plan = plan_with_val(store.hashes, ones, val_store.hashes, classes=of_classes)
-        classes = _classes(request, store, plan.splits)
-        held, unknown = _arrays(val_store, None, classes)
+        held, unknown = _arrays(held_store, None, classes)
         arrays = {"train": _arrays(store, np.flatnonzero(plan.splits == TRAIN), classes)[0], "select": held, "report": held}
         if not len(arrays["train"]):
             raise RequestError(f"nothing is left to train on: all of {train.location} is in the validation data too")
-        notes += [*(note for note in val_labels.notes if note not in labels.notes), *val_store.notes, *plan.notes]
+        notes += [*(note for note in val_labels.notes if note not in labels.notes), *held_store.notes, *plan.notes]
         if (of_val := understood.val) is not None:
-            understood = replace(understood, val=replace(of_val, skipped=of_val.skipped + val_store.skipped))
+            understood = replace(understood, val=replace(of_val, skipped=of_val.skipped + held_store.skipped))
         if unknown:
             notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
-        was_cached = store.cached and val_store.cached
+        was_cached = store.cached and held_store.cached
     if request.conditional and not classes:
         why = f" ({'; '.join(labels.notes)})" if labels.notes else ""
         raise RequestError(

@@ -57,6 +57,7 @@ class Store:
     names: Names
     factors: Factors
     format: PictureFormat
+    folder: Path  # of the cache entry
     notes: tuple[str, ...]  # for the user
     unreadable: tuple[Mapping[str, str], ...]  # name and reason of the first that could not be decoded
     n_unreadable: int  # all that could not be decoded
@@ -110,6 +111,7 @@ def load(folder: Path) -> Store | None:
                 for number, (name, kind) in enumerate(facts["factors"].items())
             },
             format=format,
+            folder=folder,
             notes=tuple(facts["notes"]),
             long=facts.get("long", False),  # which earlier versions don't know
             unreadable=tuple(facts["unreadable"]),

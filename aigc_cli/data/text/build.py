@@ -9,18 +9,21 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from aigc_cli.data.cache import Progress
+from aigc_cli.data.near import Near
 from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Opened
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, SplitPlan, plan_with_slice, plan_with_val
 from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, routed, scan, stream
+from aigc_cli.data.text.near import without_near
+from aigc_cli.data.text.pieces import End
 from aigc_cli.data.text.request import TextRequest
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
@@ -67,6 +70,12 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         if sizes[TRAIN] == 0:
             raise RequestError(f"nothing left to train on: all of {train.location} is also in the validation data")
     _refuse_copies(train, reading, plan.dropped["copies"], int((scanned.chars > 0).sum()))
+    near: Near | None = None
+    if request.dedup == "near" and not plan.cut:
+        kept = tuple(reads)
+        plan, near = without_near(plan, lambda: _pieces(kept, reading), progress)
+        reads[0] = (train, plan)
+        sizes[TRAIN] = plan.size(TRAIN, scanned.chars)
     for split, size in sizes.items():
         if size < 2:
             where = val.location if val and split == SELECT else train.location
@@ -76,12 +85,12 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
-        pieces = chain.from_iterable(routed(stream(part, reading), its) for part, its in reads)
-        encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, n_bytes, progress)
+        encode_to({split: folder / SPLITS[split] for split in sizes}, _pieces(reads, reading), tokenizer, n_bytes, progress)
         splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
         facts = {
             "arrays": list(splits),
             "notes": [*_of_replaced(replaced), *_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
+            "near_duplicates": {} if near is None else near.describe(),
             "info": {
                 "dropped": plan.dropped,
                 "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
@@ -89,6 +98,10 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _pieces(reads: Sequence[tuple[Part, SplitPlan]], reading: Reading) -> Iterator[tuple[int, str, End]]:
+    return chain.from_iterable(routed(stream(part, reading), plan) for part, plan in reads)
 
 
 def _refuse_copies(part: Part, reading: Reading, copies: int, n: int) -> None:

@@ -18,6 +18,7 @@ from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
 from aigc_cli.data.text.documents import PLAIN, Reading, Recognised, recognise, routed, scan, stream
 from aigc_cli.data.text.kind import TEXT, true_nats
+from aigc_cli.data.text.near import look_for_near
 from aigc_cli.data.text.piped import as_piped
 from aigc_cli.data.text.request import TextRequest, check_options_apply, check_request, settled
 from aigc_cli.data.text.tokenizers.choice import affordable_vocab
@@ -101,17 +102,23 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
         key = _key(request, opened, [part.unexpected for part in recognised])
         build = partial(build_entry, key, request, opened, progress)
         (facts, arrays, tokenizer), was_cached = cached(key, opened.snapshots, _load, build)
+        notes, near = list(facts["notes"]), facts.get("near_duplicates", {})
+        folder = None if opened.train.part.kind == "demo" else cache.lookup(key)  # demos are written at random, and some alike
+        if request.dedup == "exact" and folder is not None:
+            near, told_of_near = look_for_near(folder, arrays, tokenizer, sliced=opened.val is None, progress=progress)
+            notes += told_of_near
+        understood = replace(understood, removed=facts["info"]["dropped"], near_duplicates=near)
         return TextDataset(
             **arrays,
             tokenizer=tokenizer,
-            notes=[*opened.notes, *told, *facts["notes"]],
+            notes=[*opened.notes, *told, *notes],
             info={
                 **opened.describe(),
                 "columns": list(reading.columns),
                 "layout": reading.layout,
                 "read_as": [part.unexpected for part in recognised],
                 **facts["info"],
-                "understood": replace(understood, removed=facts["info"]["dropped"]).to_json(),
+                "understood": understood.to_json(),
             },
             cached=was_cached,
             explicit_val=opened.val is not None,
@@ -134,6 +141,7 @@ def _key(request: TextRequest, opened: Opened, unexpected: Sequence[tuple[Any, .
         request.chars_affordable if request.tokenizer == "auto" else None,
         Tokenizer.load(request.tokenizer_from).fingerprint() if request.tokenizer_from else None,
         *([unexpected] if any(unexpected) else []),
+        *(["dedup", request.dedup] if request.dedup != "exact" else []),
     )  # fmt: skip
 
 

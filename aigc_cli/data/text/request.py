@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aigc_cli.data.near import Dedup
 from aigc_cli.data.sources import source as sources
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.tables.delimited import OWN
@@ -28,6 +29,7 @@ class TextRequest:
     data: str
     val: str | None = None
     reading: Reading = PLAIN
+    dedup: Dedup = "exact"
     input_format: str | None = None  # of standard input: tsv csv json jsonl txt parquet arrow
     tokenizer: str = "auto"  # of KINDS, or spacy:PIPELINE, or spacy:blank:LANG
     vocab_size: int | None = None  # for bpe and words
