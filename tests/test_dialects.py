@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from aigc_cli.data.sources.opening import sniff
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.tables import choice
-from aigc_cli.data.tables.delimited import Dialect, find_dialect, has_header
+from aigc_cli.data.tables.delimited import Dialect
+from aigc_cli.data.tables.dialects import find_dialect, has_header
 from aigc_cli.data.text.dataset import TextDataset, TextRequest, check_unchanged, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.kind import TEXT

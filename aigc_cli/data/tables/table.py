@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, open_bytes
 from aigc_cli.data.sources.hub import quiet_datasets
 from aigc_cli.data.sources.source import COMPRESSIONS, open_source, suffix_of
-from aigc_cli.data.tables import delimited, json_rows
+from aigc_cli.data.tables import delimited, dialects, json_rows
 from aigc_cli.data.tables.columns import ColumnNames, Columns, ColumnSample, text_of
 from aigc_cli.errors import RequestError
 
@@ -76,7 +76,7 @@ def _sniffed(path: Path, asked: Asked, size: int, modified: int) -> Table:
 
 
 def _sniff_delimited(path: Path, suffix: str, asked: Asked) -> Table:
-    found = delimited.sniff(path, suffix, asked.columns, asked.header)
+    found = dialects.sniff(path, suffix, asked.columns, asked.header)
     notes = list(found.notes)
     columns = {name: ColumnSample(typed=True) for name in found.columns}
     for row in found.rows:

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
 from aigc_cli.data.sources.source import suffix_of
-from aigc_cli.data.tables import delimited
+from aigc_cli.data.tables import dialects
 from aigc_cli.data.tables import table as tables
 from aigc_cli.data.tables.columns import ColumnNames
 from aigc_cli.data.tables.table import Asked, Row, read_table, table_suffix
@@ -75,7 +75,7 @@ def recognise(head: bytes) -> str | None:
     text = head_of_text(head)
     if _JSON.match(text):
         return ".jsonl" if text.lstrip().startswith("{") else ".json"
-    return delimited.table_suffix(text)
+    return dialects.table_suffix(text)
 
 
 def head_of_text(head: bytes) -> str:

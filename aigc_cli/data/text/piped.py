@@ -9,7 +9,7 @@ from pathlib import Path
 from aigc_cli.data.compression import explained, open_bytes
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.sources.stand_ins import is_page
-from aigc_cli.data.tables import delimited
+from aigc_cli.data.tables import delimited, dialects
 from aigc_cli.data.tables.columns import listed
 from aigc_cli.data.tables.table import Asked, sniff
 from aigc_cli.data.text.documents import Reading
@@ -40,7 +40,7 @@ def as_piped(reading: Reading, spooled: Path | None, input_format: str | None) -
     if reading.layout != "document":
         return reading, []
     text = head_of_text(head)
-    if width := delimited.width_between_tabs(text):
+    if width := dialects.width_between_tabs(text):
         raise RequestError(
             f"standard input has {width} cells between tabs in each line and no header: --input-format tsv --no-header "
             f"--column {width} reads the last, --input-format txt --lines whole lines"
