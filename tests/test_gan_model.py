@@ -22,7 +22,7 @@ def pictures(config: GANConfig, n: int = 3) -> Tensor:
     return torch.rand(n, config.channels, config.height, config.width) * 2 - 1
 
 
-@pytest.mark.parametrize("size", [(28, 28), (32, 32), (64, 48), (20, 33), (12, 12), (5, 1), (1, 1)])
+@pytest.mark.parametrize("size", [(28, 28), (32, 32), (64, 48), (20, 33), (12, 12), (5, 1), (1, 1), (16, 256)])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("levels", [1, 3])
 def test_pictures_of_any_size_are_made_and_scored(size: tuple[int, int], channels: int, levels: int) -> None:

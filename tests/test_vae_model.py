@@ -27,7 +27,7 @@ def pictures(config: VAEConfig, n: int = 3) -> torch.Tensor:
     return torch.randint(0, levels, (n, config.channels, config.height, config.width)) / (levels - 1)
 
 
-@pytest.mark.parametrize("size", [(28, 28), (32, 32), (48, 64), (17, 31), (5, 1), (1, 1)])
+@pytest.mark.parametrize("size", [(28, 28), (32, 32), (48, 64), (17, 31), (5, 1), (1, 1), (16, 256)])
 @pytest.mark.parametrize("levels", [1, 3])
 @pytest.mark.parametrize("latent_map", [0, 2])
 def test_pictures_of_any_size_come_back_in_their_size(size: tuple[int, int], levels: int, latent_map: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -67,6 +69,38 @@ def test_members_beside_no_picture_give_no_labels(tmp_path: Path) -> None:
     members = {"cat/1.png": _png(1), "dog/2.png": _png(2), "metadata.json": json.dumps(OBJECT).encode(), "x.cls": b"1"}
     labels, notes = _read(_tar(tmp_path / "a.tar", members))
     assert (labels, notes) == ({"cat/1.png": "cat", "dog/2.png": "dog"}, ())
+
+
+@pytest.mark.parametrize(
+    ("learned", "others"), [("img.png", ["seg.png"]), ("png", ["seg.png", "depth.png"]), ("PNG", ["mask.png"])]
+)
+def test_of_several_pictures_an_example_one_is_learned_and_told(learned: str, others: list[str], tmp_path: Path) -> None:
+    members = {}
+    for i in range(4):
+        members |= {f"s/{i}.{suffix}": _png(10 * i + j) for j, suffix in enumerate([*others, learned])}
+        members[f"s/{i}.cls"] = b"ab"[i % 2 : i % 2 + 1]
+    labels, notes = _read(_tar(tmp_path / "a.tar", members))
+    assert labels == {f"s/{i}.{learned}": "ab"[i % 2] for i in range(4)}
+    rest = ", ".join(f".{suffix}" for suffix in others)
+    assert notes == (f"pictures are the .{learned} members, not {rest}", "labels of the .cls members")
+
+
+def test_several_pictures_an_example_without_a_likely_one_are_refused_with_a_remedy_that_works(tmp_path: Path) -> None:
+    members = {f"{i}.{suffix}": _png(i) for i in range(3) for suffix in ("left.png", "right.png", "cls")}
+    path = _tar(tmp_path / "a.tar", members)
+    with pytest.raises(RequestError) as caught:
+        _read(path)
+    start, remedy = str(caught.value).split("leave one of them: ")
+    assert start == f"{path} has several pictures an example (.left.png, .right.png); "
+    if shutil.which("tar") and "GNU" in subprocess.run(["tar", "--version"], capture_output=True, text=True).stdout:
+        subprocess.run(remedy, shell=True, cwd=tmp_path, check=True)
+        assert [*_read(path)[0]] == ["0.left.png", "1.left.png", "2.left.png"]
+
+
+def test_pictures_with_other_words_in_their_names_are_all_learned(tmp_path: Path) -> None:
+    names = ["a.png", "a.edited.png", "b.png", "c.png", "2022.05.png", "2022.06.png", "2023.05.png", "2023.06.png"]
+    labels, notes = _read(_tar(tmp_path / "a.tar", {name: _png(i) for i, name in enumerate(names)}))
+    assert ([*labels], notes) == (names, ())
 
 
 @pytest.mark.parametrize("asked", ["cls", "colour"])

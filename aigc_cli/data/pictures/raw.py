@@ -12,6 +12,9 @@ Content: TypeAlias = Callable[[], BinaryIO] | npt.NDArray[Any]
 """A function that opens an encoded picture (or raises an exception that says why there is none), or the pixels of an unencoded
 one, (height, width, channels) uint8, uint16 or floating point."""
 
+IMAGE_NAMES = ("image", "img", "picture", "photo")
+"""Names of columns and the like that hold pictures, likeliest first."""
+
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused as decompression bombs. This is Pillow's own limit for files it opens."""
 

@@ -12,7 +12,7 @@ from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.raw import RawPicture, Reader
-from aigc_cli.data.pictures.webdataset import labels_beside
+from aigc_cli.data.pictures.webdataset import choose_pictures, labels_beside
 from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
@@ -57,11 +57,14 @@ class ArchiveReader:
 
     def __init__(self, path: Path, label: str | None, prefix: str) -> None:
         self._archive, self._prefix = Archive(path), prefix
-        names = self._archive.names(SUFFIXES)
+        names, note = choose_pictures(path, self._archive.names(SUFFIXES))
         self.count = len(names)
+        self._names = frozenset(names)
         notes = [*self._archive.notes, *self._archive.skipped(SUFFIXES)]
         if not names:
             notes.append(f"no pictures in {path.name}{_counted(self._archive.suffixes())}")
+        if note is not None:
+            notes.append(note)
         self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
         found = {label for label in self._labels if label is not None}
         if found and (are_splits(found) or (len(found) <= 2 and any(map(is_split, found)))):
@@ -77,7 +80,7 @@ class ArchiveReader:
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         labels = iter(self._labels[::step])
-        for name, content in self._archive.read(SUFFIXES, step):
+        for name, content in self._archive.read(SUFFIXES, step, self._names):
             yield RawPicture(self._prefix + name, content, next(labels))
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.data.pictures.raw import IMAGE_NAMES, RawPicture
 from aigc_cli.data.pictures.readers import LABEL_NAMES
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.split_names import nfc
@@ -30,7 +30,6 @@ SUFFIXES = (".parquet", ".arrow")
 
 _BATCH_BYTES = 1 << 23  # approximately, per read
 _HUB_ROWS = 32
-_IMAGE_NAMES = ("image", "img", "picture", "photo")
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,11 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object) -> tuple[str, list[str]]:
     of_bytes = [name for name in schema.names if _holds_bytes(schema.field(name).type)]
     images = [name for name in of_bytes if kinds[name] == "Image"]
-    images = images or [name for name in of_bytes if name in _IMAGE_NAMES] or of_bytes
+    images = images or [name for name in of_bytes if name in IMAGE_NAMES] or of_bytes
     if not images:
         columns = ", ".join(map(repr, schema.names)) or "none"
         raise RequestError(f"{where}: no column holds pictures; the columns are {columns}")
-    chosen = next((name for name in _IMAGE_NAMES if name in images), images[0])
+    chosen = next((name for name in IMAGE_NAMES if name in images), images[0])
     notes = [f"pictures come from column {chosen!r}, not {_others(images, chosen)}"] if len(images) > 1 else []
     return chosen, notes
 

@@ -67,12 +67,16 @@ class Archive:
         """The names of the files with these suffixes."""
         return [self._names[number] for number in self._numbers(suffixes)]
 
-    def read(self, suffixes: Collection[str], step: int = 1) -> Iterator[tuple[str, Open]]:
-        """Every `step`-th of these files: its name, and a function that opens its content, which is in memory by then.
+    def read(
+        self, suffixes: Collection[str], step: int = 1, names: Collection[str] | None = None
+    ) -> Iterator[tuple[str, Open]]:
+        """Every `step`-th of these files (of those with these `names`): its name, and a function that opens its content, which
+        is in memory by then.
 
         Raises RequestError as the archive itself does. For a broken member of an intact zip, opening it raises.
         """
-        wanted = iter(self._numbers(suffixes)[::step])
+        numbers = [number for number in self._numbers(suffixes) if names is None or self._names[number] in names]
+        wanted = iter(numbers[::step])
         number = next(wanted, None)
         for seen, member in enumerate(_members(self.path)):
             if seen != number:
