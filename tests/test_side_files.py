@@ -167,6 +167,29 @@ def test_a_folder_of_which_most_cannot_be_read_is_refused(tmp_path: Path) -> Non
     assert len(_names(PICTURES.open(str(tmp_path)))) == 4
 
 
+def test_documents_of_word_processors_are_counted_and_not_passed_over(tmp_path: Path) -> None:
+    _write(tmp_path, **{f"{i}.docx": "" for i in range(3)}, **{"a.txt": "text", "b.txt": "text"})
+    remedy = "pandoc -t plain -o FILE.txt FILE converts one"
+    _refused(TEXT, tmp_path, f"most of {tmp_path} is in formats that are not supported: 3 .docx ({remedy})")
+    (tmp_path / "c.txt").write_text("text")
+    assert TEXT.open(str(tmp_path)).notes[-1] == f"not read in {tmp_path}: 3 .docx ({remedy})"
+    (tmp_path / "a.rtf").write_text("{\\rtf1 text}")
+    with pytest.raises(RequestError, match="pandoc"):
+        TEXT.open(str(tmp_path / "a.rtf"))
+    (tmp_path / "e").mkdir()
+    _write(tmp_path / "e", **{f"{i}.docx": "" for i in range(3)}, **{"README.md": "text"})
+    _refused(TEXT, tmp_path / "e", f"most of {tmp_path / 'e'} is in formats that are not supported: 3 .docx ({remedy})")
+
+
+def test_little_validation_data_is_told(tmp_path: Path) -> None:
+    _write(tmp_path, **{"a.txt": "\n".join(f"the fox went over hill number {i}" for i in range(60)), "v.txt": "x" * 4999})
+    options = {"tokenizer": "byte", "val": str(tmp_path / "v.txt")}
+    note = "figures on only 4,999 characters of validation data are rough; give more with --val"
+    assert note in _prepare(tmp_path / "a.txt", **options)
+    (tmp_path / "v.txt").write_text("x" * 5000)
+    assert not any("rough" in line for line in _prepare(tmp_path / "a.txt", **options))
+
+
 def _table_of_copies(path: Path, n: int) -> Path:
     path.write_text("kind\ttext\n" + "".join(f"{i}\t{'The same line.' if i else 'Another line.'}\n" for i in range(n)))
     return path

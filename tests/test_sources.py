@@ -266,11 +266,14 @@ def test_a_file_or_folder_without_data(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00")  # text of any other name would be read
     with pytest.raises(RequestError) as caught:
         _open(tmp_path / "a.doc")
-    expected = f"{tmp_path / 'a.doc'} is not of a supported type; the types are {types}, also .gz or .zst"
+    remedy = "soffice --convert-to txt:Text converts them to .txt"
+    expected = f"{tmp_path / 'a.doc'} is not of a supported type; the types are {types}, also .gz or .zst; {remedy}"
     assert str(caught.value) == expected
     with pytest.raises(RequestError) as caught:
         _open(tmp_path)
-    assert str(caught.value) == f"there is no data in the folder {tmp_path}: no file of the types {types}; found 1 .doc"
+    assert (
+        str(caught.value) == f"there is no data in the folder {tmp_path}: no file of the types {types}; found 1 .doc ({remedy})"
+    )
     for name in ("a.jpg", "b.JPG", "c.txt.bak"):
         (tmp_path / name).write_text("x")
     for wrong in (tmp_path, tmp_path / "b.JPG"):
@@ -441,7 +444,13 @@ def test_next_to_nothing_is_never_held_out() -> None:
 def test_one_document_is_cut_at_nine_tenths() -> None:
     plan = held_out.plan_with_slice(np.array([7], np.uint64), np.array([1003]), "characters")
     assert plan.cut == ((902, held_out.TRAIN), (953, held_out.SELECT), (1003, held_out.REPORT))
-    assert plan.notes == ("held out the last 101 characters",)
+    assert plan.notes == (
+        "held out the last 101 characters",
+        "figures on only 101 characters are rough; give more with --val",
+    )
+    assert held_out.plan_with_slice(np.array([7], np.uint64), np.array([50_000]), "characters").notes == (
+        "held out the last 5,000 characters",
+    )
 
 
 def test_copies_and_empty_ones_are_left_out() -> None:

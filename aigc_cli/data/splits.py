@@ -14,6 +14,10 @@ DROPPED, TRAIN, SELECT, REPORT = range(4)
 """The split of an example, or that it is dropped."""
 
 _FEW = 100
+FEW_CHARACTERS = 5000
+"""With fewer held-out characters, half of which are reported on, figures are rough: the standard error of bits per character is
+at least 0.03."""
+
 _MAY_BE_CUT = 20  # with so few examples almost nothing may be held out: then the longest is cut instead
 _LEAST_HELD_OUT = 0.01  # of the total length
 _LEAST_TRAIN = 0.1
@@ -74,7 +78,7 @@ def plan_with_slice(
         return _with_cut(plan, longest, length, unit, f" of the longest of {len(kept)}")
     notes += (f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each",)
     if len(held) < _FEW:
-        notes += (f"figures on only {len(held)} held out are rough; give more with --val",)
+        notes += (rough(f"{len(held)} held out"),)
     if len(held) > 1:
         return replace(plan, notes=notes)
     length = int(lengths[held[0]])
@@ -87,7 +91,15 @@ def _with_cut(plan: SplitPlan, example: int, length: int, unit: str, of: str = "
     start = int(length * 0.9)
     middle = start + (length - start + 1) // 2
     cut = ((start, TRAIN), (middle, SELECT), (length, REPORT))
-    return replace(plan, cut_example=example, cut=cut, notes=(*plan.notes, f"held out the last {length - start:,} {unit}{of}"))
+    notes = [f"held out the last {length - start:,} {unit}{of}"]
+    if length - start < FEW_CHARACTERS:
+        notes.append(rough(f"{length - start:,} {unit}"))
+    return replace(plan, cut_example=example, cut=cut, notes=(*plan.notes, *notes))
+
+
+def rough(held: str) -> str:
+    """A note on too little held-out data."""
+    return f"figures on only {held} are rough; give more with --val"
 
 
 def _too_little(plan: SplitPlan, lengths: npt.NDArray[np.int64], longest: int) -> bool:

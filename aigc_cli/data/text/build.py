@@ -10,6 +10,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -20,7 +21,17 @@ from aigc_cli.data.near import Near
 from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Opened
 from aigc_cli.data.sources.source import Part
-from aigc_cli.data.splits import DROPPED, REPORT, SELECT, TRAIN, SplitPlan, plan_with_slice, plan_with_val
+from aigc_cli.data.splits import (
+    DROPPED,
+    FEW_CHARACTERS,
+    REPORT,
+    SELECT,
+    TRAIN,
+    SplitPlan,
+    plan_with_slice,
+    plan_with_val,
+    rough,
+)
 from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, routed, scan, stream
 from aigc_cli.data.text.near import without_near
 from aigc_cli.data.text.pieces import End
@@ -66,6 +77,8 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
         val_plan = SplitPlan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
+        if (n := sizes[SELECT]) < FEW_CHARACTERS:
+            plan = replace(plan, notes=(*plan.notes, rough(f"{n:,} characters of validation data")))
         reads = [(train, plan), (val, val_plan)]
         if sizes[TRAIN] == 0:
             raise RequestError(f"nothing left to train on: all of {train.location} is also in the validation data")

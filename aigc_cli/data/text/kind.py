@@ -24,6 +24,12 @@ class Text(Kind):
         r"(dataset_infos?|dataset_dict|state|config|croissant)\.json|.*schema\.json"
         r"|(readme|licen[cs]e|notice|changelog|contributing|requirements)([._-].*)?"
     )
+    remedies: ClassVar[Mapping[str, str]] = {
+        ".pdf": "pdftotext FILE.pdf converts one to .txt",
+        **dict.fromkeys((".docx", ".odt", ".rtf", ".epub"), "pandoc -t plain -o FILE.txt FILE converts one"),
+        ".doc": "soffice --convert-to txt:Text converts them to .txt",
+        **dict.fromkeys((".xlsx", ".xls", ".ods"), "soffice --convert-to csv converts them"),
+    }
     demos = tuple(DEMOS)
     unnamed = ".txt"
 
@@ -34,9 +40,10 @@ class Text(Kind):
         except OtherFiles as error:
             also = (*self.suffixes, *formats.MARKUP_AND_CODE)
             if any(suffix_of(path, also) for path in error.paths):
-                return open_source(src, suffixes=also, demos=(), naming=dict.fromkeys(formats.MARKUP_AND_CODE, "together"))
+                naming: Mapping[str, Naming] = dict.fromkeys(formats.MARKUP_AND_CODE, "together")
+                return open_source(src, suffixes=also, demos=(), naming=naming, remedies=self.remedies)
             path = Path(src).expanduser().absolute()
-            if not path.is_file() or not formats.is_plain_text(path):
+            if not path.is_file() or suffix_of(path, self.remedies) or not formats.is_plain_text(path):
                 raise
             return single_file(path, f"read {path.name} as plain text")
 
