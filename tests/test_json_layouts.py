@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,71 @@ def test_other_objects_are_refused_by_their_shape(content: Any, message: str, tm
     with pytest.raises(RequestError) as caught:
         _read(path)
     assert str(caught.value) == f"{path}{message}"
+
+
+_SENTENCE = "The quiet river leans by the old door, and sings."
+
+
+@pytest.mark.parametrize(
+    ("content", "lines", "message"),
+    [
+        (
+            [{"id": 1, "body": {"text": _SENTENCE}}] * 2,
+            True,
+            ": the texts are inside 'body': jq -c '.body.text' FILE > texts.jsonl",
+        ),
+        ([{"id": 1, "body": {"a b": _SENTENCE}}] * 2, False, ": the texts are inside 'body': jq -c '.[].body.\"a b\"' FILE > "),
+        (
+            {"version": "2", "data": [{"title": "T", "paragraphs": [{"context": _SENTENCE, "qas": []}]}]},
+            False,
+            ": the texts are inside 'paragraphs': jq -c '.data[].paragraphs[].context' FILE > texts.jsonl",
+        ),
+        (
+            [[1, _SENTENCE]] * 2,
+            True,
+            ", line 1: expected text, found a list with a text in it: jq -c '.[1]' FILE > texts.jsonl",
+        ),
+        (
+            [[1, _SENTENCE]] * 2,
+            False,
+            ", item 1: expected text, found a list with a text in it: jq -c '.[][1]' FILE > texts.jsonl",
+        ),
+        ([{"title": "A talk", "messages": [{"role": "user", "content": _SENTENCE}] * 2}] * 2, True, ": 'messages' is a chat"),
+    ],
+)
+def test_texts_inside_objects_are_refused_with_the_command_that_takes_them_out(
+    content: Any, lines: bool, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("".join(json.dumps(row) + "\n" for row in content) if lines else json.dumps(content))
+    with pytest.raises(RequestError) as caught:
+        _read(path)
+    assert str(caught.value).startswith(f"{path}{message}")
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"data": [{"title": "T", "paragraphs": [{"context": _SENTENCE}]}]},
+        [{"a b": {"text": _SENTENCE}}],
+        [[1, _SENTENCE]],
+        [[1, {"text": _SENTENCE}]],
+    ],
+)
+def test_the_command_takes_the_texts_out(content: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(RequestError) as caught:
+        _read(tmp_path / "a.json")
+    command = str(caught.value)[str(caught.value).index("jq ") :].partition(" takes ")[0].replace("FILE", "a.json")
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert _read(tmp_path / "texts.jsonl")[0] == [_SENTENCE]
+
+
+def test_short_remarks_inside_objects_do_not_hide_the_texts(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"poem": _SENTENCE, "meta": {"by": "Ann Bell"}}] * 2))
+    assert _read(path)[0] == [_SENTENCE] * 2
 
 
 def test_one_row_stays_one_row(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
+from aigc_cli.data.tables.nested import Inside, add_inside, key_path, longest_inside, taken_out, texts_inside
 from aigc_cli.errors import RequestError
 
 ColumnNames: TypeAlias = tuple[str, ...]
@@ -63,6 +64,8 @@ class ColumnSample:
     prose: bool = False  # some value has white space between words, or an ideograph
     numbers: bool = True  # all values are numbers, dates or times
     example: str = ""
+    inside: Inside = field(default_factory=dict)  # texts in objects, which can't be read from here
+    rows: str = ""  # the jq path of the table's rows, for messages; "" if there is none
 
     def add(self, value: object) -> None:
         """Take one more value into account. None is empty text."""
@@ -71,6 +74,7 @@ class ColumnSample:
         text = text_of(value)
         if text is None:
             self.other = "chat" if is_chat(value) else type(value).__name__
+            self.inside = add_inside(self.inside, texts_inside(value))
             return
         self.lists = self.lists or isinstance(value, list)
         if not text:
@@ -94,6 +98,8 @@ class ColumnSample:
             self.prose or other.prose,
             self.numbers and other.numbers,
             self.example or other.example,
+            add_inside(self.inside, other.inside),
+            self.rows or other.rows,
         )
 
     @property
@@ -148,10 +154,11 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
             f"--column {answers[0]} only the answers"
         )
     likely = [name for name, column in of_text.items() if not column.unlikely]
+    lengths = sorted(((of_text[name].chars / of_text[name].texts, name) for name in likely), reverse=True)
+    _refuse_longer_inside(columns, lengths[0][0] if likely else 0, where)
     if len(likely) == 1:
         return _chosen(likely[0], columns, "the only one with texts")
     if likely:
-        lengths = sorted(((of_text[name].chars / of_text[name].texts, name) for name in likely), reverse=True)
         if lengths[0][0] >= _DOMINANT * lengths[1][0]:
             return _chosen(lengths[0][1], columns, "its texts are the longest")
     elif chats := [name for name, column in columns.items() if column.other == "chat"]:
@@ -165,6 +172,19 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
         f"{where}: choose one with --column, several with --fields, or what to answer and the answer with --source and "
         f"--target; the columns of text are {shown}"
     )
+
+
+def _refuse_longer_inside(columns: Columns, length: float, where: object) -> None:
+    """Raise RequestError if texts inside the objects of a column are far longer than those of this mean length."""
+    inside = {name: longest_inside(column.inside) for name, column in columns.items()}
+    name, (path, longest) = max(inside.items(), key=lambda of: of[1][1], default=("", ("", 0.0)))
+    if not path or longest < _DOMINANT * length:
+        return
+    if columns[name].other == "chat":
+        raise RequestError(f"{where}: {a_chat(name)}")
+    rows = columns[name].rows
+    how = f"{taken_out(rows, key_path(name) + path)} takes them out" if rows else "write them to a column of text"
+    raise RequestError(f"{where}: the texts are inside {name!r}: {how}")
 
 
 def empty_columns(columns: Columns) -> ColumnNames:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from aigc_cli.data.compression import chunks, lines
 from aigc_cli.data.sources.split_names import split_of
 from aigc_cli.data.tables.columns import SAMPLED_ROWS, ColumnNames, Columns, a_chat, is_chat, listed, sampled, text_of
+from aigc_cli.data.tables.nested import key_path, longest_inside, taken_out, texts_inside
 from aigc_cli.errors import RequestError
 
 _BETWEEN = re.compile(r"[\s,\x1e]*")  # values in a row: white space, a comma, or a record separator (RFC 7464)
@@ -29,6 +30,14 @@ class Value(NamedTuple):
     value: Any
 
 
+class Rows(NamedTuple):
+    """The rows of a file."""
+
+    values: Iterator[Value]
+    note: str = ""  # about its layout
+    path: str = ""  # of a row, for jq; "" if jq doesn't give these rows
+
+
 class SniffedJSON(NamedTuple):
     """What is known from the beginning of a file."""
 
@@ -39,24 +48,37 @@ class SniffedJSON(NamedTuple):
 
 def sniff(path: Path) -> SniffedJSON:
     """Sample the rows of a file. Raises RequestError if it isn't JSON, or has no rows."""
-    values, note = _sampled(path)
+    values, note, row_path = _sampled(path)
     rows = [value for _, value in islice(values, SAMPLED_ROWS)]
     columns = sampled(row for row in rows if isinstance(row, dict))
+    for column in columns.values():
+        column.rows = row_path
     first = rows[0] if rows and isinstance(rows[0], dict) else {}
     return SniffedJSON(columns, tuple(name for name, cell in first.items() if isinstance(cell, str)), [note] if note else [])
 
 
 def rows(path: Path, columns: ColumnNames) -> Iterator[tuple[str, ...]]:
     """The texts of the columns of every row; a single one for bare texts. Raises RequestError with the line or item."""
-    values, _ = _rows(path)
-    for where, value in values:
+    found = _rows(path)
+    for where, value in found.values:
+        if not isinstance(value, dict | str | None) and text_of(value) is None:
+            raise RequestError(f"{path}, {where}: {_not_a_row(value, found.path)}")
         yield _row(value, columns, f"{path}, {where}")
 
 
 def objects(path: Path) -> Iterator[Mapping[str, Any]]:
     """The rows of a file with named values; none for bare texts."""
-    values, _ = _rows(path)
-    return (value for _, value in values if isinstance(value, dict))
+    return (value for _, value in _rows(path).values if isinstance(value, dict))
+
+
+def _not_a_row(value: object, path: str) -> str:
+    """The message for a row that is neither an object nor a text."""
+    inside, _ = longest_inside(texts_inside(value))
+    if not isinstance(value, list) or not inside or not path:
+        return f"expected text, found {type(value).__name__}"
+    place = next(at for at, item in enumerate(value) if texts_inside(item))
+    how = taken_out(path, f"[{place}]{inside.removeprefix('[]')}")
+    return f"expected text, found a list with a text in it: {how} takes it out"
 
 
 def _row(value: object, columns: ColumnNames, where: str) -> tuple[str, ...]:
@@ -81,13 +103,13 @@ def _text(value: object, column: str, where: str) -> str:
     return text
 
 
-def _sampled(path: Path) -> tuple[Iterator[Value], str]:
+def _sampled(path: Path) -> Rows:
     """The first values of an array that is longer than a sample; otherwise the rows, as they are read."""
     text, whole = _head(path)
     if not whole and text.startswith("["):
         items = list(_decoded(text, 1, path, strict=False))
         if items:
-            return (Value("", value) for _, value in items), ""
+            return Rows((Value("", value) for _, value in items), path=".[]")
     return _rows(path)
 
 
@@ -103,26 +125,25 @@ def _head(path: Path) -> tuple[str, bool]:
     return text, True
 
 
-def _rows(path: Path) -> tuple[Iterator[Value], str]:
-    """The rows of a file, and a note about its layout, which may be empty."""
+def _rows(path: Path) -> Rows:
     if _is_value_a_line(path):
         values = _values_of_lines(path)
         start = list(islice(values, 2))
         if len(start) == 1 and isinstance(start[0].value, dict):
             return _of_object(start[0], path)
-        return _chained(start, values), ""
+        return Rows(_chained(start, values), path=".")
     text = "".join(chunks(path)).lstrip("\ufeff")
     try:
         whole = json.loads(text)
     except RecursionError as error:
         raise RequestError(f"{path}, line 1: not valid JSON: {reason(error)}") from error
     except ValueError as error:
-        return _of_sequence(text, error, path), ""
+        return Rows(_of_sequence(text, error, path), path=".")
     if isinstance(whole, list):
-        return (Value(f"item {number}", value) for number, value in enumerate(whole, 1)), ""
+        return Rows((Value(f"item {number}", value) for number, value in enumerate(whole, 1)), path=".[]")
     if isinstance(whole, dict):
         return _of_object(Value("item 1", whole), path)
-    return iter([Value("item 1", whole)]), ""
+    return Rows(iter([Value("item 1", whole)]), path=".")
 
 
 def _chained(start: list[Value], rest: Iterator[Value]) -> Iterator[Value]:
@@ -190,18 +211,23 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 def reason(error: Exception) -> str:
     """Why a text isn't JSON."""
     if isinstance(error, json.JSONDecodeError):
-        return error.msg
+        if error.msg == "Expecting value" and error.doc[: error.pos].rstrip().endswith(","):
+            return "nothing follows a comma"
+        cut = "; is the file whole?" if error.msg.startswith("Unterminated string") else ""
+        return error.msg + cut
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 # One object that is a whole table
 
 
-def _of_object(only: Value, path: Path) -> tuple[Iterator[Value], str]:
+def _of_object(only: Value, path: Path) -> Rows:
     found, note = _table_in(only.value, path)
     if found is only.value:
-        return iter([only]), ""
-    return (Value(f"item {number}", row) for number, row in enumerate(found, 1)), note
+        return Rows(iter([only]), path=".")
+    name = next((name for name, cell in only.value.items() if cell is found), None)
+    row_path = f"{key_path(name)}[]" if name is not None else ""
+    return Rows((Value(f"item {number}", row) for number, row in enumerate(found, 1)), note, row_path)
 
 
 def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
