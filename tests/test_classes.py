@@ -6,6 +6,7 @@ import io
 import json
 import os
 import unicodedata
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,78 @@ def test_a_column_of_labels_is_found_however_its_letters_are_composed(column: st
     pq.write_table(pa.table({"image": cells, column: [NFD, NFC, "tea"] * 10}), tmp_path / "a.parquet")
     for name in ("a.npz", "a.parquet"):
         assert _prepare(tmp_path / name, label=asked).classes == (NFC, "tea")
+
+
+def _source(folder: Path, kind: str, **classes: range) -> tuple[Path, dict[str, Any]]:
+    """The same pictures and classes, in every form that a source gives classes."""
+    folder.mkdir(parents=True)
+    pictures = [(name, number) for name, numbers in classes.items() for number in numbers]
+    pngs = []
+    for _, number in pictures:
+        Image.fromarray(GREY[number]).save(file := io.BytesIO(), "PNG")
+        pngs.append(file.getvalue())
+    match kind:
+        case "folders":
+            return _folder(folder / "d", **classes), {}
+        case "metadata":
+            for (_, number), png in zip(pictures, pngs, strict=True):
+                (folder / f"{number}.png").write_bytes(png)
+            rows = (f"{number}.png,{name}\n" for name, number in pictures)
+            (folder / "metadata.csv").write_text("file_name,label\n" + "".join(rows))
+            return folder, {"label": "label"}
+        case "column":
+            table = pa.table({"image": pngs, "label": [name for name, _ in pictures]})
+            pq.write_table(table, folder / "d.parquet")
+            return folder / "d.parquet", {}
+        case "array":
+            labels = np.array([name for name, _ in pictures])
+            np.savez(folder / "d.npz", images=GREY[[number for _, number in pictures]], labels=labels)
+            return folder / "d.npz", {}
+    with zipfile.ZipFile(folder / "d.zip", "w") as archive:
+        for (name, number), png in zip(pictures, pngs, strict=True):
+            archive.writestr(f"{number}.png", png)
+            archive.writestr(f"{number}.cls", name)
+    return folder / "d.zip", {}
+
+
+@pytest.mark.parametrize("kind", ["folders", "metadata", "column", "array", "WebDataset"])
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_class_with_one_picture_is_told_wherever_classes_are_from(conditional: bool, kind: str, tmp_path: Path) -> None:
+    source, options = _source(tmp_path / "d", kind, cat=range(20), dog=range(20, 40), lynx=range(41, 42))
+    dataset = _prepare(source, conditional=conditional, **options)
+    (told,) = [note for note in dataset.notes if "single picture" in note]
+    of_lynx = [row for row, name in enumerate(dataset.train.names) if "41" in name or name == "row 40"]
+    use = ", used for training" if of_lynx else ""
+    assert of_lynx or not conditional
+    assert told == f"classes with a single picture{use}: 'lynx'"
+
+
+@pytest.mark.parametrize("kind", ["files", "tables", "arrays"])
+def test_a_test_split_larger_than_the_training_split_is_told(kind: str, tmp_path: Path) -> None:
+    sizes = {"train": range(10), "test": range(10, 30)}
+    if kind == "files":
+        source = _folder(tmp_path / "d", **sizes)
+    elif kind == "arrays":
+        np.savez(tmp_path / "d.npz", **{f"x_{split}": GREY[[*numbers]] for split, numbers in sizes.items()})
+        source = tmp_path / "d.npz"
+    else:
+        for split, numbers in sizes.items():
+            path, _ = _source(tmp_path / split, "column", a=numbers)
+            source = tmp_path / "d"
+            source.mkdir(exist_ok=True)
+            path.rename(source / f"{split}.parquet")
+    assert "fewer pictures in train (10) than in test (20)" in _prepare(source).notes
+
+
+def test_more_to_validate_on_than_to_train_on_is_told(tmp_path: Path) -> None:
+    dataset = _prepare(_folder(tmp_path / "d", train=range(10), val=range(10, 30)))
+    assert "fewer pictures to train on (10) than to validate on (20)" in dataset.notes
+
+
+def test_empty_folders_and_folders_in_two_unicode_forms_are_told(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "d", **{NFC: range(10), NFD: range(10, 20), "tea": range(20, 30)})
+    (folder / "bird" / "young").mkdir(parents=True)
+    (folder / "bird" / ".DS_Store").write_bytes(b"")
+    notes = _prepare(folder, conditional=True).notes
+    assert f"folders of one name in two Unicode forms (NFC and NFD) are read as one: {NFC!r}" in notes
+    assert f"ignored 1 empty folder in {folder}: bird" in notes

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.sources.split_names import nfc
-from aigc_cli.data.splits import DROPPED
+from aigc_cli.data.splits import DROPPED, TRAIN
 from aigc_cli.data.understood import listed
 
 _COUNTED = 6  # classes listed individually
@@ -28,7 +28,9 @@ def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[s
     if classes and (gone := [name for name in store.classes if nfc(name) not in known]):
         notes.append(f"no pictures to train on, so no class: {listed(map(repr, gone))}")
     if single := [name for name in classes if counts[name] == 1]:
-        notes.append(f"classes with a single picture, used for training: {listed(map(repr, single))}")
+        trained = {nfc(store.classes[label]) for label in np.unique(store.labels[splits == TRAIN]) if label >= 0}
+        use = ", used for training" if {*map(nfc, single)} <= trained else ""
+        notes.append(f"classes with a single picture{use}: {listed(map(repr, single))}")
     folded = Counter(name.casefold() for name in classes)
     if alike := [name for name in classes if folded[name.casefold()] > 1]:
         notes.append(f"classes that differ only in case: {listed(map(repr, sorted(alike, key=str.casefold)))}")

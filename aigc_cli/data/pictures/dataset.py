@@ -154,6 +154,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         notes += [*(note for note in val_labels.notes if note not in labels.notes), *held_store.notes, *plan.notes]
         if (of_val := understood.val) is not None:
             understood = replace(understood, val=replace(of_val, skipped=of_val.skipped + held_store.skipped))
+        if len(arrays["train"]) < len(held):
+            notes.append(f"fewer pictures to train on ({len(arrays['train']):,}) than to validate on ({len(held):,})")
         if unknown:
             notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
         was_cached = store.cached and held_store.cached

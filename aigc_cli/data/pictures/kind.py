@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from aigc_cli.data.arrays import arrays_of
 from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
 from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.pictures.readers import HEIC, READ, SUFFIXES, name_in
+from aigc_cli.data.pictures.readers import HEIC, READ, SUFFIXES, name_in, picture_files
 from aigc_cli.data.pictures.shapes import Shapes
 from aigc_cli.data.sources.archive_names import is_utf8
 from aigc_cli.data.sources.folder_splits import Naming
@@ -72,13 +73,17 @@ class Pictures(Kind):
             return Source(location, {"all": Part(location, "demo")})
         source = super().open(src)
         part = source.parts.get("all")
-        if part is None or len(part.files) != 1 or part.files[0].suffix.lower() != ".npz":
+        if part is None:
+            return _with_sizes(source, {split: _count(of) for split, of in source.parts.items()})
+        if len(part.files) != 1 or part.files[0].suffix.lower() != ".npz":
             return source
         keys = splits_of(part.files[0])
         if not keys:
             return source
         understood = replace(source.understood, splits={split: ", ".join(of) for split, of in keys.items()})
-        return replace(source, parts={split: replace(part, split=split) for split in keys}, understood=understood)
+        source = replace(source, parts={split: replace(part, split=split) for split in keys}, understood=understood)
+        lengths = {array.key: array.shape[0] for array in arrays_of(part.files[0])}
+        return _with_sizes(source, {split: lengths[of[0]] for split, of in keys.items()})
 
     def demo_fingerprint(self, location: str) -> str:
         return Shapes.of(location).fingerprint()
@@ -117,6 +122,28 @@ class Pictures(Kind):
 
     def array(self, folder: Path) -> AbstractContextManager[ArrayFile]:
         return output.picture_array(folder)
+
+
+def _count(part: Part) -> int | None:
+    """The number of pictures in a part, if it is known without reading them."""
+    if len(picture_files(part)) == len(part.files):
+        return len(part.files)
+    if any(suffix_of(path, READ) != ".parquet" for path in part.files):
+        return None
+    from pyarrow import ArrowException, parquet
+
+    try:
+        return sum(int(parquet.read_metadata(path).num_rows) for path in part.files)
+    except (OSError, ArrowException):
+        return None  # it is refused when it is read
+
+
+def _with_sizes(source: Source, sizes: Mapping[str, int | None]) -> Source:
+    """The source, with a note if its test split is larger than what there is to train on."""
+    train, test = sizes.get("train"), sizes.get("test")
+    if train is None or test is None or train >= test:
+        return source
+    return replace(source, remarks=(*source.remarks, f"fewer pictures in train ({train:,}) than in test ({test:,})"))
 
 
 PICTURES = Pictures()

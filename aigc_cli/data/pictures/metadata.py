@@ -15,6 +15,7 @@ from typing import Any
 
 from aigc_cli.data import cache
 from aigc_cli.data.pictures.readers import LABEL_NAMES, classes_of_folders, name_in, picture_files
+from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
@@ -42,7 +43,7 @@ def find_labels(part: Part, label: str | None, learned: bool) -> FoundLabels:
 
     Raises RequestError for a table that can't be read, has no column `label`, or lists none of the pictures.
     """
-    names = [nfc(name_in(path, part)) for path in picture_files(part)]
+    names = [nfc(name) for name in decode_paths([name_in(path, part) for path in picture_files(part)])[0]]
     if not part.tables:
         return FoundLabels()
     shown = listed(name_in(path, part) for path in part.tables)

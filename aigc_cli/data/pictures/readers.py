@@ -17,6 +17,7 @@ from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
 from aigc_cli.data.sources.split_names import are_splits, is_split, nfc
+from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
 HEIC = (".heic", ".heif")
@@ -65,6 +66,7 @@ class ArchiveReader:
             notes.append(f"no pictures in {path.name}{_counted(self._archive.suffixes())}")
         if note is not None:
             notes.append(note)
+        notes += _notes_on_forms(names)
         self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
         found = {label for label in self._labels if label is not None}
         if found and (are_splits(found) or (len(found) <= 2 and any(map(is_split, found)))):
@@ -107,6 +109,14 @@ def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
     return [nfc(of[depth]) if len(of) > depth else None for of in folders]
 
 
+def _notes_on_forms(names: Sequence[str]) -> list[str]:
+    """A note on folders whose names differ only in their Unicode form, such as é in one character and in two."""
+    folders = {str(PurePosixPath(name).parent) for name in names if not name.isascii()}
+    counts = Counter(map(nfc, folders))
+    twice = [repr(name) for name in sorted(counts) if counts[name] > 1]
+    return [f"folders of one name in two Unicode forms (NFC and NFD) are read as one: {listed(twice)}"] if twice else []
+
+
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
     """Raise RequestError for a --label that would do nothing."""
     suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
@@ -133,7 +143,7 @@ def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | N
     if pictures := picture_files(part):
         names, note = decode_paths([name_in(path, part) for path in pictures])
         labels = labels or classes_of_folders(names, part.split_level)
-        readers.append(FileReader(pictures, names, labels, (note,) if note else ()))
+        readers.append(FileReader(pictures, names, labels, (*([note] if note else []), *_notes_on_forms(names))))
     several = len(part.files) > 1
     columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # a label names one of them
     for path in part.files:

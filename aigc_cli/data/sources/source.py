@@ -245,6 +245,7 @@ def _skipped(found: Walk, others: Sequence[Parts], side: Collection[Parts], suff
         ("file of another type", "files of other types", map("/".join, others)),
         ("hidden or system file", "hidden and system files", hidden),
         ("broken link", "broken links", map("/".join, found.broken)),
+        ("empty folder", "empty folders", map("/".join, sorted(found.empty))),
         ("file beside the data", "files beside the data", map("/".join, sorted(side))),
         ("link to what is already read", "links to what is already read", map(_arrow, found.repeated)),
     )

@@ -33,6 +33,7 @@ class Walk:
     followed: list[tuple[Parts, str]] = field(default_factory=list)  # links to folders, and where they lead
     repeated: list[tuple[Parts, str]] = field(default_factory=list)  # links to folders that are already read
     broken: list[Parts] = field(default_factory=list)  # broken links
+    empty: list[Parts] = field(default_factory=list)  # folders with nothing in them that counts
 
 
 def walk(folder: Path) -> Walk:
@@ -57,12 +58,15 @@ def walk(folder: Path) -> Walk:
     return found
 
 
-def _scan(root: Path, folder: Parts, found: Walk, links: list[Parts], seen: set[tuple[int, int]]) -> None:
+def _scan(root: Path, folder: Parts, found: Walk, links: list[Parts], seen: set[tuple[int, int]]) -> bool:
+    """Whether it holds anything."""
+    anything = False
     for entry in _entries(root.joinpath(*folder)):
         parts = (*folder, entry.name)
         if is_ignored(entry.name):
             found.ignored += ((parts, inside) for inside in _inside(entry, parts))
-        elif entry.is_symlink():
+            continue
+        if entry.is_symlink():
             if entry.is_dir():
                 links.append(parts)
             else:
@@ -71,9 +75,14 @@ def _scan(root: Path, folder: Parts, found: Walk, links: list[Parts], seen: set[
             identity = _identity(entry.stat())
             if identity not in seen:
                 seen.add(identity)
-                _scan(root, parts, found, links, seen)
+                if not _scan(root, parts, found, links, seen):
+                    continue
         elif entry.is_file():
             found.files.append(parts)
+        anything = True
+    if not anything and folder:
+        found.empty = [*(of for of in found.empty if of[: len(folder)] != folder), folder]
+    return anything
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
