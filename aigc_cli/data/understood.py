@@ -25,6 +25,16 @@ def _and_more(names: Sequence[str], count: int) -> str:
     return ", ".join(names) + (f" and {count - len(names):,} more" if count > len(names) else "")
 
 
+def by_suffix(suffixes: Iterable[str], remedies: Mapping[str, str]) -> str:
+    """Files counted by suffix, most frequent first, and how to convert them: "5 .heic (pip install …), 2 .txt"."""
+    counts = Counter(suffixes).most_common()
+    told = (
+        f"{count:,} {suffix or 'without a suffix'}" + f" ({remedies.get(suffix)})" * (suffix in remedies)
+        for suffix, count in counts
+    )
+    return listed(told, 4)
+
+
 @dataclass(frozen=True)
 class Files:
     """The files that are read."""

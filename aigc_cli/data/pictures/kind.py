@@ -18,7 +18,7 @@ from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.pictures.readers import HEIC, READ, SUFFIXES, name_in, picture_files
+from aigc_cli.data.pictures.readers import READ, REMEDIES, SUFFIXES, name_in, picture_files
 from aigc_cli.data.pictures.shapes import Shapes
 from aigc_cli.data.sources.archive_names import is_utf8
 from aigc_cli.data.sources.folder_splits import Naming
@@ -41,11 +41,7 @@ class Pictures(Kind):
     naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.png shows a train
     beside = re.compile(r"metadata\.arrow|state\.json")
     described_by = re.compile(r"metadata\.(csv|jsonl|parquet)")
-    remedies: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(HEIC, "pip install 'aigc-cli[heic]' reads them"),
-        **dict.fromkeys((".jxl", ".psd", ".svg"), "magick mogrify -format png converts them to .png"),
-        **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "dcraw -T converts them to .tiff"),
-    }
+    remedies = REMEDIES
     demos = ("shapes",)
     n_samples = 16
     formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})

@@ -12,12 +12,12 @@ from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.raw import RawPicture, Reader
-from aigc_cli.data.pictures.webdataset import choose_pictures, labels_beside
+from aigc_cli.data.pictures.webdataset import BESIDE, choose_pictures, labels_beside
 from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
 from aigc_cli.data.sources.split_names import are_splits, is_split, nfc
-from aigc_cli.data.understood import listed
+from aigc_cli.data.understood import by_suffix, listed
 from aigc_cli.errors import RequestError
 
 HEIC = (".heic", ".heif")
@@ -25,6 +25,12 @@ SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".pbm", ".pgm", ".ppm",
     ".pnm", *(HEIC if find_spec("pillow_heif") else ()),
 )  # fmt: skip
+REMEDIES = {
+    **dict.fromkeys(HEIC, "pip install 'aigc-cli[heic]' reads them"),
+    **dict.fromkeys((".jxl", ".psd", ".svg"), "magick mogrify -format png converts them to .png"),
+    **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "dcraw -T converts them to .tiff"),
+}
+"""By suffix, how to convert files that are not read."""
 ARCHIVES = (".tar", ".tgz", ".zip")
 TABLES = (".parquet", ".arrow")
 LABEL_NAMES = ("label", "labels", "class")
@@ -63,7 +69,8 @@ class ArchiveReader:
         self._names = frozenset(names)
         notes = [*self._archive.notes, *self._archive.skipped(SUFFIXES)]
         if not names:
-            notes.append(f"no pictures in {path.name}{_counted(self._archive.suffixes())}")
+            found_instead = by_suffix(self._archive.suffixes().elements(), REMEDIES)
+            notes.append(f"no pictures in {path.name}" + (f": {found_instead}" if found_instead else ""))
         if note is not None:
             notes.append(note)
         notes += _notes_on_forms(names)
@@ -78,18 +85,23 @@ class ArchiveReader:
         if beside is not None:
             self._labels = [value and nfc(value) for value in beside[0]]
             notes.append(beside[1])
+        notes += self._others(() if beside is None else BESIDE)
         self.notes = tuple(notes)
+
+    def _others(self, used: Sequence[str]) -> list[str]:
+        """A note on files of other types, except those `used`. Raises RequestError if most would have to be converted."""
+        others = Counter({suffix: n for suffix, n in self._archive.suffixes().items() if suffix not in (*SUFFIXES, *used)})
+        if not (self.count and others):
+            return []
+        told = by_suffix(others.elements(), REMEDIES)
+        if sum(others[suffix] for suffix in REMEDIES) > self.count:
+            raise RequestError(f"most of {self._archive.path} is in formats that are not supported: {told}")
+        return [f"ignored files of other types in {self._archive.path.name}: {told}"]
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         labels = iter(self._labels[::step])
         for name, content in self._archive.read(SUFFIXES, step, self._names):
             yield RawPicture(self._prefix + name, content, next(labels))
-
-
-def _counted(suffixes: Counter[str]) -> str:
-    """The commonest suffixes with counts: ": 5 .heic, 2 .txt"."""
-    shown = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in suffixes.most_common(4))
-    return shown and f": {shown}"
 
 
 def classes_of_folders(names: Sequence[str], split_level: int | None) -> list[str | None]:

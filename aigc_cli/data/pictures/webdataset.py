@@ -12,6 +12,9 @@ from aigc_cli.data.pictures.raw import IMAGE_NAMES
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.errors import RequestError
 
+BESIDE = (".cls", ".json", ".txt")
+"""Suffixes of members that describe a picture."""
+
 _KEYS = ("label", "class", "cls")  # of the objects in .json members
 
 
@@ -77,7 +80,7 @@ def labels_beside(archive: Archive, names: Sequence[str], label: str | None) -> 
             key = f" ({keys[0]!r})" if keys and label else ""
             return [found.get(example_of(name)) for name in names], f"labels of the {suffix} members{key}"
     if label is not None:
-        has = ", ".join(sorted(suffix for suffix in (".cls", ".json", ".txt") if counts[suffix])) or "no .cls, .json or .txt"
+        has = ", ".join(sorted(suffix for suffix in BESIDE if counts[suffix])) or "no .cls, .json or .txt"
         raise RequestError(f"{archive.path}: no member beside a picture gives --label {label}; it has {has} members")
     return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
@@ -19,7 +18,7 @@ from aigc_cli.data.sources.folder_splits import FileEntry, Naming, sort_files
 from aigc_cli.data.sources.split_names import is_split, ordered, split_of
 from aigc_cli.data.sources.stand_ins import refuse_stand_in
 from aigc_cli.data.sources.walk import Parts, Walk, walk
-from aigc_cli.data.understood import Files, Group, Understood, listed
+from aigc_cli.data.understood import Files, Group, Understood, by_suffix
 from aigc_cli.errors import RequestError
 
 COMPRESSIONS = (".gz", ".zst")
@@ -214,13 +213,7 @@ def _open_folder(
 
 
 def _counted(files: Sequence[Parts], remedies: Mapping[str, str]) -> str:
-    """The number of files per suffix, most frequent first, and how to convert them to a supported format."""
-    counts = Counter(_cut(parts[-1])[1] or "without a suffix" for parts in files)
-    told = [
-        f"{count:,} {suffix}" + (f" ({remedies[suffix]})" if suffix in remedies else "")
-        for suffix, count in counts.most_common()
-    ]
-    return listed(told, 4)
+    return by_suffix((_cut(parts[-1])[1] for parts in files), remedies)
 
 
 def _unlisted(folder: Path, files: Sequence[Parts]) -> set[Parts]:
