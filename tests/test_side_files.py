@@ -151,8 +151,7 @@ def test_what_was_found_instead(tmp_path: Path) -> None:
     _write(tmp_path, **{f"{i}.png": "" for i in range(5)})
     notes = PICTURES.open(str(tmp_path)).notes
     assert notes == (
-        f"ignored 8 files of other types in {tmp_path}: 0.nef, 1.nef, 2.nef and 5 more",
-        f"not read in {tmp_path}: 5 .nef (dcraw -T converts them to .tiff)",
+        f"ignored 8 files of other types in {tmp_path}: 5 .nef (dcraw -T converts them to .tiff), 2 .doc, 1 without a suffix",
     )
 
 
@@ -172,7 +171,7 @@ def test_documents_of_word_processors_are_counted_and_not_passed_over(tmp_path: 
     remedy = "pandoc -t plain -o FILE.txt FILE converts one"
     _refused(TEXT, tmp_path, f"most of {tmp_path} is in formats that are not supported: 3 .docx ({remedy})")
     (tmp_path / "c.txt").write_text("text")
-    assert TEXT.open(str(tmp_path)).notes[-1] == f"not read in {tmp_path}: 3 .docx ({remedy})"
+    assert TEXT.open(str(tmp_path)).notes[-1] == f"ignored 3 files of other types in {tmp_path}: 3 .docx ({remedy})"
     (tmp_path / "a.rtf").write_text("{\\rtf1 text}")
     with pytest.raises(RequestError, match="pandoc"):
         TEXT.open(str(tmp_path / "a.rtf"))

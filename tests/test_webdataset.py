@@ -68,7 +68,8 @@ def test_labels_of_json_and_txt_members(asked: str | None, value: str, tmp_path:
 def test_members_beside_no_picture_give_no_labels(tmp_path: Path) -> None:
     members = {"cat/1.png": _png(1), "dog/2.png": _png(2), "metadata.json": json.dumps(OBJECT).encode(), "x.cls": b"1"}
     labels, notes = _read(_tar(tmp_path / "a.tar", members))
-    assert (labels, notes) == ({"cat/1.png": "cat", "dog/2.png": "dog"}, ())
+    assert labels == {"cat/1.png": "cat", "dog/2.png": "dog"}
+    assert notes == ("ignored files of other types in a.tar: 1 .json, 1 .cls",)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,14 @@ def test_a_label_that_no_member_gives_is_refused(asked: str, tmp_path: Path) -> 
     with pytest.raises(RequestError) as caught:
         _read(path, asked)
     assert str(caught.value) == f"{path}: no member beside a picture gives --label {asked}; it has .json members"
+
+
+def test_other_members_of_an_archive_are_counted_and_most_must_be_pictures(tmp_path: Path) -> None:
+    members = {"0.png": _png(0), "1.png": _png(1), "a.psd": b"", "b.PSD": b"", "notes": b""}
+    _, notes = _read(_tar(tmp_path / "a.tar", members))
+    remedy = PICTURES.remedies[".psd"]
+    assert notes == (f"ignored files of other types in a.tar: 2 .psd ({remedy}), 1 without a suffix",)
+    with pytest.raises(RequestError) as caught:
+        _read(_tar(tmp_path / "b.tar", members | {"c.psd": b""}))
+    expected = f"most of {tmp_path / 'b.tar'} is in formats that are not supported: 3 .psd ({remedy}), 1 without a suffix"
+    assert str(caught.value) == expected

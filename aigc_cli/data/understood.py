@@ -28,10 +28,8 @@ def _and_more(names: Sequence[str], count: int) -> str:
 def by_suffix(suffixes: Iterable[str], remedies: Mapping[str, str]) -> str:
     """Files counted by suffix, most frequent first, and how to convert them: "5 .heic (pip install …), 2 .txt"."""
     counts = Counter(suffixes).most_common()
-    told = (
-        f"{count:,} {suffix or 'without a suffix'}" + f" ({remedies.get(suffix)})" * (suffix in remedies)
-        for suffix, count in counts
-    )
+    how = {suffix: f" ({remedy})" for suffix, remedy in remedies.items()}
+    told = (f"{count:,} {suffix or 'without a suffix'}{how.get(suffix, '')}" for suffix, count in counts)
     return listed(told, 4)
 
 
@@ -56,16 +54,17 @@ class Group:
     what: str  # "files of other types"
     count: int
     examples: tuple[str, ...]
+    suffixes: str = ""  # files counted by suffix, if some can be converted
 
     @classmethod
-    def of(cls, one: str, many: str, names: Iterable[str]) -> Group | None:
+    def of(cls, one: str, many: str, names: Iterable[str], suffixes: str = "") -> Group | None:
         """Things by their names; `one` is what to call a single thing. None if there are no names."""
         different = list(dict.fromkeys(names))
         what = one if len(different) == 1 else many
-        return cls(what, len(different), tuple(different[:EXAMPLES])) if different else None
+        return cls(what, len(different), tuple(different[:EXAMPLES]), suffixes) if different else None
 
     def __str__(self) -> str:
-        return _and_more(self.examples, self.count)
+        return self.suffixes or _and_more(self.examples, self.count)
 
 
 @dataclass(frozen=True)

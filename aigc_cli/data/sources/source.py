@@ -204,12 +204,10 @@ def _open_folder(
     understood = Understood(
         files=Files.of([suffix for _, _, suffix in cut], map("/".join, wanted)),
         splits=sort.origins,
-        skipped=(*sort.skipped, *_skipped(found, others, side, suffixes)),
+        skipped=(*sort.skipped, *_skipped(found, others, side, suffixes, remedies)),
         followed=Group.of("link to a folder", "links to folders", map(_arrow, found.followed)),
     )
-    convertible = [parts for parts in others if _cut(parts[-1])[1] in remedies]
-    remarks = [f"not read in {folder}: {_counted(convertible, remedies)}"] if convertible else []
-    return Source(str(folder), parts_of, (*sort.notes, *remarks), understood)
+    return Source(str(folder), parts_of, sort.notes, understood)
 
 
 def _counted(files: Sequence[Parts], remedies: Mapping[str, str]) -> str:
@@ -231,18 +229,22 @@ def _unlisted(folder: Path, files: Sequence[Parts]) -> set[Parts]:
     return found
 
 
-def _skipped(found: Walk, others: Sequence[Parts], side: Collection[Parts], suffixes: Collection[str]) -> list[Group]:
+def _skipped(
+    found: Walk, others: Sequence[Parts], side: Collection[Parts], suffixes: Collection[str], remedies: Mapping[str, str]
+) -> list[Group]:
     """What is in a folder and not read."""
+    convertible = any(_cut(parts[-1])[1] in remedies for parts in others)
+    counted = _counted(others, remedies) if convertible else ""
+    other = Group.of("file of another type", "files of other types", map("/".join, others), counted)
     hidden = ["/".join(file) for _, file in found.ignored if suffix_of(file[-1], suffixes)]
     sorts = (
-        ("file of another type", "files of other types", map("/".join, others)),
         ("hidden or system file", "hidden and system files", hidden),
         ("broken link", "broken links", map("/".join, found.broken)),
         ("empty folder", "empty folders", map("/".join, sorted(found.empty))),
         ("file beside the data", "files beside the data", map("/".join, sorted(side))),
         ("link to what is already read", "links to what is already read", map(_arrow, found.repeated)),
     )
-    groups = (Group.of(one, many, names) for one, many, names in sorts)
+    groups = [other, *(Group.of(one, many, names) for one, many, names in sorts)]
     return [group for group in groups if group]
 
 
