@@ -22,6 +22,7 @@ from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands.flags import add_verb
 from aigc_cli.errors import AigcError, Interrupted, PipeClosed, first_line
 from aigc_cli.options import did_you_mean
+from aigc_cli.ui.text import printable
 
 VERBS = {
     "train": ("Train a model on your data.", train.run),
@@ -158,7 +159,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     if not message:  # help was printed already
         return code
     with suppress(OSError):  # nobody is listening; the exit code still tells
-        print(f"aigc: {' '.join(message.split())}", file=sys.stderr)
+        print(f"aigc: {printable(' '.join(message.split()))}", file=sys.stderr)
     return code
 
 

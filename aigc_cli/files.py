@@ -31,11 +31,14 @@ def write_text(path: Path, text: str) -> None:
     fsync_folder(path.parent)
 
 
+def json_text(value: Any, **options: Any) -> str:
+    """JSON that is valid UTF-8 even with the name of a file that isn't. The options are those of `json.dumps`."""
+    text = json.dumps(value, ensure_ascii=False, **options)
+    return json.dumps(value, **options) if any("\ud800" <= c <= "\udfff" for c in text) else text
+
+
 def write_json(path: Path, value: Any) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    if any("\ud800" <= c <= "\udfff" for c in text):  # a file's name that is not UTF-8
-        text = json.dumps(value, indent=2, allow_nan=False)
-    write_text(path, text + "\n")
+    write_text(path, json_text(value, indent=2, allow_nan=False) + "\n")
 
 
 def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:

@@ -82,7 +82,7 @@ def test_lines_that_end_at_returns(tmp_path: Path) -> None:
     found = recognise(Part(str(path), "files", (path,)), Reading(layout="lines"))
     assert found.notes == ("lines end at carriage returns in a.txt",)
     assert found.unexpected
-    assert _read(path) == ["one\rtwo\rthree"]
+    assert _read(path) == ["one\ntwo\nthree"]
     (tmp_path / "b.csv").write_bytes(b"id,text\r1,one\r2,two\r")
     assert _read(tmp_path / "b.csv") == ["one", "two"]
     (tmp_path / "c.txt").write_bytes(b"one\r\ntwo\rstill two\n")

@@ -65,6 +65,19 @@ def test_a_table_that_is_named_like_a_text_is_pointed_out(content: bytes, suffix
     assert all(note.endswith(f"to use its columns, name it {suffix}") for note in pointed_out)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lines_that_end_at_carriage_returns_alone(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "poem.txt"
+    path.write_bytes("It fell.\rIt rained.\r".encode(encoding))
+    part = TEXT.open(str(path)).training()
+    assert "".join(text for text, _ in stream(part, Reading())) == "It fell.\nIt rained.\n"
+    found = recognise(part, Reading())
+    assert "lines end at carriage returns in poem.txt" in found.notes and found.unexpected
+    path.write_bytes("It fell.\r\nIt rained.\rAlone.\r\n".encode(encoding))
+    assert "".join(text for text, _ in stream(part, Reading())) == "It fell.\r\nIt rained.\rAlone.\r\n"
+    assert not recognise(part, Reading()).unexpected
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf16_without_a_mark_is_refused(encoding: str, tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_bytes("Snow fell on the hill.\n".encode(encoding) * 50)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Shell
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,6 +67,19 @@ def test_text_that_is_not_utf8_is_one_line(name: str) -> None:
         field.check([BAD] if field.repeated else BAD, field.flag)
     hint = "; write it to a file and give @FILE" if name == "prompt" else ""
     assert str(caught.value) == f"--{name} is not UTF-8: byte 0xB0 after 2 characters{hint}"
+
+
+def test_names_of_files_that_are_not_utf8_are_printed_escaped(shell: Shell) -> None:
+    folder = shell.cwd / BAD
+    folder.mkdir()
+    (folder / "poems.txt").write_text("".join(f"The quiet river, number {i}.\n" for i in range(300)))
+    plan = json.loads(
+        shell.ok("train", "transformer", "--data", folder, "--steps", "3", "--preset", "nano", "--dry-run", "--json")
+    )
+    assert plan["data"]["location"] == str(folder)
+    (folder / "poems.txt").write_bytes(b"")
+    done = shell("train", "transformer", "--data", folder, "--dry-run")
+    assert done.returncode == 2 and r"ab\xb0\xa1" in done.stderr
 
 
 def test_names_of_files_may_be_any_bytes() -> None:

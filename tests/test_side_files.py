@@ -134,6 +134,7 @@ ADDRESSES: list[tuple[str, str]] = [
     ("http://a.org", "--data does not read URLs: curl -L -o FILE 'http://a.org', then --data FILE"),
     ("s3://bucket/a.parquet", "--data does not read URLs: download it, then --data a.parquet"),
     ("https://huggingface.co/datasets/a/b/tree/main", "--data does not read URLs: write hf:a/b"),
+    ("huggingface.co/datasets/a/b", "--data does not read URLs: write hf:a/b"),
 ]  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from aigc_cli.backends.registry import backends
 from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import Run
+from aigc_cli.files import json_text
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.tables import measures_table
@@ -37,7 +37,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
 def _shown(evaluation: Evaluation, run: Run, meanings: Meanings, as_json: bool) -> str:
     if as_json:
         head = {"version": 1, "run": str(run.path), "data": evaluation.data}
-        return json.dumps(head | dict(evaluation.measures), ensure_ascii=False)
+        return json_text(head | dict(evaluation.measures))
     if sys.stdout.isatty():
         return measures_table(evaluation.measures, meanings, f"{run.path} on {evaluation.data}")
     lines = ["\t".join(("metric", *COLUMNS))]

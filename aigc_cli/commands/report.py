@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from aigc_cli.commands.output import is_stream, output
 from aigc_cli.engine.run import find_run
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.errors import RequestError
-from aigc_cli.files import check_file, write_text
+from aigc_cli.files import check_file, json_text, write_text
 from aigc_cli.options import MORE, Given, build, option
 from aigc_cli.ui.progress import progress
 
@@ -61,6 +60,6 @@ def run(given: Mapping[str, Given]) -> None:
         with output(options.out, force=options.force) as file:
             file.write(page.encode("utf-8"))
     if options.json:
-        typer.echo(json.dumps({"version": 1, "path": str(path), "run": str(target.path)}, ensure_ascii=False))
+        typer.echo(json_text({"version": 1, "path": str(path), "run": str(target.path)}))
     elif options.out != "-":
         typer.echo(str(path))

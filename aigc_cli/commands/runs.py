@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from aigc_cli.commands.flags import command
 from aigc_cli.engine.run import DONE, Run, age, find_run, list_runs, prune, read_metrics, remove
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import size_of
+from aigc_cli.files import json_text, size_of
 from aigc_cli.options import Given, build, option
 from aigc_cli.ui.curves import Curves
 from aigc_cli.ui.tables import table
@@ -73,7 +72,7 @@ def show_list(given: Mapping[str, Given]) -> None:
     found = list_runs(Path(options.runs_dir))
     rows = [summary(run) for run in found]
     if options.json:
-        typer.echo(json.dumps({"version": 1, "runs": rows}, ensure_ascii=False))
+        typer.echo(json_text({"version": 1, "runs": rows}))
         return
     if sys.stdout.isatty():
         for run, row in zip(found, rows, strict=True):
@@ -111,7 +110,7 @@ def show_run(given: Mapping[str, Given]) -> None:
     options = build(OneRun, given)
     run = find_run(Path(options.runs_dir), None, options.run)
     if options.json:
-        typer.echo(json.dumps({"version": 1} | run.record | {"path": str(run.path), "status": run.status}, ensure_ascii=False))
+        typer.echo(json_text({"version": 1} | run.record | {"path": str(run.path), "status": run.status}))
         return
     record, lines = run.record, [f"{key}\t{_cell(value)}" for key, value in summary(run).items()]
     lines += [f"reason\t{reason}" for reason in record.get("reasons", [])]
@@ -132,7 +131,7 @@ def curves(run: Run) -> dict[str, list[float]]:
 def show_path(given: Mapping[str, Given]) -> None:
     options = build(OneRun, given)
     path = str(find_run(Path(options.runs_dir), None, options.run).path)
-    typer.echo(json.dumps({"version": 1, "path": path}, ensure_ascii=False) if options.json else path)
+    typer.echo(json_text({"version": 1, "path": path}) if options.json else path)
 
 
 def remove_runs(given: Mapping[str, Given]) -> None:
@@ -171,7 +170,7 @@ def _free(options: SomeRuns, runs: Sequence[Run], what: str, free: Callable[[Run
         if not options.json:
             typer.echo(str(run.path))
     if options.json:
-        typer.echo(json.dumps({"version": 1, "runs": [str(run.path) for run in runs], "bytes": freed}, ensure_ascii=False))
+        typer.echo(json_text({"version": 1, "runs": [str(run.path) for run in runs], "bytes": freed}))
     elif not options.quiet:
         typer.echo(f"{bytes_of(freed)} freed", err=True)
 

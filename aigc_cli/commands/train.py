@@ -13,6 +13,7 @@ from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
+from aigc_cli.files import json_text
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import next_steps, progress
 from aigc_cli.ui.text import bytes_of, cut, duration, one_line, printable
@@ -46,7 +47,7 @@ def _dry_run(backend: Backend, options: Any) -> None:
 
         found = dry_run(backend.load(), options, backend.demo, bus)
     if options.json:
-        typer.echo(json.dumps(found.to_json(), ensure_ascii=False))
+        typer.echo(json_text(found.to_json()))
     else:
         told = found.reasons if options.quiet else ()  # else they stand above already
         lines = [*_lines(found), *(f"reason\t{reason}" for reason in told)]

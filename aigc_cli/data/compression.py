@@ -17,7 +17,7 @@ from aigc_cli.data.transcoding import ConvertedFile, in_utf8, marked_encoding, n
 from aigc_cli.errors import RequestError
 
 _CHUNK_BYTES = 1 << 18
-_FIRST_LINE = 1 << 16
+FIRST_LINE = 1 << 16
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -39,7 +39,7 @@ def lines(path: Path) -> Iterator[str]:
 def ends_at_returns(path: Path) -> bool:
     """Whether the lines of a file end at \\r alone."""
     with open_bytes(path) as file:
-        return _at_returns(in_utf8(file, path).readline(_FIRST_LINE))
+        return at_returns(in_utf8(file, path).readline(FIRST_LINE))
 
 
 def encoding_by_mark(path: Path) -> str | None:
@@ -48,13 +48,14 @@ def encoding_by_mark(path: Path) -> str | None:
         return marked_encoding(file.read(4))
 
 
-def _at_returns(start: bytes) -> bool:
+def at_returns(start: bytes) -> bool:
+    """Whether lines end at \\r alone, given the first line, or the first bytes of it."""
     return b"\n" not in start and b"\r" in start
 
 
 def _byte_lines(file: BinaryIO) -> Iterator[bytes]:
-    first = file.readline(_FIRST_LINE)
-    if not _at_returns(first):
+    first = file.readline(FIRST_LINE)
+    if not at_returns(first):
         if first:
             yield first if first.endswith(b"\n") else first + file.readline()
         yield from file

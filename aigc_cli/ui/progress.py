@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -24,6 +23,7 @@ from aigc_cli.engine.events import (
     Trained,
 )
 from aigc_cli.engine.meanings import Meanings, in_words
+from aigc_cli.files import json_text
 from aigc_cli.ui.text import duration, number, printable
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -72,7 +72,7 @@ def json_printer(stream: TextIO) -> Subscriber:
             if time.monotonic() - shown < 1:
                 return
             shown = time.monotonic()
-        stream.write(json.dumps(event.to_json(), ensure_ascii=False) + "\n")
+        stream.write(json_text(event.to_json()) + "\n")
         stream.flush()
 
     return show

@@ -35,6 +35,8 @@ def _unsafe(character: str) -> bool:
 
 
 def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # of a file's name: a byte that isn't UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 

@@ -108,6 +108,8 @@ def open_source(
     if path.is_dir():
         return _open_folder(path, suffixes, naming or {}, beside, described_by, remedies or {})
     if not path.exists():
+        if (of_hub := re.search(r"\b(?:www\.)?huggingface\.co/datasets/([^/]+/[^/?]+)", src)) is not None:
+            raise RequestError(f"--data does not read URLs: write hf:{of_hub[1]}")
         raise RequestError(f"no such file or folder: {src!r}")
     if suffix_of(path, suffixes) is None:
         known = " ".join(sorted(suffixes))
@@ -144,7 +146,7 @@ def _cut_one(name: str) -> tuple[str, str]:
 def _refuse_address(address: str) -> NoReturn:
     scheme, _, rest = address.partition("://")
     host, _, path = rest.partition("/")
-    if host == "huggingface.co" and path.startswith("datasets/"):
+    if host.removeprefix("www.") == "huggingface.co" and path.startswith("datasets/"):
         raise RequestError(f"--data does not read URLs: write hf:{'/'.join(path.split('/')[1:3])}")
     name = PurePosixPath(path.partition("?")[0]).name or "FILE"
     get = f"curl -L -o {name} '{address}'" if scheme in ("http", "https") else "download it"

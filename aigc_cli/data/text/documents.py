@@ -29,7 +29,7 @@ from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
 from aigc_cli.data.transcoding import marked_encoding, refuse_unmarked_utf16
-from aigc_cli.data.understood import ReadColumns, ReadTables
+from aigc_cli.data.understood import ReadColumns, ReadTables, listed
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
@@ -146,9 +146,12 @@ def recognise(part: Part, reading: Reading) -> Recognised:
     notes, unexpected = list(found.notes), list(found.unexpected)
     texts = [path for path in part.files if not is_table(path)]
     marked: dict[str, str] = {}
-    for path in texts[:_LOOKED_AT]:
+    returns: list[int] = []
+    for number, path in enumerate(texts[:_LOOKED_AT]):
         with explained(path), open_bytes(path) as file:
             head = file.read(1 << 16)
+        if reading.layout == "document" and b"\r" in head and ends_at_returns(path):
+            returns.append(number)
         if (encoding := marked_encoding(head)) is not None:
             marked.setdefault(encoding, path.name)
         else:
@@ -160,9 +163,10 @@ def recognise(part: Part, reading: Reading) -> Recognised:
     if reading.layout != "document":
         for number, path in enumerate(texts):
             with explained(path):
-                if ends_at_returns(path):
-                    unexpected.append((number, "returns"))
-                    notes.append(f"lines end at carriage returns in {path.name}")
+                returns += [number] if ends_at_returns(path) else []
+    if returns:
+        unexpected += [(number, "returns") for number in returns]
+        notes.append(f"lines end at carriage returns in {listed(texts[number].name for number in returns)}")
     return Recognised(tuple(notes), tuple(unexpected), found.read, found.alike, {**found.marked, **marked})
 
 

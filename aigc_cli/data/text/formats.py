@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from aigc_cli.data.compression import chunks, explained, lines, open_bytes, without_end
+from aigc_cli.data.compression import FIRST_LINE, at_returns, chunks, explained, lines, open_bytes, without_end
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.tables import dialects
 from aigc_cli.data.tables import table as tables
@@ -44,9 +44,18 @@ def read_documents(path: Path, layout: TextLayout, columns: ColumnNames = (), as
         if is_table(path):
             yield from documents_in_pieces(read_table(path, columns, asked or Asked(columns)))
         elif layout == "document":
-            yield from in_pieces(chunks(path))
+            yield from in_pieces(_with_newlines(chunks(path)))
         else:
             yield from documents_in_pieces(_LAYOUTS[layout](path))
+
+
+def _with_newlines(text: Iterable[str]) -> Iterator[str]:
+    """The text with \\n for \\r where lines end at \\r alone. Other line breaks stay as they are."""
+    returns = None
+    for chunk in text:
+        if returns is None and chunk:
+            returns = at_returns(chunk[:FIRST_LINE].encode())
+        yield chunk.replace("\r", "\n") if returns else chunk
 
 
 def is_plain_text(path: Path) -> bool:
