@@ -93,6 +93,13 @@ def test_examples_of_pictures_are_the_largest_and_smallest_files_and_one_of_each
     assert found["examples"][0] == "cat/00.png"
 
 
+def test_epochs_follow_the_steps(shell: Shell) -> None:
+    """279 training pictures in batches of 93."""
+    asked = ["train", *ASKED["gan"], "--batch-size", "93", "--dry-run", "--json"]
+    said = json.loads(shell.ok(*asked, "--steps", "6"))
+    assert said["reasons"][-1] == "6 steps (about 2 epochs)"
+
+
 def test_reasons_are_told_once(shell: Shell) -> None:
     asked = ["train", *ASKED["vae"], "--steps", "3", "--dry-run"]
     said = shell(*asked)

@@ -219,7 +219,10 @@ def test_the_steps_asked_for_are_the_epochs_counted() -> None:
     options = Train(steps=1000, batch_size=10, context=100)
     plan, reasons = decide(settled(options), flops=1e15, vocab_size=300, predictions=100_000, longest=10**6)
     assert plan.dropout == dropout_for(10)
-    assert len(reasons) == 1 and "context 100) for about 10.0 epochs of 100,000 tokens" in reasons[0]
+    assert len(reasons) == 1 and reasons[0].endswith("context 100) for 100,000 tokens, dropout 0")
+    often = Train(steps=10_000, batch_size=10, context=100)
+    _, reasons = decide(settled(often), flops=1e15, vocab_size=300, predictions=100_000, longest=10**6)
+    assert reasons[0].endswith("dropout 0.2, since the text will be seen often")
 
 
 # How texts begin

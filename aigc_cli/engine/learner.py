@@ -93,6 +93,8 @@ class Learner(ABC):
     objective: str
     #: What `count` counts, for the displayed rate ("tokens", "pictures").
     unit: str
+    #: Steps in which every training example is seen once; None if unknown.
+    steps_per_epoch: float | None = None
     #: The most held-out examples that `evaluate` can use.
     eval_items: int
 

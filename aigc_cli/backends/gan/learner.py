@@ -62,6 +62,7 @@ class GANLearner(Learner):
         self.ema = {"generator": lambda step: max(1.0, plan.ema * step)}
         self.losses = OBJECTIVES[plan.objective]
         self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
+        self.steps_per_epoch = len(data.train) / plan.batch_size
         self.eval_items = min(len(data.select), MOST_DRAWN)
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
         self.train_order = np.random.default_rng(plan.seed).permutation(len(data.train))

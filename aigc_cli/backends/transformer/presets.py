@@ -65,6 +65,12 @@ def dropout_for(epochs: float) -> float:
     return 0.0 if epochs < 15 else 0.1 if epochs < 30 else 0.2
 
 
+def dropout_reason(options: Train, plan: Train) -> str:
+    """The plan's dropout, and why, unless it was given."""
+    why = ", since the text will be seen often" if options.dropout is None and plan.dropout else ""
+    return f"dropout {plan.dropout:g}{why}"
+
+
 def common(preset: TransformerPreset, epochs: float) -> dict[str, Any]:
     """Decisions that are the same for both architectures, from the preset and the number of epochs."""
     return {

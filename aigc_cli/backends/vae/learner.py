@@ -44,6 +44,7 @@ class VAELearner(Learner):
         self.ema = {"vae": plan.ema}
         self.values = math.prod(data.train.pixels.shape[1:])  # in a picture
         self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
+        self.steps_per_epoch = len(data.train) / plan.batch_size
         self.eval_items = len(data.select)
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
 

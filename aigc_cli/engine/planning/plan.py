@@ -71,13 +71,22 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     build = learner_factory(backend, plan, data, device)
     trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]
-    if open_ended and trainer.plan.steps == trainer.learner.useful_steps():
-        reasons.append(f"{trainer.plan.steps} steps are enough for so little data; for more, give --minutes or --steps")
+    reasons += _reason_for_steps(trainer, open_ended)
     if options.init_from is not None:
         reasons.append(take_over(trainer.learner, Path(options.init_from)))
     for reason in reasons:
         bus.note(reason)
     return Planned(options, data, trainer, reasons, costs)
+
+
+def _reason_for_steps(trainer: Trainer, open_ended: bool) -> list[str]:
+    """How often the data are seen, and whether that is why there are no more steps."""
+    steps, per_epoch = trainer.plan.steps, trainer.learner.steps_per_epoch
+    count = steps / per_epoch if per_epoch else 0
+    epochs = f" (about {f'{count:,.0f}' if count >= 10 else f'{count:.2g}'} epochs)" if per_epoch else ""
+    if open_ended and steps == trainer.learner.useful_steps():
+        return [f"{steps:,} steps are enough for so little data{epochs}; for more, give --minutes or --steps"]
+    return [f"{steps:,} steps{epochs}"] if epochs else []
 
 
 def _decide_compile(options: TrainOptions, device: torch.device, minutes: float) -> tuple[bool, list[str]]:

@@ -7,7 +7,7 @@ import numpy as np
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Train
 from aigc_cli.backends.transformer.decoder_only.model import TransformerConfig
-from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common
+from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common, dropout_reason
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.trainable import Machine
 from aigc_cli.errors import RequestError
@@ -57,11 +57,8 @@ def decide(
         n_kv_heads=n_heads,
         d_ff=d_ff,
     )
-    reason = (
-        f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context}) for about "
-        f"{epochs:.1f} epochs of {predictions:,} tokens, so dropout {plan.dropout:g}"
-    )
-    return plan, [reason]
+    model = f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context})"
+    return plan, [f"{model} for {predictions:,} tokens, {dropout_reason(options, plan)}"]
 
 
 def model_config(plan: DecoderOnlyPlan, vocab_size: int, eot_id: int, sos_id: int | None = None) -> TransformerConfig:

@@ -9,7 +9,7 @@ from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.transformer.config import EncoderDecoderPlan, Train
 from aigc_cli.backends.transformer.encoder_decoder.model import EncoderDecoderConfig
 from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs
-from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common
+from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common, dropout_reason
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.trainable import Machine
 from aigc_cli.errors import RequestError
@@ -70,7 +70,7 @@ def decide(
     )
     reasons = [
         f"model: {preset.name} ({plan.num_encoder_layers} encoder and {plan.num_decoder_layers} decoder layers of width "
-        f"{d_model}) for about {epochs:.1f} epochs of {len(sources):,} pairs, so dropout {plan.dropout:g}"
+        f"{d_model}) for {len(sources):,} pairs, {dropout_reason(options, plan)}"
     ]
     for what, lengths in (("sources", sources), ("targets", targets)):
         if cut := int((lengths > limit).sum()):
