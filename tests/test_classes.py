@@ -180,7 +180,7 @@ def test_classes_that_look_alike_and_pictures_without_a_class_are_told(tmp_path:
     notes = _prepare(folder).notes
     assert "classes: Cat 10, cat 10, dog 10" in notes
     assert "classes that differ only in case: 'Cat', 'cat'" in notes
-    assert "1 pictures have no class: loose.png" in notes
+    assert "1 picture is in no class: loose.png" in notes
 
 
 @pytest.mark.parametrize("column", [NFD, NFC])

@@ -95,7 +95,7 @@ def test_what_is_listed_but_missing_and_what_is_not_listed_is_counted(tmp_path: 
         "metadata.csv: cells between semicolons, quoted",
         f"3 listed in metadata.csv are not there: gone.png, ../etc/x.png, {tmp_path}/d/1.png",
     ]
-    assert "2 pictures have no class: 10.png, 11.png" in dataset.notes
+    assert "2 pictures are in no class: 10.png, 11.png" in dataset.notes
 
 
 def test_another_column_is_named_by_label(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_given_validation_data_stay_whole_and_their_copies_leave_the_training_da
     assert (_all(dataset.train) == GREY[10:200]).all()
     assert (_all(dataset.select) == val).all()
     assert (_all(dataset.report) == val).all()
-    assert "removed 10 from the training data that are also in the validation data" in dataset.notes
+    assert "removed 10 that are in the validation data too" in dataset.notes
     assert dataset.info["val"]["location"] == str(tmp_path / "b.npy")
     assert _prepare(tmp_path / "a.npy", val=str(tmp_path / "b.npy")).cached
 
@@ -472,7 +472,7 @@ def test_pictures_that_cannot_be_decoded_are_skipped_and_told(tmp_path: Path) ->
     with pytest.raises(RequestError) as caught:
         _prepare(folder)
     reasons = ", ".join(f"'{i:03}.png' (not a picture in a known format)" for i in range(9))
-    more = f"more than a tenth of the pictures in {folder} cannot be decoded: {reasons}"
+    more = f"more than a tenth of the pictures in {folder} cannot be decoded: {reasons}; replace or remove them"
     assert str(caught.value) == f"{more}, '017.png' (not a picture in a known format), …"
 
 

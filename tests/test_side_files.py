@@ -204,7 +204,8 @@ def test_a_column_of_copies_is_refused_unless_it_was_named(tmp_path: Path) -> No
     with pytest.raises(RequestError) as caught:
         _prepare(path)
     message = (
-        "38 of 40 texts of the column 'text' are copies of others; name the column that is meant with --column, be it 'text'"
+        "38 of 40 texts of the column 'text' are copies of others; choose another with --column ('kind'), or learn the 2 that "
+        "differ with --column text"
     )
     assert str(caught.value) == f"{path}: {message}"
     assert "removed 38 exact copies" in _prepare(path, reading=Reading(("text",)))

@@ -458,7 +458,7 @@ def test_copies_and_empty_ones_are_left_out() -> None:
     plan = held_out.plan_with_val(hashes, np.array([2, 2, 2, 0, 2]), np.array([9], np.uint64))
     assert plan.splits.tolist() == [held_out.TRAIN, *[held_out.DROPPED] * 4]
     assert plan.notes == (
-        "left out 1 that are empty",
+        "left out 1 that is empty",
         "removed 2 exact copies",
-        "removed 1 from the training data that are also in the validation data",
+        "removed 1 that is in the validation data too",
     )

@@ -160,7 +160,7 @@ def test_given_validation_data_stay_whole_and_their_copies_leave_the_training_da
     assert _texts(dataset, "train") == [normalise(poem) for poem in POEMS[10:]]
     expected = [*map(normalise, [*POEMS[:10], POEMS[0]]), "another poem"]
     assert _texts(dataset, "select") == _texts(dataset, "report") == expected
-    assert "removed 10 from the training data that are also in the validation data" in dataset.notes
+    assert "removed 10 that are in the validation data too" in dataset.notes
     assert dataset.info["val"]["location"] == str(val)  # type: ignore[index, call-overload]
     assert _prepare(train, val=str(val)).cached
 

@@ -16,6 +16,7 @@ from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 from aigc_cli.data.sources.opening import open_training
 from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.kind import TEXT
+from aigc_cli.data.understood import by_suffix
 from aigc_cli.ui.report_tables import understood
 
 LINES = [f"the fox went over hill number {number}" for number in range(60)]
@@ -121,3 +122,8 @@ def test_the_report_has_a_row_for_each_fact() -> None:
         ("tables", "delimiter ;, quoted yes, files 1"),
         ("skipped", "2 files of other types, such as a.zip, b.pdf"),
     ]
+
+
+def test_files_by_suffix_are_counted_most_first_and_the_rest_together() -> None:
+    suffixes = [".heic"] * 5 + [".mov"] * 4 + [".txt"] * 3 + [".xmp"] * 2 + [".aae", ".dat", ".dat"]
+    assert by_suffix(suffixes, {".heic": "convert them"}) == "5 .heic (convert them), 4 .mov, 3 .txt, 2 .xmp and 3 more"

@@ -139,11 +139,15 @@ def plan_with_val(
         "in_validation": int(in_both.sum()),
     }
     notes = {
-        "empty": f"left out {dropped['empty']:,} that are empty",
-        "copies": f"removed {dropped['copies']:,} exact copies",
-        "in_validation": f"removed {dropped['in_validation']:,} from the training data that are also in the validation data",
+        "empty": f"left out {_that(dropped['empty'])} empty",
+        "copies": f"removed {dropped['copies']:,} exact {'copy' if dropped['copies'] == 1 else 'copies'}",
+        "in_validation": f"removed {_that(dropped['in_validation'])} in the validation data too",
     }
     return SplitPlan(splits, dropped=dropped, notes=tuple(notes[why] for why, count in dropped.items() if count))
+
+
+def _that(count: int) -> str:
+    return "1 that is" if count == 1 else f"{count:,} that are"
 
 
 def _smallest_class_first(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -27,10 +27,12 @@ def _and_more(names: Sequence[str], count: int) -> str:
 
 def by_suffix(suffixes: Iterable[str], remedies: Mapping[str, str]) -> str:
     """Files counted by suffix, most frequent first, and how to convert them: "5 .heic (pip install …), 2 .txt"."""
-    counts = Counter(suffixes).most_common()
+    counts = Counter(suffixes)
+    first = counts.most_common(4)
     how = {suffix: f" ({remedy})" for suffix, remedy in remedies.items()}
-    told = (f"{count:,} {suffix or 'without a suffix'}{how.get(suffix, '')}" for suffix, count in counts)
-    return listed(told, 4)
+    told = (f"{count:,} {suffix or 'without a suffix'}{how.get(suffix, '')}" for suffix, count in first)
+    rest = counts.total() - sum(count for _, count in first)
+    return ", ".join(told) + (f" and {rest:,} more" if rest else "")
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,10 @@ def _stop_if_too_many(part: Part, collector: Collector, total: int | None) -> No
 def _too_many_unreadable(part: Part, failures: Sequence[tuple[str, str]]) -> RequestError:
     if part.files == (Path(part.location),) and failures[0][0] == part.files[0].name:
         return RequestError(f"{part.location} cannot be decoded: {failures[0][1]}")
-    return RequestError(f"more than a tenth of the pictures in {part.location} cannot be decoded: {listed_failures(failures)}")
+    return RequestError(
+        f"more than a tenth of the pictures in {part.location} cannot be decoded: {listed_failures(failures)}; "
+        "replace or remove them"
+    )
 
 
 def _parallel(

@@ -23,7 +23,7 @@ def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[s
     notes = [_counted([*counts.items()])] if classes else []
     if conflicts := _in_several(store, kept):
         as_what = listed(f"{name!r} ({count:,})" for name, count in conflicts.most_common())
-        notes.append(f"{sum(conflicts.values()):,} pictures are in several classes; kept as {as_what}")
+        notes.append(f"{_pictures(sum(conflicts.values()))} in several classes; kept as {as_what}")
     known = {nfc(name) for name in classes}
     if classes and (gone := [name for name in store.classes if nfc(name) not in known]):
         notes.append(f"no pictures to train on, so no class: {listed(map(repr, gone))}")
@@ -36,7 +36,8 @@ def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[s
         notes.append(f"classes that differ only in case: {listed(map(repr, sorted(alike, key=str.casefold)))}")
     unlabelled = kept[store.labels[kept] < 0]
     if classes and len(unlabelled):
-        notes.append(f"{len(unlabelled):,} pictures have no class: {listed(store.names.of(unlabelled[:4]), most=3)}")
+        names = listed(store.names.of(unlabelled[:3])) + (f" and {len(unlabelled) - 3:,} more" if len(unlabelled) > 3 else "")
+        notes.append(f"{_pictures(len(unlabelled))} in no class: {names}")
     return notes
 
 
@@ -46,6 +47,10 @@ def class_counts(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[
     of_label = np.bincount(labels[labels >= 0], minlength=len(store.classes))
     counts = {nfc(name): int(count) for name, count in zip(store.classes, of_label, strict=True)}
     return {name: counts.get(nfc(name), 0) for name in classes}
+
+
+def _pictures(count: int) -> str:
+    return "1 picture is" if count == 1 else f"{count:,} pictures are"
 
 
 def _counted(counts: Sequence[tuple[str, int]]) -> str:

@@ -93,7 +93,7 @@ def _told(files: Sequence[FileEntry], numbers: Sequence[int], level: int | None)
     """Where a split is: the folders that are named for it, otherwise its files."""
     folders = {files[i].parts[level] + "/" for i in numbers if level is not None and len(files[i].parts) > level + 1}
     loose = ["/".join(files[i].parts) for i in numbers if level is None or len(files[i].parts) <= level + 1]
-    count = f", {len(numbers):,} files" if folders else ""
+    count = f", {len(numbers):,} file{'s' * (len(numbers) != 1)}" if folders else ""
     return listed([*sorted(folders), *loose]) + count
 
 

@@ -7,6 +7,7 @@ tokenizer; the third writes the tokens.
 from __future__ import annotations
 
 import json
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ from aigc_cli.data.splits import (
     plan_with_val,
     rough,
 )
-from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, routed, scan, stream
+from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, recognise, routed, scan, stream
 from aigc_cli.data.text.near import without_near
 from aigc_cli.data.text.pieces import End
 from aigc_cli.data.text.request import TextRequest
@@ -41,11 +42,13 @@ from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, is_of_words
 from aigc_cli.data.text.tokenizers.words import MIN_FREQ, fit_word
 from aigc_cli.data.text.tokens import encode_to, load_arrays
+from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
 SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
 """The folders of an entry. There is no `report` if validation data is given."""
 
+_LEAST_TEXTS = 2  # to train on one and hold out another
 _ENOUGH_TEXTS, _MOST_COPIES = 20, 0.9  # from which on so many copies are a mistake
 _SAMPLE_BYTES = 32_000_000  # of training text for fitting a tokenizer
 
@@ -122,10 +125,13 @@ def _refuse_copies(part: Part, reading: Reading, copies: int, n: int) -> None:
     if n < _ENOUGH_TEXTS or copies <= _MOST_COPIES * n or reading.columns or not (columns := chosen_columns(part, reading)):
         return
     name = columns[0]
-    raise RequestError(
-        f"{part.location}: {copies:,} of {n:,} texts of the column {name!r} are copies of others; name the column that is "
-        f"meant with --column, be it {name!r}"
-    )
+    read = recognise(part, reading).columns
+    others = [] if read is None else [other for other in read.others if other != name]
+    ways = [f"choose another with --column ({listed(map(repr, others))})"] if others else []
+    if n - copies >= _LEAST_TEXTS:
+        ways.append(f"learn the {n - copies:,} that differ with --column {shlex.quote(name)}")
+    how = ", or ".join(ways) or "there is no other column to learn from"
+    raise RequestError(f"{part.location}: {copies:,} of {n:,} texts of the column {name!r} are copies of others; {how}")
 
 
 def _scan(part: Part, reading: Reading, progress: Progress, replaced: Counter[str] | None = None) -> Scan:
