@@ -472,8 +472,8 @@ def test_pictures_that_cannot_be_decoded_are_skipped_and_told(tmp_path: Path) ->
     with pytest.raises(RequestError) as caught:
         _prepare(folder)
     reasons = ", ".join(f"'{i:03}.png' (not a picture in a known format)" for i in range(9))
-    more = f"more than a tenth of the pictures in {folder} cannot be decoded: {reasons}; replace or remove them"
-    assert str(caught.value) == f"{more}, '017.png' (not a picture in a known format), …"
+    more = f"more than a tenth of the pictures in {folder} cannot be decoded: {reasons}"
+    assert str(caught.value) == f"{more}, '017.png' (not a picture in a known format), …; replace or remove them"
 
 
 def _one(folder: Path) -> Path:
