@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from aigc_cli.data.text.dataset import TextDataset, TextRequest, documents, enco
 from aigc_cli.data.text.documents import Reading, stream
 from aigc_cli.data.text.pieces import End
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char
+from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.ui.text import one_line
 
@@ -396,3 +398,11 @@ def test_eval_has_a_figure_for_each_field(poet: Shell) -> None:
     assert json.loads(poet.ok("eval", "transformer", "--run", "poet", "--data", "poems.tsv", "--json", "-q", "-n", "0"))[
         "version"
     ]
+
+
+def test_the_suggested_command_gives_the_first_field(poet: Shell) -> None:
+    arguments = shlex.split(open_run(poet.cwd / "runs/transformer/poet").first_sample)
+    assert arguments[0] == "--given" and arguments[1].startswith("title=") and arguments[2:] == ["-n", "4"]
+    titles = {line.split("\t")[0] for line in (poet.cwd / "poems.tsv").read_text().splitlines()}
+    assert arguments[1].removeprefix("title=") in titles
+    assert poet.ok("sample", "transformer", "--run", "poet", *arguments, "--max-tokens", "5", "-q")

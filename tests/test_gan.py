@@ -10,6 +10,8 @@ import pytest
 from conftest import Shell
 from PIL import Image
 
+from aigc_cli.engine.run import open_run
+
 SHAPES = "demo:shapes?n=600"
 SMALL = ["--preset", "nano", "--batch-size", "32", "--threads", "1", "--steps"]
 
@@ -172,3 +174,8 @@ def test_a_wrong_request_is_one_line_and_leaves_nothing(trained: Shell, argument
     assert done.returncode == 2
     assert words in done.stderr.splitlines()[-1]
     assert sorted(trained.cwd.rglob("*")) == before
+
+
+def test_the_suggested_command_draws_a_class(trained: Shell) -> None:
+    assert open_run(trained.cwd / "runs/gan/shapes").first_sample == "-n 4"
+    assert open_run(trained.cwd / "runs/gan/grey").first_sample == "--label dark -n 4"

@@ -12,6 +12,7 @@ import pytest
 from conftest import Shell
 from PIL import Image
 
+from aigc_cli.engine.run import open_run
 from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
 
 SHAPES = "demo:shapes?n=600"
@@ -300,3 +301,8 @@ def test_a_tar_on_standard_output(trained: Shell, tmp_path: Path) -> None:
         assert len(members) == 3
         file = archive.extractfile(members[0])
         assert file is not None and Image.open(file).size == (20, 14)
+
+
+def test_the_suggested_command_draws_a_class(trained: Shell) -> None:
+    assert open_run(trained.cwd / "runs/vae/shapes").first_sample == "-n 4"
+    assert open_run(trained.cwd / "runs/vae/grey").first_sample == "--label dark -n 4"

@@ -23,6 +23,7 @@ from aigc_cli.backends.gan.model import Discriminator, Generator, save_pretraine
 from aigc_cli.backends.gan.presets import fixed_strength, model_config
 from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of
+from aigc_cli.backends.pictures.options import first_sample
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.device import to_device
@@ -228,6 +229,9 @@ class GANLearner(Learner):
 
     def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:
         return concerns(history, adapting=self.adapting)
+
+    def first_sample(self) -> str:
+        return first_sample(self.data.classes if self.plan.conditional else ())
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         return outlook(history)

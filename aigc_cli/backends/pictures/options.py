@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -148,6 +149,12 @@ def longest_side(options: PictureTrainOptions) -> int:
         return LONGEST
     budget = nominal_budget(options)
     return next(side for side, flops in LONGEST_SIDES if budget <= flops)
+
+
+def first_sample(classes: Sequence[str]) -> str:
+    """Arguments for `aigc sample` to draw the first of the classes that a run learned, if any."""
+    name = next((name for name in classes if not name.startswith("-")), None)
+    return "-n 4" if name is None else f"--label {shlex.quote(name)} -n 4"
 
 
 class PictureTraining:

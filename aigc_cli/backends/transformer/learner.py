@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +28,8 @@ from aigc_cli.engine.settings import Plan
 #: AdamW's peak learning rate as a share of Muon's.
 ADAMW_SHARE = 0.2
 PREVIEWS, PREVIEW_TOKENS = 2, 200
+#: Characters of a text in a suggested command.
+SHOWN = 40
 #: Epochs after which even a well-regularised model hardly improves.
 USEFUL_EPOCHS = 60
 
@@ -93,6 +96,10 @@ class LanguageLearner(Learner):
 
     def useful_steps(self) -> int:
         return math.ceil(USEFUL_EPOCHS * self.steps_per_epoch)
+
+    def quoted(self, text: str, option: str = "") -> str:
+        """The beginning of a text as an argument in a shell, after `option`."""
+        return shlex.quote(option + " ".join(text[:SHOWN].split()))
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         return advice(history, self.steps_per_epoch)

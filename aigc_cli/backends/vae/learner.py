@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, to_unit
+from aigc_cli.backends.pictures.options import first_sample
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import advice
@@ -125,6 +126,9 @@ class VAELearner(Learner):
             latents += f" and {c.latent_map} at each position of {c.sizes[-1][1]}×{c.sizes[-1][0]}"
         prior = f"a flow of {c.couplings} couplings" if c.prior == "flow" else "a normal prior"
         return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} with {prior}, {c.likelihood} pixels"
+
+    def first_sample(self) -> str:
+        return first_sample(self.data.classes if self.plan.conditional else ())
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         return advice(history, self.model.config)

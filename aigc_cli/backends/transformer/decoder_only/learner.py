@@ -60,6 +60,16 @@ class TransformerLearner(LanguageLearner):
         texts = self.generated(CausalLM(self.model), [Job(0, self.start.prompt_ids(self.data.tokenizer, None), PREVIEWS)])
         return Preview(".txt", ("\n\n".join(texts) + "\n").encode(), texts[0])
 
+    def first_sample(self) -> str:
+        """Arguments to go on from the first field of a held-out text, if texts have fields."""
+        if len(self.start.fields) < 2:
+            return super().first_sample()
+        data, tokenizer = self.data.select, self.data.tokenizer
+        end = int(data.offsets[1])
+        ids = data.ids(0, end)
+        first = tokenizer.decode(ids[: ids.index(tokenizer.field_id)] if tokenizer.field_id in ids else ids)
+        return f"--given {self.quoted(first, f'{self.start.fields[0]}=')} -n 4"
+
     def save_network(self, folder: Path) -> None:
         save_pretrained(self.model, folder)
 

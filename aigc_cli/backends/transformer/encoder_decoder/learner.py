@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.learner import Batch, Loss, Preview
 
 EVALUATED_AT_ONCE = 64
-SHOWN = 40  # characters of a source in a suggested command
 
 
 class PairLearner(LanguageLearner):
@@ -68,7 +66,7 @@ class PairLearner(LanguageLearner):
     def first_sample(self) -> str:
         """Arguments to answer the source that previews answered."""
         source = self.held_out.source_text(int(self.order[0]), self.data.tokenizer) if len(self.order) else ""
-        return f"--prompt {shlex.quote(' '.join(source[:SHOWN].split()))} -n 4"
+        return f"--prompt {self.quoted(source)} -n 4"
 
     def save_network(self, folder: Path) -> None:
         save_pretrained(self.model, folder)
