@@ -91,6 +91,7 @@ def test_examples_of_pictures_are_the_largest_and_smallest_files_and_one_of_each
     found = json.loads(shell.ok(*asked))
     assert found["which"] == ["first (16×16, cat)", "largest file (20×20, cat)", "smallest file (12×12, dog)"]
     assert found["examples"][0] == "cat/00.png"
+    assert any("training pictures: expect near copies" in reason for reason in found["reasons"])
 
 
 def test_epochs_follow_the_steps(shell: Shell) -> None:

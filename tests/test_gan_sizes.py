@@ -187,7 +187,8 @@ LOOK = {
     [
         ([], []),
         ([REPORT] * 5 + [LOOK] * 3, []),
-        ([LOOK, {**LOOK, "spread": 0.1}], ["collapse"]),
+        ([LOOK, {**LOOK, "step": 300, "spread": 0.1}], ["collapse"]),
+        ([LOOK, {**LOOK, "step": 299, "spread": 0.1}], []),
         ([{**LOOK, "spread": 0.1}, LOOK], []),
         ([{**LOOK, "spread": 0.1}], []),
         ([{**LOOK, "margin_held_out": 0.1}] * 2, ["overfitting"]),

@@ -9,6 +9,8 @@ from aigc_cli.engine.learner import MORE_TRAINING, Concern
 
 #: Samples have collapsed if their variance is less than this share of the pictures'.
 COLLAPSED = 0.4
+#: Steps before which the generator has hardly started to learn: its samples vary too little in healthy runs too.
+STARTED = 300
 #: The discriminator overfits if held-out pictures' margin over samples is less than this share of training pictures' margin.
 OVERFITTED = 0.5
 #: A mean discriminator loss, in nats, at which about one picture in a hundred is misjudged; and a negligible gradient norm.
@@ -41,9 +43,7 @@ def concerns(history: Sequence[Line], *, adapting: bool) -> dict[str, Concern]:
     if not looks:
         return found
     last = looks[-1]
-    if (
-        len(looks) > 1 and float(last["spread"]) < COLLAPSED
-    ):  # at the first evaluation the generator has hardly started to learn
+    if len(looks) > 1 and int(last["step"]) >= STARTED and float(last["spread"]) < COLLAPSED:
         found["collapse"] = Concern(
             f"mode collapse: samples have only {float(last['spread']):.0%} of the pictures' variance; try a higher --gamma",
             undo=True,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aigc_cli.backends.gan.augment import Augmentation
 from aigc_cli.backends.gan.config import GANPlan, Size, Train
 from aigc_cli.backends.gan.model import GANConfig
-from aigc_cli.backends.pictures.batches import micro_batch
+from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.data.pictures.dataset import PictureDataset
@@ -17,8 +17,6 @@ from aigc_cli.errors import RequestError
 SMALLEST = 4
 #: The most channels of a level, as a multiple of the first level's.
 WIDEST = 4
-#: With fewer training pictures, a GAN memorises them or learns little.
-FEW = 100
 #: The number of pixels that presets are made for. γ is proportional to the number of pixels: a score's gradient is spread over
 #: all of them, so its square shrinks as they grow in number.
 PIXELS = 32 * 32
@@ -72,11 +70,7 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
         lr=preset.lr,
         cooldown=1.0,
     )
-    if len(data.train) < FEW:
-        reasons.append(
-            f"only {len(data.train)} training pictures: expect near copies of them, or rough samples; "
-            "use at least hundreds, better thousands"
-        )
+    reasons += few_pictures(len(data.train))
     if strength is None and len(data.select) < 2:
         reasons.append("one held-out picture is too few to adapt augmentation to; set it with --augment 0.3")
     return plan, reasons

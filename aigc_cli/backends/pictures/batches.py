@@ -11,6 +11,8 @@ from aigc_cli.data.pictures.dataset import PictureArrays
 
 #: Pixel values computed at once without gradients: a few hundred MB in a decoder.
 VALUES = 1 << 21
+#: With fewer training pictures, samples are near copies of them, or rough.
+FEW = 100
 
 
 class PictureBatches:
@@ -59,6 +61,15 @@ def micro_batch(batch_size: int, picture_bytes: float, memory: int | None, asked
     size = -(-batch_size // parts)
     needed, left = (f"{n / 1e9:.1f} GB" for n in (batch_size * picture_bytes, memory))
     return size, [f"micro-batches of {size}: a batch of {batch_size} would take about {needed} of the {left} of memory left"]
+
+
+def few_pictures(n: int) -> list[str]:
+    """A warning if there are so few training pictures that a model memorises them or learns little."""
+    if n >= FEW:
+        return []
+    return [
+        f"only {n} training pictures: expect near copies of them, or rough samples; use at least hundreds, better thousands"
+    ]
 
 
 def labels_of(arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor:

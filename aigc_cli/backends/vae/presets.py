@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from aigc_cli.backends.pictures.batches import micro_batch
+from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.vae.config import Size, Train, VAEPlan
@@ -82,7 +82,7 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
         lr=preset.lr,
         cooldown=1.0,
     )
-    return plan, [reason, *reasons]
+    return plan, [reason, *reasons, *few_pictures(len(data.train))]
 
 
 def likelihood_for(options: Train, data: PictureDataset) -> tuple[LikelihoodName, str]:
