@@ -21,6 +21,7 @@ from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, decide,
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.engine.events import Bus
 from aigc_cli.errors import RequestError
+from aigc_cli.metrics.pictures.manifold import K
 
 
 def dataset(height: int = 8, width: int = 8, *, two_valued: bool = False, n: int = 10) -> PictureDataset:
@@ -174,3 +175,19 @@ def test_plans_of_long_pictures_record_their_size_and_those_without_keep_the_lon
         again = prepare_dataset(plan, Bus())
         assert again.arrays.format.size == size
     assert again.cached and prepare_dataset(asked, Bus()).cached
+
+
+@pytest.mark.parametrize(("n", "told"), [(30, True), (200, False)])
+def test_too_few_held_out_pictures_for_eval_are_told_before_training(
+    n: int, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What training says is what eval does."""
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).integers(0, 256, (n, 8, 8), dtype=np.uint8))
+    prepared = prepare_dataset(Train(data=str(tmp_path / "a.npy"), device="cpu", threads=2, steps=1), Bus())
+    train, held_out = len(prepared.arrays.train), len(prepared.arrays.report)
+    note = (
+        "aigc eval measures samples with at least 6 pictures to train on and 6 held out for it, and there are "
+        f"{train} and {held_out}; give more with --val"
+    )
+    assert (held_out <= K) == told == (note in prepared.notes)

@@ -135,7 +135,19 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
     decided["white"] = data.format.white
     if data.format.mode != "RGBA":
         decided["ground"] = data.format.ground
+    data.notes.extend(too_few_to_compare(len(data.train), len(data.report)))
     return prepared(options, data, partial(examples, data), decided)
+
+
+def too_few_to_compare(train: int, held_out: int) -> list[str]:
+    """A note if `aigc eval` can't compare samples with so few pictures."""
+    from aigc_cli.metrics.pictures.manifold import K
+
+    if min(train, held_out) > K:
+        return []
+    more = "; give more with --val" if held_out <= K else ""
+    needed = f"{K + 1} pictures to train on and {K + 1} held out for it"
+    return [f"aigc eval measures samples with at least {needed}, and there are {train:,} and {held_out:,}{more}"]
 
 
 def longest_side(options: PictureTrainOptions) -> int:
