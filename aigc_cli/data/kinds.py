@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 
 from aigc_cli.data.sources.fingerprints import FileRecord, content_fingerprint
@@ -116,7 +116,7 @@ class Kind(ABC):
                 remedies=self.remedies,
             )
         except OtherFiles as error:
-            if (other := _kind_of(error.paths, self)) is not None:
+            if (other := kind_of(error.paths, self)) is not None:
                 raise WrongKind(str(error), other) from None
             raise
 
@@ -164,7 +164,7 @@ class Kind(ABC):
         raise NotImplementedError
 
 
-def _kind_of(paths: Sequence[Path], but: Kind) -> str | None:
+def kind_of(paths: Sequence[PurePath], but: Kind) -> str | None:
     """The other kind that most of these files belong to."""
     others = [kind for kind in kinds().values() if kind is not but]
     found = Counter(kind.name for path in paths for kind in others if suffix_of(path, kind.suffixes))

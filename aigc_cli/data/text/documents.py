@@ -25,6 +25,7 @@ from aigc_cli.data.tables.columns import choose
 from aigc_cli.data.tables.table import Asked, Row, rows_of, sniff_dataset
 from aigc_cli.data.text import formats
 from aigc_cli.data.text import verse as demo
+from aigc_cli.data.text.archived import is_archive, read_archive, recognise_archive
 from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
@@ -89,7 +90,10 @@ def _raw(part: Part, reading: Reading) -> Iterator[Piece]:
         asked = Asked(reading.columns, reading.header)
         found = _tables(part, asked)
         for path in part.files:
-            yield from read_documents(path, reading.layout, found.columns.get(path, ()), asked)
+            if is_archive(path):
+                yield from read_archive(path, reading.layout, reading.columns)
+            else:
+                yield from read_documents(path, reading.layout, found.columns.get(path, ()), asked)
     elif part.kind == "demo":
         documents = demo.DEMOS[part.location.removeprefix("demo:")].documents()
         yield from documents_in_pieces((document,) for document in documents)
@@ -144,7 +148,13 @@ def recognise(part: Part, reading: Reading) -> Recognised:
         return Recognised(tuple(filter(None, [chosen.note])), unexpected_columns, read)
     found = _tables(part, Asked(reading.columns, reading.header))
     notes, unexpected = list(found.notes), list(found.unexpected)
-    texts = [path for path in part.files if not is_table(path)]
+    texts = [path for path in part.files if not is_table(path) and not is_archive(path)]
+    read_columns = found.read
+    for path in filter(is_archive, part.files):
+        told, choice = recognise_archive(path, reading.columns)
+        notes += told
+        if choice is not None:
+            read_columns = ReadColumns(choice.columns, choice.why, choice.others)
     marked: dict[str, str] = {}
     returns: list[int] = []
     for number, path in enumerate(texts[:_LOOKED_AT]):
@@ -167,7 +177,7 @@ def recognise(part: Part, reading: Reading) -> Recognised:
     if returns:
         unexpected += [(number, "returns") for number in returns]
         notes.append(f"lines end at carriage returns in {listed(texts[number].name for number in returns)}")
-    return Recognised(tuple(notes), tuple(unexpected), found.read, found.alike, {**found.marked, **marked})
+    return Recognised(tuple(notes), tuple(unexpected), read_columns, found.alike, {**found.marked, **marked})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -46,7 +46,7 @@ def read_documents(path: Path, layout: TextLayout, columns: ColumnNames = (), as
         elif layout == "document":
             yield from in_pieces(_with_newlines(chunks(path)))
         else:
-            yield from documents_in_pieces(_LAYOUTS[layout](path))
+            yield from documents_in_pieces(split_lines(lines(path), layout))
 
 
 def _with_newlines(text: Iterable[str]) -> Iterator[str]:
@@ -93,14 +93,14 @@ def head_of_text(head: bytes) -> str:
     return text[: text.rfind("\n") + 1] or text
 
 
-def _lines_of_text(path: Path) -> Iterator[Row]:
-    for line in lines(path):
-        yield (without_end(line),)
-
-
-def _paragraphs(path: Path) -> Iterator[Row]:
+def split_lines(lines: Iterable[str], layout: TextLayout) -> Iterator[Row]:
+    """A document a line, or one for each run of lines between blank ones."""
+    if layout == "lines":
+        for line in lines:
+            yield (without_end(line),)
+        return
     block: list[str] = []
-    for line in lines(path):
+    for line in lines:
         if not line.isspace():
             block.append(line)
         elif block:
@@ -108,9 +108,3 @@ def _paragraphs(path: Path) -> Iterator[Row]:
             block = []
     if block:
         yield (without_end("".join(block)),)
-
-
-_LAYOUTS: dict[TextLayout, Callable[[Path], Iterator[Row]]] = {
-    "lines": _lines_of_text,
-    "paragraphs": _paragraphs,
-}

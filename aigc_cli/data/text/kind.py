@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
-from aigc_cli.data.kinds import Kind
+from aigc_cli.data.kinds import Kind, WrongKind, kind_of
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import OtherFiles, Source, open_source, single_file, suffix_of
-from aigc_cli.data.text import formats
+from aigc_cli.data.text import archived, formats
 from aigc_cli.data.text.verse import DEMOS
+from aigc_cli.errors import RequestError
 
 
 class Text(Kind):
@@ -34,9 +35,14 @@ class Text(Kind):
     unnamed = ".txt"
 
     def open(self, src: str) -> Source:
-        """Markup and source code are text too where there is nothing else; so is a file of any name that holds text."""
+        """Markup and source code are text too where there is nothing else; so are archives that hold texts, and a file of any
+        name that is text."""
         try:
             return super().open(src)
+        except WrongKind:
+            if (source := self._open_archives(src)) is not None:
+                return source
+            raise
         except OtherFiles as error:
             also = (*self.suffixes, *formats.MARKUP_AND_CODE)
             if any(suffix_of(path, also) for path in error.paths):
@@ -46,6 +52,23 @@ class Text(Kind):
             if not path.is_file() or suffix_of(path, self.remedies) or not formats.is_plain_text(path):
                 raise
             return single_file(path, f"read {path.name} as plain text")
+
+    def _open_archives(self, src: str) -> Source | None:
+        """Archives with texts; None if there are none, or other files too. Raises RequestError if they hold nothing known."""
+        try:
+            source = open_source(src, suffixes=archived.SUFFIXES, demos=())
+        except OtherFiles:
+            return None
+        first = next(iter(source.parts.values())).files[0]
+        if source.understood.skipped:
+            return None
+        counts = archived.counted(first)
+        if archived.holds_texts(counts):
+            return source
+        if kind_of([PurePath(f"a{suffix}") for suffix in counts.elements()], self) is None:
+            found = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in counts.most_common(4))
+            raise RequestError(f"{first} holds no texts: {found or 'it is empty'}")
+        return None
 
     def recognise(self, head: bytes) -> str | None:
         return formats.recognise(head)

@@ -10,6 +10,7 @@ from aigc_cli.data.near import Dedup
 from aigc_cli.data.sources import source as sources
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.tables.delimited import OWN
+from aigc_cli.data.text.archived import is_archive
 from aigc_cli.data.text.documents import PLAIN, Reading
 from aigc_cli.data.text.formats import is_table
 from aigc_cli.data.text.tokenizers.spacy_words import is_spacy
@@ -88,6 +89,10 @@ def check_options_apply(parts: Sequence[Part], reading: Reading, *, piped: bool 
         raise RequestError(f"--{reading.layout} is for .txt and the like; {where} has no such file")
     if reading.header is not None and not any(sources.suffix_of(path, OWN) for path in paths):
         raise RequestError(f"--header and --no-header are for .tsv and .csv; {where} has no such file")
-    if reading.columns and not any(map(is_table, paths)) and all(part.kind != "hub" for part in parts):
+    if (
+        reading.columns
+        and not any(is_table(path) or is_archive(path) for path in paths)
+        and all(part.kind != "hub" for part in parts)
+    ):
         hint = "; if it is a table, name its format with --input-format" if piped else ""
         raise RequestError(f"{where} has no columns; --column, --fields and --source are for tables{hint}")
