@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,14 @@ def test_titles_lose_to_texts_and_equals_are_refused_with_examples(tmp_path: Pat
         _texts(path)
 
 
+@pytest.mark.parametrize(
+    "other", ["2024/01/02 10:00:00 AM GMT+2", "2024-01-02T10:00:00+00:00", "https://example.org/a/" + "long-" * 12]
+)
+def test_times_and_addresses_are_no_texts(other: str, tmp_path: Path) -> None:
+    path = _jsonl(tmp_path / "a.jsonl", [{"a": other, "answer": text} for text in TEXTS])
+    assert _notes(path) == ("texts of the column 'answer' (the only one with texts; also: a)",)
+
+
 def test_text_in_capitals_and_names_in_another_form(tmp_path: Path) -> None:
     path = _jsonl(tmp_path / "a.jsonl", [{"TEXT": text, "caf\u00e9": text} for text in TEXTS])
     assert _texts(path) == TEXTS
@@ -377,13 +386,25 @@ def test_a_pipe_that_is_read_as_a_table_is_told_and_may_be_lines(piped: Callable
 def test_a_pipe_of_rows_without_a_header_is_refused(piped: Callable[..., TextDataset]) -> None:
     content = "".join(f"{i}\teng\t{text}\n" for i, text in enumerate(TEXTS))
     with pytest.raises(
-        RequestError, match=r"^standard input has 3 cells between tabs .*: --input-format tsv --no-header --col"
+        RequestError, match=r"^standard input has 3 cells between tabs in each line: --input-format tsv --no-header"
     ):
         piped(content)
+    with pytest.raises(
+        RequestError, match=r"--input-format tsv reads the columns 'nummer', 'tekst' \(add --no-header if those"
+    ):
+        piped("nummer\ttekst\n" + "".join(f"{i}\t{text}\n" for i, text in enumerate(TEXTS)))
     table = piped(content, input_format="tsv", header=False, columns=("3",))
     assert "eng" not in table.tokenizer.decode(table.train.tokens.tolist())
     lines = piped(content, layout="lines")
     assert "eng" in lines.tokenizer.decode(lines.train.tokens.tolist())
+
+
+def test_an_archive_in_a_pipe_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "A text.")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "a.zip").read_bytes())))
+    with pytest.raises(RequestError, match=r"^standard input is an archive: save it to a file, and name that with --data$"):
+        prepare_text(TextRequest("-"), progress=lambda what, done, total: None)
 
 
 def test_a_pipe_of_json_strings_is_pointed_out(piped: Callable[..., TextDataset]) -> None:

@@ -15,7 +15,8 @@ ColumnNames: TypeAlias = tuple[str, ...]
 
 SAMPLED_ROWS = 1000  # of each file
 
-_NUMBER = re.compile(r"[-+]?\d[\d.,/: T-]*%?$")  # numbers, dates and times
+_NUMBER = re.compile(r"[-+]?\d[\d.,/: T-]*( ?[ap]m)?( ?(Z|UTC|GMT)?([-+]\d[\d:]*)?)%?$", re.IGNORECASE)  # dates and times too
+_ADDRESS = re.compile(r"[a-z]+://\S+$", re.IGNORECASE)
 _CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
 _CODE_CHARS = 40
 _DOMINANT = 4.0
@@ -62,7 +63,7 @@ class ColumnSample:
     chars: int = 0
     longest: int = 0
     prose: bool = False  # some value has white space between words, or an ideograph
-    numbers: bool = True  # all values are numbers, dates or times
+    numbers: bool = True  # all values are numbers, dates, times or URLs
     example: str = ""
     inside: Inside = field(default_factory=dict)  # texts in objects, which can't be read from here
     rows: str = ""  # the jq path of the table's rows, for messages; "" if there is none
@@ -83,7 +84,7 @@ class ColumnSample:
         self.chars += len(text)
         self.longest = max(self.longest, len(text))
         self.prose = self.prose or bool(_CJK.search(text)) or any(char.isspace() for char in text.strip()[:1000])
-        self.numbers = self.numbers and is_number(text[:100])
+        self.numbers = self.numbers and (is_number(text[:100]) or bool(_ADDRESS.match(text)))
         self.example = self.example or text
 
     def merged(self, other: ColumnSample) -> ColumnSample:

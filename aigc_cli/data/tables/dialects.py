@@ -84,12 +84,11 @@ def table_suffix(text: str) -> str | None:
     return ".tsv" if dialect.delimiter == "\t" else ".csv"
 
 
-def width_between_tabs(text: str) -> int:
-    """The number of cells between tabs in lines that have as many each, and at least two; otherwise 0."""
-    records = [without_end(line).split("\t") for line in text.split("\n") if line.strip()]
-    widths = {len(record) for record in records}
-    indented = not any(record[0] for record in records)
-    return 0 if len(records) < 2 or len(widths) > 1 or indented or widths == {1} else widths.pop()
+def rows_between_tabs(text: str) -> list[list[str]]:
+    """The cells of lines that have as many each between tabs, and at least two; [] for other text."""
+    rows = [without_end(line).split("\t") for line in text.split("\n") if line.strip()]
+    indented = not any(row[0] for row in rows)
+    return [] if len(rows) < 2 or len(rows[0]) < 2 or indented or any(len(row) != len(rows[0]) for row in rows) else rows
 
 
 def find_dialect(text: str, own: str, whole: bool) -> Dialect:

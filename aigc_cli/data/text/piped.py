@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ _HEAD_BYTES = 1 << 18
 def as_piped(reading: Reading, spooled: Path | None, input_format: str | None) -> tuple[Reading, list[str]]:
     """How to read `spooled`, the copy of standard input, if `reading` is what was asked for; and notes.
 
-    Raises RequestError for a web page, and for rows without a header.
+    Raises RequestError for an archive, a web page, and rows of cells.
     """
     if spooled is None or input_format is not None:
         return reading, []
@@ -35,22 +36,32 @@ def as_piped(reading: Reading, spooled: Path | None, input_format: str | None) -
         return reading, []
     with explained(spooled), open_bytes(spooled) as file:
         head = file.read(_HEAD_BYTES)
+    if head.startswith(b"PK\x03\x04") or head[257:262] == b"ustar":
+        raise RequestError("standard input is an archive: save it to a file, and name that with --data")
     if is_page(head):
         raise RequestError("standard input is a web page; --input-format txt reads it as text")
     if reading.layout != "document":
         return reading, []
     text = head_of_text(head)
-    if width := dialects.width_between_tabs(text):
-        raise RequestError(
-            f"standard input has {width} cells between tabs in each line and no header: --input-format tsv --no-header "
-            f"--column {width} reads the last, --input-format txt --lines whole lines"
-        )
+    if rows := dialects.rows_between_tabs(text):
+        raise RequestError(_rows_of_cells(rows))
     note = "standard input is read as a text per line"
     if _are_json_strings(text):
         note += ", with the quotation marks (--input-format jsonl reads JSON strings)"
     else:
         note += " (--input-format names its format)"
     return replace(reading, layout="lines"), [note]
+
+
+def _rows_of_cells(rows: Sequence[Sequence[str]]) -> str:
+    if dialects.has_header(rows):
+        how = f"reads the columns {listed(rows[0])} (add --no-header if those are data)"
+    else:
+        how = f"--no-header --column {len(rows[0])} reads the last cells"
+    return (
+        f"standard input has {len(rows[0])} cells between tabs in each line: --input-format tsv {how}, "
+        "--input-format txt --lines whole lines"
+    )
 
 
 def _are_json_strings(text: str) -> bool:
