@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
+from aigc_cli.data.pictures.dataset import PictureFormat, PictureRequest, prepare_pictures, read_pictures
 from aigc_cli.data.sources.opening import open_training
-from aigc_cli.data.text.dataset import TextRequest, prepare_text
+from aigc_cli.data.text.dataset import TextRequest, encode_documents, prepare_text
 from aigc_cli.data.text.kind import TEXT
+from aigc_cli.data.text.tokenizers.tokenizer import byte
 from aigc_cli.data.understood import by_suffix
 from aigc_cli.ui.report_tables import understood
 
@@ -127,3 +128,31 @@ def test_the_report_has_a_row_for_each_fact() -> None:
 def test_files_by_suffix_are_counted_most_first_and_the_rest_together() -> None:
     suffixes = [".heic"] * 5 + [".mov"] * 4 + [".txt"] * 3 + [".xmp"] * 2 + [".aae", ".dat", ".dat"]
     assert by_suffix(suffixes, {".heic": "convert them"}) == "5 .heic (convert them), 4 .mov, 3 .txt, 2 .xmp and 3 more"
+
+
+def test_how_data_to_evaluate_on_are_read_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"{number};{line}\n" for number, line in enumerate(LINES))
+    _write(tmp_path / "d", train_csv=f"id;poem\n{rows}", test_csv=f"id;poem\n{rows}", notes_psd="x")
+    told: list[str] = []
+    encode_documents(str(tmp_path / "d"), byte(), progress=_silent, tell=told.append)
+    assert told == [
+        "splits: train (train.csv), test (test.csv)",
+        f"ignored 1 file of another type in {tmp_path / 'd'}: notes.psd",
+        "read the split test",
+        "texts of the column 'poem' (the only one with texts; also: id)",
+        "cells between semicolons, quoted",
+    ]
+
+
+def test_how_pictures_to_evaluate_on_are_read_is_told(tmp_path: Path) -> None:
+    for number in range(2):
+        path = tmp_path / "test" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((6, 8), number, np.uint8)).save(path)
+    (tmp_path / "test" / "a.txt").write_text("x")
+    found = read_pictures(str(tmp_path), PictureFormat(6, 8, "L"), progress=_silent)
+    assert found.notes == [
+        "splits: test (test/, 2 files)",
+        f"ignored 1 file of another type in {tmp_path}: test/a.txt",
+        "read the split test",
+    ]

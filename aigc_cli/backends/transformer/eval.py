@@ -53,6 +53,7 @@ def data_to_measure(
         input_format=options.input_format,
         split=options.split,
         progress=bus.stage,
+        tell=bus.note,
     )
     return arrays, options.data
 

@@ -50,6 +50,8 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
     assert options.data is not None
     arrays = read_pictures_for(loaded, options.data, options, bus)
+    for note in arrays.notes:
+        bus.note(note)
     loaded.require_labels(arrays, options.data, LABEL_ADVICE)
     reference = _reference(run, loaded, options, bus)
     for index, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed):

@@ -250,12 +250,13 @@ def read_pictures(
     copies. With `classes`, labels are their numbers, and other labels are refused. Raises RequestError
     as `prepare_pictures` does.
     """
-    with open_evaluation(PICTURES, source, split, input_format) as (snapshot, spooled):
+    with open_evaluation(PICTURES, source, split, input_format) as opened:
+        snapshot, spooled = opened.snapshot, opened.spooled
         check_label_applies([snapshot.part], label)
         found = find_labels(snapshot.part, label, bool(classes))
         store = open_store(snapshot, Wanted.exactly(format, label), progress, found)
         arrays, unknown = _arrays(store, None, classes)
-        arrays = replace(arrays, notes=[*found.notes, *arrays.notes])
+        arrays = replace(arrays, notes=[*opened.notes, *found.notes, *arrays.notes])
         if unknown:
             saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
             raise RequestError(f"{snapshot.part.location}: {saw}")

@@ -89,6 +89,15 @@ class Opened:
         return {"kind": self.train.kind.name, **self.train.describe(), "val": val, "understood": understood}
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A source to evaluate on."""
+
+    snapshot: Snapshot
+    notes: tuple[str, ...]
+    spooled: Path | None  # the copy of standard input, where the data came from there
+
+
 @contextmanager
 def open_training(kind: Kind, data: str, val: str | None, input_format: str | None) -> Iterator[Opened]:
     """The sources of `--data` and `--val`. Errors inside the context name standard input instead of its copy, and
@@ -122,16 +131,17 @@ def _validation(source: Source) -> Part:
 
 
 @contextmanager
-def open_evaluation(
-    kind: Kind, src: str, split: str | None, input_format: str | None
-) -> Iterator[tuple[Snapshot, Path | None]]:
-    """One part of a source: `split`, or by default test, otherwise val, otherwise train or all; and the copy of standard input,
-    which is removed on exit. Raises RequestError as `open_training` does."""
+def open_evaluation(kind: Kind, src: str, split: str | None, input_format: str | None) -> Iterator[Evaluated]:
+    """One part of a source: `split`, or by default test, otherwise val, otherwise train or all. The copy of standard input is
+    removed on exit. Raises RequestError as `open_training` does."""
     check_input_format(src, input_format)
     spooled = spool_stdin(kind, input_format) if src == "-" else None
     try:
         with _speaking_of_stdin(spooled):
-            yield Snapshot(kind, kind.open(src if spooled is None else str(spooled)).evaluation(split)), spooled
+            source = kind.open(src if spooled is None else str(spooled))
+            part = source.evaluation(split)
+            notes = (*source.notes, f"read the split {part.split}") if part.split else source.notes
+            yield Evaluated(Snapshot(kind, part), notes, spooled)
     finally:
         if spooled is not None:
             spooled.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -170,18 +170,24 @@ def encode_documents(
     input_format: str | None = None,
     split: str | None = None,
     progress: Progress,
+    tell: Callable[[str], None] | None = None,
 ) -> TokenArrays:
     """The documents of another source, encoded with an existing tokenizer, and cached like training data.
 
     From a folder with splits, `split` is read; by default test, otherwise val, otherwise train. Copies are kept, empty
-    documents dropped. Raises `RequestError` as `prepare_text` does.
+    documents dropped. `tell` is called with notes on how they are read. Raises `RequestError` as `prepare_text` does.
     """
-    with open_evaluation(TEXT, src, split, input_format) as (snapshot, spooled):
+    with open_evaluation(TEXT, src, split, input_format) as opened:
+        snapshot, spooled = opened.snapshot, opened.spooled
         part = snapshot.part
-        reading, _ = as_piped(reading, spooled, input_format)
+        reading, piped = as_piped(reading, spooled, input_format)
         check_options_apply([part], reading, piped=spooled is not None)
         reading = replace(reading, lower=tokenizer.lower)
-        unexpected = recognise(part, reading).unexpected
+        recognised = recognise(part, reading)
+        unexpected = recognised.unexpected
+        if tell is not None:
+            for note in (*opened.notes, *piped, *recognised.notes):
+                tell(named_as_given(note, spooled))
         of_reading = [*_key_of(reading), *([unexpected] if unexpected else [])]
         key = cache.key_of("documents", _VERSION, snapshot.identity, *of_reading, tokenizer.fingerprint())
 
