@@ -45,8 +45,10 @@ def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
     """RequestError unless `path`, the value of `flag`, can be written and is new or may be overwritten."""
     if path.exists() and not force:
         raise RequestError(f"{flag} {path} exists; add --force to overwrite it, or choose another name")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if path.is_dir() or not path.parent.is_dir():
         raise RequestError(f"{flag} {path} cannot be written; name a file in an existing folder")
+    if not os.access(path.parent, os.W_OK):
+        raise RequestError(f"{flag} {path} cannot be written, as its folder can't; name another folder")
 
 
 @contextmanager
@@ -145,3 +147,14 @@ def _umask() -> int:
     mask = os.umask(0o022)
     os.umask(mask)
     return mask
+
+
+def bytes_of(n: int) -> str:
+    """999 B, 1.5 kB, 12 GB: at least two digits, in powers of a thousand."""
+    if n < 1000:
+        return f"{n} B"
+    value, units = float(n), iter(("kB", "MB", "GB", "TB", "PB"))
+    while True:
+        value, unit = value / 1000, next(units)
+        if value < 999.5 or unit == "PB":
+            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"

@@ -15,8 +15,8 @@ from terminals import in_terminal
 from aigc_cli.commands.checks import Facts, Terminal, problems
 from aigc_cli.commands.doctor import readable, rows
 from aigc_cli.engine.run import create_run
+from aigc_cli.files import bytes_of
 from aigc_cli.machine import Device, Folder, Memory, Torch, cpu_model, folder, graphics_cards, memory, packages, usable_cores
-from aigc_cli.ui.text import bytes_of
 
 GB = 10**9
 CPU = Device("cpu", "cpu (x86_64, 8 threads)", None, "fp32", 300.0)

@@ -211,7 +211,7 @@ def test_a_changed_word_is_found(tmp_path: Path) -> None:
     assert held.casefold()[:8] == train.casefold()[:8] and held != train and "\n" not in note
     other = str(_other(tmp_path))
     plain = _texts(tmp_path / "a.txt", val=other)
-    assert not _near_notes(plain) and plain.info["understood"]["near_duplicates"] == {"compared": 50}
+    assert not _near_notes(plain) and "near_duplicates" not in plain.info["understood"]
     assert _near_notes(_texts(tmp_path / "a.txt", val=other, dedup="near")) == ["found no near duplicates of what is held out"]
 
 

@@ -12,9 +12,9 @@ from terminals import in_terminal
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Train
 from aigc_cli.engine.run import Run, age, create_run, free_name, list_runs, prune, remove
 from aigc_cli.errors import RequestError
-from aigc_cli.files import point_link, size_of
+from aigc_cli.files import bytes_of, point_link, size_of
 from aigc_cli.options import recorded
-from aigc_cli.ui.text import bytes_of, span
+from aigc_cli.ui.text import span
 
 KB = 1000
 PLAN = DecoderOnlyPlan.of(

@@ -22,6 +22,7 @@ from aigc_cli.commands.flags import command
 from aigc_cli.engine.run import list_runs
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import first_line
+from aigc_cli.files import bytes_of
 from aigc_cli.machine import (
     Device,
     Torch,
@@ -35,7 +36,7 @@ from aigc_cli.machine import (
 from aigc_cli.options import MORE, Given, build, option
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.terminal import colours, writes_unicode
-from aigc_cli.ui.text import bytes_of, one_line, printable
+from aigc_cli.ui.text import one_line, printable
 
 VARIABLES = ("OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "CUDA_VISIBLE_DEVICES")
 HELP = (

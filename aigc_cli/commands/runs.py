@@ -16,11 +16,11 @@ from aigc_cli.commands.flags import command
 from aigc_cli.engine.run import DONE, Run, age, find_run, list_runs, prune, read_metrics, remove
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import json_text, size_of
+from aigc_cli.files import bytes_of, json_text, size_of
 from aigc_cli.options import Given, build, option
 from aigc_cli.ui.curves import Curves
 from aigc_cli.ui.tables import table
-from aigc_cli.ui.text import bytes_of, one_line, printable, span, sparkline
+from aigc_cli.ui.text import one_line, printable, span, sparkline
 
 
 @dataclass(frozen=True)

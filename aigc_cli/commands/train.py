@@ -13,10 +13,10 @@ from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
-from aigc_cli.files import json_text
+from aigc_cli.files import bytes_of, json_text
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import next_steps, progress
-from aigc_cli.ui.text import bytes_of, cut, duration, one_line, printable
+from aigc_cli.ui.text import cut, duration, one_line, printable
 
 if TYPE_CHECKING:
     from aigc_cli.engine.planning.dry_run import DryRun

@@ -76,7 +76,9 @@ class Near:
         return " (such as {} and {})".format(*self.examples[0]) if self.examples else ""
 
     def describe(self) -> dict[str, Any]:
-        """What run.json records."""
+        """What run.json records; nothing if there are none."""
+        if not self.held_out:
+            return {}
         return {"held_out": self.held_out, "compared": self.compared, "training": len(self.training), "examples": self.examples}
 
 

@@ -62,17 +62,6 @@ def span(seconds: float) -> str:
     return f"{max(0.0, seconds):.0f} s"
 
 
-def bytes_of(n: int) -> str:
-    """999 B, 1.5 kB, 12 GB: at least two digits, in powers of a thousand."""
-    if n < 1000:
-        return f"{n} B"
-    value, units = float(n), iter(("kB", "MB", "GB", "TB", "PB"))
-    while True:
-        value, unit = value / 1000, next(units)
-        if value < 999.5 or unit == "PB":
-            return f"{value:.1f} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
-
-
 def sparkline(values: list[float], width: int) -> str:
     """The curve of `values` in at most `width` block characters."""
     bars = "▁▂▃▄▅▆▇█"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.data.pictures.dataset import PictureArrays
+from aigc_cli.files import bytes_of
 
 #: Pixel values computed at once without gradients: a few hundred MB in a decoder.
 VALUES = 1 << 21
@@ -59,7 +60,7 @@ def micro_batch(batch_size: int, picture_bytes: float, memory: int | None, asked
     fit = max(1, int(memory / 2 / picture_bytes))
     parts = -(-batch_size // fit)
     size = -(-batch_size // parts)
-    needed, left = (f"{n / 1e9:.1f} GB" for n in (batch_size * picture_bytes, memory))
+    needed, left = (bytes_of(round(n)) for n in (batch_size * picture_bytes, memory))
     return size, [f"micro-batches of {size}: a batch of {batch_size} would take about {needed} of the {left} of memory left"]
 
 

@@ -27,6 +27,7 @@ from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Snapshot
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError
+from aigc_cli.files import bytes_of
 from aigc_cli.machine import memory, usable_cores
 
 _T = TypeVar("_T")
@@ -143,8 +144,8 @@ def _check_room(total: int | None, format: PictureFormat) -> None:
     values, limit = pixels * format.channels, memory().total
     if limit is not None and pixels * _PIXEL_BYTES > limit:
         raise RequestError(
-            f"training on pictures of {format.describe()} takes {pixels * _PIXEL_BYTES / 1e9:.1f} GB for each, more than the "
-            f"{limit / 1e9:.1f} GB of memory that this process may use; choose a smaller --size"
+            f"training on pictures of {format.describe()} takes {bytes_of(pixels * _PIXEL_BYTES)} for each, more than the "
+            f"{bytes_of(limit)} of memory that this process may use; choose a smaller --size"
         )
     folder = cache.cache_dir()
     while not folder.exists():
@@ -152,8 +153,8 @@ def _check_room(total: int | None, format: PictureFormat) -> None:
     free, needed = shutil.disk_usage(folder).free, values * (total or 1)
     if needed > free:
         raise RequestError(
-            f"{total or 1:,} pictures of {format.describe()} take {needed / 1e9:.1f} GB, and the cache {cache.cache_dir()} has "
-            f"{free / 1e9:.1f} GB left; choose a smaller --size or set AIGC_CACHE_DIR"
+            f"{total or 1:,} pictures of {format.describe()} take {bytes_of(needed)}, and the cache {cache.cache_dir()} has "
+            f"{bytes_of(free)} left; choose a smaller --size or set AIGC_CACHE_DIR"
         )
 
 

@@ -192,6 +192,7 @@ class SizesSeen:
                 if format.fit == "crop" and max(map(_ratio, self._sizes)) > _ratio(format.size):
                     how += "; --fit pad keeps the ends that are cut off"
             elif max(max(size) for size in self._sizes) > wanted.longest:
-                how += f"; --longest-side {wanted.longest}, by default from the minutes and the device"
+                by_default = ", by default from the minutes and the device" if wanted.long else ""
+                how += f"; --longest-side {wanted.longest}{by_default}"
             how += "; --size chooses another size"
         return f"{what} made {describe_size(format.size)} ({how})"

@@ -89,7 +89,8 @@ def near_pictures(held: Rows, train: Rows, index: npt.NDArray[np.int64], progres
     at_once = max(16, min(1024, _CHUNK_VALUES // max(len(index), train.pixels[0].size)))
     found = []
     for start in range(0, len(train), at_once):
-        progress("looking for near duplicates", start, len(train))
+        if start:
+            progress("looking for near duplicates", start, len(train))
         chunk = np.arange(start, min(start + at_once, len(train)))
         ours = _signatures(train.means(chunk))
         distances = ours @ twice  # (chunk, m): |a - b|² = |a|² - 2 a·b + |b|²
@@ -99,7 +100,6 @@ def near_pictures(held: Rows, train: Rows, index: npt.NDArray[np.int64], progres
         if len(of_chunk):
             pairs = np.column_stack((index[of_held], chunk[of_chunk]))
             found.append(_confirmed(held, train, nearest_pairs(pairs, distances[of_chunk, of_held])))
-    progress("looking for near duplicates", len(train), len(train))
     return joined(found)
 
 

@@ -52,7 +52,7 @@ def choose_tokenizer(
             ", with which it sees more of the text in time" if seldom else ", preferred if there is time to see all of the text"
         )
     chosen = bpe if of_bpe * handicap < of_char else char
-    reason = f"an n-gram estimate gives {of_char:.2f} bits per character with char, {of_bpe:.2f} with bpe"
+    reason = f"an n-gram estimate gives {max(0.0, of_char):.2f} bits per character with char, {max(0.0, of_bpe):.2f} with bpe"
     return chosen, reason + (why if (handicap < 1) == (chosen is bpe) else "")
 
 
