@@ -136,9 +136,9 @@ def test_earlier_runs_take_16_bits_in_full(tmp_path: Path) -> None:
 
 REFUSED = [
     (GREY / np.float32(255) * 2 - 1, "it holds floats from -1 to 0.9529: write them in [0, 1], such as (x + 1) / 2"),
-    (GREY.astype(np.float32) * 4, "it holds floats from 0 to 996: write floats in [0, 1], such as (x - 0) / 996"),
+    (GREY.astype(np.float32) * 4, "it holds floats from 0 to 996: write floats in [0, 1], such as x / 996"),
     (np.full((12, 4, 5), np.nan, np.float32), "it holds numbers that are not finite"),
-    (GREY.astype(np.int32) * 1000, "it holds numbers from 0 to 2.49e+05: write floats in [0, 1], such as (x - 0) / 2.49e+05"),
+    (GREY.astype(np.int32) * 1000, "it holds numbers from 0 to 2.49e+05: write floats in [0, 1], such as x / 2.49e+05"),
 ]
 
 

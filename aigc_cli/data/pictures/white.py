@@ -35,8 +35,8 @@ def range_of(levels: npt.NDArray[Any]) -> float:
     what = f"it holds {'floats' if floating else 'numbers'} from {lowest:.4g} to {highest:.4g}"
     if floating and lowest >= -1 - slack and highest <= 1 + slack:
         raise ValueError(f"{what}: write them in [0, 1], such as (x + 1) / 2")
-    shifted = f"x {'-' if lowest > 0 else '+'} {abs(lowest):.4g}"
-    raise ValueError(f"{what}: write floats in [0, 1], such as ({shifted}) / {highest - lowest:.4g}")
+    shifted = f"(x {'-' if lowest > 0 else '+'} {abs(lowest):.4g})" if lowest else "x"
+    raise ValueError(f"{what}: write floats in [0, 1], such as {shifted} / {highest - lowest:.4g}")
 
 
 def white_of(greatest: Iterable[float]) -> int:
