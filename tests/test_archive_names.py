@@ -63,6 +63,7 @@ LEGACY = [
     ("cp949", ["고양이", "강아지", "똠얌"], None),  # 똠 is not in EUC-KR
     ("cp949", ["사과", "바나나", "포도"], None),
     ("gb18030", ["開門", "車輛", "学"], None),  # traditional characters in GBK
+    ("gb18030", ["乗車", "誠實", "开锁", "肻"], None),  # 乗, 誠 and 肻 end in a byte 5C
     ("cp932", ["ソース", "データ"], "names read as Shift-JIS (not marked as UTF-8): ソース, データ"),
     ("gb18030", ["苹果", "香蕉", "葡萄"], None),
     ("cp866", ["кошка", "собака"], "names read as CP866 (not marked as UTF-8): кошка, собака"),

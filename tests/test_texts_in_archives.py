@@ -112,6 +112,7 @@ def test_shards_in_a_folder(tmp_path: Path) -> None:
         ({"poems.csv": "id,text\n1,one\n"}, " holds the tables 'poems.csv': unpack it, and give one of them or their folder with --data"),
         ({"d/train/a.txt": "One", "d/test/b.txt": "Two"}, " holds the splits test, train: unpack it and give the folder with --data"),
         ({"train.txt": "One", "test.txt": "Two"}, " holds the splits test, train: unpack it and give the folder with --data"),
+        ({"a.zip": b"PK", "b.zip": b"PK"}, " holds no texts: 2 .zip"),
         ({"a.pdf": b"%PDF", "b.pdf": b"%PDF", "c.xyz": b"x"}, " holds no texts: 2 .pdf, 1 .xyz"),
         ({"a.json": "[1]"}, ": 'a.json' in it is no object: unpack the archive and give the folder with --data"),
     ],

@@ -68,6 +68,7 @@ _NAMES = {
 _IDEOGRAPH, _SYLLABLE = math.log(0.85 / 1000), math.log(0.85 / 350)
 _FREQUENT, _RARE = math.log(0.13 / 3000), math.log(0.02 / 20_000)
 _OTHER_SYLLABLE = math.log(0.01 / 9000)  # of Hangul, which CP949 has in addition
+_OTHER_TRADITIONAL = math.log(0.02 / 5000)
 _OF_KANA = math.log(0.6 / len(_KANA))
 _LETTER, _ODD_LETTER = math.log(1 / 33), math.log(0.02 / 100)  # of an alphabet, and where words of the language don't have it
 _FREQUENT_LETTER, _SELDOM_LETTER = math.log(0.8 / len(_FREQUENT_RUSSIAN)), math.log(0.2 / 19)
@@ -155,15 +156,17 @@ def _rank(character: str, encoding: str) -> float:
         return _OF_KANA
     if character in _FULL_STOPS_AND_SO_ON or "\uff01" <= character <= "\uff5e":
         return _FREQUENT
-    if encoding == "gb18030" and character in TRADITIONAL:  # which it has beside GB 2312
-        return _FREQUENT
     try:
         code = character.encode(language.standard)
     except UnicodeEncodeError:
         code = b""
     if len(code) > 1 and language.frequent(code):
         return _FREQUENT
-    return _OTHER_SYLLABLE if encoding == "cp949" and "가" <= character <= "힣" else _RARE
+    if encoding == "cp949" and "가" <= character <= "힣":
+        return _OTHER_SYLLABLE
+    if encoding == "gb18030" and _rank(character, "big5") > _RARE:  # GBK has the traditional characters beside GB 2312
+        return _FREQUENT if character in TRADITIONAL else _OTHER_TRADITIONAL
+    return _RARE
 
 
 def _of_letters(text: str) -> list[str]:

@@ -76,7 +76,7 @@ def recognise_archive(path: Path, wanted: ColumnNames) -> tuple[list[str], Choic
         notes += [note for note in (f"{len(archive.names(_JSON)):,} .json files in {path.name}", choice.note) if note]
     else:
         count = len(_without_descriptions(archive.names(suffixes)))
-        notes.append(f"{count:,} {', '.join(suffixes)} files in {path.name}")
+        notes.append(f"{count:,} {', '.join(suffixes)} file{'s' * (count > 1)} in {path.name}")
     return notes, choice
 
 

@@ -65,7 +65,8 @@ class Text(Kind):
         counts = archived.counted(first)
         if archived.holds_texts(counts):
             return source
-        if kind_of([PurePath(f"a{suffix}") for suffix in counts.elements()], self) is None:
+        others = [PurePath(f"a{suffix}") for suffix in counts if suffix not in archived.SUFFIXES]
+        if kind_of(others, self) is None:
             found = ", ".join(f"{count:,} {suffix or 'without a suffix'}" for suffix, count in counts.most_common(4))
             raise RequestError(f"{first} holds no texts: {found or 'it is empty'}")
         return None
