@@ -309,8 +309,7 @@ def test_columns_are_chosen_and_told(tmp_path: Path) -> None:
     part = PICTURES.open(str(tmp_path / "a.parquet")).training()
     (reader,) = open_readers(part, None)
     assert reader.notes == (
-        "pictures come from column 'image', not 'mask'",
-        "labels come from column 'fine', not 'coarse'; choose with --label",
+        "pictures of the column 'image' (not 'mask'), labels of the column 'fine' (not 'coarse'; choose with --label)",
     )
     assert [raw.label for raw in reader.read()] == ["b", "a"]
     (reader,) = open_readers(part, "coarse")
@@ -423,7 +422,7 @@ def test_labels_and_factors_of_an_npz(tmp_path: Path) -> None:
     np.savez(path, imgs=PIXELS, y=np.array([[10], [9], [9], [9], [9], [9]]), angle=np.arange(6.0), size=3, other=np.arange(5))
     part = PICTURES.open(str(path)).training()
     (reader,) = open_readers(part, None)
-    assert reader.notes == ("pictures of the array 'imgs', labels of 'y'",)
+    assert reader.notes == ("pictures of the array 'imgs', labels of the array 'y'",)
     assert reader.factors == ("angle",)
     assert [(raw.label, raw.factors) for raw in reader.read()] == [("10", (0.0,)), *(("9", (i,)) for i in range(1, 6))]
     np.savez(path, data=PIXELS, species=np.array(LABELS))

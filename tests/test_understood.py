@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -104,6 +106,7 @@ def test_classes_and_pictures_that_cannot_be_decoded(tmp_path: Path) -> None:
         found = prepare_pictures(PictureRequest(str(tmp_path / "d")), progress=_silent).info["understood"]
         assert {name: value for name, value in found.items() if name != "near_duplicates"} == {
             "files": {"count": 42, "by_suffix": {".png": 42}, "examples": ["cat/1.png", "cat/10.png", "cat/11.png"]},
+            "origins": {"labels": "the folders"},
             "classes": {"cat": 30, "dog": 10},
             "skipped": [{"what": "pictures that cannot be decoded", "count": 1, "examples": ["cat/bad.png"]}],
             "removed": {"copies": 1},
@@ -156,3 +159,16 @@ def test_how_pictures_to_evaluate_on_are_read_is_told(tmp_path: Path) -> None:
         f"ignored 1 file of another type in {tmp_path}: test/a.txt",
         "read the split test",
     ]
+
+
+def test_columns_of_pictures_and_labels_are_told_and_recorded(tmp_path: Path) -> None:
+    pngs = []
+    for number in range(20):
+        file = io.BytesIO()
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (6, 8), np.uint8)).save(file, "PNG")
+        pngs.append(file.getvalue())
+    table = pa.table({"id": range(20), "picture": pngs, "label": ["cat", "dog"] * 10, "class": ["a"] * 20})
+    pq.write_table(table, tmp_path / "a.parquet")
+    dataset = prepare_pictures(PictureRequest(str(tmp_path / "a.parquet")), progress=_silent)
+    assert dataset.info["understood"]["origins"] == {"pictures": "the column 'picture'", "labels": "the column 'label'"}
+    assert "pictures of the column 'picture', labels of the column 'label'" in dataset.notes

@@ -94,6 +94,7 @@ class Understood:
 
     files: Files | None = None  # None: it isn't made of files
     splits: Mapping[str, str] = field(default_factory=dict)  # split -> the folders, files or names it is from
+    origins: Mapping[str, str] = field(default_factory=dict)  # what (pictures, labels) -> "the column 'image'"
     columns: ReadColumns | None = None
     tables: tuple[ReadTables, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)  # not UTF-8, by the byte-order mark -> a file

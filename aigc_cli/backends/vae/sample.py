@@ -94,6 +94,8 @@ def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[Pictu
     """The pictures of a source, and the class that --label gives to all of them; None if their own labels are used."""
     label = None if options.label is None else loaded.class_number(options.label)
     arrays = read_pictures(source, loaded.format, classes=loaded.classes if label is None else (), progress=bus.stage)
+    for note in arrays.notes:
+        bus.note(note)
     if label is None:
         loaded.require_labels(arrays, source, "choose a class with --label")
     return arrays, label

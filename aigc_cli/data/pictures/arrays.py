@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.arrays import StoredArray, arrays_of
-from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture
+from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture, describe_origins
 from aigc_cli.data.pictures.white import FULL
 from aigc_cli.data.sources.split_names import nfc, ordered, split_of, words_of
 from aigc_cli.errors import RequestError
@@ -58,9 +58,11 @@ class ArrayReader:
         numbers = [array for array in beside if array is not chosen and array.dtype.kind in "buif"]
         self.factors = tuple(array.key for array in numbers)
         self._factors = [array.load().reshape(-1) for array in numbers]
-        if self._images.key:
-            named = f"pictures of the array {self._images.key!r}" + (f", labels of {chosen.key!r}" if chosen else "")
-            notes.insert(0, named)
+        self.origins: dict[str, str] = {"pictures": f"the array {self._images.key!r}"} if self._images.key else {}
+        if self.origins:
+            if chosen is not None:
+                self.origins["labels"] = f"the array {chosen.key!r}"
+            notes.insert(0, describe_origins(self.origins))
         self.notes = tuple(notes)
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:

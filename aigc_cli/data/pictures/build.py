@@ -91,8 +91,7 @@ def _fill(
         if collector.seen == 0:
             raise _no_pictures(part, readers)
         _stop_if_too_many(part, collector, collector.seen)
-        notes = list(dict.fromkeys(note for reader in readers for note in reader.notes))
-        collector.finish(wanted, list(chain.from_iterable(reader.classes for reader in readers)), notes)
+        collector.finish(wanted, readers)
 
 
 def _open(

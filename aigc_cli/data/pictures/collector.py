@@ -10,7 +10,7 @@ import numpy as np
 
 from aigc_cli.data.pictures.decode import Decoded
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted
-from aigc_cli.data.pictures.raw import RawPicture
+from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.pictures.store import StoredColumns, save
 from aigc_cli.data.pictures.white import FULL, describe_few_bits, describe_white, white_of, white_without_few
 from aigc_cli.data.sources.split_names import nfc
@@ -71,10 +71,14 @@ class Collector:
         if decoded.high_byte is not None:
             self._high_bytes.append(decoded.high_byte)
 
-    def finish(self, wanted: Wanted, declared: Sequence[str], notes: Sequence[str]) -> None:
-        """Complete the entry; `declared` are the classes in the source's order."""
+    def finish(self, wanted: Wanted, readers: Sequence[Reader]) -> None:
+        """Complete the entry with what the readers say: their classes, in the source's order, and notes."""
+        notes = dict.fromkeys(note for reader in readers for note in reader.notes)
+        origins: dict[str, list[str]] = {}
+        for what, origin in dict.fromkeys(pair for reader in readers for pair in reader.origins.items()):
+            origins.setdefault(what, []).append(origin)
         n = len(self._labels)
-        declared = [*map(nfc, declared)]
+        declared = [nfc(name) for reader in readers for name in reader.classes]
         classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *_in_order(self._classes.keys() - {*declared})]))}
         number_of = np.array([*(classes[name] for name in self._classes), -1], np.int64)  # -1 stays -1
         known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}
@@ -104,6 +108,7 @@ class Collector:
             long=wanted.long,
             notes=[*notes, *(note for note in told if note)],
             n_unreadable=self.skipped,
+            origins={what: listed(of) for what, of in origins.items()},
             unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
         )
 

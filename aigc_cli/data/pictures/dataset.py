@@ -121,7 +121,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
     val_labels = FoundLabels()
     store = open_store(opened.train, wanted, progress, labels)
     notes = [*opened.notes, *labels.notes, *store.notes]
-    understood = replace(opened.understood, skipped=opened.understood.skipped + store.skipped)
+    origins = {**store.origins, **labels.origins}
+    understood = replace(opened.understood, skipped=opened.understood.skipped + store.skipped, origins=origins)
     ones = np.ones(len(store.hashes), np.int64)
     of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
     if val is None:

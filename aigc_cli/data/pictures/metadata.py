@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import posixpath
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aigc_cli.data import cache
+from aigc_cli.data.pictures.raw import describe_origins
 from aigc_cli.data.pictures.readers import LABEL_NAMES, classes_of_folders, name_in, picture_files
 from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.source import Part
@@ -30,6 +31,7 @@ class FoundLabels:
 
     labels: tuple[str | None, ...] | None = None  # of the part's picture files; None if it isn't used
     notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str | None:
@@ -76,13 +78,14 @@ def find_labels(part: Part, label: str | None, learned: bool) -> FoundLabels:
         )
     known = {*names}
     missing = [name for name in found if name not in known and not _exists(part.location, name)]
-    notes = [f"labels of the column {next(filter(None, columns))!r} of {shown}"]
+    origins = {"labels": f"the column {next(filter(None, columns))!r} of {shown}"}
+    notes = [describe_origins(origins)]
     notes += [f"{name_in(table.path, part)}: {note}" for table in tables for note in table.notes]
     if missing:
         notes.append(f"{len(missing):,} listed in {shown} are not there: {listed(missing)}")
     if several:
         notes.append(f"{len(several):,} listed in {shown} with several labels, of which the first is used: {listed(several)}")
-    return FoundLabels(tuple(found.get(name) for name in names), tuple(notes))
+    return FoundLabels(tuple(found.get(name) for name in names), tuple(notes), origins)
 
 
 class _Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
@@ -17,6 +17,11 @@ IMAGE_NAMES = ("image", "img", "picture", "photo")
 
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused as decompression bombs. This is Pillow's own limit for files it opens."""
+
+
+def describe_origins(origins: Mapping[str, str]) -> str:
+    """ "pictures of the column 'image', labels of the column 'label'"."""
+    return ", ".join(f"{what} of {origin}" for what, origin in origins.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,10 @@ class Reader(Protocol):
     @property
     def factors(self) -> tuple[str, ...]:
         """The names of the factors of variation, numbers that every picture has."""
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where "pictures" and "labels" are from, where that had to be chosen: "the column 'image'"."""
 
     @property
     def notes(self) -> tuple[str, ...]:

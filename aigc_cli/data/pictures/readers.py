@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -46,9 +46,14 @@ class FileReader:
     factors: tuple[str, ...] = ()
 
     def __init__(
-        self, paths: Sequence[Path], names: Sequence[str], labels: Sequence[str | None], notes: tuple[str, ...] = ()
+        self,
+        paths: Sequence[Path],
+        names: Sequence[str],
+        labels: Sequence[str | None],
+        origins: Mapping[str, str],
+        notes: tuple[str, ...] = (),
     ) -> None:
-        self.count, self.notes = len(paths), notes
+        self.count, self.origins, self.notes = len(paths), origins, notes
         self._paths, self._names, self._labels = paths, names, labels
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
@@ -81,8 +86,10 @@ class ArchiveReader:
                 f"{path} holds the folders {', '.join(sorted(found))}, which are named for splits and not classes; "
                 "unpack it and give the folder"
             )
+        self.origins = _folders(self._labels)
         beside = labels_beside(self._archive, names, label)
         if beside is not None:
+            self.origins = {"labels": beside[1].removeprefix("labels of ")}
             self._labels = [value and nfc(value) for value in beside[0]]
             notes.append(beside[1])
         notes += self._others(() if beside is None else BESIDE)
@@ -121,6 +128,11 @@ def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
     return [nfc(of[depth]) if len(of) > depth else None for of in folders]
 
 
+def _folders(labels: Sequence[str | None]) -> dict[str, str]:
+    """The origin of labels that are names of folders."""
+    return {"labels": "the folders"} if any(label is not None for label in labels) else {}
+
+
 def _notes_on_forms(names: Sequence[str]) -> list[str]:
     """A note on folders whose names differ only in their Unicode form, such as é in one character and in two."""
     folders = {str(PurePosixPath(name).parent) for name in names if not name.isascii()}
@@ -154,8 +166,9 @@ def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | N
     readers: list[Reader] = []
     if pictures := picture_files(part):
         names, note = decode_paths([name_in(path, part) for path in pictures])
-        labels = labels or classes_of_folders(names, part.split_level)
-        readers.append(FileReader(pictures, names, labels, (*([note] if note else []), *_notes_on_forms(names))))
+        notes = (*([note] if note else []), *_notes_on_forms(names))
+        folders = classes_of_folders(names, part.split_level)
+        readers.append(FileReader(pictures, names, labels or folders, {} if labels else _folders(folders), notes))
     several = len(part.files) > 1
     columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # a label names one of them
     for path in part.files:

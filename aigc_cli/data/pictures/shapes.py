@@ -6,8 +6,9 @@ uniformly and independently. Use `demo:shapes?n=5000&seed=1` for other pictures,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -137,6 +138,7 @@ class ShapesReader:
     classes = SHAPES
     factors = FACTORS
     notes: tuple[str, ...] = ()
+    origins: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, shapes: Shapes, format: PictureFormat) -> None:
         self._shapes, self._format = shapes, format

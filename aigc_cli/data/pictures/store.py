@@ -61,6 +61,7 @@ class Store:
     notes: tuple[str, ...]  # for the user
     unreadable: tuple[Mapping[str, str], ...]  # name and reason of the first that could not be decoded
     n_unreadable: int  # all that could not be decoded
+    origins: Mapping[str, str]  # as `Reader.origins`, of all readers
     long: bool = False  # as `Wanted.long`
     cached: bool = True  # nothing had to be decoded
 
@@ -115,6 +116,7 @@ def load(folder: Path) -> Store | None:
             notes=tuple(facts["notes"]),
             long=facts.get("long", False),  # which earlier versions don't know
             unreadable=tuple(facts["unreadable"]),
+            origins=facts.get("origins", {}),
             n_unreadable=facts.get("n_unreadable", len(facts["unreadable"])),  # earlier versions list up to 1,000
         )
     except (OSError, ValueError, KeyError, TypeError):

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from aigc_cli.data.pictures.raw import IMAGE_NAMES, RawPicture
+from aigc_cli.data.pictures.raw import IMAGE_NAMES, RawPicture, describe_origins
 from aigc_cli.data.pictures.readers import LABEL_NAMES
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.split_names import nfc
@@ -40,7 +40,7 @@ class PictureColumns:
     label: str | None
     label_names: tuple[str, ...] | None  # of a `ClassLabel`
     factors: tuple[str, ...]
-    notes: tuple[str, ...]
+    origins: Mapping[str, str]
 
     @property
     def all(self) -> list[str]:
@@ -51,7 +51,8 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     """Choose columns. Raises `RequestError` if there is no picture column, or no column `label` that can hold labels."""
     features = _features(schema)
     kinds = {name: features.get(name, {}).get("_type") for name in schema.names}
-    image, notes = _choose_image(schema, kinds, where)
+    image, origin = _choose_image(schema, kinds, where)
+    origins = {"pictures": origin}
     classes = [name for name in schema.names if kinds[name] == "ClassLabel"]
     named = [name for name in LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
     if label is not None:
@@ -62,11 +63,12 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     if label is not None and not _can_be_label(schema.field(label).type):
         raise RequestError(f"{where}: the column {label!r} is of type {schema.field(label).type}, which can't be a label")
     chosen = label or next(iter([name for name in named if name in classes] + classes + named), None)
-    if label is None and len(classes) > 1:
-        notes.append(f"labels come from column {chosen!r}, not {_others(classes, chosen)}; choose with --label")
+    if chosen is not None:
+        others = f" (not {_others(classes, chosen)}; choose with --label)" if label is None and len(classes) > 1 else ""
+        origins["labels"] = f"the column {chosen!r}{others}"
     names = features.get(chosen, {}).get("names") if chosen and kinds[chosen] == "ClassLabel" else None
     factors = [name for name in schema.names if name != chosen and _is_number(schema.field(name).type)]
-    return PictureColumns(image, chosen, tuple(names) if names else None, tuple(factors), tuple(notes))
+    return PictureColumns(image, chosen, tuple(names) if names else None, tuple(factors), origins)
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
@@ -78,7 +80,8 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
 
 
-def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object) -> tuple[str, list[str]]:
+def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object) -> tuple[str, str]:
+    """The column of pictures, and how to tell it."""
     of_bytes = [name for name in schema.names if _holds_bytes(schema.field(name).type)]
     images = [name for name in of_bytes if kinds[name] == "Image"]
     images = images or [name for name in of_bytes if name in IMAGE_NAMES] or of_bytes
@@ -86,8 +89,7 @@ def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object
         columns = ", ".join(map(repr, schema.names)) or "none"
         raise RequestError(f"{where}: no column holds pictures; the columns are {columns}")
     chosen = next((name for name in IMAGE_NAMES if name in images), images[0])
-    notes = [f"pictures come from column {chosen!r}, not {_others(images, chosen)}"] if len(images) > 1 else []
-    return chosen, notes
+    return chosen, f"the column {chosen!r}" + (f" (not {_others(images, chosen)})" if len(images) > 1 else "")
 
 
 def _others(names: list[str], chosen: str | None) -> str:
@@ -128,7 +130,8 @@ class TableReader:
         self._batches, self._where, self._prefix = batches, where, prefix
         self.classes = self._columns.label_names or ()
         self.factors = self._columns.factors
-        self.notes = self._columns.notes
+        self.origins = self._columns.origins
+        self.notes = (describe_origins(self.origins),)
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         columns = self._columns
