@@ -162,6 +162,7 @@ def test_a_wrong_quote_among_many_right_ones_is_named_in_a_tsv(tmp_path: Path) -
             'id,text\n1,"He said \\"no\\", and left"\n',
             'line 2: quotation marks in a cell are written \\" here; they must be doubled',
         ),
+        ("'id','text'\n'1','yes'\n'2','no'\n", "all cells are in apostrophes; quote them with quotation marks, or not at all"),
         ('id, text\n1, "yes of course, and no"\n', "a quotation mark after a space does not open a cell: remove such spaces"),
         ("text\nyes, and no\nno, and yes, and no\n", "name the file a.txt and add --lines, otherwise quote the texts"),
     ],
@@ -306,6 +307,18 @@ def test_pairs_and_chats_are_refused_with_what_to_name(tmp_path: Path) -> None:
         _texts(path)
     with pytest.raises(RequestError, match=r"'messages' is a chat"):
         _texts(path, reading=Reading(("messages",)))
+
+
+@pytest.mark.parametrize("others", [{}, {"id": "r1"}])
+def test_texts_inside_a_structure_of_parquet(others: dict[str, str], tmp_path: Path) -> None:
+    pq.write_table(
+        pa.Table.from_pylist([{**others, "translation": {"en": TEXTS[0], "de": TEXTS[1]}}] * 3), tmp_path / "a.parquet"
+    )
+    with pytest.raises(RequestError, match=r"the texts are inside 'translation': Dataset\.flatten\(\) of"):
+        _texts(tmp_path / "a.parquet")
+    rows = [{**others, "poem": text, "by": {"name": "Ann"}} for text in TEXTS]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "b.parquet")
+    assert _texts(tmp_path / "b.parquet") == TEXTS
 
 
 @pytest.mark.parametrize("packing", ["parquet", "json", "jsonl"])

@@ -164,6 +164,11 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
             return _chosen(lengths[0][1], columns, "its texts are the longest")
     elif chats := [name for name, column in columns.items() if column.other == "chat"]:
         raise RequestError(f"{where}: {a_chat(chats[0])}")
+    elif structures := [name for name, column in columns.items() if column.other == "texts inside"]:
+        raise RequestError(
+            f"{where}: the texts are inside {structures[0]!r}: Dataset.flatten() of Hugging Face's datasets makes columns of "
+            "them; or choose another column with --column"
+        )
     elif len(of_text) == 1:
         return _chosen(next(iter(of_text)), columns, "the only one of text")
     if not of_text:
@@ -219,7 +224,7 @@ def _wanted(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
             raise RequestError(f"{where}: there is no column {name!r}; the columns are {listed(columns)}")
         if (column := columns[same[0]]).other == "chat":
             raise RequestError(f"{where}: {a_chat(same[0])}")
-        if not column.typed and column.other == "schema":
+        if not column.typed and column.other in ("schema", "texts inside"):
             of_text = [other for other, sample in columns.items() if sample.holds_text]
             raise RequestError(f"{where}: the column {same[0]!r} does not hold text; {listed(of_text)} does")
         found += same

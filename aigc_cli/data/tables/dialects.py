@@ -16,12 +16,14 @@ from typing import NamedTuple
 from aigc_cli.data.compression import chunks, open_bytes, without_end
 from aigc_cli.data.tables.columns import SAMPLED_ROWS, is_number
 from aigc_cli.data.tables.delimited import OWN, Dialect
+from aigc_cli.errors import RequestError
 
 _NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
 _SAMPLE_CHARS = 1 << 18
 _LONGEST_SAMPLE = 1 << 24
 _QUOTES_WITHIN = 1 << 26  # bytes searched for the first quotation mark
 _FEW_BAD = 0.9  # the share of records that must fit: the others are errors, reported on reading
+_FEW_ROWS = 3  # with fewer, what they have in common proves nothing
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _ENDS_SENTENCE = re.compile(r"[.!。！…;；,，”\"]$")
 _ENDS_CLAIM = re.compile(r"[.!。！…]$")
@@ -52,6 +54,8 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
         later = _from_first_quote(path)
         dialect = dialect._replace(quoted=bool(later) and find_dialect(first_line + later, "\t", False).quoted)
     rows = _parse(text, dialect, whole)[: SAMPLED_ROWS + 1]
+    if len(rows) >= _FEW_ROWS and all(len(cell) > 1 and cell[0] == cell[-1] == "'" for row in rows for cell in row):
+        raise RequestError(f"{path}: all cells are in apostrophes; quote them with quotation marks, or not at all")
     dialect = dialect._replace(header=has_header(rows, wanted) if header is None else header)
     first = rows[0] if rows else [""]
     notes = []

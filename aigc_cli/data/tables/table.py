@@ -168,7 +168,8 @@ def sniff_dataset(dataset: Any, batches: int = 1) -> Table:
     fields = features.arrow_schema if features else ()
     columns: Columns = {field.name: _of_type(field.type, features[field.name]) for field in fields}
     of_text = [name for name, column in columns.items() if column.typed]
-    if len(of_text) > 1 and "text" not in of_text:
+    inside = any(column.other in ("texts inside", "chat") for column in columns.values())
+    if (len(of_text) > 1 or (inside and of_text)) and "text" not in of_text:
         for batch in islice(dataset.select_columns(of_text).with_format("arrow").iter(batch_size=_ROWS), batches):
             for name in of_text:
                 for value in batch.column(name).to_pylist():
@@ -190,7 +191,16 @@ def _of_type(kind: Any, feature: Any) -> ColumnSample:
         return ColumnSample(typed=True, lists=lists)
     if lists and pa.types.is_struct(inner) and {field.name for field in inner} >= {"content"}:
         return ColumnSample(other="chat")
-    return ColumnSample(other="schema")
+    return ColumnSample(other="texts inside" if _has_texts_inside(inner) else "schema")
+
+
+def _has_texts_inside(kind: Any) -> bool:
+    """Whether an Arrow type is a structure with texts in it, and not a file: bytes and their path."""
+    import pyarrow as pa
+
+    if not pa.types.is_struct(kind) or any(pa.types.is_binary(field.type) for field in kind):
+        return False
+    return any(_of_type(field.type, None).typed or _has_texts_inside(field.type) for field in kind)
 
 
 def rows_of(dataset: Any, columns: ColumnNames, location: object) -> Iterator[Row]:
