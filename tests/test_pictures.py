@@ -30,6 +30,7 @@ from aigc_cli.data.pictures.dataset import (
 )
 from aigc_cli.data.pictures.readers import READ as SUFFIXES
 from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.files import bytes_of
 from aigc_cli.machine import Memory, memory
 
 GREY = np.random.default_rng(0).integers(0, 256, (300, 6, 8, 1), np.uint8)
@@ -287,7 +288,7 @@ def test_mixed_sizes_are_made_one_and_told(tmp_path: Path) -> None:
         _folder(tmp_path / "d", picture[None], lambda _, i=i: f"{i:02}.png")
     dataset = _prepare(tmp_path / "d")
     assert dataset.format.describe() == "64×48 RGB"
-    why = "--longest-side 64, by default from the minutes and the device; --size chooses another size"
+    why = "--longest-side 64; --size chooses another size"
     assert f"5 sizes, from 40×30 to 800×600: made 64×48 (--fit crop; {why})" in dataset.notes
     assert (_all(dataset.train)[:, 0, 0, 0] == 3 * dataset.train.rows).all()
     asked = _prepare(tmp_path / "d", size=(16, 16), fit="pad")
@@ -535,8 +536,8 @@ def test_a_size_that_nothing_can_hold(tmp_path: Path, monkeypatch: pytest.Monkey
     limit = memory().total
     assert limit is not None
     assert str(caught.value) == (
-        "training on pictures of 100000×100000 grey takes 15000.0 GB for each, more than the "
-        f"{limit / 1e9:.1f} GB of memory that this process may use; choose a smaller --size"
+        "training on pictures of 100000×100000 grey takes 15 TB for each, more than the "
+        f"{bytes_of(limit)} of memory that this process may use; choose a smaller --size"
     )
     little = Memory(total=1 << 20, available=1 << 20, limited=True)  # as a control group may allow
     with monkeypatch.context() as patch, pytest.raises(RequestError, match="memory that this process may use"):
@@ -544,7 +545,7 @@ def test_a_size_that_nothing_can_hold(tmp_path: Path, monkeypatch: pytest.Monkey
         _prepare(path, size=(28, 28))
     many = "demo:shapes?n=4000000000"
     with pytest.raises(
-        RequestError, match=r"^4,000,000,000 pictures of 512×512 RGB take 3145728\.0 GB, and the cache .* has .* GB left; "
+        RequestError, match=r"^4,000,000,000 pictures of 512×512 RGB take 3\.1 PB, and the cache .* has .* left; "
     ):
         _prepare(many, size=(512, 512))
     assert not _cached_files()
