@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from aigc_cli.data.near import nearest_pairs
 from aigc_cli.data.pictures import near as near_of_pictures
 from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, prepare_pictures
 from aigc_cli.data.pictures.near import Rows, near_pictures
@@ -126,6 +125,15 @@ def test_white_drawings_on_nothing_are_told_apart() -> None:
     pixels = np.concatenate([np.full_like(alpha, 255).repeat(3, axis=3), alpha], axis=3)
     assert _found(pixels[:5], pixels[5:]) == set()
     assert _found(pixels[:5], pixels[3:]) == {(3, 0), (4, 1)}
+
+
+def test_a_film_is_all_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_of_pictures, "_CHUNK_VALUES", 32 * 32 * 3 * 8)  # several chunks
+    frame = _pixels(_drawing(0, 32), "RGB").astype(int)
+    film = np.clip(frame + np.random.default_rng(0).integers(-1, 2, (60, *frame.shape)), 0, 255).astype(np.uint8)
+    found = _found(film[:10], film[10:])
+    assert {held for held, _ in found} == {*range(10)} and {train for _, train in found} == {*range(50)}
+    assert len(found) < 100
 
 
 def test_colours_count() -> None:
@@ -307,11 +315,6 @@ def test_texts_of_one_band_are_all_compared() -> None:
 
 
 # Both
-
-
-def test_the_nearest_of_each_example_are_kept() -> None:
-    pairs = np.array([(0, 0), (0, 1), (1, 0), (1, 1), (2, 1)])
-    assert nearest_pairs(pairs, np.array([1, 5, 2, 9, 7])).tolist() == [[0, 0], [0, 1], [1, 0], [2, 1]]
 
 
 def test_train_resume_and_eval_without_near_duplicates(tmp_path: Path, shell: Shell) -> None:

@@ -63,7 +63,9 @@ class Near:
         splits = plan.splits.copy()
         trained = np.flatnonzero(splits == TRAIN)
         if 0 < len(trained) == len(self.training):
-            raise RequestError("nothing is left to train on: all training data are near duplicates of what is held out")
+            raise RequestError(
+                "nothing is left to train on: all training data are near duplicates of what is held out; hold out other data with --val"
+            )
         splits[trained[list(self.training)]] = DROPPED
         n = len(self.training)
         note = f"removed {n:,} from the training data that are near duplicates of {self.held_out:,} held out{self._such}"
@@ -94,19 +96,6 @@ def remembered(path: Path, find: Callable[[], Near]) -> Near:
     with suppress(AigcError):
         cache.write(path, json.dumps(asdict(near)))
     return near
-
-
-def nearest_pairs(pairs: Pairs, distances: npt.NDArray[Any]) -> Pairs:
-    """Of `pairs` (k, 2) with `distances` (k,), those that are the nearest of their held-out or of their training example.
-
-    In a data set whose examples are all alike there may be hundreds of millions of pairs; to count examples and to remove
-    them, these suffice.
-    """
-    kept: list[npt.NDArray[np.int64]] = []
-    for side in (0, 1):
-        order = np.lexsort((distances, pairs[:, side]))
-        kept.append(order[np.unique(pairs[order, side], return_index=True)[1]])
-    return pairs[np.unique(np.concatenate(kept))]
 
 
 def joined(found: Sequence[Pairs]) -> Pairs:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.near import Dedup, Near, Pairs, joined, nearest_pairs, remembered
+from aigc_cli.data.near import Dedup, Near, Pairs, joined, remembered
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.splits import TRAIN, SplitPlan
 
@@ -87,7 +87,7 @@ def near_pictures(held: Rows, train: Rows, index: npt.NDArray[np.int64], progres
     contrast = _greys(means).std(axis=(1, 2)).max(axis=1)
     limits = signatures.shape[1] * np.square(np.clip(_OF_CONTRAST * contrast, 1, _GREY_LEVELS))
     at_once = max(16, min(1024, _CHUNK_VALUES // max(len(index), train.pixels[0].size)))
-    found = []
+    found, known = [], np.zeros(len(index), bool)
     for start in range(0, len(train), at_once):
         if start:
             progress("looking for near duplicates", start, len(train))
@@ -96,10 +96,17 @@ def near_pictures(held: Rows, train: Rows, index: npt.NDArray[np.int64], progres
         distances = ours @ twice  # (chunk, m): |a - b|² = |a|² - 2 a·b + |b|²
         distances += norms
         distances += np.square(ours).sum(axis=1)[:, None]
-        of_chunk, of_held = np.nonzero(distances <= limits)
-        if len(of_chunk):
-            pairs = np.column_stack((index[of_held], chunk[of_chunk]))
-            found.append(_confirmed(held, train, nearest_pairs(pairs, distances[of_chunk, of_held])))
+        near = distances <= limits
+        rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0) & ~known)
+        if len(rows):  # the nearest of each picture: in a film there may be hundreds of millions of pairs
+            distances[~near] = np.inf
+            of_rows = (index[distances[rows].argmin(axis=1)], chunk[rows])
+            of_columns = (index[columns], chunk[distances[:, columns].argmin(axis=0)])
+            pairs = np.unique(
+                np.column_stack([np.concatenate(sides) for sides in zip(of_rows, of_columns, strict=True)]), axis=0
+            )
+            found.append(_confirmed(held, train, pairs))
+            known |= np.isin(index, found[-1][:, 0])
     return joined(found)
 
 
