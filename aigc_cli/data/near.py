@@ -64,7 +64,8 @@ class Near:
         trained = np.flatnonzero(splits == TRAIN)
         if 0 < len(trained) == len(self.training):
             raise RequestError(
-                "nothing is left to train on: all training data are near duplicates of what is held out; hold out other data with --val"
+                "nothing is left to train on: all training data are near duplicates of what is held out; "
+                "hold out other data with --val"
             )
         splits[trained[list(self.training)]] = DROPPED
         n = len(self.training)

@@ -64,7 +64,8 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
     if dialect.delimiter != own or dialect.quoted != (own != "\t"):
         notes.append(f"cells between {_NAMES[dialect.delimiter]}" + (", quoted" if dialect.quoted else ""))
     elif own == "\t" and (marked := sum(cell.startswith('"') for row in rows for cell in row)):
-        notes.append(f"{marked:,} of the first cells begin with a quotation mark, which is kept")
+        begin = "begins" if marked == 1 else "begin"
+        notes.append(f"{marked:,} of the first cells {begin} with a quotation mark, which is kept")
     if dialect.header:
         return SniffedTable(dialect, tuple(first), rows[1:], notes)
     if header is None:
