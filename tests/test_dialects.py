@@ -119,7 +119,7 @@ def test_the_separator_that_excel_names_is_no_header(tmp_path: Path) -> None:
 def test_a_mark_kept_in_a_tsv_is_told(tmp_path: Path) -> None:
     path = _written(tmp_path / "a.tsv", 'id\ttext\n1\t"To be."\n2\tplain\n')
     assert _texts(path) == ['"To be."', "plain"]
-    assert "1 of the first cells begin with a quotation mark, which is kept" in _notes(path)
+    assert "1 of the first cells begins with a quotation mark, which is kept" in _notes(path)
 
 
 def test_quotes_that_first_come_late_in_a_tsv(tmp_path: Path) -> None:
