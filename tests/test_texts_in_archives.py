@@ -106,6 +106,15 @@ def test_shards_in_a_folder(tmp_path: Path) -> None:
     assert _texts(tmp_path) == ["One", "Two"]
 
 
+def test_an_archive_beside_a_description_is_read_and_beside_pictures_is_not(tmp_path: Path) -> None:
+    _packed(tmp_path / "a.zip", POEMS)
+    (tmp_path / "README.md").write_text("Of the poems.")
+    assert _texts(tmp_path) == list(POEMS.values())
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    with pytest.raises(WrongKind):
+        TEXT.open(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

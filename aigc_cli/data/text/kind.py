@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from aigc_cli.data.kinds import Kind, WrongKind, kind_of
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import OtherFiles, Source, open_source, single_file, suffix_of
+from aigc_cli.data.sources.walk import walk
 from aigc_cli.data.text import archived, formats
 from aigc_cli.data.text.verse import DEMOS
 from aigc_cli.errors import RequestError
@@ -60,7 +61,9 @@ class Text(Kind):
         except OtherFiles:
             return None
         first = next(iter(source.parts.values())).files[0]
-        if source.understood.skipped:
+        folder = Path(source.location)
+        beside = [PurePath(parts[-1]) for parts in walk(folder).files] if folder.is_dir() else []
+        if kind_of([path for path in beside if not archived.is_archive(path)], self) is not None:
             return None
         counts = archived.counted(first)
         if archived.holds_texts(counts):
