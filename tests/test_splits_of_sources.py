@@ -146,6 +146,7 @@ def test_a_folder_of_which_much_is_of_no_split_is_refused(files: list[str], name
         (PICTURES, ["train/0.png", "1.png"], "train/", "1.png"),
         (PICTURES, ["Extra/cat/0.png", "Holdout/cat/1.png", "Train_Images/cat/2.png"], "Train_Images/", "Extra/, Holdout/"),
         (TEXT, ["heldout.csv", "train.csv"], "train.csv", "heldout.csv"),
+        (TEXT, ["heldout.txt", "train.csv"], "train.csv", "heldout.txt"),
         (TEXT, ["heldout/0.txt", "train/1.txt"], "train/", "heldout/"),
     ],
 )

@@ -119,7 +119,7 @@ def _partly_named(where: object, files: Sequence[FileEntry], first: int, size: C
     exact = {str(name) for file in files if (name := _name_at(file, first)) is not None and is_split(name)}
     tables = {file.stem for file, split in zip(files, of, strict=True) if split and file.naming == "splits"}
     beside = any(files[number].naming == "splits" for number in unnamed)
-    if tables and beside and (found - {"train"} or exact & tables):
+    if (unnamed and exact & tables) or (beside and tables and found - {"train"}):
         raise _mixed(where, files, of, first)
     if (exact & folders and len(folders) <= 2) or repeated:
         raise _mixed(where, files, of, first, " (or rename the folder of a class)")
