@@ -330,3 +330,17 @@ def test_train_resume_and_eval_without_near_duplicates(tmp_path: Path, shell: Sh
     assert json.loads(shell.ok("eval", "transformer", "--run", "r", "--n", 0, "--json"))["bits_per_char"]["value"] > 0
     refused = shell("train", "transformer", "--run", "r", "--resume", "--dedup", "exact", "--steps", 8)
     assert refused.returncode == 2 and "--dedup 'exact' contradicts run" in refused.stderr
+
+
+def test_a_run_of_an_earlier_version_is_resumed_with_all_its_texts(tmp_path: Path, shell: Shell) -> None:
+    rows = [_row(i, 12) for i in range(120)]
+    (tmp_path / "a.txt").write_text("\n".join([*rows, *(row.title() for row in rows)]))
+    train = ("train", "transformer", "--run", "r", "--device", "cpu", "--preset", "nano", "--context", 32, "--batch-size", 4)
+    shell.ok(*train, "--data", "a.txt", "--lines", "--steps", 4, "--no-compile")
+    path = tmp_path / "runs/transformer/r/run.json"
+    record = json.loads(path.read_text())
+    assert record["plan"].pop("dedup") == record["asked"].pop("dedup") == "exact"
+    del record["data"]["understood"]
+    path.write_text(json.dumps(record))
+    shell.ok("train", "transformer", "--run", "r", "--resume", "--steps", 6)
+    assert json.loads(path.read_text())["data"]["splits"] == record["data"]["splits"]
