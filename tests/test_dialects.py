@@ -173,6 +173,21 @@ def test_what_is_not_csv_is_refused_with_a_remedy(content: str, remedy: str, tmp
     assert remedy in str(caught.value)
 
 
+def test_quoted_cells_between_tabs_in_a_csv(tmp_path: Path) -> None:
+    rows = "".join(f'{i}\t"{text}"\n' for i, text in enumerate(TEXTS))
+    assert _texts(_written(tmp_path / "a.csv", f"id\ttext\n{rows}")) == TEXTS
+    path = _written(tmp_path / "b.csv", f'id\ttext\n{rows}30\t"No," he said\n')
+    assert _texts(path)[-1] == '"No," he said'
+    assert "31 of the first cells begin with a quotation mark, which is kept" in _notes(path)
+
+
+def test_columns_of_one_name_are_refused_if_they_are_read(tmp_path: Path) -> None:
+    path = _written(tmp_path / "a.csv", "text,text,poem\n1,one,a\n")
+    with pytest.raises(RequestError, match=r"a\.csv: several columns are called 'text'; rename them in the header$"):
+        _texts(path)
+    assert _texts(path, reading=Reading(("poem",))) == ["a"]
+
+
 def test_columns_without_a_name_are_not_listed(tmp_path: Path) -> None:
     assert _notes(_written(tmp_path / "a.csv", "id,text,\n1,one,\n2,two,\n")) == ("texts of the column 'text' (also: id)",)
 

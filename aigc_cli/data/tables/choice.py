@@ -24,6 +24,7 @@ from aigc_cli.data.tables.columns import (
 )
 from aigc_cli.data.tables.table import Asked, Table, has_open_columns, named_values, sniff
 from aigc_cli.data.understood import ReadColumns, ReadTables
+from aigc_cli.errors import RequestError
 
 _SAMPLED_FILES = 50  # of a folder of many, spread evenly
 _FURTHER_ROWS = 100_000  # of all files, read if columns that may hold the texts are empty in the sample
@@ -61,6 +62,8 @@ def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
         if known[path] and not set(chosen.columns) <= known[path].keys():
             own = choose(known[path], asked.columns, path)
             notes.append(f"{path.name}: {own.note}")
+        if twice := [name for name in own.columns if table.names.count(name) > 1]:
+            raise RequestError(f"{path}: several columns are called {twice[0]!r}; rename them in the header")
         columns[path] = own.columns
         if table.unexpected or (known[path] and not asked.columns and own.columns != table.expected):
             unexpected.append((number, *table.unexpected, *own.columns))

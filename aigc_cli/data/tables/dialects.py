@@ -63,7 +63,7 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
         notes.append(f"skipped the first line, sep={dialect.delimiter}")
     if dialect.delimiter != own or dialect.quoted != (own != "\t"):
         notes.append(f"cells between {_NAMES[dialect.delimiter]}" + (", quoted" if dialect.quoted else ""))
-    elif own == "\t" and (marked := sum(cell.startswith('"') for row in rows for cell in row)):
+    if not dialect.quoted and (marked := sum(cell.startswith('"') for row in rows for cell in row)):
         begin = "begins" if marked == 1 else "begin"
         notes.append(f"{marked:,} of the first cells {begin} with a quotation mark, which is kept")
     if dialect.header:
@@ -103,7 +103,7 @@ def find_dialect(text: str, own: str, whole: bool) -> Dialect:
         return Dialect(named[1], True, skip=1)
     found: list[tuple[float, int, Dialect]] = []
     for delimiter in dict.fromkeys((own, *_NAMES)):
-        dialect = Dialect(delimiter, delimiter != "\t" or _tab_is_quoted(text, whole))
+        dialect = Dialect(delimiter, delimiter != "\t" or _tab_is_quoted(text, own, whole))
         records = _parse(text, dialect, whole, broken=False)
         width = len(records[0]) if records else 0
         if width >= 2:
@@ -116,7 +116,7 @@ def find_dialect(text: str, own: str, whole: bool) -> Dialect:
                 return dialect
         if candidates:
             return max(candidates, key=lambda candidate: candidate[1])[2]
-    return Dialect(own, own != "\t" or _tab_is_quoted(text, whole))
+    return Dialect(own, own != "\t" or _tab_is_quoted(text, own, whole))
 
 
 def _parse(text: str, dialect: Dialect, whole: bool, *, broken: bool = True) -> list[list[str]]:
@@ -135,11 +135,11 @@ def _parse(text: str, dialect: Dialect, whole: bool, *, broken: bool = True) -> 
     return records if whole or len(records) < 2 else records[:-1]
 
 
-def _tab_is_quoted(text: str, whole: bool) -> bool:
+def _tab_is_quoted(text: str, own: str, whole: bool) -> bool:
     """Whether cells between tabs are quoted as pandas and spreadsheets write them; otherwise marks are literal.
 
     If both readings give rows of equal width, cells are quoted only if every cell with a mark is wholly quoted, and a doubled
-    mark or a quoted header shows that quoting was meant.
+    mark, a quoted header or a suffix for quoted text shows that quoting was meant.
     """
     if '"' not in text:
         return False
@@ -155,9 +155,11 @@ def _tab_is_quoted(text: str, whole: bool) -> bool:
     if not fits[1]:
         return fits[0]
     cells = [cell for row in literal for cell in row if '"' in cell]
-    meant = any('""' in cell[1:-1] for cell in cells) or any('"' in cell for cell in literal[0])
+    meant = own != "\t" or any('""' in cell[1:-1] for cell in cells) or any('"' in cell for cell in literal[0])
     share = sum(map(bool, map(_WHOLLY_QUOTED.fullmatch, cells))) / max(1, len(cells))
-    return meant and share >= (1.0 if fits[0] else _FEW_BAD)  # a few wrong marks among many are errors, reported on reading
+    return meant and share >= (
+        _FEW_BAD if own == "\t" and not fits[0] else 1.0
+    )  # a few wrong marks among many are errors, reported on reading
 
 
 def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> bool:
