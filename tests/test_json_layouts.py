@@ -132,6 +132,13 @@ def test_texts_inside_objects_are_refused_with_the_command_that_takes_them_out(
     assert str(caught.value).startswith(f"{path}{message}")
 
 
+def test_a_column_that_is_asked_for_and_holds_objects(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"poem": _SENTENCE, "more": {"text": _SENTENCE}}] * 2))
+    with pytest.raises(RequestError, match=r"the texts are inside 'more': jq -c '\.\[\]\.more\.text' FILE"):
+        list(stream(Part(str(path), "files", (path,)), Reading(("more",))))
+
+
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
 @pytest.mark.parametrize(
     "content",

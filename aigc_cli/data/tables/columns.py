@@ -186,11 +186,15 @@ def _refuse_longer_inside(columns: Columns, length: float, where: object) -> Non
     name, (path, longest) = max(inside.items(), key=lambda of: of[1][1], default=("", ("", 0.0)))
     if not path or longest < _DOMINANT * length:
         return
-    if columns[name].other == "chat":
-        raise RequestError(f"{where}: {a_chat(name)}")
-    rows = columns[name].rows
-    how = f"{taken_out(rows, key_path(name) + path)} takes them out" if rows else "write them to a column of text"
-    raise RequestError(f"{where}: the texts are inside {name!r}: {how}")
+    raise _inside(name, columns[name], where)
+
+
+def _inside(name: str, column: ColumnSample, where: object) -> RequestError:
+    if column.other == "chat":
+        return RequestError(f"{where}: {a_chat(name)}")
+    path, _ = longest_inside(column.inside)
+    out = f"{taken_out(column.rows, key_path(name) + path)} takes them out" if column.rows else "write them to a column of text"
+    return RequestError(f"{where}: the texts are inside {name!r}: {out}")
 
 
 def empty_columns(columns: Columns) -> ColumnNames:
@@ -222,8 +226,9 @@ def _wanted(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
         same = [name] if name in columns else [column for column in columns if _folded(column) == _folded(name)]
         if len(same) != 1:
             raise RequestError(f"{where}: there is no column {name!r}; the columns are {listed(columns)}")
-        if (column := columns[same[0]]).other == "chat":
-            raise RequestError(f"{where}: {a_chat(same[0])}")
+        column = columns[same[0]]
+        if column.other == "chat" or (column.inside and not column.texts):
+            raise _inside(same[0], column, where)
         if not column.typed and column.other in ("schema", "texts inside"):
             of_text = [other for other, sample in columns.items() if sample.holds_text]
             raise RequestError(f"{where}: the column {same[0]!r} does not hold text; {listed(of_text)} does")
