@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,3 +173,9 @@ def test_columns_of_pictures_and_labels_are_told_and_recorded(tmp_path: Path) ->
     dataset = prepare_pictures(PictureRequest(str(tmp_path / "a.parquet")), progress=_silent)
     assert dataset.info["understood"]["origins"] == {"pictures": "the column 'picture'", "labels": "the column 'label'"}
     assert "pictures of the column 'picture', labels of the column 'label'" in dataset.notes
+
+
+def test_layouts_of_json_and_normalised_characters(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"data": [{"text": f"{line} \u2126"} for line in LINES]}))
+    found = _text(tmp_path / "a.json")
+    assert (found["layouts"], found["normalised"]) == (["rows of 'data'"], 60)

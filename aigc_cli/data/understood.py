@@ -97,11 +97,13 @@ class Understood:
     origins: Mapping[str, str] = field(default_factory=dict)  # what (pictures, labels) -> "the column 'image'"
     columns: ReadColumns | None = None
     tables: tuple[ReadTables, ...] = ()
+    layouts: tuple[str, ...] = ()  # of JSON that is not a list of objects: "rows of 'data'"
     encodings: Mapping[str, str] = field(default_factory=dict)  # not UTF-8, by the byte-order mark -> a file
     classes: Mapping[str, int] = field(default_factory=dict)  # class -> its examples, without copies
     skipped: tuple[Group, ...] = ()  # found, but not read
     followed: Group | None = None  # links to folders: "train/cat → /data/cat"
     removed: Mapping[str, int] = field(default_factory=dict)  # examples, by reason: empty, copies, in_validation, …
+    normalised: int | None = None  # characters of texts that are not their own normal form C
     near_duplicates: Mapping[str, Any] = field(default_factory=dict)  # as `Near.describe`
     val: Understood | None = None  # of --val
 
@@ -121,13 +123,14 @@ class Understood:
 
     def to_json(self) -> dict[str, Any]:
         """For run.json, without what is empty."""
-        found: dict[str, Any] = _filled(asdict(self))
+        removed = {why: count for why, count in self.removed.items() if count}
+        found: dict[str, Any] = _filled(asdict(replace(self, removed=removed)))
         return found
 
 
 def _filled(value: Any) -> Any:
-    """A JSON value without empty fields, and without counts of 0."""
+    """A JSON value without empty fields."""
     if isinstance(value, dict):
         fields = {name: _filled(part) for name, part in value.items()}
-        return {name: part for name, part in fields.items() if part is False or part not in (None, "", 0, [], {})}
+        return {name: part for name, part in fields.items() if part not in (None, "", [], {})}
     return [_filled(part) for part in value] if isinstance(value, tuple) else value

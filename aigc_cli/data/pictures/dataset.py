@@ -167,6 +167,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         )
     notes.insert(0, f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes))
     notes[1:1] = class_notes(store, plan.splits, classes)
+    if not classes:
+        understood = replace(understood, origins={what: of for what, of in understood.origins.items() if what != "labels"})
     understood = replace(understood, classes=class_counts(store, plan.splits, classes), removed=plan.dropped)
     info = {
         **opened.describe(),

@@ -40,6 +40,7 @@ class Tables:
     unexpected: tuple[Any, ...]  # as in `Table`, of all
     read: ReadColumns | None = None  # of most files; None if their rows are bare texts
     alike: tuple[ReadTables, ...] = ()
+    layouts: tuple[str, ...] = ()
     marked: Mapping[str, str] = field(default_factory=dict)  # encodings by byte-order mark -> a file
 
 
@@ -72,7 +73,8 @@ def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
     dialects = Counter(table.dialect for table in tables.values() if table.dialect)
     alike = tuple(ReadTables(of.delimiter, of.quoted, of.header, files) for of, files in dialects.items())
     marked = {table.marked: path.name for path, table in tables.items() if table.marked}
-    return Tables(columns, told, tuple(unexpected), read, alike, marked)
+    layouts = tuple(dict.fromkeys(table.layout for table in tables.values() if table.layout))
+    return Tables(columns, told, tuple(unexpected), read, alike, layouts, marked)
 
 
 def _read_on(known: dict[Path, Columns], paths: Sequence[Path], asked: Asked) -> ColumnNames:

@@ -50,6 +50,7 @@ class Table:
     dialect: delimited.Dialect | None = None  # of delimited text
     notes: tuple[str, ...] = ()
     unexpected: tuple[Any, ...] = ()  # how it is read if that differs from its suffix: part of the cache key
+    layout: str = ""  # of JSON that is not a list of objects
     marked: str | None = None  # the encoding by its byte-order mark; None for UTF-8
 
 
@@ -70,7 +71,8 @@ def _sniffed(path: Path, asked: Asked, size: int, modified: int) -> Table:
         marked = encoding_by_mark(path)
         notes = [*found.notes, *([f"read as {marked.upper()} by its byte-order mark"] if marked else [])]
         expected = _expected(found.first)
-        return Table(found.columns, tuple(found.columns), expected, notes=tuple(notes), marked=marked)
+        layout = " ".join(found.notes)
+        return Table(found.columns, tuple(found.columns), expected, notes=tuple(notes), layout=layout, marked=marked)
     with _loader(suffix.removeprefix("."), path) as load:
         return sniff_dataset(load())
 
@@ -91,7 +93,7 @@ def _sniff_delimited(path: Path, suffix: str, asked: Asked) -> Table:
     if (marked := encoding_by_mark(path)) is not None:
         notes.append(f"read as {marked.upper()} by its byte-order mark")
     expected = _expected(found.columns)
-    return Table(columns, found.columns, expected, found.dialect, tuple(notes), unexpected, marked)
+    return Table(columns, found.columns, expected, found.dialect, tuple(notes), unexpected, marked=marked)
 
 
 def _expected(of_text: ColumnNames) -> ColumnNames:

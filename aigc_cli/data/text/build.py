@@ -105,6 +105,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
         facts = {
             "arrays": list(splits),
+            "normalised": replaced.total() or None,
             "notes": [*_of_replaced(replaced), *_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
             "near_duplicates": {} if near is None else near.describe(),
             "info": {

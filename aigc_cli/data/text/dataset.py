@@ -108,6 +108,7 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
             near, told_of_near = look_for_near(folder, arrays, tokenizer, sliced=opened.val is None, progress=progress)
             notes += told_of_near
         understood = replace(understood, removed=facts["info"]["dropped"], near_duplicates=near)
+        understood = replace(understood, normalised=facts.get("normalised"))
         return TextDataset(
             **arrays,
             tokenizer=tokenizer,
@@ -128,7 +129,7 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
 
 def _read(found: Recognised) -> dict[str, Any]:
     """Fields of `Understood`."""
-    return {"columns": found.columns, "tables": found.tables, "encodings": found.encodings}
+    return {name: getattr(found, name) for name in ("columns", "tables", "layouts", "encodings")}
 
 
 def _key(request: TextRequest, opened: Opened, unexpected: Sequence[tuple[Any, ...]]) -> str:

@@ -132,6 +132,7 @@ class Recognised:
     unexpected: tuple[Any, ...]  # what is not as the suffixes say: a part of the cache's key
     columns: ReadColumns | None = None
     tables: tuple[ReadTables, ...] = ()
+    layouts: tuple[str, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)  # by byte-order mark -> a file
 
 
@@ -177,7 +178,7 @@ def recognise(part: Part, reading: Reading) -> Recognised:
     if returns:
         unexpected += [(number, "returns") for number in returns]
         notes.append(f"lines end at carriage returns in {listed(texts[number].name for number in returns)}")
-    return Recognised(tuple(notes), tuple(unexpected), read_columns, found.alike, {**found.marked, **marked})
+    return Recognised(tuple(notes), tuple(unexpected), read_columns, found.alike, found.layouts, {**found.marked, **marked})
 
 
 @dataclass(frozen=True)
