@@ -75,6 +75,24 @@ def test_folders_that_are_not_utf8_on_disk(tmp_path: Path, monkeypatch: pytest.M
     assert all(char < "\udc80" for name in dataset.train.names for char in name)
 
 
+class _InGBK(zipfile.ZipInfo):
+    """A member whose name is written as old programs do: not in UTF-8, and not marked."""
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:
+        return self.filename.encode("gbk"), 0
+
+
+def test_the_locale_chooses_the_names_of_what_is_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number in range(60):
+            content = io.BytesIO()
+            Image.fromarray(GREY[number]).save(content, "png")
+            archive.writestr(_InGBK(f"{'猫狗'[number % 2]}/{number}.png"), content.getvalue())
+    for locale, classes in (("C", {"猫", "狗"}), ("ko_KR.UTF-8", {"챔", "뭍"}), ("C", {"猫", "狗"})):
+        monkeypatch.setenv("LC_ALL", locale)
+        assert {*_prepare(tmp_path / "a.zip", conditional=True).classes} == classes
+
+
 def test_a_picture_with_a_class_is_kept_before_its_copy_without(tmp_path: Path) -> None:
     folder = _folder(tmp_path, cat=range(20), dog=range(20, 40))
     for number in range(40):

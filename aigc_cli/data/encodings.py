@@ -20,7 +20,7 @@ from aigc_cli.data.common_characters import HANGUL, HANZI, KANJI, TRADITIONAL
 PLAUSIBLE = 0.7
 """The smallest share of characters of its language with which an encoding is accepted."""
 
-CLOSE = math.log(20)
+CLOSE = math.log(200)
 """Guesses whose log-likelihoods differ by less are hard to tell apart."""
 
 _HOME = CLOSE
@@ -90,17 +90,22 @@ def likely(data: Sequence[bytes], language: str | None = None, *, distinct: bool
     64 KiB of lines that aren't ASCII are enough, cut at line ends. With `distinct`, each word counts once, as in a list of
     paths. An encoding may fail for a few of the items.
     """
-    home = _environment_language() if language is None else language
+    home = home_encoding(language)
     found = []
     for encoding in _ENCODINGS:
         words, faults = _words(data, encoding, distinct)
         high = sum(char >= "\x80" for word in words for char in word) + faults / 2
         if high and sum(_good(word, encoding) for word in words) / high >= PLAUSIBLE:
-            prior = _HOME * any(home.startswith(prefix) and own == encoding for prefix, own in _OF_LANGUAGE.items())
-            prior -= _HOME * (encoding in _UNUSUAL)
+            prior = _HOME * (encoding == home) - _HOME * (encoding in _UNUSUAL)
             nats = sum(_nats(word, encoding) for word in words) + faults * _UNDECODABLE
             found.append(Guess(encoding, nats + prior))
     return sorted(found, key=lambda guess: -guess.nats)
+
+
+def home_encoding(language: str | None = None) -> str | None:
+    """The legacy encoding of a language such as "zh_TW", by default the environment's; None if it has none of its own."""
+    language = _environment_language() if language is None else language
+    return next((encoding for prefix, encoding in _OF_LANGUAGE.items() if language.startswith(prefix)), None)
 
 
 def describe_encoding(encoding: str) -> str:

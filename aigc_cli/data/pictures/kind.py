@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from aigc_cli.data.arrays import arrays_of
+from aigc_cli.data.encodings import home_encoding
 from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
 from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
@@ -20,7 +21,8 @@ from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.readers import READ, REMEDIES, SUFFIXES, name_in, picture_files
 from aigc_cli.data.pictures.shapes import Shapes
-from aigc_cli.data.sources.archive_names import is_utf8
+from aigc_cli.data.sources.archive_names import decode_paths, is_utf8
+from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import Part, Source, suffix_of
 from aigc_cli.data.sources.split_names import is_nfc
@@ -90,7 +92,10 @@ class Pictures(Kind):
         names = [name_in(path, part) for path in part.files] if named else []
         below: list[Any] = [part.split_level] if part.split_level else []
         composed = [] if all(map(is_nfc, names)) else ["NFC"]  # earlier versions read these as other classes
-        decoded = [] if all(map(is_utf8, names)) else ["decoded"]
+        decoded: list[Any] = [] if all(map(is_utf8, names)) else [decode_paths(names)[0]]
+        if home_encoding() is not None:  # which names in archives may be decoded by
+            zips = [path for path in part.files if path.suffix.lower() == ".zip"]
+            decoded += [note for path in zips for note in Archive(path).notes]
         return [names, part.split, *below, *composed, *decoded]
 
     def show(self, content: Pixels) -> Pixels:
