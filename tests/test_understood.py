@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Shell
 from PIL import Image
 
 from aigc_cli.data.pictures.dataset import PictureFormat, PictureRequest, prepare_pictures, read_pictures
@@ -117,11 +118,13 @@ def test_classes_and_pictures_that_cannot_be_decoded(tmp_path: Path) -> None:
 def test_the_report_has_a_row_for_each_fact() -> None:
     assert understood(
         {
+            "files": {"count": 3, "by_suffix": {".csv": 2, ".txt": 1}, "examples": ["a.csv", "b.csv", "c.txt"]},
             "columns": {"read": ["poem"], "others": ["id"]},
             "tables": [{"delimiter": "\t", "quoted": False, "files": 2}, {"delimiter": ";", "quoted": True, "files": 1}],
             "skipped": [{"what": "files of other types", "count": 2, "examples": ["a.zip", "b.pdf"]}],
         }
     ) == [
+        ("files", "2 .csv, 1 .txt, such as a.csv, b.csv, c.txt"),
         ("columns", "read poem, others id"),
         ("tables", "delimiter tab, quoted no, files 2"),
         ("tables", "delimiter ;, quoted yes, files 1"),
@@ -179,3 +182,20 @@ def test_layouts_of_json_and_normalised_characters(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps({"data": [{"text": f"{line} \u2126"} for line in LINES]}))
     found = _text(tmp_path / "a.json")
     assert (found["layouts"], found["normalised"]) == (["rows of 'data'"], 60)
+
+
+def test_runs_of_earlier_versions_are_resumed_evaluated_and_reported_without_it(shell: Shell) -> None:
+    (shell.cwd / "a.csv").write_text("id;poem\n" + "".join(f"{number};{line}\n" for number, line in enumerate(LINES)))
+    tiny = ["--d-model", "32", "--n-layers", "1", "--context", "16"]
+    shell.ok("train", "transformer", "--data", "a.csv", *tiny, "--steps", "2", "--run", "old", "-q")
+    page = shell.cwd / "runs/transformer/old/report.html"
+    shell.ok("report", "old", "--no-eval")
+    assert "How it was read" in page.read_text() and "<dt>columns</dt>" not in page.read_text()
+    path = shell.cwd / "runs/transformer/old/run.json"
+    record = json.loads(path.read_text())
+    assert record["data"].pop("understood")["columns"]["read"] == ["poem"]
+    path.write_text(json.dumps(record))
+    assert json.loads(shell.ok("train", "transformer", "--run", "old", "--resume", "--steps", "3", "--json"))["steps"] == 3
+    assert "bits_per_char" in shell.ok("eval", "transformer", "--run", "old", "-n", "0", "-q")
+    shell.ok("report", "old", "--no-eval")
+    assert "How it was read" not in page.read_text()

@@ -21,6 +21,8 @@ from aigc_cli.ui.text import duration, printable
 PAGE = Path(__file__).parent / "page"
 #: The maximum width of a picture in CSS pixels; small ones are enlarged by an integer factor.
 MAX_WIDTH = 620
+#: Facts about the data that `understood` has too. Earlier versions don't record that.
+UNDERSTOOD = ("files", "columns", "read_as", "classes", "dropped", "unreadable")
 Origin: TypeAlias = Literal["given", "decided", "default"]
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -126,6 +128,7 @@ def render(report: Report) -> str:
     )
     style, script = (Markup((PAGE / name).read_text(encoding="utf-8")) for name in ("style.css", "film.js"))
     data = _mapping(report.record.get("data"))
+    shown = ("splits", "understood", *(UNDERSTOOD if data.get("understood") else ()))
     curves = Curves(report.metrics, _best(report.record), report.meanings)
     return environment.get_template("page.html").render(
         report=report,
@@ -142,7 +145,7 @@ def render(report: Report) -> str:
         reasons=report.record.get("reasons") or [],
         splits=splits(data.get("splits")),
         understood=understood(data.get("understood")),
-        data=facts({name: value for name, value in data.items() if name not in ("splits", "understood")}),
+        data=facts({name: value for name, value in data.items() if name not in shown}),
         versions=facts(_mapping(report.record.get("versions"))),
     )
 

@@ -127,8 +127,11 @@ def understood(found: Any) -> list[tuple[str, str]]:
 
 
 def _of_understood(value: Any) -> str:
-    if isinstance(value, Mapping) and {"what", "count", "examples"} <= value.keys():
-        return f"{number(value['count'])} {value['what']}, such as {as_text(value['examples'])}"
+    if isinstance(value, Mapping) and {"count", "examples"} <= value.keys():
+        by_suffix = value.get("by_suffix")
+        counted = [f"{number(n)} {suffix}" for suffix, n in by_suffix.items()] if isinstance(by_suffix, Mapping) else []
+        what = ", ".join(counted) or f"{number(value['count'])} {value.get('what', '')}"
+        return f"{what}, such as {as_text(value['examples'])}"
     if isinstance(value, Mapping) and value.get("delimiter") == "\t":
         value = {**value, "delimiter": "tab"}
     return as_text(value)
