@@ -285,6 +285,11 @@ def test_a_column_that_is_empty_in_very_many_rows_is_told(tmp_path: Path, monkey
     assert _notes(path) == (
         "texts of the column 'poem' (the only one with texts; also: remark)", "'remark': empty in the first 2,000 rows",
     )  # fmt: skip
+    path = _written(tmp_path / "b.csv", "id,remark\n" + "".join(f"r{i},\n" for i in range(4000)))
+    with pytest.raises(
+        RequestError, match=r"no column holds texts in the first 2,000 rows, where 'remark' is empty; choose one"
+    ):
+        _texts(path)
 
 
 def test_titles_lose_to_texts_and_equals_are_refused_with_examples(tmp_path: Path) -> None:

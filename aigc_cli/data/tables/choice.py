@@ -27,7 +27,7 @@ from aigc_cli.data.understood import ReadColumns, ReadTables
 from aigc_cli.errors import RequestError
 
 _SAMPLED_FILES = 50  # of a folder of many, spread evenly
-_FURTHER_ROWS = 100_000  # of all files, read if columns that may hold the texts are empty in the sample
+_FURTHER_ROWS = 50_000  # of all files, read if columns that may hold the texts are empty in the sample
 _EXAMPLES = 3
 
 
@@ -54,6 +54,11 @@ def find_columns(paths: Sequence[Path], asked: Asked, where: object) -> Tables:
     some = list(paths)[:: max(1, len(paths) // _SAMPLED_FILES)]
     still_empty = () if asked.columns else _read_on(known, some, asked)
     merged = merge(known[path] for path in some)
+    if still_empty and not has_texts(merged):
+        raise RequestError(
+            f"{where}: no column holds texts in the first {_FURTHER_ROWS:,} rows, where {listed(still_empty)} is empty; "
+            "choose one with --column"
+        )
     chosen = choose(merged, asked.columns, where) if merged else Choice(asked.columns)
     columns, notes, unexpected = {}, [chosen.note], []
     if still_empty:
