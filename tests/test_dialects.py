@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aigc_cli.data.sources.opening import sniff
 from aigc_cli.data.sources.source import Part
+from aigc_cli.data.sources.standard_input import sniff
 from aigc_cli.data.tables import choice
 from aigc_cli.data.tables.delimited import Dialect
 from aigc_cli.data.tables.dialects import find_dialect, has_header

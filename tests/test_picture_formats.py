@@ -16,7 +16,7 @@ from aigc_cli.data.pictures.decode import decode
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.readers import open_readers
-from aigc_cli.data.sources.opening import sniff
+from aigc_cli.data.sources.standard_input import sniff
 
 GREY = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
 FORMATS = {

@@ -27,8 +27,8 @@ from aigc_cli.data.pictures.raw import RawPicture
 from aigc_cli.data.pictures.readers import READ as SUFFIXES
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.sources import archives
-from aigc_cli.data.sources.opening import sniff
 from aigc_cli.data.sources.source import Part
+from aigc_cli.data.sources.standard_input import sniff
 from aigc_cli.errors import RequestError
 
 PIXELS = np.random.default_rng(0).integers(2, 256, (6, 4, 5, 3), np.uint8)

@@ -22,7 +22,7 @@ from aigc_cli.data import splits as held_out
 from aigc_cli.data.kinds import WrongKind
 from aigc_cli.data.sources import fingerprints, hub
 from aigc_cli.data.sources import source as sources
-from aigc_cli.data.sources.opening import sniff
+from aigc_cli.data.sources.standard_input import sniff
 from aigc_cli.data.text import formats, pieces
 from aigc_cli.data.text.documents import PLAIN, Reading, stream
 from aigc_cli.data.text.kind import TEXT

@@ -1,13 +1,8 @@
-"""Open the sources a user names, for every kind of data: standard input, `--val`, snapshots of files, what a run records about
+"""Open the sources a user names, for every kind of data: `--data`, `--val`, snapshots of files, what a run records about
 them, and whether they changed since."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,13 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import zstandard
-
 from aigc_cli.data import cache
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.sources import fingerprints
 from aigc_cli.data.sources.fingerprints import FileRecord
 from aigc_cli.data.sources.source import Part, Source
+from aigc_cli.data.sources.standard_input import check_input_format, speaking_of_stdin, spool_stdin
 from aigc_cli.data.understood import Understood
 from aigc_cli.errors import AigcError, RequestError
 
@@ -109,7 +103,7 @@ def open_training(kind: Kind, data: str, val: str | None, input_format: str | No
     if val == "-":
         raise RequestError("--val cannot be standard input; name a file")
     spooled = spool_stdin(kind, input_format) if data == "-" else None
-    with _speaking_of_stdin(spooled):
+    with speaking_of_stdin(spooled):
         source = kind.open(data if spooled is None else str(spooled))
         train = Snapshot(kind, source.training())
         understood = source.understood if spooled is None else source.understood.of_standard_input()
@@ -137,7 +131,7 @@ def open_evaluation(kind: Kind, src: str, split: str | None, input_format: str |
     check_input_format(src, input_format)
     spooled = spool_stdin(kind, input_format) if src == "-" else None
     try:
-        with _speaking_of_stdin(spooled):
+        with speaking_of_stdin(spooled):
             source = kind.open(src if spooled is None else str(spooled))
             part = source.evaluation(split)
             notes = (*source.notes, f"read the split {part.split}") if part.split else source.notes
@@ -217,85 +211,3 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
     n = then["files"] if isinstance(then["files"], int) else len(then["files"])
     counts = f": {now['files']:,} files now, {n:,} then" if now["files"] != n else ""
     return f"{location} has changed since this run was trained{counts}"
-
-
-# Standard input
-
-
-def check_input_format(src: str, input_format: str | None) -> None:
-    """Raise RequestError if a format is given for anything but standard input."""
-    if input_format is not None and src != "-":
-        raise RequestError("--input-format is for standard input (--data -); the format of a file follows from its name")
-
-
-def spool_stdin(kind: Kind, input_format: str | None) -> Path:
-    """Copy standard input, which can be read only once, to a file of the cache named by its content.
-
-    Its suffix is `input_format`, otherwise recognised from the first bytes. Raises RequestError if it is empty or not
-    recognised.
-    """
-    known = [suffix.removeprefix(".") for suffix in kind.suffixes]
-    if input_format is not None and input_format not in known:
-        raise RequestError(f"--input-format {input_format!r} is not one of {', '.join(known)}")
-    stream = sys.stdin.buffer
-    head = stream.read(1 << 18)
-    if not head:
-        raise RequestError("standard input is empty; pipe the data in, or name a file with --data")
-    suffix = f".{input_format}{_unpacked(head)[0]}" if input_format else sniff(kind, head)
-    if suffix is None:
-        raise RequestError(f"standard input is not in a known format of {kind.name}; give its format with --input-format")
-    return _copied(head, stream.read, suffix)
-
-
-def sniff(kind: Kind, head: bytes) -> str | None:
-    """The suffix that fits a file's first bytes, such as ".parquet" or ".json.gz"; None if unknown."""
-    packing, start = _unpacked(head)
-    suffix = (kind.recognise(start) if start else None) or kind.unnamed
-    return suffix and suffix + packing
-
-
-def _unpacked(head: bytes) -> tuple[str, bytes]:
-    """The suffix of the compression, and the first decompressed bytes; empty if it is broken."""
-    try:
-        if head.startswith(b"\x1f\x8b"):
-            return ".gz", zlib.decompressobj(wbits=31).decompress(head, 1 << 10)
-        if head.startswith(b"\x28\xb5\x2f\xfd"):
-            return ".zst", zstandard.ZstdDecompressor().stream_reader(head).read(1 << 10)
-    except (zlib.error, zstandard.ZstdError):
-        return (".gz" if head.startswith(b"\x1f\x8b") else ".zst"), b""
-    return "", head
-
-
-def _copied(head: bytes, read: Callable[[int], bytes], suffix: str) -> Path:
-    folder = cache.cache_dir() / "stdin"
-    digest = hashlib.blake2b(digest_size=16)
-    with cache.writing():
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-        aside = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                while head:
-                    digest.update(head)
-                    file.write(head)
-                    head = read(1 << 20)
-            return aside.replace(folder / f"{digest.hexdigest()}{suffix}")
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-@contextmanager
-def _speaking_of_stdin(spooled: Path | None) -> Iterator[None]:
-    """On an error, remove the copy of standard input, and name standard input instead of it. None: there is no copy."""
-    try:
-        yield
-    except RequestError as error:
-        if spooled is None:
-            raise
-        spooled.unlink(missing_ok=True)
-        raise RequestError(named_as_given(str(error), spooled)) from error
-
-
-def named_as_given(line: str, spooled: Path | None) -> str:
-    """The line with standard input named instead of its copy."""
-    return line if spooled is None else line.replace(str(spooled), "standard input").replace(spooled.name, "standard input")

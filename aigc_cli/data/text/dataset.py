@@ -13,7 +13,8 @@ import numpy as np
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.sources.opening import Opened, cached, changes, named_as_given, new_entry, open_evaluation, open_training
+from aigc_cli.data.sources.opening import Opened, cached, changes, new_entry, open_evaluation, open_training
+from aigc_cli.data.sources.standard_input import named_as_given
 from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
 from aigc_cli.data.text.documents import PLAIN, Reading, Recognised, recognise, routed, scan, stream
