@@ -74,10 +74,13 @@ def test_examples_of_texts_are_one_line_and_cut_to_the_terminal_but_whole_in_jso
     (shell.cwd / "a.jsonl").write_text(rows)
     asked = ["train", *ASKED["transformer"], "--data", "a.jsonl", "--steps", "1", "--dry-run"]
     found = json.loads(shell.ok(*asked, "--json"))
-    assert found["which"] == ["first and shortest (1 character)", "longest (640 characters)"]
+    assert found["which"] == ["first and shortest (1 character, row 1)", "longest (640 characters, row 63)"]
     assert found["examples"] == [texts[0], texts[-1]]
-    lines = [line for line in shell.ok(*asked, COLUMNS="48").splitlines() if line.startswith("example\t")]
-    assert lines == ["example\tfirst and shortest (1 character): b", "example\tlongest (640 characters): one\\n\\ttwoone…"]
+    lines = [line for line in shell.ok(*asked, COLUMNS="56").splitlines() if line.startswith("example\t")]
+    assert lines == [
+        "example\tfirst and shortest (1 character, row 1): b",
+        "example\tlongest (640 characters, row 63): one\\n\\ttwoone…",
+    ]
 
 
 def test_examples_of_pictures_are_the_largest_and_smallest_files_and_one_of_each_class(shell: Shell) -> None:

@@ -49,17 +49,17 @@ def prepare(options: Train, bus: Bus) -> Prepared:
 
 def examples(data: TextDataset) -> list[Example]:
     """Training texts that would show a mistake: the first, the longest and the shortest."""
-    chars = data.train.chars
     chosen: dict[int, list[str]] = {}
-    for which, number in (("first", 0), ("longest", int(chars.argmax())), ("shortest", int(chars.argmin()))):
+    for which, number in data.train.extremes().items():
         chosen.setdefault(number, []).append(which)
-    return [_example(data, number, " and ".join(of)) for number, of in chosen.items()]
+    return [_example(data, number, of) for number, of in chosen.items()]
 
 
-def _example(data: TextDataset, number: int, which: str) -> Example:
+def _example(data: TextDataset, number: int, which: list[str]) -> Example:
     chars = int(data.train.chars[number])
     text = document(data.train, data.tokenizer, number, LONGEST_EXAMPLE)
-    return Example(which, text, f"{chars:,} character{'s' * (chars != 1)}")
+    length = f"{chars:,} character{'s' * (chars != 1)}"
+    return Example(" and ".join(which), text, ", ".join([length, *filter(None, [data.places.get(which[0])])]))
 
 
 def reading_of(options: Train) -> Reading:

@@ -41,7 +41,7 @@ from aigc_cli.data.text.tokenizers.choice import affordable_vocab, choose_tokeni
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, is_of_words
 from aigc_cli.data.text.tokenizers.words import MIN_FREQ, fit_word
-from aigc_cli.data.text.tokens import encode_to, load_arrays
+from aigc_cli.data.text.tokens import TokenArrays, encode_to, load_arrays
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
@@ -105,6 +105,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
         facts = {
             "arrays": list(splits),
+            "rows": _rows(load_arrays(folder / SPLITS[TRAIN], tokenizer.vocab_size), plan),
             "normalised": replaced.total() or None,
             "notes": [*_of_replaced(replaced), *_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
             "near_duplicates": {} if near is None else near.describe(),
@@ -115,6 +116,12 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
             },
         }
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _rows(train: TokenArrays, plan: SplitPlan) -> dict[str, int]:
+    """The places, from 1, that the first, the longest and the shortest training document have in the source."""
+    rows = np.flatnonzero(plan.splits == TRAIN) + 1
+    return {which: int(rows[number]) for which, number in train.extremes().items()}
 
 
 def _pieces(reads: Sequence[tuple[Part, SplitPlan]], reading: Reading) -> Iterator[tuple[int, str, End]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ import numpy as np
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.sources.opening import Opened, cached, changes, new_entry, open_evaluation, open_training
+from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.standard_input import named_as_given
 from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
 from aigc_cli.data.text.documents import PLAIN, Reading, Recognised, recognise, routed, scan, stream
+from aigc_cli.data.text.formats import is_table
 from aigc_cli.data.text.kind import TEXT, true_nats
 from aigc_cli.data.text.near import look_for_near
 from aigc_cli.data.text.piped import as_piped
@@ -70,6 +72,7 @@ class TextDataset:
     cached: bool  # whether nothing had to be prepared
     explicit_val: bool  # whether `select` and `report` are both the whole of --val or of a folder's val split
     spooled: Path | None = None  # the copy of standard input
+    places: Mapping[str, str] = field(default_factory=dict)  # of `TokenArrays.extremes` in the source, if known: "row 17"
 
     @cached_property
     def unseen(self) -> tuple[int, ...]:
@@ -109,6 +112,7 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
             near, told_of_near = look_for_near(folder, arrays, tokenizer, sliced=opened.val is None, progress=progress)
             notes += told_of_near
         understood = replace(understood, removed=facts["info"]["dropped"], near_duplicates=near)
+        unit = _unit(opened.train.part, reading)
         understood = replace(understood, normalised=facts.get("normalised"))
         return TextDataset(
             **arrays,
@@ -125,7 +129,15 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
             cached=was_cached,
             explicit_val=opened.val is not None,
             spooled=opened.spooled,
+            places={which: f"{unit} {row:,}" for which, row in facts.get("rows", {}).items()} if unit else {},
         )
+
+
+def _unit(part: Part, reading: Reading) -> str:
+    """What a document is in its file; "" if there are several files, or it is the whole file."""
+    if len(part.files) != 1:
+        return ""
+    return "row" if is_table(part.files[0]) else "line" if reading.layout == "lines" else ""
 
 
 def _read(found: Recognised) -> dict[str, Any]:

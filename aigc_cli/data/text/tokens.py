@@ -36,6 +36,10 @@ class TokenArrays:
         """The number of documents."""
         return len(self.chars)
 
+    def extremes(self) -> dict[str, int]:
+        """The numbers of the first, the longest and the shortest document."""
+        return {"first": 0, "longest": int(self.chars.argmax()), "shortest": int(self.chars.argmin())}
+
     def ids(self, start: int, end: int) -> list[int]:
         """The tokens `start` … `end - 1` as returned by `Tokenizer.encode`, with the spelling of unknown words, for
         decoding."""
