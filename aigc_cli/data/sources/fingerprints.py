@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from aigc_cli.data import cache
@@ -60,8 +60,8 @@ def read_records(part: Part) -> tuple[list[FileRecord], bool]:
 
 def remember_files(part: Part, records: Sequence[FileRecord]) -> None:
     """Keep the hashes, so that the next start need not read the files, except for files that just changed."""
-    settled = [asdict(record) for record in records if record.mtime_ns < time.time_ns() - _SETTLED_NS]
-    known = [asdict(record) for record in _recall(part.location).values()]
+    settled = [vars(record) for record in records if record.mtime_ns < time.time_ns() - _SETTLED_NS]
+    known = [vars(record) for record in _recall(part.location).values()]
     merged = {record["path"]: record for record in [*known, *settled]}
     if merged:
         cache.write(_memory(part.location), json.dumps(list(merged.values())))
