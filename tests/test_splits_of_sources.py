@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -22,11 +23,11 @@ from aigc_cli.errors import RequestError
 
 NAMES = {
     "train": "train Train TRAIN training Trainset TrainData train2017 x_train xTrain trainX train_images my-train.v2 trainval "
-    "train_val train-00000-of-00002 poems_train 训练 训练集 唐诗训练集 唐诗_训练集 split=train",
-    "val": "val valid Validation valset dev devset my_val val-00000-of-00001 x_valid 验证集 dev.v1",
-    "test": "test Testing testset x_test Test2017 test_images my-test.v2 eval evaluation 测试 宋词测试集",
+    "train_val train-00000-of-00002 poems_train 训练 训练集 唐诗训练集 唐诗_训练集 split=train entrenamiento Addestramento обучение 学習 訓練 학습 trn",
+    "val": "val valid Validation valset dev devset my_val val-00000-of-00001 x_valid 验证集 dev.v1 validación Validierung 検証",
+    "test": "test Testing testset x_test Test2017 test_images my-test.v2 eval evaluation 测试 宋词测试集 prueba Teste prova тест テスト 測試 시험 tst",
     "": "latest farodevigo contest trainer retrain device valley evaluate protest poems strain trains testament train_test"
-    " cat 1 验证码 evaluations TESTED",
+    " cat 1 验证码 evaluations TESTED prova_costume teste1 tr te va",
 }
 CASES = [(name, split) for split, names in NAMES.items() for name in names.split()]
 
@@ -89,6 +90,11 @@ FOLDERS: list[tuple[Kind, list[str], dict[str, list[int]], str]] = [
     (PICTURES, ["test images/0.png", "train images/1.png"], {"train": [1], "test": [0]},
      "splits: train (train images/, 1 file), test (test images/, 1 file)"),
     (PICTURES, ["a.png", "test tubes.png", "train.png"], {"all": [0, 1, 2]}, ""),
+    (PICTURES, ["te/0.png", "tr/1.png", "va/2.png"], {"train": [1], "val": [2], "test": [0]},
+     "splits: train (tr/, 1 file), val (va/, 1 file), test (te/, 1 file)"),
+    (PICTURES, ["en/0.png", "te/1.png", "tr/2.png"], {"all": [0, 1, 2]}, ""),
+    (TEXT, ["entrenamiento.txt", "prueba.txt"], {"train": [0], "test": [1]},
+     "splits: train (entrenamiento.txt), test (prueba.txt)"),
     (PICTURES, ["test 1.png", "train 1.png", "train 2.png"], {"all": [0, 1, 2]}, ""),
 ]  # fmt: skip
 
@@ -142,7 +148,7 @@ def test_a_folder_of_which_much_is_of_no_split_is_refused(files: list[str], name
     ("kind", "files", "named", "rest"),
     [
         (PICTURES, ["Train/cat/0.png", "Holdout/cat/1.png"], "Train/", "Holdout/"),
-        (PICTURES, ["entrainement/0.png", "test/1.png"], "test/", "entrainement/"),
+        (PICTURES, ["aprendizaje/0.png", "test/1.png"], "test/", "aprendizaje/"),
         (PICTURES, ["train/0.png", "1.png"], "train/", "1.png"),
         (PICTURES, ["Extra/cat/0.png", "Holdout/cat/1.png", "Train_Images/cat/2.png"], "Train_Images/", "Extra/, Holdout/"),
         (TEXT, ["heldout.csv", "train.csv"], "train.csv", "heldout.csv"),
@@ -156,6 +162,23 @@ def test_a_split_beside_what_may_be_another_is_refused(
     with pytest.raises(RequestError, match="give what to train on with --data") as caught:
         kind.open(str(_write(tmp_path, *files)))
     assert f"has {named}, named as a split, and {rest}, which isn't: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (["cat/test/0.png", "cat/train/1.png", "dog/2.png"],
+         "has cat/test/, cat/train/, named as splits, and dog/ without: divide dog/ alike, such as dog/train/"),
+        (["fold0/test.csv", "fold0/train.csv", "fold1/test.csv", "fold1/train.csv"], "has the folds fold0, fold1, each with"),
+        (["fold0/test/0.png", "fold0/train/1.png", "fold1/test/1.png", "fold1/train/0.png"],
+         "has the folds fold0, fold1, each with its own splits, and what one tests on, another trains on: give one, such as"),
+    ],
+)  # fmt: skip
+def test_splits_below_folders_that_would_train_on_what_is_tested_are_refused(
+    files: list[str], reason: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match=re.escape(reason)):
+        (TEXT if files[0].endswith(".csv") else PICTURES).open(str(_write(tmp_path, *files)))
 
 
 def test_many_texts_of_which_some_have_such_names_are_one_source(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from aigc_cli.data.pictures.webdataset import BESIDE, choose_pictures, labels_be
 from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
-from aigc_cli.data.sources.split_names import are_splits, is_split, nfc
+from aigc_cli.data.sources.split_names import is_split, nfc, splits_of
 from aigc_cli.data.understood import by_suffix, listed
 from aigc_cli.errors import RequestError
 
@@ -82,7 +82,7 @@ class ArchiveReader:
         notes += _notes_on_forms(names)
         self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
         found = {label for label in self._labels if label is not None}
-        if found and (are_splits(found) or (len(found) <= 2 and any(map(is_split, found)))):
+        if found and (splits_of(found) or (len(found) <= 2 and any(map(is_split, found)))):
             raise RequestError(
                 f"{path} holds the folders {', '.join(sorted(found))}, which are named for splits and not classes; "
                 "unpack it and give the folder"

@@ -7,11 +7,12 @@ has the same subfolders.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from aigc_cli.data.sources.split_names import are_splits, is_split, ordered, split_of
+from aigc_cli.data.sources.split_names import is_split, ordered, split_of, splits_of
 from aigc_cli.data.sources.walk import Parts
 from aigc_cli.data.understood import Group, listed
 from aigc_cli.errors import RequestError
@@ -21,6 +22,7 @@ Naming: TypeAlias = Literal["splits", "together", "never"]
 never, because a picture named train may show a train."""
 
 _LEVELS = 3  # levels of folders that may be splits: train/, cat/train/
+_FOLD = re.compile(r"(?:k?fold|split|cv)[ _-]?\d+", re.IGNORECASE)
 _SLACK = 0.1  # the share of bytes that may belong to no split
 
 
@@ -51,16 +53,47 @@ def sort_files(where: object, files: Sequence[FileEntry], size: Callable[[int], 
     """
     first = _common_folders(files)
     entries = [_name_at(file, first) for file in files]
-    if None not in entries and are_splits({*map(str, entries)}):
-        return _sorted(files, [split_of(str(entry)) for entry in entries], first)
+    if None not in entries and (known := splits_of({*map(str, entries)})):
+        return _sorted(files, [known[str(entry)] for entry in entries], first)
     for level in range(first, first + _LEVELS):
         if any(len(file.parts) < level + 2 for file in files):
             break
-        if are_splits({file.parts[level] for file in files}):
-            return _sorted(files, [split_of(file.parts[level]) for file in files], level)
-    if all(file.naming != "never" for file in files) and are_splits({file.stem for file in files}):
-        return _sorted(files, [split_of(file.stem) for file in files], None)
+        if known := splits_of({file.parts[level] for file in files}):
+            if level > first:
+                _refuse_folds(where, {file.parts[first] for file in files})
+            return _sorted(files, [known[file.parts[level]] for file in files], level)
+    if all(file.naming != "never" for file in files) and (known := splits_of({file.stem for file in files})):
+        _refuse_folds(where, {file.parts[first] for file in files})
+        return _sorted(files, [known[file.stem] for file in files], None)
+    _refuse_splits_in_some_folders(where, files, first)
     return _partly_named(where, files, first, size)
+
+
+def _refuse_folds(where: object, folders: set[str]) -> None:
+    """Raise RequestError if the `folders` above splits are folds: what one tests on, another trains on."""
+    if len(folders) > 1 and all(map(_FOLD.fullmatch, folders)):
+        names = sorted(folders)
+        raise RequestError(
+            f"{where} has the folds {listed(names)}, each with its own splits, and what one tests on, another trains on: "
+            f"give one, such as --data {where}/{names[0]}"
+        )
+
+
+def _refuse_splits_in_some_folders(where: object, files: Sequence[FileEntry], level: int) -> None:
+    """Raise RequestError if a folder is divided into train and another split, and the one beside it isn't, as in cat/train,
+    cat/test and dog/0.png."""
+    below: dict[str, set[str]] = {}
+    for file in files:
+        if len(file.parts) > level + 1:
+            below.setdefault(file.parts[level], set()).add(file.parts[level + 1] if len(file.parts) > level + 2 else "")
+    divided = {name for name, names in below.items() if {"train"} < {split_of(of) for of in names if is_split(of)}}
+    if divided and (rest := sorted(below.keys() - divided)):
+        name = min(divided)
+        inside = listed(f"{name}/{of}/" for of in sorted(below[name]) if of)
+        raise RequestError(
+            f"{where} has {inside}, named as splits, and {listed(of + '/' for of in rest)} without: "
+            f"divide {rest[0]}/ alike, such as {rest[0]}/train/, or give what to train on with --data"
+        )
 
 
 def _common_folders(files: Sequence[FileEntry]) -> int:

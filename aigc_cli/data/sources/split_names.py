@@ -13,7 +13,15 @@ _WORDS = {
     "val": "val valid validation valset dev devset 验证 验证集",
     "test": "test testing testset eval evaluation 测试 测试集",
 }
+_WHOLE = {
+    "train": "trn entrenamiento treino treinamento addestramento entraînement entrainement обучение 学習 訓練 訓練集 학습 훈련",
+    "val": "vld validación validacion validação validacao validazione validierung валидация 検証 驗證 驗證集 검증",
+    "test": "tst prueba pruebas teste prova тест テスト 測試 測試集 시험 테스트",
+}
+"""Names that mean a split only by themselves: in longer names they are too often something else."""
+_SHORT = {"tr": "train", "va": "val", "te": "test", "ts": "test"}  # may also be languages
 _SPLIT_OF = {word: split for split, words in _WORDS.items() for word in words.split()}
+_SPLIT_OF_WHOLE = {name: split for split, names in _WHOLE.items() for name in names.split()}
 _SETS = tuple(word for word in _SPLIT_OF if word.endswith("集"))  # Chinese has no spaces: 唐诗训练集
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_a-zA-Z]+")
 _SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002
@@ -39,6 +47,8 @@ def split_of(name: str) -> str:
 
     A split for both training and validation is train.
     """
+    if (whole := _SPLIT_OF_WHOLE.get(nfc(name).casefold())) is not None:
+        return whole
     found = {_split_of_word(word) for word in words_of(_SHARD.sub("", name))} - {""}
     if found == {"train", "val"}:
         return "train"
@@ -47,7 +57,8 @@ def split_of(name: str) -> str:
 
 def is_split(name: str) -> bool:
     """Whether the whole name is that of a split: "Train" is, "train tracks" may be something else."""
-    return _SHARD.sub("", nfc(name)).casefold() in _SPLIT_OF
+    name = _SHARD.sub("", nfc(name)).casefold()
+    return name in _SPLIT_OF or name in _SPLIT_OF_WHOLE
 
 
 def _split_of_word(word: str) -> str:
@@ -71,6 +82,14 @@ def are_splits(names: set[str]) -> bool:
     if spaced:
         return len(found) > 1 and bool(set.intersection(*found.values()))
     return "train" in found or len(found) > 1 or all(map(is_split, names))
+
+
+def splits_of(names: set[str]) -> dict[str, str]:
+    """The split of each of some sibling names, if they are those of splits, or all short: tr, va and te; otherwise empty."""
+    if are_splits(names):
+        return {name: split_of(name) for name in names}
+    short = {name: _SHORT.get(name.casefold(), "") for name in names} if 1 < len(names) <= len(_SHORT) else {}
+    return short if all(short.values()) and "train" in short.values() else {}
 
 
 def ordered(splits: set[str]) -> list[str]:
