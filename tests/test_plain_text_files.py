@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,12 +79,42 @@ def test_lines_that_end_at_carriage_returns_alone(encoding: str, tmp_path: Path)
     assert not recognise(part, Reading()).unexpected
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_utf16_without_a_mark_is_refused(encoding: str, tmp_path: Path) -> None:
-    (tmp_path / "poem.txt").write_bytes("Snow fell on the hill.\n".encode(encoding) * 50)
-    with pytest.raises(
-        RequestError, match=f"without a byte-order mark: iconv -f {encoding.upper().replace('16-', '16')} -t UTF-8"
-    ):
-        recognise(TEXT.open(str(tmp_path / "poem.txt")).training(), Reading())
-    (tmp_path / "poem.txt").write_bytes(b"Snow\0fell.\n" * 50)
-    recognise(TEXT.open(str(tmp_path / "poem.txt")).training(), Reading())
+@pytest.mark.parametrize("suffix", ["txt", "csv", "zip"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "iso2022_jp", "hz"])
+def test_an_encoding_without_a_mark_is_refused_with_its_command(encoding: str, suffix: str, tmp_path: Path) -> None:
+    words = {"iso2022_jp": "\u96ea\u304c\u964d\u308b", "hz": "\u96ea\u843d\u4e0b\u6765"}.get(
+        encoding, "\u0421\u043d\u0435\u0433 \u0448\u0451\u043b"
+    )
+    content = f"id,text\n{f'1,{words}' * 3}\n".encode(encoding) * 40
+    path = tmp_path / f"poem.{suffix}"
+    if suffix == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("poem.txt", content)
+    else:
+        path.write_bytes(content)
+    name = {"iso2022_jp": "ISO-2022-JP", "hz": "HZ"}.get(encoding, encoding.upper().replace("-LE", "LE").replace("-BE", "BE"))
+    with pytest.raises(RequestError, match=rf"looks like {name}\b.*iconv -f {name} -t UTF-8"):
+        part = TEXT.open(str(path)).training()
+        recognise(part, Reading())
+        list(stream(part, Reading()))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"PK\x03\x04\x14\0", "is a zip .*save it with its own suffix"),
+        (b"%PDF-1.7\n", "is a PDF, not text: pdftotext"),
+        (b"\x1f\x8b\x08", "compressed with gzip, not text: add .gz to its name"),
+        (b"id,text\n1,Snow\0fell.\n" * 50, "has a NUL byte in line 2"),
+    ],
+)
+def test_bytes_that_are_no_text_are_named(content: bytes, told: str, tmp_path: Path) -> None:
+    for name in ("poem.txt", "poem.csv", "poem.jsonl"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(RequestError, match=told):
+            recognise(TEXT.open(str(tmp_path / name)).training(), Reading())
+
+
+def test_texts_with_escapes_and_tildes_are_still_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\x1b[31mred\x1b[0m and ~{ab~} and so on, as before\f\n" * 20)
+    recognise(TEXT.open(str(tmp_path / "a.txt")).training(), Reading())

@@ -87,13 +87,6 @@ class _Transcoded(ConvertedFile):
         return piece
 
 
-def refuse_unmarked_utf16(path: Path, head: bytes) -> None:
-    """RequestError if every other of a file's first bytes is NUL: UTF-16 without a byte-order mark."""
-    for first, encoding in ((1, "UTF-16LE"), (0, "UTF-16BE")):
-        if len(head) >= 4 and head[first::2].count(0) > 0.9 * (len(head) // 2) and 0 not in head[1 - first :: 2][:1000]:
-            raise RequestError(f"{path} looks like UTF-16 without a byte-order mark: {_command(encoding, path)}")
-
-
 def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: int) -> RequestError:
     """The error for a byte that is not UTF-8, at `offset` in `line`; `lines` are the file's lines."""
     where = f"{path}, line {line}: byte 0x{byte:02X} at offset {offset} is not UTF-8"
@@ -102,7 +95,7 @@ def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: i
         marked = marked or (read == 0 and text.startswith(codecs.BOM_UTF8))
         read += len(text)
         if b"\0" in text[:1000] and not any(text[1:1000:2]):
-            return RequestError(f"{where}; it looks like UTF-16: {_command('UTF-16LE', path)}")
+            return RequestError(f"{where}; it looks like UTF-16: {command('UTF-16LE', path)}")
         if not text.isascii():
             sample += text
         if len(sample) >= _GUESS_BYTES or read >= _SEARCHED_LINES:
@@ -116,10 +109,10 @@ def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: i
         return RequestError(f"{where}, nor in any recognised encoding; convert the file to UTF-8")
     close = [guess for guess in guesses[:2] if guesses[0].nats - guess.nats <= CLOSE]
     names = " or ".join(describe_encoding(guess.encoding) for guess in close)
-    return RequestError(f"{where}; it looks like {names}: {_command(guesses[0].encoding.upper().replace('_', '-'), path)}")
+    return RequestError(f"{where}; it looks like {names}: {command(guesses[0].encoding.upper().replace('_', '-'), path)}")
 
 
-def _command(encoding: str, path: Path) -> str:
+def command(encoding: str, path: Path) -> str:
     """The command that converts the file to UTF-8, written to the current directory."""
     iconv = f"iconv -f {encoding} -t UTF-8"
     if path.parent == cache.cache_dir() / "stdin":

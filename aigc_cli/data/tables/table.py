@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from aigc_cli.data.compression import encoding_by_mark, ends_at_returns, open_bytes
+from aigc_cli.data.not_text import refuse_other_bytes
 from aigc_cli.data.sources.hub import quiet_datasets
 from aigc_cli.data.sources.source import COMPRESSIONS, open_source, suffix_of
 from aigc_cli.data.tables import delimited, dialects, json_rows
@@ -30,6 +31,7 @@ Row: TypeAlias = tuple[str, ...]
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet", ".arrow")
 
 _ROWS = 1000  # read at a time
+_LOOKED_AT_BYTES = 1 << 16  # of a file, for what is no text
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,9 @@ def sniff(path: Path, asked: Asked) -> Table:
 def _sniffed(path: Path, asked: Asked, size: int, modified: int) -> Table:
     suffix = suffix_of(path, SUFFIXES)
     assert suffix is not None, "sources.py lets only known suffixes through"
+    if suffix in (*delimited.OWN, ".json", ".jsonl"):
+        with open_bytes(path) as file:
+            refuse_other_bytes(path, file.read(_LOOKED_AT_BYTES))
     if suffix in delimited.OWN:
         return _sniff_delimited(path, suffix, asked)
     if suffix in (".json", ".jsonl"):

@@ -13,6 +13,7 @@ from typing import Any
 
 from aigc_cli.data.compression import FIRST_LINE, at_returns
 from aigc_cli.data.encodings import describe_encoding, likely
+from aigc_cli.data.not_text import no_text
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.sources.split_names import are_splits
@@ -123,6 +124,8 @@ def _texts(archive: Archive, suffixes: tuple[str, ...]) -> Iterator[tuple[str, s
                 content = file.read()
         except Exception as error:  # a broken member of a zip, of several libraries
             raise RequestError(f"{where} is broken and cannot be unpacked: {error}") from error
+        if (why := no_text(Path(name), content[: 1 << 16])) is not None:
+            raise RequestError(f"{where} {why}")
         try:
             text = content.decode(marked_encoding(content) or "utf-8-sig")
         except UnicodeDecodeError as error:

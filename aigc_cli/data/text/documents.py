@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.compression import ends_at_returns, explained, open_bytes
+from aigc_cli.data.not_text import refuse_other_bytes
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.splits import DROPPED, SplitPlan
@@ -29,7 +30,7 @@ from aigc_cli.data.text.archived import is_archive, read_archive, recognise_arch
 from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
-from aigc_cli.data.transcoding import marked_encoding, refuse_unmarked_utf16
+from aigc_cli.data.transcoding import marked_encoding
 from aigc_cli.data.understood import ReadColumns, ReadTables, listed
 
 _REPORT_BYTES = 1 << 20
@@ -165,8 +166,7 @@ def recognise(part: Part, reading: Reading) -> Recognised:
             returns.append(number)
         if (encoding := marked_encoding(head)) is not None:
             marked.setdefault(encoding, path.name)
-        else:
-            refuse_unmarked_utf16(path, head)
+        refuse_other_bytes(path, head)
         suffix = formats.recognise(head)
         if suffix in (".csv", ".tsv"):
             notes.append(f"{path.name} is read as plain text, but looks like a table; to use its columns, name it *{suffix}")
