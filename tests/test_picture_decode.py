@@ -74,7 +74,18 @@ def test_of_an_animation_the_first_frame() -> None:
     frames = [Image.fromarray(np.full((5, 7), level, np.uint8)) for level in (10, 200)]
     for kind in ("GIF", "TIFF"):
         content = _saved(frames[0], kind, save_all=True, append_images=frames[1:])
-        assert (_decode(content, "L").pixels == 10).all()
+        decoded = _decode(content, "L")
+        assert (decoded.pixels == 10).all() and decoded.frames == 2
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("kind", ["GIF", "TIFF"])
+def test_a_second_frame_that_is_broken_leaves_the_first(kind: str) -> None:
+    frames = [Image.fromarray(np.full((5, 7), level, np.uint8)) for level in (10, 200)]
+    data = _saved(frames[0], kind, save_all=True, append_images=frames[1:])().getvalue()
+    first = len(_saved(frames[0], kind)().getvalue())
+    for length in range(first, len(data), 3):
+        assert (_decode(partial(io.BytesIO, data[:length]), "L").pixels == 10).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG", "AVIF"])

@@ -569,3 +569,16 @@ def test_wrong_standard_input_leaves_nothing(
             use("-", **options)
         assert str(caught.value) == message
         assert not _cached_files()
+
+
+@pytest.mark.parametrize(("suffix", "merged"), [("tif", ""), ("gif", " -coalesce"), ("webp", " -coalesce")])
+def test_pages_and_frames_after_the_first_are_told(suffix: str, merged: str, tmp_path: Path) -> None:
+    for i in range(0, 20, 2):
+        pages = [Image.fromarray(pixels.squeeze()) for pixels in GREY[i : i + 2]]
+        (tmp_path / "d").mkdir(exist_ok=True)
+        pages[0].save(tmp_path / "d" / f"{i}.{suffix}", save_all=True, append_images=pages[1:])
+    assert "10 pictures have 2 pages or frames, of which the first is used" in _prepare(tmp_path / "d").notes
+    with pytest.raises(
+        RequestError, match=f"has 2 pages or frames: 'magick 0.{suffix}{merged} %04d.png' writes each to a file"
+    ):
+        _prepare(tmp_path / "d" / f"0.{suffix}")

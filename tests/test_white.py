@@ -119,6 +119,17 @@ def test_colours_of_16_bits_that_are_not_all_used_are_told(bits: int, factor: in
     ] * (bits < 16)
 
 
+@pytest.mark.parametrize(("highest", "factor"), [(1, 255), (3, 85)])
+def test_masks_with_the_numbers_of_classes_are_refused_with_what_makes_them_visible(
+    highest: int, factor: int, tmp_path: Path
+) -> None:
+    source = _save(tmp_path / "d", "png", GREY % (highest + 1))
+    with pytest.raises(RequestError, match=rf"only numbers from 0 to {highest} of 255.*-evaluate multiply {factor} [*].png'"):
+        _prepare(source)
+    Image.fromarray(GREY[0]).save(source / "bright.png")
+    assert len(_prepare(source).train) > 5
+
+
 def test_a_run_keeps_its_white_and_tells_what_is_above_it(tmp_path: Path) -> None:
     trained = _prepare(_save(tmp_path / "a", "tif", GREY.astype(np.uint16) * 16)).format
     brighter = _save(tmp_path / "b", "tif", GREY.astype(np.uint16) * 64)

@@ -18,7 +18,7 @@ from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.collector import Collector, listed_failures
 from aigc_cli.data.pictures.decode import NotDecodable, decode, look
-from aigc_cli.data.pictures.format import PictureFormat, Wanted, choose_format
+from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
@@ -35,6 +35,7 @@ _T = TypeVar("_T")
 _SAMPLE = 500  # pictures looked at to choose the format
 _AT_ONCE = 8  # pictures that a thread decodes at a time
 _REPORT = 64  # pictures between two reports
+_BLACK = 3  # levels of 255: as good as black
 _TOLERATED = 0.1  # the share of undecodable pictures that is tolerated
 _PIXEL_BYTES = 1500  # memory of a training step per pixel and picture, with the smallest networks and any channels
 
@@ -114,7 +115,18 @@ def _open(
             looks.append(seen)
     if not looks:
         raise _too_many_unreadable(part, failures) if failures else _no_pictures(part, readers)
+    _refuse_black(part, looks)
     return readers, choose_format(wanted, looks), all(look.highest is None for look in looks)
+
+
+def _refuse_black(part: Part, looks: Sequence[Look]) -> None:
+    """Raise RequestError for masks whose numbers are those of classes: 1 of 255 is as good as black."""
+    levels = [look.level for look in looks if look.level is not None]
+    if len(levels) == len(looks) and 0 < (highest := max(levels)) <= _BLACK:
+        raise RequestError(
+            f"the pictures in {part.location} hold only numbers from 0 to {highest} of 255, so all would be black; "
+            f"multiply them by {255 // highest}, such as with 'magick mogrify -evaluate multiply {255 // highest} *.png'"
+        )
 
 
 def _sample(readers: Sequence[Reader]) -> Iterator[RawPicture]:

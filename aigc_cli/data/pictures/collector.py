@@ -34,6 +34,7 @@ class Collector:
         self._sizes = SizesSeen()
         self._lost_colour = self._laid = self._above_white = 0
         self._greatest = array("d")  # the largest number of each; NaN with 8 bits
+        self._frames = array("q")  # of those with several
         self._high_bytes = array("B")  # of pictures of which Pillow drops 8 bits
 
     def __enter__(self) -> Collector:
@@ -68,6 +69,8 @@ class Collector:
         self._greatest.append(np.nan if decoded.highest is None else decoded.highest)
         if decoded.highest is not None:
             self._above_white += white_of([decoded.highest]) > self._format.white
+        if decoded.frames > 1:
+            self._frames.append(decoded.frames)
         if decoded.high_byte is not None:
             self._high_bytes.append(decoded.high_byte)
 
@@ -86,6 +89,7 @@ class Collector:
         told = [
             self._sizes.note(self._format, wanted),
             f"skipped {self.skipped:,} that cannot be decoded: {listed_failures(self.unreadable)}" if self.skipped else None,
+            self._frames_note(),
             self._ground_note(n, wanted),
             self._white_note(n, wanted),
             describe_few_bits(max(self._high_bytes), len(self._high_bytes)) if self._high_bytes else None,
@@ -108,9 +112,18 @@ class Collector:
             long=wanted.long,
             notes=[*notes, *(note for note in told if note)],
             n_unreadable=self.skipped,
+            frames=max(self._frames, default=1),
             origins={what: listed(of) for what, of in origins.items()},
             unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
         )
+
+    def _frames_note(self) -> str | None:
+        """A note on files of several pages or frames, if there are any."""
+        if not self._frames:
+            return None
+        most = f"{'up to ' if min(self._frames) < max(self._frames) else ''}{max(self._frames):,} pages or frames"
+        have = "1 picture has" if len(self._frames) == 1 else f"{len(self._frames):,} pictures have"
+        return f"{have} {most}, of which the first is used"
 
     def _ground_note(self, n: int, wanted: Wanted) -> str | None:
         """A note on how transparency was handled, if there was any."""

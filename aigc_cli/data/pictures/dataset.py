@@ -130,7 +130,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         held_rows = np.flatnonzero(plan.splits >= SELECT)
         if not len(held_rows):
             what = "one picture" if len(store.hashes) == 1 else f"{len(store.hashes):,} pictures, all the same"
-            raise RequestError(f"{train.location} holds {what}; training needs at least two different ones")
+            how = _how_to_split(store) if len(store.hashes) == 1 else ""
+            raise RequestError(f"{train.location} holds {what}; training needs at least two different ones{how}")
     else:
         val_labels = find_labels(val.part, request.label, request.conditional)
         held_store = open_store(val, Wanted.exactly(store.format, request.label), progress, val_labels)
@@ -205,6 +206,15 @@ def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8
         trained = {*store.labels[splits == TRAIN].tolist()}
         classes = tuple(name for number, name in enumerate(classes) if number in trained)
     return classes if len(classes) > 1 else ()
+
+
+def _how_to_split(store: Store) -> str:
+    """How to make pictures of the pages or frames of the only one; "" if it has no others."""
+    if store.frames < 2:
+        return ""
+    name = store.names[0]
+    merged = "" if name.lower().endswith((".tif", ".tiff")) else " -coalesce"  # a frame may hold only what changes
+    return f". It has {store.frames:,} pages or frames: 'magick {name}{merged} %04d.png' writes each to a file"
 
 
 def check_unchanged(info: Mapping[str, Any]) -> list[str]:

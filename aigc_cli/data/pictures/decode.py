@@ -6,23 +6,22 @@ Pictures are decoded here alone. `output` encodes them with Pillow, and `ui.prev
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import re
 import threading
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
 from aigc_cli.data.pictures.format import GROUNDS, Look, PictureFormat, Size
 from aigc_cli.data.pictures.raw import MAX_PIXELS, Content
+from aigc_cli.data.pictures.srgb import in_srgb
 from aigc_cli.data.pictures.white import FULL, in_8_bits, range_of, white_of
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]
@@ -33,6 +32,7 @@ if find_spec("pillow_heif"):  # the extra `heic`
     pillow_heif.register_heif_opener()
     FORMATS.append("HEIF")
 
+_OF_FRAMES = ("GIF", "TIFF", "WEBP", "PNG", "AVIF")
 _LARGE_PIXELS = 1 << 24
 _ONE_LARGE = threading.Lock()  # large pictures are decoded one at a time, which bounds the memory
 _GREY_TOLERANCE = 2  # levels by which the channels of a grey picture may differ, after lossy compression
@@ -72,6 +72,17 @@ class Decoded:
     laid: bool  # it is transparent somewhere, and was laid on the format's ground
     highest: float | None  # the largest number; None with 8 bits per channel
     high_byte: int | None  # the largest of the first 8 bits, if the others were dropped
+    frames: int  # pages or frames of its file, of which it is the first
+
+
+class _Opened(NamedTuple):
+    """A picture scaled to a format, not padded."""
+
+    image: Image.Image  # in mode L, LA, RGB or RGBA and in sRGB
+    size: Size  # before scaling
+    highest: float | None  # as in Decoded
+    high_byte: int | None
+    frames: int
 
 
 def decode(content: Content, format: PictureFormat) -> Decoded:
@@ -80,7 +91,7 @@ def decode(content: Content, format: PictureFormat) -> Decoded:
     For an animation, the first frame. Transparent pictures are laid on the format's ground unless the mode is RGBA. Raises
     NotDecodable.
     """
-    image, size, highest, high_byte = _open(content, format, format.white)
+    image, size, highest, high_byte, frames = _open(content, format, format.white)
     laid = False
     if format.mode != "RGBA" and image.mode in ("LA", "RGBA"):
         laid = _is_transparent(image)
@@ -96,17 +107,20 @@ def decode(content: Content, format: PictureFormat) -> Decoded:
         laid=laid,
         highest=highest,
         high_byte=high_byte,
+        frames=frames,
     )
 
 
 def look(content: Content) -> Look:
     """Its size, whether it has colours, its largest number and the grounds it would vanish on. Raises NotDecodable."""
-    image, size, highest, _ = _open(content, PictureFormat(64, 64, "RGBA", "stretch"), None)
+    image, size, highest, high_byte, _ = _open(content, PictureFormat(64, 64, "RGBA", "stretch"), None)
     vanishes_on = None
     if _is_transparent(image) and _is_visible(image):
         on = {ground: np.asarray(_laid_on(image, level)).astype(np.int16) - level for ground, level in GROUNDS.items()}
         vanishes_on = frozenset(ground for ground, contrast in on.items() if np.abs(contrast).max() < _VISIBLE)
-    return Look(size, _is_coloured(image), highest, vanishes_on)
+    of_8_bits = highest is None and high_byte is None
+    level = _highest_level(image) if of_8_bits and not _is_transparent(image) else None
+    return Look(size, _is_coloured(image), highest, vanishes_on, level)
 
 
 def _is_transparent(image: Image.Image) -> bool:
@@ -135,18 +149,15 @@ def _is_coloured(image: Image.Image) -> bool:
     return bool((np.ptp(visible, axis=1) > _GREY_TOLERANCE).any())
 
 
-def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[Image.Image, Size, float | None, int | None]:
-    """The picture scaled to the format (not padded), in mode L, LA, RGB or RGBA and in sRGB; its original size; its largest
-    number, with more than 8 bits per channel; and that of the first 8 bits, if the others were dropped.
-
-    `white` is the value of white; None: determined by this picture alone.
-    """
+def _open(content: Content, format: PictureFormat, white: int | None) -> _Opened:
+    """The first frame of a picture; `white` is the value of white, None: determined by this picture alone."""
     try:
         if isinstance(content, np.ndarray):
             levels, highest = (content, None) if content.dtype == np.uint8 else _levels(content, white)
             image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
-            return _scaled(image, format), (image.height, image.width), highest, None
+            return _Opened(_scaled(image, format), (image.height, image.width), highest, None, 1)
         with content() as file, Image.open(file, formats=FORMATS) as image:
+            frames = _count_frames(image)
             width, height = image.size
             # A JPEG is decoded at a fraction of its size if that is at least twice the requested size.
             zoom = 2 * max(*_zoom((height, width), format), *_zoom((width, height), format))
@@ -162,17 +173,29 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> tuple[I
                 if orientation in _TURNS:
                     upright = upright.transpose(_TURNS[orientation])
                 size = (width, height) if orientation in _EXCHANGING else (height, width)
-                return _in_srgb(_scaled(upright, format), profile), size, highest, _high_byte(image) if deep else None
+                high_byte = _highest_level(image) if deep else None
+                return _Opened(in_srgb(_scaled(upright, format), profile), size, highest, high_byte, frames)
     except NotDecodable:
         raise
     except Exception as error:  # the decoders may raise any exception on broken data
         raise NotDecodable(_reason(error)) from error
 
 
-def _high_byte(image: Image.Image) -> int:
+def _count_frames(image: Image.Image) -> int:
+    """The number of pages or frames; 1 if those after the first are broken. The picture must not be loaded yet."""
+    if image.format not in _OF_FRAMES:
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except Exception:  # the decoders may raise any exception on broken data
+        image.seek(0)
+        return 1
+
+
+def _highest_level(image: Image.Image) -> int:
     """The largest level of its colours, 0 to 255."""
-    extrema = cast(tuple[tuple[int, int], ...], image.getextrema())
-    return max(high for (_, high), band in zip(extrema, image.getbands(), strict=True) if band != "A")
+    highest = np.asarray(image.getextrema()).reshape(-1, 2)[:, 1]  # one pair, or a pair a channel
+    return max(int(level) for level, band in zip(highest, image.getbands(), strict=True) if band != "A")
 
 
 def _reason(error: Exception) -> str:
@@ -247,36 +270,3 @@ def _padded(image: Image.Image, format: PictureFormat) -> Image.Image:
     canvas = Image.new(format.mode, (format.width, format.height))
     canvas.paste(image, ((format.width - image.width) // 2, (format.height - image.height) // 2))
     return canvas
-
-
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The colours converted from the profile to sRGB, which is assumed if the profile is missing or broken.
-
-    The picture is already small: converting before scaling changes little and is slow.
-    """
-    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    plain = image if alpha is None else image.convert(image.mode[:-1])
-    transform = _transform(profile, plain.mode) if profile else None
-    if transform is not None:
-        plain = cast(Image.Image, ImageCms.applyTransform(plain, transform))
-    elif plain.mode == "CMYK":
-        plain = plain.convert("RGB")
-    else:
-        return image
-    if alpha is not None:
-        plain.putalpha(alpha)
-    return plain
-
-
-@lru_cache(maxsize=32)
-def _transform(profile: bytes, mode: str) -> Any:
-    """The transform from a profile to sRGB; None if it changes nothing or isn't possible."""
-    try:
-        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "sRGB" in ImageCms.getProfileDescription(opened):
-            return None
-        target = ImageCms.createProfile("sRGB")
-        # A transform caches its last pixel, so threads must not share it.
-        return ImageCms.buildTransform(opened, target, mode, "RGB", flags=ImageCms.Flags.NOCACHE)
-    except (ImageCms.PyCMSError, OSError):
-        return None

@@ -95,6 +95,7 @@ class Look:
     coloured: bool  # its channels differ
     highest: float | None = None  # the largest number; None with 8 bits per channel
     vanishes_on: frozenset[Ground] | None = None  # None if it isn't transparent, or fully transparent
+    level: int | None = None  # the largest of 8 bits; None if it is transparent or has more bits
 
 
 def describe_size(size: Size) -> str:

@@ -62,6 +62,7 @@ class Store:
     unreadable: tuple[Mapping[str, str], ...]  # name and reason of the first that could not be decoded
     n_unreadable: int  # all that could not be decoded
     origins: Mapping[str, str]  # as `Reader.origins`, of all readers
+    frames: int = 1  # the most pages or frames of a file, of which the first is read
     long: bool = False  # as `Wanted.long`
     cached: bool = True  # nothing had to be decoded
 
@@ -117,6 +118,7 @@ def load(folder: Path) -> Store | None:
             long=facts.get("long", False),  # which earlier versions don't know
             unreadable=tuple(facts["unreadable"]),
             origins=facts.get("origins", {}),
+            frames=facts.get("frames", 1),
             n_unreadable=facts.get("n_unreadable", len(facts["unreadable"])),  # earlier versions list up to 1,000
         )
     except (OSError, ValueError, KeyError, TypeError):
