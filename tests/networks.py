@@ -9,7 +9,7 @@ from torch import nn
 
 from aigc_cli.backends.gan.model import GANConfig
 from aigc_cli.backends.transformer.decoder_only.model import Transformer, TransformerConfig
-from aigc_cli.backends.vae.model import VAEConfig
+from aigc_cli.backends.vae.networks import VAEConfig
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -12,7 +12,8 @@ import torch
 from networks import SMALL_VAE, disturbed
 
 from aigc_cli.backends.vae.loss import negative_elbo
-from aigc_cli.backends.vae.model import VAE, VAEConfig, load_pretrained, save_pretrained
+from aigc_cli.backends.vae.model import VAE, load_pretrained, save_pretrained
+from aigc_cli.backends.vae.networks import VAEConfig
 
 CONFIG = SMALL_VAE
 

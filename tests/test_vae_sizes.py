@@ -16,7 +16,7 @@ from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.pictures.options import longest_side, parse_size, prepare_dataset
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.vae.config import Train
-from aigc_cli.backends.vae.model import VAEConfig
+from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, decide, model_config
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.engine.events import Bus

@@ -13,7 +13,7 @@ from aigc_cli.engine.learner import HalfLife
 
 class EMA:
     """θ̄ ← d·θ̄ + (1 − d)·θ after every step, with d = min(0.5^(1/half_life), (1 + step) / (10 + step)) and the half-life in
-    steps. The second term makes d smaller at first, so that the initialisation is forgotten."""
+    steps. The second term makes d smaller at first, so that the initialisation is forgotten. Buffers are copied."""
 
     def __init__(self, network: nn.Module, half_life: HalfLife) -> None:
         self.network, self.half_life = network, half_life
@@ -23,8 +23,9 @@ class EMA:
     def update(self, step: int) -> None:
         half_life = self.half_life(step) if callable(self.half_life) else self.half_life
         decay = min(0.5 ** (1 / half_life), (1 + step) / (10 + step))
+        averaged = dict(self.network.named_parameters(remove_duplicate=False))
         for name, tensor in self.network.state_dict().items():
-            if tensor.is_floating_point():
+            if name in averaged and tensor.is_floating_point():
                 self.weights[name].lerp_(tensor, 1 - decay)
             else:
                 self.weights[name].copy_(tensor)

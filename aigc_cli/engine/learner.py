@@ -97,6 +97,9 @@ class Learner(ABC):
     steps_per_epoch: float | None = None
     #: The most held-out examples that `evaluate` can use.
     eval_items: int
+    #: Where the stages of training begin, as shares of the steps. The steps of a stage cost about the same, and only the last
+    #: stage is stopped when it no longer improves.
+    stages: Sequence[float] = (0.0,)
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -113,6 +116,10 @@ class Learner(ABC):
     @abstractmethod
     def save_model(self, folder: Path) -> None:
         """Write the model that `sample`, `eval` and other tools open, config.json included, into an empty folder."""
+
+    def stage_start(self, stage: int, steps: int) -> int:
+        """The first step of a stage in a plan of this many steps."""
+        return min(round(self.stages[stage] * steps), steps - 1)
 
     def set_training(self, training: bool) -> None:
         for network in self.networks.values():

@@ -136,7 +136,7 @@ class TrainLoop:
             state.best, state.best_step = value, state.step
         if state.mark is None or value < state.mark - learner.noise(measures):
             state.mark, state.stale = value, 0
-        else:
+        elif state.step > learner.stage_start(-1, self.plan.steps):
             state.stale += 1
         self.log.write("evaluated", state.step, **measures, best=better)
         self.bus.emit(Evaluated(state.step, measures, learner.objective, better))

@@ -66,7 +66,7 @@ class TrainStep:
         phases = self.learner.phases(step, plan)
         for index, phase in enumerate(phases):
             reported = self._update(phase, batch, moved, (plan.seed, step, state.rollbacks, index), state)
-            own = f"{phase.optimizer}_" if len(phases) > 1 else ""
+            own = f"{phase.optimizer}_" if len(self.learner.optimizers) > 1 else ""
             names += [own + name if name in (LOSS, GRAD_NORM) else name for name in reported.names]
             values.append(reported.values)
         seed_everything(plan.seed, step, state.rollbacks, "after")

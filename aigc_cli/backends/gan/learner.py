@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from aigc_cli.backends.gan.augment import Augmentation
 from aigc_cli.backends.gan.config import GANPlan
 from aigc_cli.backends.gan.diagnostics import concerns, outlook
 from aigc_cli.backends.gan.loaded import pictures_of, seen
-from aigc_cli.backends.gan.loss import OBJECTIVES, gradient_penalty
+from aigc_cli.backends.gan.loss import OBJECTIVES
 from aigc_cli.backends.gan.model import Discriminator, Generator, save_pretrained
 from aigc_cli.backends.gan.presets import fixed_strength, model_config
 from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
+from aigc_cli.backends.pictures.adversarial import frozen, gradient_penalty
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of
 from aigc_cli.backends.pictures.options import first_sample
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
@@ -235,13 +235,3 @@ class GANLearner(Learner):
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         return outlook(history)
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Within the context, the network's parameters get no gradient."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)

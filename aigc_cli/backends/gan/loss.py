@@ -1,4 +1,4 @@
-"""GAN objectives, each a loss for the discriminator and one for the generator, and the gradient penalty for all of them.
+"""GAN objectives, each a loss for the discriminator and one for the generator.
 
 A score is a logit: σ(D(x)) is the discriminator's probability that x is real. Scores are (B,), losses are scalars in nats, and
 expectations are means over the batch.
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from aigc_cli.backends.pictures.adversarial import relativistic_discriminator, relativistic_generator
 
 ObjectiveName = Literal["r3", "minimax", "non-saturating", "hinge"]
 
@@ -48,29 +49,9 @@ def hinge_generator(real: Tensor, fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """E[softplus(−(D(x) − D(G(z))))]: real and generated pictures in pairs (Huang et al. 2024, R3GAN, eq. 2, as a loss)."""
-    return F.softplus(-(real - fake)).mean()
-
-
-def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
-    """E[softplus(−(D(G(z)) − D(x)))] (Jolicoeur-Martineau 2019; Huang et al. 2024)."""
-    return F.softplus(-(fake - real)).mean()
-
-
 OBJECTIVES: dict[ObjectiveName, Objective] = {
     "r3": Objective(relativistic_discriminator, relativistic_generator),
     "minimax": Objective(minimax_discriminator, minimax_value),
     "non-saturating": Objective(minimax_discriminator, non_saturating_generator),
     "hinge": Objective(hinge_discriminator, hinge_generator),
 }
-
-
-def gradient_penalty(scores: Tensor, pictures: Tensor) -> Tensor:
-    """½ E‖∇D(x)‖² for the scores (B,) of pictures (B, C, H, W) that require gradients. The result is differentiable.
-
-    This is R1 on real pictures and R2 on generated ones (Mescheder et al. 2018, eq. 9 and 10), without the factor γ. A
-    picture's score must not depend on other pictures of the batch.
-    """
-    (gradients,) = torch.autograd.grad(scores.sum(), pictures, create_graph=True)
-    return 0.5 * gradients.square().sum((1, 2, 3)).mean()

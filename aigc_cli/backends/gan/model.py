@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding
+from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding, upsampled
 from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.engine.network import load_network, save_network
 
@@ -47,13 +47,6 @@ class Block(Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
-
-
-def doubled(h: Tensor, size: tuple[int, int]) -> Tensor:
-    """Upsample h by 2 and crop it to `size`. Bilinear, because repeated or rearranged pixels would leave a grid pattern in even
-    areas, which minutes of training don't remove."""
-    h = F.interpolate(h, scale_factor=2.0, mode="bilinear")[:, :, : size[0], : size[1]]
-    return h.contiguous(memory_format=torch.channels_last)
 
 
 def level(config: GANConfig, index: int) -> nn.Sequential:
@@ -107,7 +100,7 @@ class Generator(nn.Module):
         h = first(h)
         finer = [*self.sizes[1:], (self.config.height, self.config.width)]
         for narrow, size, blocks in zip(self.narrow, finer, (*others, self.fine), strict=True):
-            h = blocks(doubled(narrow(activate(h)), size))
+            h = blocks(upsampled(narrow(activate(h)), size))
         x: Tensor = self.out(activate(h))
         return x.float()
 

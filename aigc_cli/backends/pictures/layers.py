@@ -47,3 +47,10 @@ class Bottleneck(nn.Module):
         h = self.conv(self.activation(self.reduce(x)))
         y: Tensor = self.last(self.activation(h))
         return y
+
+
+def upsampled(h: Tensor, size: tuple[int, int]) -> Tensor:
+    """Upsample h by 2 and crop it to `size`. Bilinear, because repeated or rearranged pixels would leave a grid pattern in even
+    areas, which minutes of training don't remove."""
+    h = F.interpolate(h, scale_factor=2.0, mode="bilinear")[:, :, : size[0], : size[1]]
+    return h.contiguous(memory_format=torch.channels_last)

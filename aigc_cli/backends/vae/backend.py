@@ -16,6 +16,7 @@ from aigc_cli.backends.vae.eval import evaluation
 from aigc_cli.backends.vae.learner import VAELearner
 from aigc_cli.backends.vae.presets import decide
 from aigc_cli.backends.vae.sample import decode_latents, sample_pictures
+from aigc_cli.backends.vae.two_stages import TwoStageLearner
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.engine.events import Bus
@@ -36,7 +37,7 @@ class VAEBackend(PictureTraining):
         return VAEPlan.read(record)
 
     def learner(self, plan: VAEPlan, data: Prepared, device: torch.device) -> Learner:
-        return VAELearner(plan, data.arrays, device)
+        return (TwoStageLearner if plan.objective == "samples" else VAELearner)(plan, data.arrays, device)
 
     # Sampling, encoding and evaluation
 

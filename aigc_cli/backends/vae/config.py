@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from aigc_cli.backends.base import Backend, EncodeOptions
 from aigc_cli.backends.pictures.options import (
@@ -25,6 +26,11 @@ Size = Literal["nano", "micro", "tiny", "small", "base"]
 
 @dataclass(frozen=True)
 class Train(PictureTrainOptions):
+    earlier: ClassVar[Mapping[str, Any]] = {**PictureTrainOptions.earlier, "objective": "likelihood"}
+
+    objective: Literal["auto", "likelihood", "samples"] = option("auto", panel=MODEL)
+    """What the model is for: the likelihood of pictures (scores, bits per dimension), or samples that look real, from a map of
+    latents whose prior is learned by flow matching."""
     likelihood: Literal["auto", "bernoulli", "logistics", "gaussian"] = option("auto", panel=MODEL)
     """Distribution of a pixel: Bernoulli for two-valued pictures, a discretised mixture of logistics for 256 levels, or a
     Gaussian with one learned variance. auto looks at the data."""
@@ -34,14 +40,14 @@ class Train(PictureTrainOptions):
     """Prior of the latents: a learned RealNVP flow, or the standard normal of the plain VAE."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
     """Size of the model; the options below override parts of it."""
-    latent: int | None = option(None, min=2, panel=MODEL, auto="from the preset")
+    latent: int | None = option(None, min=0, panel=MODEL, auto="from the preset, and 0 with --objective samples")
     """Latents for the picture as a whole."""
     latent_map: int | None = option(None, min=0, panel=MODEL, auto="8, and 0 for two-valued pixels")
     """Latents at each position of a coarse map (8x8 or smaller), for local detail; part of the latent vector too."""
     couplings: int | None = option(None, min=2, panel=MODEL, auto="from the preset")
-    """Coupling layers in the flow."""
+    """Coupling layers in the flow, or the blocks of the prior's transformer with --objective samples."""
     mixtures: int | None = option(None, min=1, panel=EXPERT, auto="from the preset")
-    """Logistics in each pixel's mixture."""
+    """Logistics in each pixel's mixture (--objective likelihood)."""
     beta: float = option(1.0, above=0, panel=EXPERT)
     """Weight of the rate (the KL term) in training; reported measures are never weighted."""
     free_bits: float = option(0.0, min=0, panel=EXPERT, unit="nats a latent")
@@ -60,7 +66,7 @@ class Train(PictureTrainOptions):
 class VAEPlan(Plan, Train):
     """The plan of a VAE's training."""
 
-    likelihood: Literal["bernoulli", "logistics", "gaussian"]
+    objective: Literal["likelihood", "samples"]
     preset: Size
     latent: int
     latent_map: int
@@ -72,6 +78,10 @@ class VAEPlan(Plan, Train):
 class Sample(PictureSampleOptions):
     temperature: float = option(1.0, min=0)
     """Below 1, samples are more typical; above 1, more unusual."""
+    sampling_steps: int | None = option(None, min=1, panel=MORE, auto="20")
+    """Steps of the solver that draws latents, for a run trained with --objective samples."""
+    guidance: float | None = option(None, min=0, panel=MORE, auto="1: none")
+    """How much to exaggerate what sets the class apart, for a run trained with --objective samples and --conditional."""
     label: str | None = option(None, metavar="CLASS")
     """The class of every picture, by its name or its number (a run trained with --conditional). Otherwise samples take turns,
     --reconstruct and --interpolate take the pictures' own labels, and --traverse the most common class."""

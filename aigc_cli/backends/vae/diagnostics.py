@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aigc_cli.backends.vae.model import VAEConfig
+from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.engine.learner import MORE_TRAINING
 
 #: Below this rate, in nats, the latents hold nothing of a picture.
@@ -19,7 +19,9 @@ def advice(history: Sequence[Mapping[str, Any]], config: VAEConfig) -> list[str]
     if not held_out:
         return []
     best = min(held_out, key=lambda line: float(line["negative_elbo"]))
-    return [_latents(best, config), *_trend(held_out, best)]
+    name = "negative_elbo"
+    trend = memorising(held_out, name, " nats per picture") or still_falling(held_out, name)
+    return [_latents(best, config), *trend]
 
 
 def _latents(best: Mapping[str, Any], config: VAEConfig) -> str:
@@ -32,17 +34,23 @@ def _latents(best: Mapping[str, Any], config: VAEConfig) -> str:
     return f"{active} of {config.latents} latents active, {rate / math.log(2):.0f} bits per picture, {state}"
 
 
-def _trend(held_out: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> list[str]:
+def memorising(held_out: Sequence[Mapping[str, Any]], name: str, unit: str) -> list[str]:
+    """Advice if the held-out loss of this name, in `evaluated` lines of metrics.jsonl, has risen from its lowest."""
     if len(held_out) < 3:
         return []
-    last = held_out[-1]
-    value, lowest = float(last["negative_elbo"]), float(best["negative_elbo"])
-    if last is not best and value > lowest + 0.01 * abs(lowest):
-        return [
-            f"the held-out loss was lowest at step {best['step']} ({lowest:.1f} nats per picture) and is {value:.1f} now: the "
-            "model is memorising the pictures; more pictures or --flip would help most; the best checkpoint was kept"
-        ]
-    before = float(held_out[-2]["negative_elbo"])
-    if value < before - 0.001 * abs(before):
-        return [f"the held-out loss was still falling; {MORE_TRAINING}"]
-    return []
+    best = min(held_out, key=lambda line: float(line[name]))
+    value, lowest = float(held_out[-1][name]), float(best[name])
+    if value <= lowest + 0.01 * abs(lowest):
+        return []
+    return [
+        f"the held-out loss was lowest at step {best['step']} ({lowest:.4g}{unit}) and is {value:.4g} now: the model is "
+        "memorising the pictures; more pictures or --flip would help most; the best checkpoint was kept"
+    ]
+
+
+def still_falling(held_out: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    """Advice if the held-out loss of this name fell until the end."""
+    if len(held_out) < 3:
+        return []
+    before, last = float(held_out[-2][name]), float(held_out[-1][name])
+    return [f"the held-out loss was still falling; {MORE_TRAINING}"] if last < before - 0.001 * abs(before) else []

@@ -45,7 +45,7 @@ class Posteriors:
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     """Encode pictures, one row each: `label` if the model has classes; `score`, the bound on −log p(x) in nats from --k draws;
     `bits_per_dim` if pixels are discrete; `percentile`, the percentage of held-out pictures with a lower score; `mean` and
-    `log_var`."""
+    `log_var`. A model without a likelihood (--objective samples) has no scores."""
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
     assert options.data is not None
@@ -53,6 +53,11 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     for note in arrays.notes:
         bus.note(note)
     loaded.require_labels(arrays, options.data, LABEL_ADVICE)
+    if not loaded.explicit:
+        bus.note("no scores: the run was trained with --objective samples, so its model has no likelihood")
+        for index, _, posterior, _ in posteriors(loaded, arrays, options.batch_size):
+            yield _rows(loaded, arrays, index, posterior, {})
+        return
     reference = _reference(run, loaded, options, bus)
     for index, posterior, bounds in bounded(loaded, arrays, options.batch_size, options.k, options.seed):
         score = -bounds.log_likelihood.cpu().double().numpy()
@@ -61,14 +66,18 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
             columns["bits_per_dim"] = score / loaded.dimensions / math.log(2)
         if reference is not None:
             columns["percentile"] = percentile(score, reference)
-        columns |= {
-            "mean": posterior.mean.cpu().numpy(),
-            "log_var": posterior.log_var.cpu().numpy(),
-        }  # last, because they are wide
-        labels = None
-        if loaded.classes:
-            labels = [loaded.classes[i] if i >= 0 else None for i in labels_of(arrays, index).tolist()]
-        yield Encoded([arrays.names[i] for i in index.tolist()], columns, labels)
+        yield _rows(loaded, arrays, index, posterior, columns)
+
+
+def _rows(
+    loaded: Loaded, arrays: PictureArrays, index: Index, posterior: Posterior, columns: dict[str, NDArray[np.float64]]
+) -> Encoded:
+    """Rows with these columns, and the posterior last, because it is wide."""
+    labels = None
+    if loaded.classes:
+        labels = [loaded.classes[i] if i >= 0 else None for i in labels_of(arrays, index).tolist()]
+    wide = {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy()}
+    return Encoded([arrays.names[i] for i in index.tolist()], columns | wide, labels)
 
 
 def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[np.float64] | None:

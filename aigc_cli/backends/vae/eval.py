@@ -14,7 +14,7 @@ from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, k
 from aigc_cli.backends.pictures.quality import quality, stacked
 from aigc_cli.backends.vae.bound import Bounds
 from aigc_cli.backends.vae.config import Eval, Sample, Train
-from aigc_cli.backends.vae.encode import LABEL_ADVICE, Index, Posteriors, bounded, joined, posteriors
+from aigc_cli.backends.vae.encode import LABEL_ADVICE, Index, Posteriors, bounded, encoded, joined, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.sample import sample_pictures
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
@@ -52,8 +52,13 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
             "label, but the model was trained only on labelled pictures"
         )
     with torch.inference_mode():
-        bounds, table = _bounds(loaded, arrays, index, options, bus)
-        measures = _likelihood(bounds, loaded, options)
+        measures: dict[str, Measure] = {}
+        if loaded.explicit:
+            bounds, table = _bounds(loaded, arrays, index, options, bus)
+            measures = _likelihood(bounds, loaded, options)
+        else:
+            notes.append("no likelihood: the run was trained with --objective samples")
+            table = encoded(loaded, arrays, index, options.batch_size)
         measures |= _latents(loaded, arrays, index, table, options)
         measures |= _reconstruction(loaded, arrays, index, options)
     measures |= of_samples
@@ -121,8 +126,9 @@ def _latents(loaded: Loaded, arrays: PictureArrays, index: Index, table: Posteri
     measures = {
         "active_units": active_units(table.mean),
         "information": together.beside(per_latent=information.mean(0).round(4)),
-        "mmd": _mmd(loaded, table, loaded.labels_of(arrays, index), options),
     }
+    if loaded.explicit:
+        measures["mmd"] = _mmd(loaded, table, loaded.labels_of(arrays, index), options)
     if arrays.factors:
         measures["mig"] = mig(table.mean, {key: values[index] for key, values in arrays.factors.items()}, seed=options.seed)
     return measures
@@ -135,7 +141,7 @@ def _mmd(loaded: Loaded, table: Posteriors, labels: torch.Tensor | None, options
     chosen = np.random.default_rng(options.seed).permutation(len(table.mean))[:n]
     noise = torch.randn(n, table.mean.shape[1], generator=keyed("posterior", options.seed)).numpy()
     z = torch.from_numpy(table.mean[chosen] + np.exp(0.5 * table.log_var[chosen]) * noise).to(loaded.device)
-    u = loaded.model.prior(z, None if labels is None else labels[torch.from_numpy(chosen)])[0].cpu().numpy()
+    u = loaded.model.prior.to_noise(z, None if labels is None else labels[torch.from_numpy(chosen)]).cpu().numpy()
     prior = torch.randn(u.shape, generator=keyed("prior", options.seed)).numpy()
     return mmd2(u, prior, seed=options.seed)
 

@@ -23,21 +23,40 @@ def log_normal(u: Tensor) -> Tensor:
 
 class Prior(nn.Module, ABC):
     @abstractmethod
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """u = f(z), and log |det ∂f/∂z| (B,) in nats."""
+    def to_noise(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """u = f(z)."""
 
     @abstractmethod
     def inverse(self, u: Tensor, labels: Tensor | None = None) -> Tensor:
         """z = f⁻¹(u): a draw from the prior if u is a draw from N(0, I)."""
 
+    def between(self, a: Tensor, b: Tensor, share: Tensor) -> Tensor:
+        """Points (n, latents) on the way from noise a to noise b, each (latents,), at shares (n, 1) of it."""
+        return torch.lerp(a.expand(len(share), -1), b, share)
+
+    @abstractmethod
     def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """log p(z), (B,) in nats."""
+        """log p(z), (B,) in nats. Raises `RequestError` for a prior whose density isn't known."""
+
+
+class ExplicitPrior(Prior):
+    """A prior with a density."""
+
+    @abstractmethod
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """u = f(z), and log |det ∂f/∂z| (B,) in nats."""
+
+    def to_noise(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        u: Tensor = self(z, labels)[0]
+        return u
+
+    def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         u, log_det = self(z, labels)
         log_p: Tensor = log_normal(u) + log_det
         return log_p
 
 
-class StandardNormal(Prior):
+class StandardNormal(ExplicitPrior):
     """p(z) = N(0, I) for any label, as in the plain VAE (Kingma and Welling 2014)."""
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -82,7 +101,7 @@ class Coupling(nn.Module):
         return self.MAX_LOG_SCALE * (s / self.MAX_LOG_SCALE).tanh(), t
 
 
-class RealNVP(Prior):
+class RealNVP(ExplicitPrior):
     """A chain of affine couplings (RealNVP). With an even number, both halves are changed equally often."""
 
     def __init__(self, *, latent: int, couplings: int, width: int, n_classes: int = 0) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, to_unit
 from aigc_cli.backends.pictures.options import first_sample
@@ -41,7 +41,7 @@ class VAELearner(Learner):
         self.plan, self.data, self.device = plan, data, device
         self.model = VAE(model_config(plan, data)).to(device)
         self.networks = {"vae": self.model}
-        self.optimizers = {"vae": self._optimizer(plan.lr)}
+        self.optimizers = {"vae": self._optimizer(list(self.model.parameters()), plan.lr)}
         self.ema = {"vae": plan.ema}
         self.values = math.prod(data.train.pixels.shape[1:])  # in a picture
         self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
@@ -49,9 +49,8 @@ class VAELearner(Learner):
         self.eval_items = len(data.select)
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
 
-    def _optimizer(self, lr: float) -> torch.optim.Optimizer:
+    def _optimizer(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         """AdamW, with weight decay only for matrices and filters."""
-        parameters = list(self.model.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.plan.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
@@ -102,18 +101,22 @@ class VAELearner(Learner):
             yield self.seen(pixels), self.labels(labels_of(held_out, some).to(self.device))
 
     def preview(self) -> Preview:
-        u = torch.randn(PREVIEWS, self.model.config.latents, generator=torch.Generator().manual_seed(self.plan.seed))
         labels = None
         if self.plan.conditional:
             labels = torch.arange(PREVIEWS, device=self.device) % len(self.data.classes)
-        z = self.model.prior.inverse(u.to(self.device), labels)
+        z = self._preview_latents(PREVIEWS, labels)
         batch = at_once(self.values, PREVIEWS)
         pictures = []
-        for at in range(0, PREVIEWS, batch):
+        for at in range(0, len(z), batch):
             some = slice(at, at + batch)
             pictures += expected_pictures(self.model, z[some], None if labels is None else labels[some])
         side = math.isqrt(PREVIEWS)
         return Preview(".png", encode_picture(sheet(pictures, side), ".png"), grid=(side, side))
+
+    def _preview_latents(self, n: int, labels: Tensor | None) -> Tensor:
+        """Up to n latents (n, latents) to show."""
+        u = torch.randn(n, self.model.config.latents, generator=torch.Generator().manual_seed(self.plan.seed))
+        return self.model.prior.inverse(u.to(self.device), labels)
 
     def save_model(self, folder: Path) -> None:
         save_pretrained(self.model, folder)
@@ -121,10 +124,13 @@ class VAELearner(Learner):
     def describe(self) -> str:
         c = self.model.config
         total = sum(p.numel() for p in self.model.parameters())
-        latents = f"{c.latent} latents"
-        if c.latent_map:
-            latents += f" and {c.latent_map} at each position of {c.sizes[-1][1]}×{c.sizes[-1][0]}"
-        prior = f"a flow of {c.couplings} couplings" if c.prior == "flow" else "a normal prior"
+        of_map = f"{c.latent_map} at each position of {c.sizes[-1][1]}×{c.sizes[-1][0]}"
+        latents = " and ".join([f"{c.latent} latents"] * bool(c.latent) + [of_map] * bool(c.latent_map))
+        prior = {
+            "flow": f"a flow of {c.couplings} couplings",
+            "normal": "a normal prior",
+            "matching": f"flow matching by {c.couplings} transformer blocks",
+        }[c.prior]
         return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} with {prior}, {c.likelihood} pixels"
 
     def first_sample(self) -> str:

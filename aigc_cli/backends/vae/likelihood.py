@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LikelihoodName = Literal["bernoulli", "logistics", "gaussian"]
+from aigc_cli.errors import RequestError
+
+LikelihoodName = Literal["bernoulli", "logistics", "gaussian", "picture"]
 
 
 class Likelihood(nn.Module, ABC):
@@ -32,7 +34,7 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
-        """log p(x|z), (B,) float32 in nats."""
+        """log p(x|z), (B,) float32 in nats. Raises `RequestError` if `params` are no distribution."""
 
     @abstractmethod
     def mean(self, params: Tensor) -> Tensor:
@@ -95,6 +97,25 @@ class Gaussian(Likelihood):
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         noise = torch.randn(params.shape, generator=generator, device=params.device)
         return (params.float() + self.log_sigma.exp() * noise).clamp(0, 1)
+
+
+class Picture(Likelihood):
+    """One picture rather than a distribution: `params` are its pixels on the scale [−1, 1]."""
+
+    discrete = False
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = torch.zeros(channels)
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        raise RequestError("this model has no likelihood of pictures; train with --objective likelihood for one")
+
+    def mean(self, params: Tensor) -> Tensor:
+        return (0.5 + 0.5 * params.float()).clamp(0, 1)
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return self.mean(params)
 
 
 class MixtureOfLogistics(Likelihood):

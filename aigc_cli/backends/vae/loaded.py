@@ -11,6 +11,8 @@ from torch import Tensor
 from aigc_cli.backends.pictures.batches import to_bytes, to_unit
 from aigc_cli.backends.pictures.loaded import LoadedPictures, keyed, load_parts
 from aigc_cli.backends.vae.config import Train
+from aigc_cli.backends.vae.flow import ExplicitPrior
+from aigc_cli.backends.vae.map_networks import MapDecoder
 from aigc_cli.backends.vae.model import VAE, load_pretrained
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.run import Run
@@ -29,7 +31,13 @@ class Loaded(LoadedPictures):
 
     @property
     def takes_unlabelled(self) -> bool:
-        return self.model.decoder.label.takes_unlabelled
+        decoder = self.model.decoder
+        return isinstance(decoder, MapDecoder) or decoder.label.takes_unlabelled
+
+    @property
+    def explicit(self) -> bool:
+        """Whether the model has a likelihood, rather than only samples."""
+        return isinstance(self.model.prior, ExplicitPrior)
 
     def seen(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
         """Bytes (n, height, width, channels) as the model's input. A picture's binarisation depends only on its key."""

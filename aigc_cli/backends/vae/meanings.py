@@ -18,6 +18,14 @@ MEANINGS = Meanings(
             "nats/picture"),
         "bits_per_dim": Meaning("Bits per dimension", "The negative log-likelihood per pixel and channel. Lower is better.",
             "bits/dim"),
+        "held_out_loss": Meaning("Held-out loss", "The error of reconstructions of unseen pictures plus the prior's loss on "
+            "their latents: what chooses the checkpoint. Lower is better."),
+        "reconstruction_error": Meaning("Reconstruction error", "How far reconstructions are from the pictures, per pixel on a "
+            "scale from -1 to 1: the absolute difference plus its square. Lower is better."),
+        "flow_matching": Meaning("Flow-matching loss", "How far the prior's velocity is from the way from noise to the latents "
+            "of pictures: 2 untrained, and above 0 at best. Lower is better."),
+        "rate_per_latent": Meaning("Rate of a latent", "How much information a latent carries about its picture.", "nats",
+            minor=True),
         "active_units": Meaning("Active latents", "How many latents vary from picture to picture.", "latents"),
         "information": Meaning("Information", "How much each latent, on its own, says about which picture it is.", "nats"),
         "mmd": Meaning("Latents against their prior", "A distance between the latents of pictures and the prior that samples "

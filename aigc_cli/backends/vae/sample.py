@@ -16,6 +16,7 @@ from aigc_cli.backends.pictures.batches import labels_of
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
+from aigc_cli.backends.vae.flow_matching import FlowMatchingPrior
 from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.dataset import PictureArrays, read_pictures
@@ -38,6 +39,7 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
         raise RequestError(f"--{modes[0]} and --{modes[1]} can't be used together")
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
+    _set_solver(loaded, options, modes)
     if options.interpolate:
         yield from _interpolated(loaded, options, options.interpolate, bus)
     elif options.reconstruct:
@@ -90,6 +92,23 @@ def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
             yield Drawn(record if numbers is None else record | _label(loaded, numbers[i - at]), pixels)
 
 
+def _set_solver(loaded: Loaded, options: Sample, modes: list[str]) -> None:
+    """Set the solver of a prior learned by flow matching. Raises `RequestError` for options that the model can't follow."""
+    prior = loaded.model.prior
+    if isinstance(prior, FlowMatchingPrior):
+        if options.guidance is not None and modes:
+            raise RequestError(f"--guidance is for draws from the prior, not for --{modes[0]}; remove it")
+        if options.guidance is not None and not loaded.plan.conditional:
+            raise RequestError("--guidance needs classes, but this run was trained without --conditional; remove it")
+        prior.steps = options.sampling_steps or prior.steps
+        prior.guidance = prior.guidance if options.guidance is None else options.guidance
+        return
+    for name in ("sampling_steps", "guidance"):
+        if getattr(options, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise RequestError(f"{flag} is for runs trained with --objective samples, and this one wasn't; remove it")
+
+
 def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[PictureArrays, int | None]:
     """The pictures of a source, and the class that --label gives to all of them; None if their own labels are used."""
     label = None if options.label is None else loaded.class_number(options.label)
@@ -102,7 +121,7 @@ def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[Pictu
 
 
 def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: Bus) -> Iterator[Drawn]:
-    """Linear interpolation between two pictures in the space where the prior is N(0, I). If their classes differ, each half of
+    """From one picture to another in the space where the prior is N(0, I). If their classes differ, each half of
     the result has the class of its end."""
     means, numbers = [], []
     for source in ends:
@@ -112,10 +131,10 @@ def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: B
         _, labels, posterior, _ = next(posteriors(loaded, arrays, 1, label=label))
         means.append(posterior.mean)
         numbers.append(-1 if labels is None else int(labels))
-    a, b = loaded.model.prior(torch.cat(means), loaded.labels(torch.tensor(numbers)))[0]
+    a, b = loaded.model.prior.to_noise(torch.cat(means), loaded.labels(torch.tensor(numbers)))
     share = torch.linspace(0, 1, options.n, device=loaded.device)[:, None]
     classes = [numbers[s > 0.5] for s in share.flatten().tolist()]
-    z = loaded.model.prior.inverse(torch.lerp(a.expand(options.n, -1), b, share), loaded.labels(torch.tensor(classes)))
+    z = loaded.model.prior.inverse(loaded.model.prior.between(a, b, share), loaded.labels(torch.tensor(classes)))
     records = ({"seed": options.seed, "index": i, "share": round(float(s), 6)} for i, s in enumerate(share))
     yield from _decoded(loaded, z, classes, records, options.batch_size)
 

@@ -12,6 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from aigc_cli.engine.device import synchronize
@@ -45,7 +47,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path, patience: float | N
 
     `patience`: seconds after which fewer than five steps will do, a quarter of `seconds` by default.
     """
-    step = step_seconds(lambda: _steps(trainer, seconds, seconds / 4 if patience is None else patience))
+    step = _stages(trainer, seconds, seconds / 4 if patience is None else patience)
     few = max(1, min(trainer.learner.eval_items, 64))
     trainer.evaluate(1)
     one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
@@ -57,14 +59,26 @@ def measure(trainer: Trainer, seconds: float, scratch: Path, patience: float | N
     return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
 
 
-def _steps(trainer: Trainer, seconds: float, patience: float) -> list[float]:
-    """The seconds of each throw-away step, without the first two, which allocate and compile."""
+def _stages(trainer: Trainer, seconds: float, patience: float) -> float:
+    """The mean seconds of a step over all stages of training, each timed where it begins."""
+    stages = trainer.learner.stages
+    timed = 0.0
+    for number, (begin, end) in enumerate(pairwise((*stages, 1.0))):
+        first = trainer.learner.stage_start(number, trainer.plan.steps)
+        steps = partial(_steps, trainer, first, seconds / len(stages), patience / len(stages))
+        timed += (end - begin) * step_seconds(steps)
+    return timed
+
+
+def _steps(trainer: Trainer, first: int, seconds: float, patience: float) -> list[float]:
+    """The seconds of each throw-away step from `first` on, without the first two, which allocate and compile."""
     budget = min(max(seconds * CALIBRATION, 0.4), 8.0)
     durations: list[float] = []
     began = time.perf_counter()
     while len(durations) < 5 or (time.perf_counter() - began < budget and len(durations) < 200):
         at = time.perf_counter()
-        trainer.step(trainer.learner.batch(len(durations)), len(durations))
+        step = first + len(durations)
+        trainer.step(trainer.learner.batch(step), step)
         synchronize(trainer.device)
         durations.append(time.perf_counter() - at)
         if time.perf_counter() - began > patience and len(durations) >= 3:

@@ -1,0 +1,181 @@
+"""Training for `--objective samples`, in two stages: an autoencoder, adversarial in the end, then the prior of its latents.
+
+The second stage keeps the encoder and learns their distribution by flow matching (Vahdat et al. 2021; Rombach et al. 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.pictures.adversarial import (
+    frozen,
+    gradient_penalty,
+    relativistic_discriminator,
+    relativistic_generator,
+)
+from aigc_cli.backends.vae.config import VAEPlan
+from aigc_cli.backends.vae.diagnostics import memorising, still_falling
+from aigc_cli.backends.vae.flow_matching import UNTRAINED, FlowMatchingPrior, logit_normal, without_some_labels
+from aigc_cli.backends.vae.learner import MAX_GRAD_RATIO, VAELearner
+from aigc_cli.backends.vae.loss import kl_to_standard_normal, reconstruction_error
+from aigc_cli.backends.vae.patches import PatchDiscriminator
+from aigc_cli.backends.vae.presets import FIRST_LR
+from aigc_cli.data.pictures.dataset import PictureDataset
+from aigc_cli.engine.learner import Batch, Loss, Phase
+from aigc_cli.engine.optim import MuonAdamW
+from aigc_cli.engine.schedule import warmup_stable_decay
+from aigc_cli.engine.settings import Plan
+
+#: Where the autoencoder's training becomes adversarial and where the prior's begins, as shares of the steps.
+ADVERSARIAL, PRIOR = 0.18, 0.45
+#: Weights of the rate, in nats a latent, and of the adversarial loss, beside the reconstruction error.
+RATE_WEIGHT, ADVERSARIAL_WEIGHT = 1e-4, 0.05
+#: The weight γ of the gradient penalty, and the steps between penalties, each of which counts as many times.
+GAMMA, PENALTY_EVERY = 1.0, 8
+#: Peak learning rates: of the discriminator, and of the prior's matrices (Muon) and other weights (AdamW), for an autoencoder's
+#: of `FIRST_LR`.
+DISCRIMINATOR_LR, MATRIX_LR, OTHER_LR = 2e-3, 0.02, 2e-3
+#: Training pictures whose latents the prior's moments are taken from, and the solver's steps for a preview.
+MOMENTS, PREVIEW_STEPS = 1024, 8
+#: The moving average's half-life is at most this share of the steps so far.
+AVERAGED = 0.05
+
+
+class TwoStageLearner(VAELearner):
+    objective = "held_out_loss"
+    stages = (0.0, ADVERSARIAL, PRIOR)
+
+    def __init__(self, plan: VAEPlan, data: PictureDataset, device: torch.device) -> None:
+        super().__init__(plan, data, device)
+        assert isinstance(self.model.prior, FlowMatchingPrior)
+        self.prior = self.model.prior
+        self.prior.steps = PREVIEW_STEPS
+        widths = self.model.config.widths
+        self.discriminator = PatchDiscriminator(data.format.channels, widths[: max(1, min(3, len(widths)))]).to(device)
+        self.networks = {"vae": self.model, "discriminator": self.discriminator}
+        scale = plan.lr / FIRST_LR
+        matrices = self.prior.velocity.matrices()
+        inside = {id(p) for p in matrices}
+        others = {"params": [p for p in self.prior.parameters() if id(p) not in inside], "lr": scale * OTHER_LR}
+        self.optimizers = {
+            "autoencoder": self._optimizer([*self.model.encoder.parameters(), *self.model.decoder.parameters()], plan.lr),
+            "discriminator": torch.optim.Adam(
+                self.discriminator.parameters(), scale * DISCRIMINATOR_LR, betas=(0.0, 0.9), fused=True
+            ),
+            "prior": MuonAdamW(matrices, [others], muon_lr=scale * MATRIX_LR),
+        }
+        self.moments = np.random.default_rng(plan.seed).permutation(len(data.train))[:MOMENTS]
+        self.ema = {"vae": lambda step: min(plan.ema, max(1.0, AVERAGED * step))}
+
+    # Training
+
+    def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
+        if step >= self.stage_start(-1, plan.steps):
+            return [Phase("prior", self.prior_loss, max_grad_norm=1.0)]
+        warmed = min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
+        adversarial = step >= self.stage_start(1, plan.steps)
+        loss = partial(self.autoencoder_loss, rate_weight=RATE_WEIGHT * self.plan.beta * warmed, adversarial=adversarial)
+        limit = self.plan.max_grad_norm
+        autoencoder = Phase("autoencoder", loss, limit, MAX_GRAD_RATIO if limit is None else None)
+        if not adversarial:
+            return [autoencoder]
+        penalty_weight = PENALTY_EVERY * GAMMA if step % PENALTY_EVERY == 0 else 0.0
+        return [autoencoder, Phase("discriminator", partial(self.discriminator_loss, penalty_weight=penalty_weight))]
+
+    def lr_factor(self, step: int, plan: Plan) -> float:
+        """Each of the two networks has a schedule of its own."""
+        start = self.stage_start(-1, plan.steps)
+        of_prior = step >= start
+        steps = plan.steps - start if of_prior else start
+        return warmup_stable_decay(step - start * of_prior, steps, min(plan.warmup, steps // 4), plan.cooldown)
+
+    def autoencoder_loss(self, batch: Batch, *, rate_weight: float, adversarial: bool) -> Loss:
+        """The reconstruction error, a little of the rate, and how much more real pictures look than reconstructions."""
+        x = self.seen(batch["pixels"])
+        posterior = self.model.encode(x)
+        y = self._picture(posterior.sample(torch.randn_like(posterior.mean)))
+        error = reconstruction_error(y, x).mean()
+        rate = kl_to_standard_normal(posterior).mean()
+        loss = error + rate_weight * rate.clamp_min(self.plan.free_bits)
+        if adversarial:
+            with frozen(self.discriminator):
+                with torch.no_grad():
+                    real = self.discriminator(x)
+                loss = loss + ADVERSARIAL_WEIGHT * relativistic_generator(real, self.discriminator(y))
+        return Loss(loss, {"reconstruction_error": error.detach(), "rate_per_latent": rate.detach()})
+
+    def discriminator_loss(self, batch: Batch, *, penalty_weight: float) -> Loss:
+        """Pictures against their own reconstructions, patch by patch, with γ (R1 + R2) unless its weight is 0."""
+        x = self.seen(batch["pixels"])
+        with torch.no_grad():
+            posterior = self.model.encode(x)
+            y = self._picture(posterior.sample(torch.randn_like(posterior.mean)))
+        pictures = torch.cat((x, y)).requires_grad_(penalty_weight > 0)
+        # Compiled networks can't be differentiated twice.
+        scores = self.discriminator.forward(pictures) if penalty_weight else self.discriminator(pictures)
+        real, fake = scores.chunk(2)
+        loss = relativistic_discriminator(real, fake)
+        if penalty_weight:
+            loss = loss + penalty_weight * 2 * gradient_penalty(scores.mean(1), pictures)
+        return Loss(loss, {"margin": (real - fake).detach().mean()})
+
+    def prior_loss(self, batch: Batch) -> Loss:
+        """Flow matching on draws from the posteriors, which aren't trained any more."""
+        with torch.no_grad():
+            posterior = self.model.encode(self.seen(batch["pixels"]))
+            z = posterior.sample(torch.randn_like(posterior.mean))
+        labels = self.labels(batch["labels"])
+        labels = None if labels is None else without_some_labels(labels)
+        loss = self.prior.loss(z, labels, torch.randn_like(z), logit_normal(len(z), z.device)).mean()
+        return Loss(loss)
+
+    def after_step(self, step: int, batch: Batch, plan: Plan) -> None:
+        """Before the first step of the prior, take the moments of the latents, so that it learns standardised ones."""
+        if step + 1 != self.stage_start(-1, plan.steps):
+            return
+        found = []
+        with torch.no_grad():
+            for at in range(0, len(self.moments), self.plan.micro_batch_size):
+                index = self.moments[at : at + self.plan.micro_batch_size]
+                pixels = torch.from_numpy(self.data.train.take(index)).to(self.device)
+                posterior = self.model.encode(self.seen(pixels))
+                found.append(posterior.sample(torch.randn_like(posterior.mean)))
+        self.prior.standardise(torch.cat(found))
+
+    def _picture(self, z: Tensor) -> Tensor:
+        """Decoded latents on the scale [0, 1], not clamped, so that they have a gradient everywhere."""
+        return 0.5 + 0.5 * self.model.decode(z).float()
+
+    # Evaluation
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        """The error of held-out reconstructions, the prior's loss on their latents, and the sum, by which checkpoints are
+        chosen. Before its training the prior counts as a velocity of 0."""
+        errors, losses = [], []
+        for x, labels in self._held_out(self.order[:items]):
+            posterior = self.model.encode(x)
+            errors.append(reconstruction_error(self._picture(posterior.mean), x))
+            if self.prior.started:
+                z = posterior.sample(torch.randn_like(posterior.mean))
+                losses.append(self.prior.loss(z, labels, torch.randn_like(z), logit_normal(len(z), z.device)))
+        error = float(torch.cat(errors).cpu().double().mean())
+        measures = {"reconstruction_error": error}
+        if losses:
+            measures["flow_matching"] = float(torch.cat(losses).cpu().double().mean())
+        return {"held_out_loss": error + measures.get("flow_matching", UNTRAINED), **measures}
+
+    def _preview_latents(self, n: int, labels: Tensor | None) -> Tensor:
+        """Draws from the prior; before its training, the latents of held-out pictures."""
+        if self.prior.started:
+            return super()._preview_latents(n, labels)
+        return torch.cat([self.model.encode(x).mean for x, _ in self._held_out(self.order[:n])])
+
+    def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
+        held_out = [line for line in history if line.get("event") == "evaluated" and "flow_matching" in line]
+        return memorising(held_out, "flow_matching", "") or still_falling(held_out, "flow_matching")
