@@ -21,6 +21,7 @@ from aigc_cli.engine.events import Bus, Evaluated, Event, Note
 from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
 from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, TrainLoop
 from aigc_cli.engine.optim import MuonAdamW, orthogonalise
+from aigc_cli.engine.planning import budget
 from aigc_cli.engine.planning import plan as planning
 from aigc_cli.engine.planning.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
 from aigc_cli.engine.run import Run, create_run
@@ -409,6 +410,30 @@ def test_progress_is_what_is_beyond_chance(run: Run, patience: int, end: int) ->
     assert loop.state.step == loop.state.best_step == end
 
 
+class Staged(Worsening):
+    """Trained in two stages, neither of which improves."""
+
+    stages = (0.0, 0.5)
+
+
+def test_a_run_ends_for_want_of_progress_in_its_last_stage_alone(run: Run) -> None:
+    loop = finish(Staged, run, dataclasses.replace(PLAN, steps=80, patience=2))
+    assert loop.state.step == 60  # two looks after step 40, where the last stage starts
+
+
+def test_the_cost_of_a_step_is_that_of_all_stages_by_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[int] = []
+
+    def steps(trainer: Trainer, first: int, seconds: float, patience: float) -> list[float]:
+        timed.append(first)
+        return [1.0 if first < 40 else 5.0] * 10
+
+    monkeypatch.setattr(budget, "_steps", steps)
+    trainer = Trainer(Staged, dataclasses.replace(PLAN, steps=80), CPU, Bus())
+    assert budget.mean_step_seconds(trainer, 10.0, 1.0) == pytest.approx(0.5 * 1.0 + 0.5 * 5.0)
+    assert timed == [0, 40]
+
+
 class Troubled(Regression):
     undo = False
 
@@ -569,6 +594,14 @@ def test_an_average_has_its_half_life() -> None:
     with average.applied():
         assert network.weight.item() == pytest.approx(0.5, abs=1e-5)
     assert network.weight.item() == 1.0
+
+
+def test_an_average_has_the_buffers_of_its_network() -> None:
+    network = nn.BatchNorm1d(2)
+    average = EMA(network, half_life=50)
+    network.running_mean.fill_(7.0)  # type: ignore[union-attr]
+    average.update(step=10**6)
+    assert torch.equal(average.weights["running_mean"], torch.full((2,), 7.0))
 
 
 def test_orthogonalise_keeps_the_singular_vectors_and_levels_the_singular_values() -> None:

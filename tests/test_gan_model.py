@@ -12,8 +12,9 @@ import torch
 from networks import SMALL_GAN, disturbed
 from torch import Tensor, nn
 
-from aigc_cli.backends.gan.loss import OBJECTIVES, gradient_penalty
+from aigc_cli.backends.gan.loss import OBJECTIVES
 from aigc_cli.backends.gan.model import Discriminator, GANConfig, Generator, load_pretrained, save_pretrained
+from aigc_cli.backends.pictures.adversarial import gradient_penalty
 
 CONFIG = SMALL_GAN
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.gan.loss import OBJECTIVES, ObjectiveName, gradient_penalty, minimax_value
+from aigc_cli.backends.gan.loss import OBJECTIVES, ObjectiveName, minimax_value
+from aigc_cli.backends.pictures.adversarial import gradient_penalty
 
 #: Two distributions over five outcomes, in sixteenths, so that a batch has each outcome exactly as often as expected.
 REAL, FAKE = torch.tensor([6, 1, 4, 3, 2]), torch.tensor([1, 5, 4, 2, 4])

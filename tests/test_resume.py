@@ -31,12 +31,16 @@ ARGUMENTS = {
         "vae", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
         "--eval-items", "16",
     ],
+    "samples": [
+        "vae", "--objective", "samples", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "60", "--preset", "nano", "--couplings", "2", "--batch-size", "8",
+        "--eval-items", "16", "--conditional",
+    ],
 }  # fmt: skip
 TIMES = ("seconds", "per_second")
 
 #: What is the engine's own doing is looked at once a backend.
 once_a_backend = pytest.mark.parametrize(
-    "case", [case for case in ARGUMENTS if case != "answers"], indirect=True, scope="module"
+    "case", [case for case in ARGUMENTS if case not in ("answers", "samples")], indirect=True, scope="module"
 )
 
 

@@ -1,8 +1,8 @@
 """A prior learned by flow matching: an ordinary differential equation from noise to latents.
 
 The velocity v(z_t, t) of the path z_t = (1 − t) u + t z from noise u ~ N(0, I) to a latent z is learned by regression (Lipman
-et al. 2023, "Flow matching for generative modeling", eq. 23 with σ_min = 0), and solving dz/dt = v from t = 0 to 1 turns a draw
-of u into a draw of z. A VAE with such a prior is that of Vahdat et al. (2021, "Score-based generative modeling in latent space").
+et al. 2023, "Flow matching for generative modeling", eq. 23 with σ_min = 0), and solving dz/dt = v from t = 0 to 1 turns a
+draw of u into one of z. Vahdat et al. (2021, "Score-based generative modeling in latent space") give a VAE such a prior.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def heun(velocity: Velocity, z: Tensor, begin: float, end: float, steps: int) ->
     """Solve dz/dt = v(z, t) from t = `begin` to `end` by Heun's method in equal steps (second order; Karras et al. 2022)."""
     h = (end - begin) / steps
     for step in range(steps):
-        now = torch.full((len(z),), begin + step * h, device=z.device)
+        now = torch.full((len(z),), begin + step * h, dtype=z.dtype, device=z.device)
         first = velocity(z, now)
         second = velocity(z + h * first, now + h)
         z = z + 0.5 * h * (first + second)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class PatchDiscriminator(nn.Module):
-    """From pictures (B, C, H, W) in [0, 1] to a score for each patch, (B, patches); a score sees about a quarter of a side."""
+    """From pictures (B, C, H, W) in [0, 1] to a score for each patch of up to 38×38 pixels, (B, patches)."""
 
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -33,8 +33,6 @@ class PatchDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = (2 * x - 1).contiguous(memory_format=torch.channels_last)
         for halve in self.halve:
-            if min(h.shape[2:]) < 2:
-                break
-            h = F.leaky_relu(halve(h), 0.2)
+            h = F.leaky_relu(halve(F.pad(h, (0, h.shape[3] % 2, 0, h.shape[2] % 2))), 0.2)
         scores: Tensor = self.out(h).flatten(1)
         return scores

@@ -26,7 +26,7 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 def time_features(t: Tensor) -> Tensor:
     """cos and sin of t (B,) in [0, 1] at geometrically spaced frequencies, (B, 2 · FREQUENCIES)."""
-    exponents = torch.arange(FREQUENCIES, device=t.device, dtype=torch.float32) / FREQUENCIES
+    exponents = torch.arange(FREQUENCIES, device=t.device, dtype=t.dtype) / FREQUENCIES
     angles = 1000 * t[:, None] * torch.exp(-math.log(10_000) * exponents)
     return torch.cat((angles.cos(), angles.sin()), dim=1)
 
@@ -81,7 +81,7 @@ class VelocityTransformer(nn.Module):
         for block in self.blocks:
             h = block(h, condition)
         shift, scale = self.modulation(condition)[:, None].chunk(2, dim=-1)
-        v: Tensor = self.last(modulated(h, shift, scale)).float()
+        v: Tensor = self.last(modulated(h, shift, scale)).to(z.dtype)
         return v
 
     def matrices(self) -> list[nn.Parameter]:

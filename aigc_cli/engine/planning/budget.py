@@ -47,7 +47,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path, patience: float | N
 
     `patience`: seconds after which fewer than five steps will do, a quarter of `seconds` by default.
     """
-    step = _stages(trainer, seconds, seconds / 4 if patience is None else patience)
+    step = mean_step_seconds(trainer, seconds, seconds / 4 if patience is None else patience)
     few = max(1, min(trainer.learner.eval_items, 64))
     trainer.evaluate(1)
     one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
@@ -59,7 +59,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path, patience: float | N
     return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
 
 
-def _stages(trainer: Trainer, seconds: float, patience: float) -> float:
+def mean_step_seconds(trainer: Trainer, seconds: float, patience: float) -> float:
     """The mean seconds of a step over all stages of training, each timed where it begins."""
     stages = trainer.learner.stages
     timed = 0.0
