@@ -15,7 +15,7 @@ from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.flow_matching import UNTRAINED
 from aigc_cli.backends.vae.loss import reconstruction_error
 from aigc_cli.backends.vae.patches import PatchDiscriminator
-from aigc_cli.backends.vae.presets import decide
+from aigc_cli.backends.vae.two_stage_presets import decide_two_stages
 from aigc_cli.backends.vae.two_stages import ADVERSARIAL, PRIOR, TwoStageLearner
 from aigc_cli.engine.device import seed_everything
 from aigc_cli.engine.events import Bus
@@ -31,7 +31,7 @@ SAMPLES = ["--objective", "samples", "--preset", "nano", "--batch-size", "16"]
 def trainer(**options: object) -> Trainer:
     data = blobs(two_classes=True)
     asked = dataclasses.replace(Train(objective="samples", preset="nano", batch_size=16, steps=STEPS), **options)
-    plan = plan_for_steps(decide(settled(asked), data, 1.0)[0], asked, len(data.select))
+    plan = plan_for_steps(decide_two_stages(settled(asked), data, 1.0)[0], asked, len(data.select))
 
     def build() -> TwoStageLearner:
         seed_everything(plan.seed)
@@ -132,7 +132,7 @@ def test_patches_are_scored_at_any_size_and_each_by_what_is_near(height: int, wi
 )
 def test_what_only_a_likelihood_has_is_refused(options: dict[str, object], named: str) -> None:
     with pytest.raises(RequestError, match=named):
-        decide(settled(dataclasses.replace(Train(objective="samples"), **options)), blobs(), 1e12)
+        decide_two_stages(settled(dataclasses.replace(Train(objective="samples"), **options)), blobs(), 1e12)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from aigc_cli.backends.vae.eval import evaluation
 from aigc_cli.backends.vae.learner import VAELearner
 from aigc_cli.backends.vae.presets import decide
 from aigc_cli.backends.vae.sample import decode_latents, sample_pictures
+from aigc_cli.backends.vae.two_stage_presets import decide_two_stages
 from aigc_cli.backends.vae.two_stages import TwoStageLearner
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
@@ -31,7 +32,9 @@ class VAEBackend(PictureTraining):
     # Training
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[VAEPlan, list[str]]:
-        return decide(options, data.arrays, machine.flops * machine.seconds, machine.memory)
+        flops = machine.flops * machine.seconds
+        choose = decide_two_stages if options.objective == "samples" else decide
+        return choose(options, data.arrays, flops, machine.memory)
 
     def read_plan(self, record: Mapping[str, Any]) -> VAEPlan:
         return VAEPlan.read(record)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from aigc_cli.backends.base import Backend, EncodeOptions
 from aigc_cli.backends.pictures.options import (
@@ -26,9 +25,7 @@ Size = Literal["nano", "micro", "tiny", "small", "base"]
 
 @dataclass(frozen=True)
 class Train(PictureTrainOptions):
-    earlier: ClassVar[Mapping[str, Any]] = {**PictureTrainOptions.earlier, "objective": "likelihood"}
-
-    objective: Literal["auto", "likelihood", "samples"] = option("auto", panel=MODEL)
+    objective: Literal["likelihood", "samples"] = option("likelihood", panel=MODEL)
     """What the model is for: the likelihood of pictures (scores, bits per dimension), or samples that look real, from a map of
     latents whose prior is learned by flow matching."""
     likelihood: Literal["auto", "bernoulli", "logistics", "gaussian"] = option("auto", panel=MODEL)
@@ -66,7 +63,6 @@ class Train(PictureTrainOptions):
 class VAEPlan(Plan, Train):
     """The plan of a VAE's training."""
 
-    objective: Literal["likelihood", "samples"]
     preset: Size
     latent: int
     latent_map: int

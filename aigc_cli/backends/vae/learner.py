@@ -20,6 +20,7 @@ from aigc_cli.backends.vae.diagnostics import advice
 from aigc_cli.backends.vae.loaded import expected_pictures
 from aigc_cli.backends.vae.loss import negative_elbo
 from aigc_cli.backends.vae.model import VAE, save_pretrained
+from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.backends.vae.presets import model_config
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
@@ -39,7 +40,7 @@ class VAELearner(Learner):
 
     def __init__(self, plan: VAEPlan, data: PictureDataset, device: torch.device) -> None:
         self.plan, self.data, self.device = plan, data, device
-        self.model = VAE(model_config(plan, data)).to(device)
+        self.model = VAE(self.config(plan, data)).to(device)
         self.networks = {"vae": self.model}
         self.optimizers = {"vae": self._optimizer(list(self.model.parameters()), plan.lr)}
         self.ema = {"vae": plan.ema}
@@ -48,6 +49,9 @@ class VAELearner(Learner):
         self.steps_per_epoch = len(data.train) / plan.batch_size
         self.eval_items = len(data.select)
         self.order = np.random.default_rng(plan.seed).permutation(len(data.select))
+
+    def config(self, plan: VAEPlan, data: PictureDataset) -> VAEConfig:
+        return model_config(plan, data)
 
     def _optimizer(self, parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Optimizer:
         """AdamW, with weight decay only for matrices and filters."""

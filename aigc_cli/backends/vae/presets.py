@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
 from aigc_cli.backends.pictures.networks import levels_for
@@ -24,8 +24,6 @@ WIDEST = 4
 PIXELS = 32 * 32
 #: Latents at each position of the last level, unless pixels are two-valued.
 LATENT_MAP = 8
-#: With --objective samples: pictures in a step at 32×32, and the peak learning rate of the encoder and decoder.
-PICTURES_A_STEP, FIRST_LR = 96, 6e-3
 
 
 @dataclass(frozen=True)
@@ -40,44 +38,36 @@ class VAEPreset(Preset):
     vector_blocks: int
     couplings: int
     flow_width: int
-    blocks_of_prior: int  # with --objective samples; their width follows
-    width_of_prior: int
     mixtures: int
     batch_size: int
     lr: float
 
-    def picture_bytes(self, pixels: int, pixel_parameters: int) -> float:
-        """Bytes that a training step takes per picture with this many pixels and parameters per pixel, for activations and for
-        the likelihood. Fitted to measured peaks at 128×128 pixels within 25 % (tests/benchmarks/RECIPE.md)."""
-        return pixels * (12 * self.width * sum(self.blocks) + 50 * pixel_parameters)
-
 
 PRESETS = (
-    VAEPreset("nano", 3e13, 32, 24, (1, 1), 192, 1, 8, 96, 5, 160, 2, 128, 6e-3),
-    VAEPreset("micro", 3e14, 40, 32, (1, 2), 256, 2, 12, 128, 6, 192, 3, 128, 5e-3),
-    VAEPreset("tiny", 3e15, 48, 32, (2, 3), 320, 2, 16, 160, 8, 256, 3, 128, 3e-3),
-    VAEPreset("small", 1e17, 64, 64, (2, 4), 512, 3, 20, 256, 12, 384, 5, 128, 2e-3),
-    VAEPreset("base", float("inf"), 128, 128, (3, 6), 1024, 4, 20, 512, 12, 512, 5, 128, 1e-3),
+    VAEPreset("nano", 3e13, 32, 24, (1, 1), 192, 1, 8, 96, 2, 128, 6e-3),
+    VAEPreset("micro", 3e14, 40, 32, (1, 2), 256, 2, 12, 128, 3, 128, 5e-3),
+    VAEPreset("tiny", 3e15, 48, 32, (2, 3), 320, 2, 16, 160, 3, 128, 3e-3),
+    VAEPreset("small", 1e17, 64, 64, (2, 4), 512, 3, 20, 256, 5, 128, 2e-3),
+    VAEPreset("base", float("inf"), 128, 128, (3, 6), 1024, 4, 20, 512, 5, 128, 1e-3),
 )
 
 
 def decide(options: Train, data: PictureDataset, flops: float, memory: int | None = None) -> tuple[VAEPlan, list[str]]:
-    """The plan, with likelihood, model, batch size and learning rate decided, and the reasons. `flops` is the budget, `memory`
-    the bytes available on the device."""
+    """The plan for `--objective likelihood`, with likelihood, model, batch size and learning rate decided, and the reasons.
+    `flops` is the budget, `memory` the bytes available on the device."""
     pixels = data.format.height * data.format.width
     larger = max(1.0, pixels / PIXELS)
     preset = preset_for(PRESETS, flops / larger, options.preset)
-    if objective_for(options, data) == "samples":
-        return _for_samples(options, data, preset, larger, memory)
     likelihood, reason = likelihood_for(options, data)
     # A larger picture costs more, and also tells more about the gradient.
     batch_size = options.batch_size or min(round(preset.batch_size / math.sqrt(larger)), len(data.train))
     parameters = 1
     if likelihood == "logistics":
         parameters = len(MixtureOfLogistics(data.format.channels, options.mixtures or preset.mixtures).first)
-    at_once, reasons = micro_batch(batch_size, preset.picture_bytes(pixels, parameters), memory, options.micro_batch_size)
+    needed = picture_bytes(pixels, preset.width, preset.blocks, parameters)
+    at_once, reasons = micro_batch(batch_size, needed, memory, options.micro_batch_size)
     plan = VAEPlan.of(
-        dataclasses.replace(options, objective="likelihood", likelihood=likelihood),
+        dataclasses.replace(options, likelihood=likelihood),
         preset=preset.name,
         latent=preset.latent,
         # Texture and edges of pictures with many levels are local and don't fit in a short vector; two-valued strokes do.
@@ -90,36 +80,6 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
         cooldown=1.0,
     )
     return plan, [reason, *reasons, *few_pictures(len(data.train))]
-
-
-def objective_for(options: Train, data: PictureDataset) -> Literal["likelihood", "samples"]:
-    """What the model is for, if it isn't said."""
-    return "likelihood" if options.objective == "auto" else options.objective
-
-
-def _for_samples(
-    options: Train, data: PictureDataset, preset: VAEPreset, larger: float, memory: int | None
-) -> tuple[VAEPlan, list[str]]:
-    """The plan for `--objective samples`. Raises `RequestError` for options that only a likelihood has."""
-    for name, default in (("likelihood", "auto"), ("binarise", "no"), ("prior", "flow"), ("latent", None), ("mixtures", None)):
-        if getattr(options, name) not in (default, 0):
-            raise RequestError(f"--{name} is for --objective likelihood; remove it, or add --objective likelihood")
-    pixels = data.format.height * data.format.width
-    batch_size = options.batch_size or min(round(PICTURES_A_STEP / math.sqrt(larger)), len(data.train))
-    at_once, reasons = micro_batch(batch_size, preset.picture_bytes(pixels, 1), memory, options.micro_batch_size)
-    plan = VAEPlan.of(
-        dataclasses.replace(options, objective="samples"),
-        preset=preset.name,
-        latent=0,
-        latent_map=LATENT_MAP,
-        couplings=preset.blocks_of_prior,
-        mixtures=1,
-        batch_size=batch_size,
-        micro_batch_size=at_once,
-        lr=FIRST_LR,
-        cooldown=1.0,
-    )
-    return plan, reasons
 
 
 def likelihood_for(options: Train, data: PictureDataset) -> tuple[Literal["bernoulli", "logistics", "gaussian"], str]:
@@ -139,22 +99,45 @@ def likelihood_for(options: Train, data: PictureDataset) -> tuple[Literal["berno
 def model_config(plan: VAEPlan, data: PictureDataset) -> VAEConfig:
     """The shape of a plan's network."""
     preset = preset_for(PRESETS, 0, plan.preset)
-    samples = plan.objective == "samples"
-    levels = levels_for(data.format.height, data.format.width, SMALLEST)
+    assert plan.likelihood != "auto"
     return VAEConfig(
-        height=data.format.height,
-        width=data.format.width,
-        channels=data.format.channels,
-        likelihood="picture" if plan.likelihood == "auto" else plan.likelihood,
+        **shape_of(plan, data, preset.width, preset.blocks),
+        likelihood=plan.likelihood,
         latent=plan.latent,
         latent_map=plan.latent_map,
-        widths=tuple(preset.width * min(2**level, WIDEST) for level in range(levels)),
-        blocks=tuple(preset.blocks[level > 0] for level in range(levels)),
         vector_width=preset.vector_width,
         vector_blocks=preset.vector_blocks,
-        prior="matching" if samples else plan.prior,
+        prior=plan.prior,
         couplings=plan.couplings,
-        flow_width=preset.width_of_prior if samples else preset.flow_width,
+        flow_width=preset.flow_width,
         mixtures=plan.mixtures,
-        n_classes=len(data.classes) if plan.conditional else 0,
     )
+
+
+class Shape(TypedDict):
+    height: int
+    width: int
+    channels: int
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+    n_classes: int
+
+
+def shape_of(plan: VAEPlan, data: PictureDataset, width: int, blocks: tuple[int, int]) -> Shape:
+    """What follows from the pictures, from the channels of the first level, which double at every level, and from the blocks
+    at the first level and at each other level."""
+    levels = levels_for(data.format.height, data.format.width, SMALLEST)
+    return {
+        "height": data.format.height,
+        "width": data.format.width,
+        "channels": data.format.channels,
+        "widths": tuple(width * min(2**level, WIDEST) for level in range(levels)),
+        "blocks": tuple(blocks[level > 0] for level in range(levels)),
+        "n_classes": len(data.classes) if plan.conditional else 0,
+    }
+
+
+def picture_bytes(pixels: int, width: int, blocks: tuple[int, int], pixel_parameters: int) -> float:
+    """Bytes that a training step takes per picture with this many pixels and parameters per pixel, for activations and for the
+    likelihood. Fitted to measured peaks at 128×128 pixels within 25 % (tests/benchmarks/RECIPE.md)."""
+    return pixels * (12 * width * sum(blocks) + 50 * pixel_parameters)

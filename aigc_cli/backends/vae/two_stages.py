@@ -24,8 +24,9 @@ from aigc_cli.backends.vae.diagnostics import memorising, still_falling
 from aigc_cli.backends.vae.flow_matching import UNTRAINED, FlowMatchingPrior, logit_normal, without_some_labels
 from aigc_cli.backends.vae.learner import MAX_GRAD_RATIO, VAELearner
 from aigc_cli.backends.vae.loss import kl_to_standard_normal, reconstruction_error
+from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.backends.vae.patches import PatchDiscriminator
-from aigc_cli.backends.vae.presets import FIRST_LR
+from aigc_cli.backends.vae.two_stage_presets import LR, two_stage_config
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.engine.learner import Batch, Loss, Phase
 from aigc_cli.engine.optim import MuonAdamW
@@ -39,7 +40,7 @@ RATE_WEIGHT, ADVERSARIAL_WEIGHT = 1e-4, 0.05
 #: The weight γ of the gradient penalty, and the steps between penalties, each of which counts as many times.
 GAMMA, PENALTY_EVERY = 1.0, 8
 #: Peak learning rates: of the discriminator, and of the prior's matrices (Muon) and other weights (AdamW), for an autoencoder's
-#: of `FIRST_LR`.
+#: of `LR`.
 DISCRIMINATOR_LR, MATRIX_LR, OTHER_LR = 2e-3, 0.02, 2e-3
 #: Training pictures whose latents the prior's moments are taken from, and the solver's steps for a preview.
 MOMENTS, PREVIEW_STEPS = 1024, 8
@@ -59,7 +60,7 @@ class TwoStageLearner(VAELearner):
         widths = self.model.config.widths
         self.discriminator = PatchDiscriminator(data.format.channels, widths[: max(1, min(3, len(widths)))]).to(device)
         self.networks = {"vae": self.model, "discriminator": self.discriminator}
-        scale = plan.lr / FIRST_LR
+        scale = plan.lr / LR
         matrices = self.prior.velocity.matrices()
         inside = {id(p) for p in matrices}
         others = {"params": [p for p in self.prior.parameters() if id(p) not in inside], "lr": scale * OTHER_LR}
@@ -72,6 +73,9 @@ class TwoStageLearner(VAELearner):
         }
         self.moments = np.random.default_rng(plan.seed).permutation(len(data.train))[:MOMENTS]
         self.ema = {"vae": lambda step: min(plan.ema, max(1.0, AVERAGED * step))}
+
+    def config(self, plan: VAEPlan, data: PictureDataset) -> VAEConfig:
+        return two_stage_config(plan, data)
 
     # Training
 

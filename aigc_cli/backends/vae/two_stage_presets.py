@@ -1,0 +1,85 @@
+"""Presets for `--objective samples`: the shapes of the autoencoder and of the prior over its latents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
+from aigc_cli.backends.presets import Preset, preset_for
+from aigc_cli.backends.vae.config import Size, Train, VAEPlan
+from aigc_cli.backends.vae.networks import VAEConfig
+from aigc_cli.backends.vae.presets import LATENT_MAP, picture_bytes, shape_of
+from aigc_cli.data.pictures.dataset import PictureDataset
+from aigc_cli.errors import RequestError
+
+#: The peak learning rate of the autoencoder, which those of the other networks are for.
+LR = 6e-3
+
+
+@dataclass(frozen=True)
+class TwoStagePreset(Preset):
+    """A size. The prior has as many places for small pictures as for large ones, and takes most of the time."""
+
+    name: Size
+    width: int  # channels of the autoencoder's first level; they double at every level
+    blocks: tuple[int, int]  # at the first level and at each other level, in encoder and decoder
+    prior_width: int
+    prior_blocks: int
+    batch_size: int
+
+
+PRESETS = (
+    TwoStagePreset("nano", 2.5e13, 24, (1, 1), 96, 4, 32),
+    TwoStagePreset("micro", 1.5e14, 24, (1, 1), 160, 5, 48),
+    TwoStagePreset("tiny", 1.5e15, 32, (1, 2), 256, 6, 48),
+    TwoStagePreset("small", 5e16, 64, (2, 3), 384, 8, 64),
+    TwoStagePreset("base", float("inf"), 96, (2, 4), 512, 12, 128),
+)
+#: Options that only a likelihood has, with their defaults.
+OF_LIKELIHOOD = {"likelihood": "auto", "binarise": "no", "prior": "flow", "latent": None, "mixtures": None}
+
+
+def decide_two_stages(
+    options: Train, data: PictureDataset, flops: float, memory: int | None = None
+) -> tuple[VAEPlan, list[str]]:
+    """The plan for `--objective samples`, and the reasons. `flops` is the budget, `memory` the bytes available on the device.
+
+    Raises `RequestError` for options that only a likelihood has.
+    """
+    for name, default in OF_LIKELIHOOD.items():
+        if getattr(options, name) not in (default, 0):
+            raise RequestError(f"--{name} is for --objective likelihood; remove it, or change --objective")
+    preset = preset_for(PRESETS, flops, options.preset)
+    batch_size = options.batch_size or min(preset.batch_size, len(data.train))
+    pixels = data.format.height * data.format.width
+    needed = picture_bytes(pixels, preset.width, preset.blocks, data.format.channels)
+    at_once, reasons = micro_batch(batch_size, needed, memory, options.micro_batch_size)
+    plan = VAEPlan.of(
+        options,
+        preset=preset.name,
+        latent=0,
+        latent_map=LATENT_MAP,
+        couplings=preset.prior_blocks,
+        mixtures=1,
+        batch_size=batch_size,
+        micro_batch_size=at_once,
+        lr=LR,
+        cooldown=1.0,
+    )
+    return plan, [*reasons, *few_pictures(len(data.train))]
+
+
+def two_stage_config(plan: VAEPlan, data: PictureDataset) -> VAEConfig:
+    """The shape of a plan's network."""
+    preset = preset_for(PRESETS, 0, plan.preset)
+    return VAEConfig(
+        **shape_of(plan, data, preset.width, preset.blocks),
+        likelihood="picture",
+        latent=0,
+        latent_map=plan.latent_map,
+        vector_width=1,
+        vector_blocks=0,
+        prior="matching",
+        couplings=plan.couplings,
+        flow_width=preset.prior_width,
+    )
