@@ -17,7 +17,7 @@ from aigc_cli.backends.pictures.options import longest_side, parse_size, prepare
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.networks import VAEConfig
-from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, decide, model_config
+from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, decide, model_config, picture_bytes
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.engine.events import Bus
 from aigc_cli.errors import RequestError
@@ -99,7 +99,7 @@ def test_a_step_takes_half_of_the_memory_that_is_left() -> None:
     plan, reasons = decide(settled(Train(preset="nano")), data, 1e12, memory=10**9)
     assert plan.micro_batch_size == plan.batch_size == 64 and len(reasons) == 1
     plan, reasons = decide(settled(Train(preset="nano")), data, 1e12, memory=10**8)
-    each = PRESETS[0].picture_bytes(64 * 64, 2 * 3)  # logits, means and scales of two logistics
+    each = picture_bytes(64 * 64, PRESETS[0].width, PRESETS[0].blocks, 2 * 3)  # logits, means and scales of two logistics
     assert plan.batch_size == 64 and 0.25e8 < plan.micro_batch_size * each <= 0.5e8
     assert f"micro-batches of {plan.micro_batch_size}:" in reasons[-1] and "of the 0.1 GB of memory left" in reasons[-1]
     assert decide(settled(Train(preset="nano")), data, 1e12, memory=1)[0].micro_batch_size == 1

@@ -55,10 +55,12 @@ class VAEConfig(PictureNetworkConfig):
         ):
             if value not in allowed:
                 raise RequestError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-        if (self.latent == 0) != (self.prior == "matching") or (self.latent < 2 and self.prior != "matching"):
-            raise RequestError(f"latent is {self.latent}; it must be 0 with the prior 'matching', and at least 2 with another")
-        if self.prior == "matching" and not self.latent_map:
-            raise RequestError("latent_map must be at least 1 with the prior 'matching'")
+        if self.prior == "matching" and (self.latent or not self.latent_map):
+            raise RequestError(
+                f"latent is {self.latent} and latent_map {self.latent_map}; a prior of a map needs 0 and at least 1"
+            )
+        if self.prior != "matching" and self.latent < 2:
+            raise RequestError(f"latent is {self.latent}; it must be an integer of at least 2")
 
     @property
     def parts(self) -> list[int]:
