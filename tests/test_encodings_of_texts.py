@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from aigc_cli.data.sources.source import Part
 from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.formats import TextLayout
+from aigc_cli.data.text.kind import TEXT
 from aigc_cli.errors import RequestError
 
 POEM = "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。\n"
@@ -56,9 +58,47 @@ def test_the_command_that_is_named_converts(encoding: str, named: str, text: str
     message = str(caught.value)
     assert message.startswith(f"{path}, line 2: byte 0x")
     assert f"is not UTF-8; it looks like {named}" in message
-    command = message[message.index("iconv -f") :]
-    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    assert _read(tmp_path / "my poems.utf8.txt") == [f"plain\n{text}"]
+    _convert(message)
+    assert _read(path) == [f"plain\n{text}"]
+    assert TEXT.open(str(tmp_path)).training().files == (path,)
+
+
+def test_a_packed_file_is_converted_to_one_that_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "poem.txt.gz"
+    path.write_bytes(gzip.compress(POEM.encode("gb18030")))
+    with pytest.raises(RequestError) as caught:
+        _read(path)
+    _convert(str(caught.value))
+    assert TEXT.open(str(tmp_path)).training().files == (tmp_path / "poem.txt",)
+    assert _read(tmp_path / "poem.txt") == [POEM]
+
+
+def _convert(message: str) -> None:
+    """Run the command that a message names."""
+    subprocess.run(message[message.index("mv ") :], shell=True, check=True)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named", "text"),
+    [
+        ("cp1250", "Windows-1250", "Zażółć gęślą jaźń, powiedział źrebak, śpiąc pod płotem.\n"),
+        ("iso8859_2", "ISO 8859-2", "Zażółć gęślą jaźń, powiedział źrebak, śpiąc pod płotem.\n"),
+        ("cp1253", "Windows-1253", "Στην αρχή ήταν ο λόγος και ο ποιητής τραγουδούσε για τη θάλασσα\n"),
+        ("cp1254", "Windows-1254", "Gökyüzünde yıldızlar ışıl ışıl, kıyıda çocuğun düşü\n"),
+        ("cp1255", "Windows-1255", "בראשית ברא אלהים את השמים ואת הארץ והארץ היתה תהו ובהו\n"),
+        ("cp1256", "Windows-1256", "في البدء كان الكلمة والشاعر يغني للبحر والليل\n"),
+        ("cp874", "Windows-874", "ดวงจันทร์ส่องแสงบนทะเล กวีร้องเพลงในยามค่ำคืน\n"),
+        ("mac_roman", "Mac Roman", "Le café est fermé, dit-elle à l'élève près du château\n"),
+        ("iso8859_5", "ISO 8859-5", "Я помню чудное мгновенье, передо мной явилась ты\n"),
+    ],
+)
+def test_a_guess_is_called_one(encoding: str, named: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(RequestError, match=rf"it may be {named}.*, which is a guess: try mv ") as caught:
+        _read(path)
+    _convert(str(caught.value))
+    assert _read(path) == [text]
 
 
 def test_one_wrong_byte_in_utf8_is_said_to_be_one(tmp_path: Path) -> None:
@@ -71,7 +111,7 @@ def test_one_wrong_byte_in_utf8_is_said_to_be_one(tmp_path: Path) -> None:
 
 def test_utf16_without_a_mark_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("caf\u00e9 and so on\n".encode("utf-16-le"))
-    with pytest.raises(RequestError, match="it looks like UTF-16: iconv -f UTF-16LE -t UTF-8 "):
+    with pytest.raises(RequestError, match=r"it looks like UTF-16: mv .* && iconv -f UTF-16LE -t UTF-8 "):
         _read(tmp_path / "a.txt")
 
 

@@ -44,7 +44,7 @@ def test_a_file_is_read_as_training_texts_are(tmp_path: Path) -> None:
         (tmp_path / "p.txt").write_bytes("春眠\r\n不觉晓\r\n".encode(encoding))
         assert _prompts(f"@{tmp_path / 'p.txt'}") == ["春眠\r\n不觉晓\r\n"]
     (tmp_path / "p.txt").write_bytes("床前明月光，疑是地上霜。".encode("gb18030"))
-    with pytest.raises(RequestError, match="it looks like GB18030: iconv -f GB18030"):
+    with pytest.raises(RequestError, match=r"it looks like GB18030: mv .* && iconv -f GB18030"):
         _prompts(f"@{tmp_path / 'p.txt'}")
     with pytest.raises(RequestError, match=r"cannot read .*nothing: No such file or directory"):
         _prompts(f"@{tmp_path / 'nothing'}")

@@ -23,6 +23,9 @@ PLAUSIBLE = 0.7
 CLOSE = math.log(200)
 """Guesses whose log-likelihoods differ by less are hard to tell apart."""
 
+_CLEAR = 0.6
+"""The share of frequent characters from which on a guess is no mere possibility."""
+
 _HOME = CLOSE
 """The prior for the encoding of the environment's language, and against those that are hardly used any more."""
 
@@ -62,6 +65,9 @@ _OF_LANGUAGE = {"zh_CN": "gb18030", "zh_TW": "big5", "zh_HK": "big5", "ja": "cp9
 _NAMES = {
     "gb18030": "GB18030", "cp949": "CP949", "big5": "Big5", "cp932": "Shift-JIS", "euc_jp": "EUC-JP",
     "cp1251": "Windows-1251", "koi8_r": "KOI8-R", "cp866": "CP866", "cp1252": "Windows-1252", "cp437": "CP437",
+    "cp1250": "Windows-1250", "cp1253": "Windows-1253", "cp1254": "Windows-1254", "cp1255": "Windows-1255",
+    "cp1256": "Windows-1256", "cp874": "Windows-874", "iso8859_2": "ISO 8859-2", "iso8859_5": "ISO 8859-5",
+    "iso8859_7": "ISO 8859-7", "mac_roman": "Mac Roman", "mac_cyrillic": "Mac Cyrillic",
 }  # fmt: skip
 
 # Log-probabilities of a character: of the common ones, of the other frequent ones, and of all that the encoding can write.
@@ -102,6 +108,21 @@ def likely(data: Sequence[bytes], language: str | None = None, *, distinct: bool
     return sorted(found, key=lambda guess: -guess.nats)
 
 
+def is_clear(guess: Guess, data: bytes) -> bool:
+    """Whether most characters above ASCII are frequent in the language, as in Hebrew read as Russian they aren't, and capitals
+    begin words, as in French of a Mac read as CP437 they don't."""
+    words = list(_words([data], guess.encoding, False)[0])
+    high = [char for word in words for char in word.lower() if char >= "\x80"]
+    if guess.encoding in _EAST_ASIAN:
+        frequent = _EAST_ASIAN[guess.encoding].common | _KANA
+    elif guess.encoding in _CYRILLIC:
+        frequent = _FREQUENT_RUSSIAN
+    else:
+        odd = sum(not word.isupper() and any(char.isupper() for char in word[1:]) for word in words)
+        return odd <= 0.2 * len(words)
+    return sum(char in frequent for char in high) >= _CLEAR * len(high)
+
+
 def home_encoding(language: str | None = None) -> str | None:
     """The legacy encoding of a language such as "zh_TW", by default the environment's; None if it has none of its own."""
     language = _environment_language() if language is None else language
@@ -111,6 +132,11 @@ def home_encoding(language: str | None = None) -> str | None:
 def describe_encoding(encoding: str) -> str:
     """As people and iconv name it: "GB18030", "Shift-JIS"."""
     return _NAMES.get(encoding, encoding.upper())
+
+
+def iconv_name(encoding: str) -> str:
+    """The name by which GNU's and Apple's iconv know an encoding."""
+    return {"mac_roman": "MACINTOSH"}.get(encoding, encoding.upper().replace("_", "-"))
 
 
 def _words(data: Sequence[bytes], encoding: str, distinct: bool) -> tuple[Iterable[str], int]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aigc_cli.data import cache
-from aigc_cli.data.encodings import CLOSE, describe_encoding, likely
+from aigc_cli.data.alphabets import perhaps
+from aigc_cli.data.encodings import CLOSE, describe_encoding, iconv_name, is_clear, likely
 from aigc_cli.errors import RequestError
 
 _MARKS = (
@@ -105,22 +106,27 @@ def not_utf8(path: Path, lines: Iterable[bytes], line: int, offset: int, byte: i
     if marked or faults <= _STRAY * high:
         return RequestError(f"{where}, though the rest is; correct that line")
     guesses = likely([sample]) if high >= _LEAST_HIGH else []
-    if not guesses:
-        return RequestError(f"{where}, nor in any recognised encoding; convert the file to UTF-8")
+    if not guesses or not is_clear(guesses[0], sample):
+        maybe = perhaps(sample) if high >= _LEAST_HIGH else []
+        maybe = list(dict.fromkeys([*maybe, *(guess.encoding for guess in guesses[:1])]))
+        if not maybe:
+            return RequestError(f"{where}, nor in any recognised encoding; convert the file to UTF-8")
+        names = " or ".join(map(describe_encoding, maybe))
+        return RequestError(f"{where}; it may be {names}, which is a guess: try {command(iconv_name(maybe[0]), path)}")
     close = [guess for guess in guesses[:2] if guesses[0].nats - guess.nats <= CLOSE]
     names = " or ".join(describe_encoding(guess.encoding) for guess in close)
-    return RequestError(f"{where}; it looks like {names}: {command(guesses[0].encoding.upper().replace('_', '-'), path)}")
+    return RequestError(f"{where}; it looks like {names}: {command(iconv_name(guesses[0].encoding), path)}")
 
 
 def command(encoding: str, path: Path) -> str:
-    """The command that converts the file to UTF-8, written to the current directory."""
+    """The command that converts the file to UTF-8 in its place, so that a folder of it can be read. The original stays beside
+    it under a name that isn't read."""
     iconv = f"iconv -f {encoding} -t UTF-8"
     if path.parent == cache.cache_dir() / "stdin":
         return f"pipe it through {iconv}"
-    name = path.name
     unpack = {".gz": "gzip -dc", ".zst": "zstd -dc"}.get(path.suffix.lower())
+    file, kept = shlex.quote(str(path)), shlex.quote(f"{path}.orig")
+    move = f"mv {file} {kept} && "
     if unpack:
-        name = path.stem
-    out = shlex.quote(f"{Path(name).stem}.utf8{Path(name).suffix}")
-    file = shlex.quote(str(path))
-    return f"{unpack} {file} | {iconv} > {out}" if unpack else f"{iconv} {file} > {out}"
+        return f"{move}{unpack} < {kept} | {iconv} > {shlex.quote(str(path.with_suffix('')))}"
+    return f"{move}{iconv} {kept} > {file}"
