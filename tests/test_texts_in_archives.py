@@ -57,7 +57,16 @@ def test_each_file_is_a_document(name: str, tmp_path: Path) -> None:
     path = _packed(tmp_path / name, {"README.txt": "Of the poems.", **POEMS})
     assert _texts(path) == list(POEMS.values())
     assert _texts(path, layout="lines")[:2] == ["The quiet river", "leans by door 0."]
-    assert recognise(TEXT.open(str(path)).training(), Reading()).notes == (f"12 .txt files in {name}",)
+    assert recognise(TEXT.open(str(path)).training(), Reading()).notes == (
+        f"ignored 1 other file in {name}: README.txt",
+        f"12 .txt files in {name}",
+    )
+
+
+def test_what_is_left_out_of_an_archive_is_told(tmp_path: Path) -> None:
+    path = _packed(tmp_path / "a.zip", {**POEMS, **{f"{n}.md": "# Of poems" for n in range(5)}})
+    notes = recognise(TEXT.open(str(path)).training(), Reading()).notes
+    assert notes == ("ignored 5 other files in a.zip: 0.md, 1.md, 2.md and 2 more", "12 .txt files in a.zip")
 
 
 def test_a_zip_is_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +105,8 @@ def test_texts_of_a_webdataset(tmp_path: Path) -> None:
     path = _packed(tmp_path / "b.tar", {name: content for name, content in files.items() if not name.endswith(".txt")})
     assert _texts(path) == [f"Of {i} doors" for i in range(4)]
     found = recognise(TEXT.open(str(path)).training(), Reading())
-    assert found.notes == ("4 .json files in b.tar", "texts of the column 'caption' (the only one with texts; also: id)")
+    assert found.notes[0] == "ignored 4 other files in b.tar: 0.jpg, 1.jpg, 2.jpg and 1 more"
+    assert found.notes[1:] == ("4 .json files in b.tar", "texts of the column 'caption' (the only one with texts; also: id)")
 
 
 def test_shards_in_a_folder(tmp_path: Path) -> None:

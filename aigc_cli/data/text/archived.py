@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from aigc_cli.data import understood
 from aigc_cli.data.compression import FIRST_LINE, at_returns
 from aigc_cli.data.encodings import describe_encoding, likely
 from aigc_cli.data.not_text import no_text
@@ -73,10 +74,15 @@ def recognise_archive(path: Path, wanted: ColumnNames) -> tuple[list[str], Choic
     archive = Archive(path)
     suffixes, choice = _choose(archive, wanted)
     notes = [*archive.notes, *archive.skipped(suffixes)]
+    read = set(archive.names(suffixes)) if choice is not None else _without_descriptions(archive.names(suffixes))
+    if ignored := [name for name in archive.names(archive.suffixes()) if name not in read]:
+        notes.append(
+            f"ignored {len(ignored):,} other file{'s' * (len(ignored) > 1)} in {path.name}: {understood.listed(ignored)}"
+        )
     if choice is not None:
         notes += [note for note in (f"{len(archive.names(_JSON)):,} .json files in {path.name}", choice.note) if note]
     else:
-        count = len(_without_descriptions(archive.names(suffixes)))
+        count = len(read)
         notes.append(f"{count:,} {', '.join(suffixes)} file{'s' * (count > 1)} in {path.name}")
     return notes, choice
 
