@@ -282,6 +282,20 @@ def test_texts_are_removed_from_training(tmp_path: Path) -> None:
     assert _texts(tmp_path / "a.txt", dedup="near").cached
 
 
+def test_texts_that_are_not_searched_are_told(tmp_path: Path) -> None:
+    held, longer = [_row(i) for i in range(20)], "\n".join(_row(i) for i in range(100))
+    (tmp_path / "val.txt").write_text("\n".join(held))
+    (tmp_path / "a").mkdir()
+    for name, text in {"long": longer, **{str(i): _row(i) for i in range(100, 130)}}.items():
+        (tmp_path / "a" / f"{name}.txt").write_text(text)
+    request = TextRequest(str(tmp_path / "a"), val=str(tmp_path / "val.txt"), dedup="near")
+    notes = prepare_text(request, progress=_silent).notes
+    told = "1 training text is over 20 times as long as any held out, and not searched for copies of those inside"
+    assert (told in notes) is (len(longer) > 20 * sum(map(len, held)))
+    request = TextRequest(str(tmp_path / "a"), val=str(tmp_path / "a" / "100.txt"), dedup="near")
+    assert told in prepare_text(request, progress=_silent).notes
+
+
 def test_removed_against_validation_data(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n".join(_row(i) for i in range(100)))
     (tmp_path / "val.txt").write_text("\n".join(_row(i).title() for i in range(90, 110)))

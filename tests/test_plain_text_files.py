@@ -9,6 +9,7 @@ import pytest
 
 from aigc_cli.data.kinds import WrongKind
 from aigc_cli.data.sources.source import OtherFiles
+from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.request import check_options_apply
@@ -64,6 +65,22 @@ def test_a_table_that_is_named_like_a_text_is_pointed_out(content: bytes, suffix
     pointed_out = [note for note in notes if "looks like a table" in note]
     assert len(pointed_out) == (suffix is not None)
     assert all(note.endswith(f"to use its columns, name it {suffix}") for note in pointed_out)
+
+
+def test_a_table_that_is_named_like_a_text_is_refused_beside_tables(tmp_path: Path) -> None:
+    rows = "title\ttext\n" + "".join(f"Snow {n}\tIt fell for {n} days.\n" for n in range(30))
+    table = tmp_path / "poems.tsv"
+    table.write_text(rows)
+    other = tmp_path / "more" / "poems.txt"
+    other.parent.mkdir()
+    other.write_text(rows)
+    refused = r"poems\.txt looks like a table among tables, but would be read as one text: name it \*\.tsv, or move it away"
+    with pytest.raises(RequestError, match=refused):
+        prepare_text(TextRequest(str(tmp_path)), progress=lambda *_: None)
+    with pytest.raises(RequestError, match=refused):
+        prepare_text(TextRequest(str(table), val=str(other)), progress=lambda *_: None)
+    other.write_text("Snow fell, and fell.\n")
+    assert prepare_text(TextRequest(str(tmp_path)), progress=lambda *_: None).info["dropped"]["copies"] == 0
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

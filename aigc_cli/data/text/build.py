@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.near import Near
@@ -50,6 +51,7 @@ SPLITS = {TRAIN: "train", SELECT: "select", REPORT: "report"}
 
 _LEAST_TEXTS = 2  # to train on one and hold out another
 _ENOUGH_TEXTS, _MOST_COPIES = 20, 0.9  # from which on so many copies are a mistake
+_MUCH_LONGER = 20
 _SAMPLE_BYTES = 32_000_000  # of training text for fitting a tokenizer
 
 
@@ -62,6 +64,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
     replaced: Counter[str] = Counter()
     scanned = _scan(train, reading, progress, replaced)
     n_bytes = scanned.n_bytes
+    scanned_val: Scan | None = None
     if val is None:
         whole = reading.fielded  # a truncated row would lack fields
         if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
@@ -90,6 +93,8 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
     if request.dedup == "near" and not plan.cut:
         kept = tuple(reads)
         plan, near = without_near(plan, lambda: _pieces(kept, reading), progress)
+        held_chars = scanned_val.chars if scanned_val else scanned.chars[(plan.splits == SELECT) | (plan.splits == REPORT)]
+        plan = replace(plan, notes=(*plan.notes, *_not_searched(scanned.chars[plan.splits == TRAIN], held_chars)))
         reads[0] = (train, plan)
         sizes[TRAIN] = plan.size(TRAIN, scanned.chars)
     for split, size in sizes.items():
@@ -147,6 +152,16 @@ def _scan(part: Part, reading: Reading, progress: Progress, replaced: Counter[st
     if not scanned.chars.any():
         raise RequestError(f"{part.location} holds no text")
     return scanned
+
+
+def _not_searched(train: npt.NDArray[np.int64], held: npt.NDArray[np.int64]) -> list[str]:
+    """A note if training texts are so long that they could hold a held-out one without being near duplicates of it. `train` and
+    `held` are lengths in characters."""
+    longer = int((train > _MUCH_LONGER * int(held.max())).sum())
+    if not longer:
+        return []
+    texts = "1 training text is" if longer == 1 else f"{longer:,} training texts are"
+    return [f"{texts} over {_MUCH_LONGER} times as long as any held out, and not searched for copies of those inside"]
 
 
 _PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "evaluation"}

@@ -18,7 +18,7 @@ from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.standard_input import named_as_given
 from aigc_cli.data.splits import DROPPED, REPORT, SplitPlan
 from aigc_cli.data.text.build import SPLITS, build_entry
-from aigc_cli.data.text.documents import PLAIN, Reading, Recognised, recognise, routed, scan, stream
+from aigc_cli.data.text.documents import PLAIN, Reading, Recognised, holds_tables, recognise, routed, scan, stream
 from aigc_cli.data.text.formats import is_table
 from aigc_cli.data.text.kind import TEXT, true_nats
 from aigc_cli.data.text.near import look_for_near
@@ -96,7 +96,8 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
         reading, told = as_piped(request.reading, opened.spooled, request.input_format)
         check_options_apply(opened.parts, reading, piped=opened.spooled is not None)
         request = settled(replace(request, reading=reading))
-        recognised = [recognise(part, reading) for part in opened.parts]
+        tables = any(holds_tables(part) for part in opened.parts)
+        recognised = [recognise(part, reading, beside_tables=tables) for part in opened.parts]
         understood = replace(opened.understood, **_read(recognised[0]))
         if understood.val is not None:
             understood = replace(understood, val=replace(understood.val, **_read(recognised[1])))

@@ -32,6 +32,7 @@ from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
 from aigc_cli.data.transcoding import marked_encoding
 from aigc_cli.data.understood import ReadColumns, ReadTables, listed
+from aigc_cli.errors import RequestError
 
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
@@ -117,6 +118,11 @@ def _tables(part: Part, asked: Asked) -> Tables:
         return find_columns(paths, asked, paths[0] if len(part.files) == 1 else part.location)
 
 
+def holds_tables(part: Part) -> bool:
+    """Whether some of the part's files are tables."""
+    return any(is_table(path) for path in part.files)
+
+
 def chosen_columns(part: Part, reading: Reading) -> list[str]:
     """The columns that texts are read from; none where there is no table with named columns."""
     if part.kind != "files":
@@ -137,8 +143,9 @@ class Recognised:
     encodings: Mapping[str, str] = field(default_factory=dict)  # by byte-order mark -> a file
 
 
-def recognise(part: Part, reading: Reading) -> Recognised:
-    """How a part is read: which columns, which delimiters, which encoding. Raises RequestError as `stream` does."""
+def recognise(part: Part, reading: Reading, *, beside_tables: bool = False) -> Recognised:
+    """How a part is read: which columns, which delimiters, which encoding. Raises RequestError as `stream` does, and for a
+    table that is named like a text where the part has tables too, or is used `beside_tables`."""
     if part.kind == "demo":
         return Recognised((), ())
     if part.kind == "hub":
@@ -151,6 +158,7 @@ def recognise(part: Part, reading: Reading) -> Recognised:
     found = _tables(part, Asked(reading.columns, reading.header))
     notes, unexpected = list(found.notes), list(found.unexpected)
     texts = [path for path in part.files if not is_table(path) and not is_archive(path)]
+    beside_tables = beside_tables or holds_tables(part)
     read_columns = found.read
     for path in filter(is_archive, part.files):
         told, choice = recognise_archive(path, reading.columns)
@@ -169,6 +177,10 @@ def recognise(part: Part, reading: Reading) -> Recognised:
         refuse_other_bytes(path, head)
         suffix = formats.recognise(head)
         if suffix in (".csv", ".tsv"):
+            if beside_tables:
+                raise RequestError(
+                    f"{path} looks like a table among tables, but would be read as one text: name it *{suffix}, or move it away"
+                )
             notes.append(f"{path.name} is read as plain text, but looks like a table; to use its columns, name it *{suffix}")
     notes += [f"read as {encoding.upper()} by its byte-order mark: {name}" for encoding, name in marked.items()]
     if reading.layout != "document":
