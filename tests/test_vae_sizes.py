@@ -101,7 +101,7 @@ def test_a_step_takes_half_of_the_memory_that_is_left() -> None:
     plan, reasons = decide(settled(Train(preset="nano")), data, 1e12, memory=10**8)
     each = picture_bytes(64 * 64, PRESETS[0].width, PRESETS[0].blocks, 2 * 3)  # logits, means and scales of two logistics
     assert plan.batch_size == 64 and 0.25e8 < plan.micro_batch_size * each <= 0.5e8
-    assert f"micro-batches of {plan.micro_batch_size}:" in reasons[-1] and "of the 0.1 GB of memory left" in reasons[-1]
+    assert f"micro-batches of {plan.micro_batch_size}:" in reasons[-1] and "of the 100 MB of memory left" in reasons[-1]
     assert decide(settled(Train(preset="nano")), data, 1e12, memory=1)[0].micro_batch_size == 1
     assert decide(settled(Train(micro_batch_size=50)), data, 1e12, memory=1)[0].micro_batch_size == 50
 
