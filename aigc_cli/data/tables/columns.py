@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from aigc_cli.data.tables.nested import Inside, add_inside, key_path, longest_inside, taken_out, texts_inside
+from aigc_cli.data.tables.words import has_words, is_number, is_prose
 from aigc_cli.errors import RequestError
 
 ColumnNames: TypeAlias = tuple[str, ...]
 
 SAMPLED_ROWS = 1000  # of each file
 
-_NUMBER = re.compile(r"[-+]?\d[\d.,/: T-]*( ?[ap]m)?( ?(Z|UTC|GMT)?([-+]\d[\d:]*)?)%?$", re.IGNORECASE)  # dates and times too
-_ADDRESS = re.compile(r"[a-z]+://\S+$", re.IGNORECASE)
-_CJK = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3]")
-_CODE_CHARS = 40
+_SOME = 0.1  # of a column's values, at least
 _DOMINANT = 4.0
 _EXAMPLE_CHARS = 30
 _ASKS = ("instruction", "prompt", "question", "input", "source")
 _ANSWERS = ("output", "response", "completion", "answer", "target")
 _TURNS = ({"role", "content"}, {"from", "value"})
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell is a number, a date or a time."""
-    return bool(_NUMBER.match(cell.strip()))
 
 
 def text_of(value: object) -> str | None:
@@ -61,9 +53,9 @@ class ColumnSample:
     lists: bool = False  # some are lists of strings
     other: str = ""  # the type of a value that isn't text; "chat" for a list of messages
     chars: int = 0
-    longest: int = 0
-    prose: bool = False  # some value has white space between words, or an ideograph
-    numbers: bool = True  # all values are numbers, dates, times or URLs
+    prose: int = 0  # values of several words, as in sentences
+    worded: int = 0  # values with a word, rather than numbers, dates and codes alone
+    numbers: bool = True  # all values are numbers, dates or times
     example: str = ""
     inside: Inside = field(default_factory=dict)  # texts in objects, which can't be read from here
     rows: str = ""  # the jq path of the table's rows, for messages; "" if there is none
@@ -82,9 +74,9 @@ class ColumnSample:
             return
         self.texts += 1
         self.chars += len(text)
-        self.longest = max(self.longest, len(text))
-        self.prose = self.prose or bool(_CJK.search(text)) or any(char.isspace() for char in text.strip()[:1000])
-        self.numbers = self.numbers and (is_number(text[:100]) or bool(_ADDRESS.match(text)))
+        self.prose += any(map(is_prose, text.split("\n"))) if isinstance(value, list) else is_prose(text)
+        self.worded += has_words(text)
+        self.numbers = self.numbers and is_number(text[:100])
         self.example = self.example or text
 
     def merged(self, other: ColumnSample) -> ColumnSample:
@@ -95,8 +87,8 @@ class ColumnSample:
             self.lists or other.lists,
             self.other or other.other,
             self.chars + other.chars,
-            max(self.longest, other.longest),
-            self.prose or other.prose,
+            self.prose + other.prose,
+            self.worded + other.worded,
             self.numbers and other.numbers,
             self.example or other.example,
             add_inside(self.inside, other.inside),
@@ -109,8 +101,14 @@ class ColumnSample:
 
     @property
     def unlikely(self) -> bool:
-        """Whether all values are codes (of one word and short) or numbers: names and measures, rather than texts."""
-        return self.texts == 0 or self.numbers or (not self.prose and self.longest <= _CODE_CHARS)
+        """Whether nearly all values are names, numbers or codes, rather than texts. A value without white space is one at any
+        length, except in scripts without spaces."""
+        return self.texts == 0 or self.prose < _SOME * self.texts
+
+    @property
+    def codes(self) -> bool:
+        """Whether nearly all values are numbers, dates, addresses or codes, without a word."""
+        return self.texts > 0 and self.worded < _SOME * self.texts
 
 
 Columns: TypeAlias = dict[str, ColumnSample]
@@ -143,10 +141,8 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
     if wanted:
         return _wanted(columns, wanted, where)
     of_text = {name: column for name, column in columns.items() if column.holds_text}
-    if "text" in of_text:
-        return _chosen("text", columns, "")
-    if len(named := [name for name in of_text if name.casefold() == "text"]) == 1:
-        return _chosen(named[0], columns, "")
+    if (named := _named_text(of_text, where)) is not None:
+        return _chosen(named, columns, "")
     asks = [name for name in of_text if name.casefold() in _ASKS]
     answers = [name for name in of_text if name.casefold() in _ANSWERS]
     if asks and answers:
@@ -171,13 +167,35 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
         )
     elif len(of_text) == 1:
         return _chosen(next(iter(of_text)), columns, "the only one of text")
+    elif len(left := [name for name, column in of_text.items() if not column.numbers]) == 1 and not of_text[left[0]].codes:
+        return _chosen(left[0], columns, "the others are numbers")
     if not of_text:
         raise RequestError(f"{where}: no column holds text; the columns are {listed(columns)}")
-    shown = ", ".join(f"{name!r}{_shortened(column.example)}" for name, column in of_text.items())
     raise RequestError(
         f"{where}: choose one with --column, several with --fields, or what to answer and the answer with --source and "
-        f"--target; the columns of text are {shown}"
+        f"--target; the columns of text are {_with_examples(of_text)}"
     )
+
+
+def _named_text(of_text: Columns, where: object) -> str | None:
+    """The column that is called `text`, if any values are texts; None if others have some and it has none.
+
+    Raises RequestError if it holds codes while another holds texts.
+    """
+    named = ["text"] if "text" in of_text else [name for name in of_text if name.casefold() == "text"]
+    if len(named) != 1:
+        return None
+    column, others = of_text[named[0]], [name for name, other in of_text.items() if not other.unlikely]
+    if not column.texts and others:
+        return None
+    if column.codes and others:
+        shown = {name: of_text[name] for name in (*named, *others)}
+        raise RequestError(f"{where}: choose a column with --column: {_with_examples(shown)}")
+    return named[0]
+
+
+def _with_examples(columns: Columns) -> str:
+    return ", ".join(f"{name!r}{_shortened(column.example)}" for name, column in columns.items())
 
 
 def _refuse_longer_inside(columns: Columns, length: float, where: object) -> None:
@@ -198,10 +216,10 @@ def _inside(name: str, column: ColumnSample, where: object) -> RequestError:
 
 
 def empty_columns(columns: Columns) -> ColumnNames:
-    """The columns without a value in the sample that may yet hold the texts; none if one is named `text`, or there is no other
-    that could."""
+    """The columns without a value in the sample that may yet hold the texts; none if one is named `text` and has a value, or
+    there is no other that could."""
     possible = {name: column for name, column in columns.items() if not column.other}
-    named = any(name.casefold() == "text" and column.holds_text for name, column in possible.items())
+    named = any(name.casefold() == "text" and column.texts for name, column in possible.items())
     if named or (len(possible) == 1 and all(column.typed for column in possible.values())):
         return ()
     return tuple(name for name, column in possible.items() if not column.texts and name.strip())
