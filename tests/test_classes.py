@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -168,7 +169,7 @@ def test_a_class_whose_pictures_are_all_in_the_validation_data_is_left_out(tmp_p
     train = _folder(tmp_path / "train", ant=range(10), bee=range(10, 20), cow=range(20, 30))
     dataset = _prepare(train, val=str(_folder(tmp_path / "val", cow=range(20, 30))), conditional=True)
     assert dataset.classes == ("ant", "bee")
-    assert "the validation data have labels that the training data lack: 'cow'" in dataset.notes
+    assert "the validation data have labels that the training data lack: 'cow' (10)" in dataset.notes
 
 
 def test_names_of_classes_are_compared_as_they_are_read(tmp_path: Path) -> None:
@@ -288,3 +289,30 @@ def test_empty_folders_and_folders_in_two_unicode_forms_are_told(tmp_path: Path)
     notes = _prepare(folder, conditional=True).notes
     assert f"folders of one name in two Unicode forms (NFC and NFD) are read as one: {NFC!r}" in notes
     assert f"ignored 1 empty folder in {folder}: bird" in notes
+
+
+def test_folders_that_each_class_has_are_told_with_how_to_learn_them(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    for number in range(2):
+        _folder(folder / "train" / f"fold{number}", cat=range(number, 20, 4), dog=range(20 + number, 40, 4))
+    _folder(folder / "test" / "fold0", cat=range(50, 52), dog=range(52, 54))
+    notes = _prepare(folder, conditional=True).notes
+    (told,) = [note for note in notes if "each has cat, dog in it" in note]
+    assert told.startswith("the classes are the upper folders (fold0, fold1), and")
+    command = told.partition("the lower ones: ")[2].removesuffix(", then --label label")
+    subprocess.run(command, shell=True, check=True)
+    dataset = _prepare(folder, conditional=True, label="label")
+    assert _trained(dataset).keys() == {"cat", "dog"}
+    assert all(f"/{dataset.classes[of]}/" in name for name, of in zip(dataset.train.names, dataset.train.labels, strict=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_classes_of_a_split_that_are_not_trained_on_are_told(split: str, tmp_path: Path) -> None:
+    _folder(tmp_path / "d" / "train", cat=range(10), dog=range(10, 20))
+    _folder(tmp_path / "d" / split, cat=range(20, 25), lynx=range(25, 28))
+    told = {
+        "test": "the test split has classes that are not trained on",
+        "val": "the validation data have labels that the training data lack",
+    }
+    assert f"{told[split]}: 'lynx' (3)" in _prepare(tmp_path / "d", conditional=True).notes
+    assert not any("lynx" in note for note in _prepare(tmp_path / "d").notes if split == "test")

@@ -14,15 +14,17 @@ from aigc_cli.data.cache import Progress
 from aigc_cli.data.near import Dedup
 from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.entries import open_store
+from aigc_cli.data.pictures.folders import notes_on_test
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.near import with_near
-from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies
+from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, names_of
 from aigc_cli.data.pictures.store import Factors, Store
 from aigc_cli.data.sources.opening import Opened, changes, open_evaluation, open_training
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
+from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
 __all__ = [
@@ -159,7 +161,9 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         if len(arrays["train"]) < len(held):
             notes.append(f"fewer pictures to train on ({len(arrays['train']):,}) than to validate on ({len(held):,})")
         if unknown:
-            notes.append(f"the validation data have labels that the training data lack: {_listed(unknown)}")
+            of_labels = np.bincount(held_store.labels[held_store.labels >= 0], minlength=len(held_store.classes))
+            counted = listed(f"{name!r} ({of_labels[held_store.classes.index(name)]:,})" for name in unknown)
+            notes.append(f"the validation data have labels that the training data lack: {counted}")
         was_cached = store.cached and held_store.cached
     if request.conditional and not classes:
         why = f" ({'; '.join(labels.notes)})" if labels.notes else ""
@@ -168,6 +172,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         )
     notes.insert(0, f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes))
     notes[1:1] = class_notes(store, plan.splits, classes)
+    if request.conditional and opened.test is not None and not opened.test.tables:
+        notes += notes_on_test(names_of(opened.test), opened.test.split_level, classes)
     if not classes:
         understood = replace(understood, origins={what: of for what, of in understood.origins.items() if what != "labels"})
     understood = replace(understood, classes=class_counts(store, plan.splits, classes), removed=plan.dropped)

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aigc_cli.data import cache
+from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_repeated
 from aigc_cli.data.pictures.raw import describe_origins
-from aigc_cli.data.pictures.readers import LABEL_NAMES, classes_of_folders, name_in, picture_files
-from aigc_cli.data.sources.archive_names import decode_paths
+from aigc_cli.data.pictures.readers import LABEL_NAMES, name_in, names_of
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
@@ -45,9 +45,9 @@ def find_labels(part: Part, label: str | None, learned: bool) -> FoundLabels:
 
     Raises RequestError for a table that can't be read, has no column `label`, or lists none of the pictures.
     """
-    names = [nfc(name) for name in decode_paths([name_in(path, part) for path in picture_files(part)])[0]]
+    names = [nfc(name) for name in names_of(part)]
     if not part.tables:
-        return FoundLabels()
+        return FoundLabels(notes=tuple(notes_on_repeated(part.location, names, part.split_level) if learned else ()))
     shown = listed(name_in(path, part) for path in part.tables)
     if not names:
         return FoundLabels(notes=(f"{shown} is not read: there are no picture files that it could describe",))

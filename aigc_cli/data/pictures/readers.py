@@ -7,18 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
+from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_forms, origin_of
 from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.pictures.webdataset import BESIDE, choose_pictures, labels_beside
 from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
 from aigc_cli.data.sources.split_names import is_split, nfc, splits_of
-from aigc_cli.data.understood import by_suffix, listed
+from aigc_cli.data.understood import by_suffix
 from aigc_cli.errors import RequestError
 
 HEIC = (".heic", ".heif")
@@ -79,15 +80,15 @@ class ArchiveReader:
             notes.append(f"no pictures in {path.name}" + (f": {found_instead}" if found_instead else ""))
         if note is not None:
             notes.append(note)
-        notes += _notes_on_forms(names)
-        self._labels = _classes_of([PurePosixPath(name).parts[:-1] for name in names])
+        notes += notes_on_forms(names)
+        self._labels = classes_of_folders(names, None)
         found = {label for label in self._labels if label is not None}
         if found and (splits_of(found) or (len(found) <= 2 and any(map(is_split, found)))):
             raise RequestError(
                 f"{path} holds the folders {', '.join(sorted(found))}, which are named for splits and not classes; "
                 "unpack it and give the folder"
             )
-        self.origins = _folders(self._labels)
+        self.origins = origin_of(self._labels)
         beside = labels_beside(self._archive, names, label)
         if beside is not None:
             self.origins = {"labels": beside[1].removeprefix("labels of ")}
@@ -112,36 +113,6 @@ class ArchiveReader:
             yield RawPicture(self._prefix + name, content, next(labels))
 
 
-def classes_of_folders(names: Sequence[str], split_level: int | None) -> list[str | None]:
-    """The class of each picture, given its path in the source: a folder, but not that of its split."""
-    folders = [PurePosixPath(name).parts[:-1] for name in names]
-    if split_level is not None:
-        folders = [of[:split_level] + of[split_level + 1 :] for of in folders]
-    return _classes_of(folders)
-
-
-def _classes_of(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
-    """The class of each picture, given its folders: the topmost. A folder that contains all pictures, none of them directly, is
-    skipped."""
-    depth = 0
-    while folders and all(len(of) >= depth + 2 for of in folders) and len({of[depth] for of in folders}) == 1:
-        depth += 1
-    return [nfc(of[depth]) if len(of) > depth else None for of in folders]
-
-
-def _folders(labels: Sequence[str | None]) -> dict[str, str]:
-    """The origin of labels that are names of folders."""
-    return {"labels": "the folders"} if any(label is not None for label in labels) else {}
-
-
-def _notes_on_forms(names: Sequence[str]) -> list[str]:
-    """A note on folders whose names differ only in their Unicode form, such as é in one character and in two."""
-    folders = {str(PurePosixPath(name).parent) for name in names if not name.isascii()}
-    counts = Counter(map(nfc, folders))
-    twice = [repr(name) for name in sorted(counts) if counts[name] > 1]
-    return [f"folders of one name in two Unicode forms (NFC and NFD) are read as one: {listed(twice)}"] if twice else []
-
-
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
     """Raise RequestError for a --label that would do nothing."""
     suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
@@ -157,6 +128,11 @@ def picture_files(part: Part) -> list[Path]:
     return [path for path in part.files if suffix_of(path, READ) in SUFFIXES]
 
 
+def names_of(part: Part) -> list[str]:
+    """Their paths in the source's folder."""
+    return decode_paths([name_in(path, part) for path in picture_files(part)])[0]
+
+
 def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | None = None) -> list[Reader]:
     """Readers for the pictures of a part that isn't drawn: one for all picture files, then one for each other file. `labels`
     are those of the picture files, by default their folders."""
@@ -167,9 +143,9 @@ def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | N
     readers: list[Reader] = []
     if pictures := picture_files(part):
         names, note = decode_paths([name_in(path, part) for path in pictures])
-        notes = (*([note] if note else []), *_notes_on_forms(names))
+        notes = (*([note] if note else []), *notes_on_forms(names))
         folders = classes_of_folders(names, part.split_level)
-        readers.append(FileReader(pictures, names, labels or folders, {} if labels else _folders(folders), notes))
+        readers.append(FileReader(pictures, names, labels or folders, {} if labels else origin_of(folders), notes))
     several = len(part.files) > 1
     columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # a label names one of them
     for path in part.files:

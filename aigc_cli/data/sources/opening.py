@@ -67,6 +67,7 @@ class Opened:
     notes: tuple[str, ...]
     understood: Understood
     spooled: Path | None  # the copy of standard input, where the data came from there
+    test: Part | None = None  # the source's own, which isn't read
 
     @property
     def snapshots(self) -> list[Snapshot]:
@@ -114,7 +115,8 @@ def open_training(kind: Kind, data: str, val: str | None, input_format: str | No
             val_part = _validation(val_source)
             understood = replace(understood, val=val_source.understood)
             notes += tuple(f"--val: {note}" for note in val_source.notes if note not in notes)
-        yield Opened(train, None if val_part is None else Snapshot(kind, val_part), notes, understood, spooled)
+        held = None if val_part is None else Snapshot(kind, val_part)
+        yield Opened(train, held, notes, understood, spooled, source.parts.get("test"))
 
 
 def _validation(source: Source) -> Part:
