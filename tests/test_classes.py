@@ -198,7 +198,7 @@ def test_classes_that_look_alike_and_pictures_without_a_class_are_told(tmp_path:
     Image.fromarray(GREY[30]).save(folder / "loose.png")
     notes = _prepare(folder).notes
     assert "classes: Cat 10, cat 10, dog 10" in notes
-    assert "classes that differ only in case: 'Cat', 'cat'" in notes
+    assert "classes that differ only in case or spaces: 'Cat', 'cat'" in notes
     assert "1 picture is in no class: loose.png" in notes
 
 

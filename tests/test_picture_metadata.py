@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from aigc_cli.data.pictures import metadata
 from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, check_unchanged, prepare_pictures, read_pictures
 from aigc_cli.errors import RequestError
 
@@ -159,3 +160,61 @@ def test_other_pictures_are_read_with_the_labels_beside_them(tmp_path: Path) -> 
     (other / "metadata.csv").write_text("file_name,label\n1.png,y\n2.png,x\n")
     arrays = read_pictures(str(other), dataset.format, classes=dataset.classes, progress=lambda *_: None)
     assert arrays.labels is not None and arrays.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "told"),
+    [
+        (["cat ", " dog"], ["cat", "dog"], "labels are read without the spaces around them"),
+        (["0.0", "1.0"], ["0", "1"], "labels such as 1.0 are read as 1"),
+        (["cat", "dog", "NaN"], ["cat", "dog", None], "'NaN' is no label"),
+        (["0.0", "1.5"], ["0.0", "1.5"], ""),
+    ],
+)
+def test_values_that_are_no_labels_as_they_are_written(
+    written: list[str], read: list[str | None], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _pictures(tmp_path / "d", *NAMES)
+    rows = "".join(f'{name},"{written[i % len(written)]}"\n' for i, name in enumerate(NAMES))
+    (folder / "metadata.csv").write_text("file_name,label\n" + rows)
+    dataset = _prepare(folder)
+    assert _labels(dataset) == {name: read[i % len(read)] for i, name in enumerate(NAMES)}
+    assert [note for note in dataset.notes if note.startswith("metadata.csv: ")] == [f"metadata.csv: {told}"] * bool(told)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(metadata, "_plain", lambda found, classes: (found, []))
+        info = _prepare(folder).info
+    assert check_unchanged(info) == []
+    assert set(_labels(_prepare(folder, classes=tuple(info["classes"]))).values()) == {*written}
+
+
+@pytest.mark.parametrize("form", ["{}", "pictures/{}.png", "{}.PNG", "{}.jpg"])
+def test_pictures_that_a_table_names_in_another_form(form: str, tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *NAMES)
+    wanted = _write(folder / "metadata.csv", [form.format(name.removesuffix(".png")) for name in NAMES])
+    dataset = _prepare(folder)
+    assert list(_labels(dataset).values()).count("x") == list(wanted.values()).count("x") == 6
+    assert f"metadata.csv names pictures in another form, such as {form.format('été0')!r} for 'été0.png'" in dataset.notes
+    elsewhere = _pictures(tmp_path / "e", "train/0.png", "train/1.png", "val/0.png", "val/1.png")
+    _write(elsewhere / "metadata.csv", ["train/0.png", "train/1.png"])
+    with pytest.raises(RequestError, match="lists none of the pictures"):  # those it names are other ones
+        _prepare(elsewhere)
+    _pictures(folder, "other/été0.png")  # it is no longer plain which is meant
+    with pytest.raises(RequestError, match="lists none of the pictures"):
+        _prepare(folder)
+
+
+def test_a_table_by_another_name_is_pointed_out(tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *NAMES)
+    (folder / "labels.csv").write_text("id,breed\nété0,pug\n")
+    with pytest.raises(RequestError, match=r"rename labels.csv to metadata.csv, and its column of names to file_name"):
+        _prepare(folder, label="breed")
+
+
+def test_arrays_that_are_no_labels_are_named(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "d.npz", images=np.zeros((9, 5, 5), np.uint8) + np.arange(9, dtype=np.uint8)[:, None, None] * 20, y=np.eye(9)
+    )
+    with pytest.raises(
+        RequestError, match=r"has no labels \(it holds .*'y' \(float64 of \(9, 9\)\), and labels are whole numbers"
+    ):
+        _prepare(tmp_path / "d.npz")

@@ -220,7 +220,7 @@ def test_labels_that_were_never_seen(tmp_path: Path) -> None:
     dataset = _prepare(train, val=str(other))
     assert dataset.select.labels is not None
     assert dataset.select.labels.tolist() == [1, 1, -1, -1]
-    assert "the validation data have labels that the training data lack: 'cow'" in dataset.notes
+    assert "the validation data have labels that the training data lack: 'cow' (2)" in dataset.notes
     with pytest.raises(RequestError) as caught:
         _read_in(dataset.format, other, classes=dataset.classes)
     assert str(caught.value) == f"{other}: the model never saw the labels 'cow'; it saw 'ant', 'bee'"

@@ -170,6 +170,12 @@ def _choose_labels(beside: Sequence[StoredArray], label: str | None, images: Sto
     return chosen
 
 
+def describe_unlabelled(path: Path) -> str:
+    """What a file of arrays without labels holds."""
+    held = ", ".join(f"{array.key!r} ({array.dtype} of {array.shape})" for array in arrays_of(path)[:5])
+    return f"it holds {held}, and labels are whole numbers or texts, one a picture"
+
+
 def _label_names(array: StoredArray) -> list[str]:
     values = array.load().reshape(-1)
     if values.dtype.kind == "S":

@@ -31,9 +31,9 @@ def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[s
         trained = {nfc(store.classes[label]) for label in np.unique(store.labels[splits == TRAIN]) if label >= 0}
         use = ", used for training" if {*map(nfc, single)} <= trained else ""
         notes.append(f"classes with a single picture{use}: {listed(map(repr, single))}")
-    folded = Counter(name.casefold() for name in classes)
-    if alike := [name for name in classes if folded[name.casefold()] > 1]:
-        notes.append(f"classes that differ only in case: {listed(map(repr, sorted(alike, key=str.casefold)))}")
+    folded = Counter(name.strip().casefold() for name in classes)
+    if alike := [name for name in classes if folded[name.strip().casefold()] > 1]:
+        notes.append(f"classes that differ only in case or spaces: {listed(map(repr, sorted(alike, key=str.casefold)))}")
     unlabelled = kept[store.labels[kept] < 0]
     if classes and len(unlabelled):
         names = listed(store.names.of(unlabelled[:3])) + (f" and {len(unlabelled) - 3:,} more" if len(unlabelled) > 3 else "")

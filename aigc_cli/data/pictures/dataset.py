@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.near import Dedup
+from aigc_cli.data.pictures.arrays import describe_unlabelled
 from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.entries import open_store
 from aigc_cli.data.pictures.folders import notes_on_test
@@ -119,7 +120,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
     wanted = Wanted(
         request.size, request.mode, request.fit, request.label, request.longest, request.ground, request.white, request.long
     )
-    labels = find_labels(train, request.label, request.conditional)
+    labels = find_labels(train, request.label, request.conditional, request.classes or ())
     val_labels = FoundLabels()
     store = open_store(opened.train, wanted, progress, labels)
     notes = [*opened.notes, *labels.notes, *store.notes]
@@ -135,7 +136,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
             how = _how_to_split(store) if len(store.hashes) == 1 else ""
             raise RequestError(f"{train.location} holds {what}; training needs at least two different ones{how}")
     else:
-        val_labels = find_labels(val.part, request.label, request.conditional)
+        val_labels = find_labels(val.part, request.label, request.conditional, request.classes or ())
         held_store = open_store(val, Wanted.exactly(store.format, request.label), progress, val_labels)
         plan = plan_with_val(store.hashes, ones, held_store.hashes, classes=of_classes)
         held_rows = np.arange(len(held_store.hashes))
@@ -166,7 +167,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
             notes.append(f"the validation data have labels that the training data lack: {counted}")
         was_cached = store.cached and held_store.cached
     if request.conditional and not classes:
-        why = f" ({'; '.join(labels.notes)})" if labels.notes else ""
+        reasons = [*labels.notes, *(describe_unlabelled(path) for path in train.files if path.suffix.lower() == ".npz")]
+        why = f" ({'; '.join(reasons)})" if reasons else ""
         raise RequestError(
             f"--conditional: {request.data} has no labels{why}; use a subfolder a class, or name a column: --label"
         )
@@ -229,7 +231,7 @@ def check_unchanged(info: Mapping[str, Any]) -> list[str]:
     for record in (info, info["val"]):
         if not lines and record and "metadata" in record:
             part = PICTURES.open(record["location"]).parts[record["split"] or "all"]
-            if find_labels(part, info["label"], True).digest != record["metadata"]:
+            if find_labels(part, info["label"], True, info["classes"]).digest != record["metadata"]:
                 lines.append(f"the labels of {record['location']} have changed since this run was trained")
     return lines
 
@@ -272,7 +274,7 @@ def read_pictures(
     with open_evaluation(PICTURES, source, split, input_format) as opened:
         snapshot, spooled = opened.snapshot, opened.spooled
         check_label_applies([snapshot.part], label)
-        found = find_labels(snapshot.part, label, bool(classes))
+        found = find_labels(snapshot.part, label, bool(classes), classes)
         store = open_store(snapshot, Wanted.exactly(format, label), progress, found)
         arrays, unknown = _arrays(store, None, classes)
         arrays = replace(arrays, notes=[*opened.notes, *found.notes, *arrays.notes])

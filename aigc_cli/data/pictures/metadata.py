@@ -7,6 +7,7 @@ Such a table only labels the pictures that are found without it: nothing that it
 from __future__ import annotations
 
 import posixpath
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
 _FILE_NAME = "file_name"
+_NOTHING = ("", "nan", "null", "n/a")
+_WHOLE = re.compile(r"-?\d+\.0+")
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,10 @@ class FoundLabels:
         return None if self.labels is None else cache.key_of("metadata", list(self.labels))
 
 
-def find_labels(part: Part, label: str | None, learned: bool) -> FoundLabels:
+def find_labels(part: Part, label: str | None, learned: bool, classes: Sequence[str] = ()) -> FoundLabels:
     """The labels of a part's picture files in the tables beside them: of the column `label`, otherwise of one named label,
-    labels or class. Without `label` they are read only if classes are `learned` and the folders are none.
+    labels or class. Without `label` they are read only if classes are `learned` and the folders are none. `classes` are those
+    of an existing run.
 
     Raises RequestError for a table that can't be read, has no column `label`, or lists none of the pictures.
     """
@@ -71,6 +75,11 @@ def find_labels(part: Part, label: str | None, learned: bool) -> FoundLabels:
             name = _in_source(listed_name, PurePosixPath(name_in(table.path, part)).parent)
             if found.setdefault(name, value) != value:
                 several.add(name)
+    notes = []
+    if not found.keys() & {*names} and (renamed := _by_stem(part.location, found, names)):
+        notes.append(f"{shown} names pictures in another form, such as {next(iter(found))!r} for {next(iter(renamed))!r}")
+        found = renamed
+    found, on_values = _plain(found, classes)
     if not found.keys() & {*names}:
         raise RequestError(
             f"{shown} lists none of the pictures in {part.location}: "
@@ -79,13 +88,40 @@ def find_labels(part: Part, label: str | None, learned: bool) -> FoundLabels:
     known = {*names}
     missing = [name for name in found if name not in known and not _exists(part.location, name)]
     origins = {"labels": f"the column {next(filter(None, columns))!r} of {shown}"}
-    notes = [describe_origins(origins)]
+    notes = [describe_origins(origins), *notes, *(f"{shown}: {note}" for note in on_values)]
     notes += [f"{name_in(table.path, part)}: {note}" for table in tables for note in table.notes]
     if missing:
         notes.append(f"{len(missing):,} listed in {shown} are not there: {listed(missing)}")
     if several:
         notes.append(f"{len(several):,} listed in {shown} with several labels, of which the first is used: {listed(several)}")
     return FoundLabels(tuple(found.get(name) for name in names), tuple(notes), origins)
+
+
+def _by_stem(location: str, found: Mapping[str, str | None], names: Sequence[str]) -> dict[str, str | None]:
+    """The labels by the names of the pictures, if they agree but for folders, suffixes and case, no two are alike, and
+    no others have the names that are listed."""
+    of_stem = {PurePosixPath(name).stem.casefold(): name for name in names}
+    listed_as = {PurePosixPath(name).stem.casefold(): name for name in found}
+    if len(of_stem) < len(names) or len(listed_as) < len(found) or any(_exists(location, name) for name in found):
+        return {}
+    return {of_stem[stem]: found[name] for stem, name in listed_as.items() if stem in of_stem}
+
+
+def _plain(found: Mapping[str, str | None], classes: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
+    """The labels without spaces around them, those that say nothing as None, and 1.0 as 1 if all are whole numbers; with notes.
+    As they are written if these are `classes` of a run, as earlier versions read them."""
+    written = {label for label in found.values() if label is not None}
+    plain = {label: label.strip() for label in written}
+    notes = ["labels are read without the spaces around them"] if any(map(str.__ne__, plain, plain.values())) else []
+    if nothing := sorted(label for label, of in plain.items() if of.casefold() in _NOTHING):
+        notes.append(f"{listed(map(repr, nothing))} is no label")
+    kept = {label: of for label, of in plain.items() if label not in nothing}
+    if kept and all(map(_WHOLE.fullmatch, kept.values())):
+        kept = {label: of.partition(".")[0] for label, of in kept.items()}
+        notes.append("labels such as 1.0 are read as 1")
+    if any(name in written and name not in kept.values() for name in map(nfc, classes)):
+        return {**found}, []
+    return {name: None if label is None else kept.get(label) for name, label in found.items()}, notes
 
 
 class _Table:

@@ -118,8 +118,10 @@ def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
     suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
     labelled = suffixes & {*TABLES, *ARCHIVES, ".npz"} or any(part.kind == "hub" or part.tables for part in parts)
     if label is not None and not labelled:
+        table = next(iter(sorted(Path(parts[0].location).glob("*.csv"))), None)
+        rename = f"; rename {table.name} to metadata.csv, and its column of names to file_name" if table else ""
         raise RequestError(
-            f"--label is for tables, .npz files, archives and folders with a metadata.csv; {parts[0].location} has none"
+            f"--label is for tables, .npz files, archives and folders with a metadata.csv; {parts[0].location} has none{rename}"
         )
 
 
