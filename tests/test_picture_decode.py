@@ -249,7 +249,7 @@ def _png_header(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "not a picture in a known format"),
+        (b"", "it is empty"),
         (b"text", "not a picture in a known format"),
         (_saved(RGB, "PNG")().getvalue()[:60], "image file is truncated"),
         (_png_header(50_000, 50_000), "it has more than 178,956,970 pixels: a decompression bomb"),

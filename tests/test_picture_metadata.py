@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,13 @@ def test_arrays_that_are_no_labels_are_named(tmp_path: Path) -> None:
         RequestError, match=r"has no labels \(it holds .*'y' \(float64 of \(9, 9\)\), and labels are whole numbers"
     ):
         _prepare(tmp_path / "d.npz")
+
+
+def test_a_table_in_an_archive_is_named_where_classes_are_learned(tmp_path: Path) -> None:
+    folder = _pictures(tmp_path / "d", *NAMES)
+    _write(folder / "metadata.csv", NAMES)
+    shutil.make_archive(str(tmp_path / "d"), "zip", folder)
+    with pytest.raises(
+        RequestError, match=r"has no labels \(metadata.csv in d.zip is not read: unpack it and give the folder\)"
+    ):
+        _prepare(tmp_path / "d.zip")

@@ -144,7 +144,7 @@ def test_validation_data_take_the_format_of_the_training_data(tmp_path: Path) ->
     train = _npy(tmp_path / "a.npy", GREY[:50])
     dataset = _prepare(train, val=str(_npy(tmp_path / "b.npy", RGB[:20].repeat(2, axis=1).repeat(2, axis=2))))
     assert dataset.select.pixels.shape == (20, 6, 8, 1)
-    assert "16×12 made 8×6 (--fit crop)" in dataset.notes
+    assert "--val: 16×12 made 8×6 (--fit crop)" in dataset.notes
 
 
 def test_a_folder_of_splits_trains_on_train_alone(tmp_path: Path) -> None:
@@ -472,7 +472,7 @@ def test_pictures_that_cannot_be_decoded_are_skipped_and_told(tmp_path: Path) ->
         (folder / f"{i:03}.png").write_bytes(b"")
     with pytest.raises(RequestError) as caught:
         _prepare(folder)
-    reasons = ", ".join(f"'{i:03}.png' (not a picture in a known format)" for i in range(9))
+    reasons = ", ".join(f"'{i:03}.png' (it is empty)" for i in range(9))
     more = f"more than a tenth of the pictures in {folder} cannot be decoded: {reasons}"
     assert str(caught.value) == f"{more}, '017.png' (not a picture in a known format), …; replace or remove them"
 
@@ -582,3 +582,24 @@ def test_pages_and_frames_after_the_first_are_told(suffix: str, merged: str, tmp
         RequestError, match=f"has 2 pages or frames: 'magick 0.{suffix}{merged} %04d.png' writes each to a file"
     ):
         _prepare(tmp_path / "d" / f"0.{suffix}")
+
+
+@pytest.mark.parametrize(("options", "told"), [({}, True), ({"fit": "pad"}, False), ({"fit": "stretch"}, False)])
+def test_pictures_of_which_much_is_cut_off_are_told(options: dict[str, Any], told: bool, tmp_path: Path) -> None:
+    _folder(tmp_path / "d", GREY[:15])
+    for i in range(3):
+        Image.fromarray(np.tile(GREY[20 + i, ..., 0], (1, 3))).save(tmp_path / "d" / f"wide {i}.png")
+    notes = _prepare(tmp_path / "d", **options).notes
+    assert any("3 of 18 lose over 40% of their area, which --fit pad keeps" in note for note in notes) == told
+
+
+def test_what_is_told_of_validation_data_is_marked_and_told_once(tmp_path: Path) -> None:
+    train, val = _folder(tmp_path / "d", GREY[:20]), _folder(tmp_path / "v", GREY[20:40])
+    for folder in (train, val):
+        (folder / "000.png").write_bytes(b"")
+    (val / "001.png").write_bytes(b"text")
+    notes = _prepare(train, val=str(val)).notes
+    assert "skipped 1 that cannot be decoded: '000.png' (it is empty)" in notes
+    assert [note for note in notes if note.startswith("--val: ")] == [
+        "--val: skipped 2 that cannot be decoded: '000.png' (it is empty), '001.png' (not a picture in a known format)"
+    ]

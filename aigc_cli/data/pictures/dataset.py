@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.near import Dedup
-from aigc_cli.data.pictures.arrays import describe_unlabelled
 from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.entries import open_store
 from aigc_cli.data.pictures.folders import notes_on_test
@@ -20,7 +19,7 @@ from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFor
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.near import with_near
-from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, names_of
+from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, names_of, why_unlabelled
 from aigc_cli.data.pictures.store import Factors, Store
 from aigc_cli.data.sources.opening import Opened, changes, open_evaluation, open_training
 from aigc_cli.data.sources.split_names import nfc
@@ -156,7 +155,9 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         arrays = {"train": _arrays(store, np.flatnonzero(plan.splits == TRAIN), classes)[0], "select": held, "report": held}
         if not len(arrays["train"]):
             raise RequestError(f"nothing is left to train on: all of {train.location} is in the validation data too")
-        notes += [*(note for note in val_labels.notes if note not in labels.notes), *held_store.notes, *plan.notes]
+        of_held = dict.fromkeys([*val_labels.notes, *held_store.notes])
+        prefix = "val" if request.val is None else "--val"
+        notes += [*(f"{prefix}: {note}" for note in of_held if note not in notes), *plan.notes]
         if (of_val := understood.val) is not None:
             understood = replace(understood, val=replace(of_val, skipped=of_val.skipped + held_store.skipped))
         if len(arrays["train"]) < len(held):
@@ -167,7 +168,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
             notes.append(f"the validation data have labels that the training data lack: {counted}")
         was_cached = store.cached and held_store.cached
     if request.conditional and not classes:
-        reasons = [*labels.notes, *(describe_unlabelled(path) for path in train.files if path.suffix.lower() == ".npz")]
+        reasons = [*labels.notes, *why_unlabelled(train)]
         why = f" ({'; '.join(reasons)})" if reasons else ""
         raise RequestError(
             f"--conditional: {request.data} has no labels{why}; use a subfolder a class, or name a column: --label"

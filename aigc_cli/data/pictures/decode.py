@@ -178,7 +178,8 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> _Opened
     except NotDecodable:
         raise
     except Exception as error:  # the decoders may raise any exception on broken data
-        raise NotDecodable(_reason(error)) from error
+        empty = isinstance(error, UnidentifiedImageError) and _is_empty(content)
+        raise NotDecodable("it is empty" if empty else _reason(error)) from error
 
 
 def _count_frames(image: Image.Image) -> int:
@@ -196,6 +197,13 @@ def _highest_level(image: Image.Image) -> int:
     """The largest level of its colours, 0 to 255."""
     highest = np.asarray(image.getextrema()).reshape(-1, 2)[:, 1]  # one pair, or a pair a channel
     return max(int(level) for level, band in zip(highest, image.getbands(), strict=True) if band != "A")
+
+
+def _is_empty(content: Content) -> bool:
+    if isinstance(content, np.ndarray):
+        return False
+    with content() as file:
+        return not file.read(1)
 
 
 def _reason(error: Exception) -> str:

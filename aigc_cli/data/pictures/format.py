@@ -26,6 +26,8 @@ GROUNDS: dict[Ground, int] = {"white": 255, "black": 0, "grey": 128}
 _LONG = 4  # times as long as wide: such pictures may exceed the longest side, up to as many times
 _VANISHING = 0.05  # the share of transparent pictures that may vanish on a ground
 
+_MUCH_CUT, _MUCH = 0.4, 0.05  # the share of the area, and of the pictures that lose it, above which that is told
+
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _WORDS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
 
@@ -174,14 +176,14 @@ class SizesSeen:
     """The sizes of a source's pictures before resizing, and a note about them."""
 
     def __init__(self) -> None:
-        self._sizes: set[Size] = set()
+        self._sizes = Counter[Size]()
 
     def add(self, size: Size) -> None:
-        self._sizes.add(size)
+        self._sizes[size] += 1
 
     def note(self, format: PictureFormat, wanted: Wanted) -> str | None:
         """A line if pictures were resized, with the reason unless the user chose the size."""
-        if self._sizes <= {format.size}:
+        if self._sizes.keys() <= {format.size}:
             return None
         by_area = sorted(self._sizes, key=lambda size: (size[0] * size[1], size))
         smallest, largest = describe_size(by_area[0]), describe_size(by_area[-1])
@@ -196,4 +198,14 @@ class SizesSeen:
                 by_default = ", by default from the minutes and the device" if wanted.long else ""
                 how += f"; --longest-side {wanted.longest}{by_default}"
             how += "; --size chooses another size"
+        if "--fit pad" not in how and (cut := self._much_cut(format)) >= max(1, _MUCH * self._sizes.total()):
+            how += f"; {cut:,} of {self._sizes.total():,} lose over {_MUCH_CUT:.0%} of their area, which --fit pad keeps"
         return f"{what} made {describe_size(format.size)} ({how})"
+
+    def _much_cut(self, format: PictureFormat) -> int:
+        """The number of pictures of which much is cut off."""
+        if format.fit != "crop":
+            return 0
+        aspect = format.width / format.height
+        kept = {size: aspect * size[0] / size[1] for size in self._sizes}  # of the width, or above 1 the inverse of the height
+        return sum(count for size, count in self._sizes.items() if min(kept[size], 1 / kept[size]) < 1 - _MUCH_CUT)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
@@ -111,6 +111,17 @@ class ArchiveReader:
         labels = iter(self._labels[::step])
         for name, content in self._archive.read(SUFFIXES, step, self._names):
             yield RawPicture(self._prefix + name, content, next(labels))
+
+
+def why_unlabelled(part: Part) -> list[str]:
+    """What the files of a part hold instead of labels, or beside the pictures."""
+    found = [arrays.describe_unlabelled(path) for path in part.files if path.suffix.lower() == ".npz"]
+    for path in part.files:
+        if suffix_of(path, READ) in ARCHIVES:
+            tables = (PurePosixPath(name).name for name in Archive(path).names((".csv", ".jsonl", ".parquet")))
+            if (table := next((name for name in tables if name.lower().startswith("metadata.")), None)) is not None:
+                found.append(f"{table} in {path.name} is not read: unpack it and give the folder")
+    return found
 
 
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
