@@ -64,7 +64,7 @@ def test_a_table_that_is_named_like_a_text_is_pointed_out(content: bytes, suffix
     notes = recognise(TEXT.open(str(tmp_path / "poems.txt")).training(), Reading()).notes
     pointed_out = [note for note in notes if "looks like a table" in note]
     assert len(pointed_out) == (suffix is not None)
-    assert all(note.endswith(f"to use its columns, name it {suffix}") for note in pointed_out)
+    assert all(note.endswith(f"to use the columns, name it {suffix}") for note in pointed_out)
 
 
 def test_a_table_that_is_named_like_a_text_is_refused_beside_tables(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aigc_cli.data.compression import lines, without_end
+from aigc_cli.data.tables.words import is_number
 from aigc_cli.errors import RequestError
 
 OWN = {".tsv": "\t", ".csv": ","}
@@ -65,9 +66,29 @@ def _quoted_rows(path: Path, dialect: Dialect, width: int) -> Iterator[list[str]
         except csv.Error as error:
             raise _bad_quotes(path, start, record, dialect, error) from error
         if len(row) == width:
+            if len(record) > 1 and (opens := _swallowed(record, row, dialect.delimiter)) is not None:
+                raise RequestError(
+                    f"{path}, line {start + opens}: a quotation mark opens here and closes only on line "
+                    f"{start + len(record) - 1}, and the lines between are rows themselves; remove it or double it"
+                )
             yield row
         elif row:
             raise _wrong_width(path, start, len(row), dialect, width, over=len(record), record=record)
+
+
+def _swallowed(record: Sequence[str], row: Sequence[str], delimiter: str) -> int | None:
+    """The line (from 0) of a record where a mark opens that was likely not meant to: all lines after it are rows of the same
+    width, with numbers in the same places, and no white space after delimiters as in prose. None if there is none."""
+    opens = _line_of_open_quote("".join(record), delimiter, several_lines=True)
+    numbers = [is_number(cell) for cell in row]
+    swallowed = [without_end(line).split(delimiter) for line in record[opens + 1 :]]
+    alike = all(
+        len(cells) == len(row) > 1
+        and all(cell and not cell[0].isspace() for cell in cells)
+        and all(is_number(cell) for cell, number in zip(cells, numbers, strict=True) if number)
+        for cells in swallowed
+    )
+    return opens if swallowed and alike else None
 
 
 def _wrong_width(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +21,19 @@ from aigc_cli.data.tables.words import is_number
 from aigc_cli.errors import RequestError
 
 _NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "vertical bars"}
+_UNREAD = {
+    "::": "sed 's/::/\\t/g'",
+    "^": "tr '^' '\\t'",
+    "~": "tr '~' '\\t'",
+    "\x01": "tr '\\001' '\\t'",
+    "\x1f": "tr '\\037' '\\t'",
+}
 _SAMPLE_CHARS = 1 << 18
 _LONGEST_SAMPLE = 1 << 24
 _QUOTES_WITHIN = 1 << 26  # bytes searched for the first quotation mark
 _FEW_BAD = 0.9  # the share of records that must fit: the others are errors, reported on reading
 _FEW_ROWS = 3  # with fewer, what they have in common proves nothing
+_SHORT = 3  # words of a name
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _ENDS_SENTENCE = re.compile(r"[.!。！…;；,，”\"]$")
 _ENDS_CLAIM = re.compile(r"[.!。！…]$")
@@ -54,6 +63,8 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
         first_line = text[: text.find("\n") + 1]
         later = _from_first_quote(path)
         dialect = dialect._replace(quoted=bool(later) and find_dialect(first_line + later, "\t", False).quoted)
+    if dialect.delimiter != own or own not in text.partition("\n")[0]:
+        _refuse_other_delimiter(path, text, whole)
     rows = _parse(text, dialect, whole)[: SAMPLED_ROWS + 1]
     if len(rows) >= _FEW_ROWS and all(len(cell) > 1 and cell[0] == cell[-1] == "'" for row in rows for cell in row):
         raise RequestError(f"{path}: all cells are in apostrophes; quote them with quotation marks, or not at all")
@@ -68,12 +79,28 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
         begin = "begins" if marked == 1 else "begin"
         notes.append(f"{marked:,} of the first cells {begin} with a quotation mark, which is kept")
     if dialect.header:
+        if header is None and _is_doubtful(rows, wanted):
+            notes.append(f'read as the header: "{_shown(first)}" (--no-header if it is data)')
         return SniffedTable(dialect, tuple(first), rows[1:], notes)
     if header is None:
-        cell = max(first, key=len)
-        shown = cell if len(cell) <= 30 else cell[:29] + "…"
-        notes.append(f'no header: "{" ".join(shown.split())}" is read as data (--header if it is one)')
+        notes.append(f'no header: "{_shown([max(first, key=len)])}" is read as data (--header if it is one)')
     return SniffedTable(dialect, tuple(str(number) for number in range(1, len(first) + 1)), rows, notes)
+
+
+def _shown(cells: Sequence[str]) -> str:
+    """Cells in a message."""
+    shown = " ".join(", ".join(cells).split())
+    return shown if len(shown) <= 30 else shown[:29] + "…"
+
+
+def _refuse_other_delimiter(path: Path, text: str, whole: bool) -> None:
+    """Raise RequestError if a delimiter that isn't read is in every line of the sample as often as in the first."""
+    lines = [line for line in (text.split("\n") if whole else text.split("\n")[:-1]) if line.strip()]
+    for delimiter, command in _UNREAD.items():
+        count = lines[0].count(delimiter) if len(lines) >= _FEW_ROWS else 0
+        if count and all(line.count(delimiter) == count for line in lines):
+            to = f"{command} < {shlex.quote(str(path))} > {shlex.quote(path.stem + '.tsv')}"
+            raise RequestError(f"{path}: the cells are between {delimiter!r}, which isn't read: {to} puts tabs there")
 
 
 def table_suffix(text: str) -> str | None:
@@ -90,11 +117,12 @@ def table_suffix(text: str) -> str | None:
     return ".tsv" if dialect.delimiter == "\t" else ".csv"
 
 
-def rows_between_tabs(text: str) -> list[list[str]]:
-    """The cells of lines that have as many each between tabs, and at least two; [] for other text."""
-    rows = [without_end(line).split("\t") for line in text.split("\n") if line.strip()]
+def rows_between(delimiter: str, text: str) -> list[list[str]]:
+    """The cells of lines that have as many each between delimiters, and at least two; [] for other text."""
+    rows = [without_end(line).split(delimiter) for line in text.split("\n") if line.strip()]
     indented = not any(row[0] for row in rows)
-    return [] if len(rows) < 2 or len(rows[0]) < 2 or indented or any(len(row) != len(rows[0]) for row in rows) else rows
+    least = 2 if delimiter == "\t" else _FEW_ROWS  # prose has semicolons too
+    return [] if len(rows) < least or len(rows[0]) < 2 or indented or any(len(row) != len(rows[0]) for row in rows) else rows
 
 
 def find_dialect(text: str, own: str, whole: bool) -> Dialect:
@@ -183,6 +211,18 @@ def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> 
         elif _ENDS_CLAIM.search(cell.strip()) and sum(map(_ends_sentence, below)) * 2 > len(below):
             return False  # sentences above sentences
     return not number_over_numbers and not any(map(_is_sentence, first))
+
+
+def _is_doubtful(records: Sequence[Sequence[str]], wanted: Sequence[str]) -> bool:
+    """Whether a header could as well be data: it has no usual name, and recurs below or is above short names alone."""
+    first, rest = records[0], records[1:]
+    if not rest or any(cell.strip().casefold() in _KNOWN or cell in wanted for cell in first):
+        return False
+    below = [{row[at].strip() for row in rest if len(row) > at} - {""} for at in range(len(first))]
+    if any(column and all(map(is_number, column)) for column in below):
+        return False
+    recurs = any(cell.strip() in column for cell, column in zip(first, below, strict=True))
+    return recurs or all(len(cell.split()) <= _SHORT for column in below for cell in column)
 
 
 def _ends_sentence(cell: str) -> bool:

@@ -28,7 +28,8 @@ from aigc_cli.errors import RequestError
 Row: TypeAlias = tuple[str, ...]
 """The cells of the requested columns, in order; a single one for plain text."""
 
-SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet", ".arrow")
+JSON = (".jsonl", ".json", ".ndjson")
+SUFFIXES = (".tsv", ".csv", *JSON, ".parquet", ".arrow")
 
 _ROWS = 1000  # read at a time
 _LOOKED_AT_BYTES = 1 << 16  # of a file, for what is no text
@@ -66,12 +67,12 @@ def sniff(path: Path, asked: Asked) -> Table:
 def _sniffed(path: Path, asked: Asked, size: int, modified: int) -> Table:
     suffix = suffix_of(path, SUFFIXES)
     assert suffix is not None, "sources.py lets only known suffixes through"
-    if suffix in (*delimited.OWN, ".json", ".jsonl"):
+    if suffix in (*delimited.OWN, *JSON):
         with open_bytes(path) as file:
             refuse_other_bytes(path, file.read(_LOOKED_AT_BYTES))
     if suffix in delimited.OWN:
         return _sniff_delimited(path, suffix, asked)
-    if suffix in (".json", ".jsonl"):
+    if suffix in JSON:
         found = json_rows.sniff(path)
         marked = encoding_by_mark(path)
         notes = [*found.notes, *([f"read as {marked.upper()} by its byte-order mark"] if marked else [])]
@@ -108,7 +109,7 @@ def _expected(of_text: ColumnNames) -> ColumnNames:
 def read_table(path: Path, columns: ColumnNames, asked: Asked) -> Iterator[Row]:
     """The cells of these columns, row by row; for bare texts, the texts."""
     suffix = suffix_of(path, SUFFIXES)
-    if suffix in (".json", ".jsonl"):
+    if suffix in JSON:
         yield from json_rows.rows(path, columns)
     elif suffix in delimited.OWN:
         table = sniff(path, asked)
@@ -124,7 +125,7 @@ def read_table(path: Path, columns: ColumnNames, asked: Asked) -> Iterator[Row]:
 
 def has_open_columns(path: Path) -> bool:
     """Whether later rows of a file may have other columns."""
-    return suffix_of(path, SUFFIXES) in (".json", ".jsonl")
+    return suffix_of(path, SUFFIXES) in JSON
 
 
 def named_values(path: Path, names: ColumnNames, asked: Asked) -> Iterator[Mapping[str, Any]]:

@@ -37,6 +37,7 @@ from aigc_cli.errors import RequestError
 _REPORT_BYTES = 1 << 20
 _FIELD_END = b"\xff"  # which is in no UTF-8
 _BATCHES_OF_HUB = 20  # of rows, at most, to find the column
+_NAMED_OTHERWISE = {".csv": "a table", ".tsv": "a table", ".jsonl": "JSON Lines", ".json": "JSON"}
 _LOOKED_AT = 50  # texts, for their marks
 
 
@@ -167,6 +168,7 @@ def recognise(part: Part, reading: Reading, *, beside_tables: bool = False) -> R
             read_columns = ReadColumns(choice.columns, choice.why, choice.others)
     marked: dict[str, str] = {}
     returns: list[int] = []
+    looks: dict[str, list[str]] = {}
     for number, path in enumerate(texts[:_LOOKED_AT]):
         with explained(path), open_bytes(path) as file:
             head = file.read(1 << 16)
@@ -176,12 +178,18 @@ def recognise(part: Part, reading: Reading, *, beside_tables: bool = False) -> R
             marked.setdefault(encoding, path.name)
         refuse_other_bytes(path, head)
         suffix = formats.recognise(head)
-        if suffix in (".csv", ".tsv"):
-            if beside_tables:
-                raise RequestError(
-                    f"{path} looks like a table among tables, but would be read as one text: name it *{suffix}, or move it away"
-                )
-            notes.append(f"{path.name} is read as plain text, but looks like a table; to use its columns, name it *{suffix}")
+        if suffix in (".csv", ".tsv") and beside_tables:
+            raise RequestError(
+                f"{path} looks like a table among tables, but would be read as one text: name it *{suffix}, or move it away"
+            )
+        if suffix in _NAMED_OTHERWISE:
+            looks.setdefault(suffix, []).append(path.name)
+    for suffix, names in looks.items():
+        verb, looks_like, it = ("is", "looks", "it") if len(names) == 1 else ("are", "look", "them")
+        notes.append(
+            f"{listed(names)} {verb} read as plain text, but {looks_like} like {_NAMED_OTHERWISE[suffix]}; "
+            f"to use the columns, name {it} *{suffix}"
+        )
     notes += [f"read as {encoding.upper()} by its byte-order mark: {name}" for encoding, name in marked.items()]
     if reading.layout != "document":
         for number, path in enumerate(texts):

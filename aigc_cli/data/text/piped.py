@@ -43,8 +43,9 @@ def as_piped(reading: Reading, spooled: Path | None, input_format: str | None) -
     if reading.layout != "document":
         return reading, []
     text = head_of_text(head)
-    if rows := dialects.rows_between_tabs(text):
-        raise RequestError(_rows_of_cells(rows))
+    for delimiter, name in (("\t", "tabs"), (";", "semicolons"), ("|", "vertical bars")):
+        if rows := dialects.rows_between(delimiter, text):
+            raise RequestError(_rows_of_cells(rows, name))
     note = "standard input is read as a text per line"
     if _are_json_strings(text):
         note += ", with the quotation marks (--input-format jsonl reads JSON strings)"
@@ -53,13 +54,14 @@ def as_piped(reading: Reading, spooled: Path | None, input_format: str | None) -
     return replace(reading, layout="lines"), [note]
 
 
-def _rows_of_cells(rows: Sequence[Sequence[str]]) -> str:
+def _rows_of_cells(rows: Sequence[Sequence[str]], between: str) -> str:
     if dialects.has_header(rows):
         how = f"reads the columns {listed(rows[0])} (add --no-header if those are data)"
     else:
         how = f"--no-header --column {len(rows[0])} reads the last cells"
     return (
-        f"standard input has {len(rows[0])} cells between tabs in each line: --input-format tsv {how}, "
+        f"standard input has {len(rows[0])} cells between {between} in each line: "
+        f"--input-format {'tsv' if between == 'tabs' else 'csv'} {how}, "
         "--input-format txt --lines whole lines"
     )
 
