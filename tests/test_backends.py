@@ -45,7 +45,7 @@ def test_data_of_another_kind_name_every_backend_that_learns_from_it(shell: Shel
     of_pictures = shell("train", "transformer", "--data", "photos", PYTHONPATH=path)
     assert of_pictures.returncode == 2
     assert of_pictures.stderr == (
-        f"aigc: there is no data in the folder {shell.cwd}/photos: no file of the types .arrow .csv .json .jsonl .parquet .tsv "
+        f"aigc: there is no data in the folder {shell.cwd}/photos: no file of the types .arrow .csv .json .jsonl .ndjson .parquet .tsv "
         ".txt; found 1 .png; it holds pictures: 'aigc train gan' or 'aigc train strokes' or 'aigc train vae' learns from pictures\n"
     )
     of_text = shell("train", "gan", "--data", "poems.txt", PYTHONPATH=path)

@@ -9,9 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from aigc_cli.data.sources.source import Part
+from aigc_cli.data.text.dataset import TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading, recognise, stream
 from aigc_cli.errors import RequestError
 
@@ -177,3 +180,21 @@ def test_a_broken_value_among_several_is_named_by_line(tmp_path: Path) -> None:
         _read(path)
     expected = "line 5: not valid JSON: Expecting ':' delimiter (in the value that begins on line 4)"
     assert str(caught.value) == f"{path}, {expected}"
+
+
+def test_rows_without_a_text_are_empty_and_a_number_is_refused(tmp_path: Path) -> None:
+    lines = [f'{{"id": {i}, "text": "It fell {i} times."}}' for i in range(30)]
+    lines[3], lines[5], lines[7] = '{"id": 3, "text": NaN}', '{"id": 5}', '{"id": 7, "text": null}'
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(lines))
+    data = prepare_text(TextRequest(str(path)), progress=lambda what, done, total: None)
+    assert data.info["dropped"] == {"empty": 3, "copies": 0, "in_validation": 0}
+    path.write_text("\n".join([*lines, '{"id": 31, "text": 5}']))
+    with pytest.raises(RequestError, match=r"a\.jsonl, line 31: expected text, found int"):
+        prepare_text(TextRequest(str(path)), progress=lambda what, done, total: None)
+
+
+def test_a_column_of_bytes_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"body": [b"It fell.", b"It rained."]}), tmp_path / "a.parquet")
+    with pytest.raises(RequestError, match="'body' holds bytes: store them as strings"):
+        prepare_text(TextRequest(str(tmp_path / "a.parquet")), progress=lambda what, done, total: None)

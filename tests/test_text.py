@@ -463,7 +463,11 @@ def test_all_training_data_are_held_out(tmp_path: Path) -> None:
     ("data", "options", "message"),
     [
         (b"", {}, "standard input is empty; pipe the data in, or name a file with --data"),
-        (b"x", {"input_format": "docx"}, "--input-format 'docx' is not one of txt, tsv, csv, jsonl, json, parquet, arrow"),
+        (
+            b"x",
+            {"input_format": "docx"},
+            "--input-format 'docx' is not one of txt, tsv, csv, jsonl, json, ndjson, parquet, arrow",
+        ),
         (
             b"text\n\xff",
             {"input_format": "tsv"},

@@ -10,18 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from aigc_cli.data.tables.columns import (
-    SAMPLED_ROWS,
-    Choice,
-    ColumnNames,
-    Columns,
-    choose,
-    empty_columns,
-    has_texts,
-    listed,
-    merge,
-    sampled,
-)
+from aigc_cli.data.tables.columns import Choice, choose, empty_columns, has_texts, listed
+from aigc_cli.data.tables.samples import SAMPLED_ROWS, ColumnNames, Columns, merge, sampled
 from aigc_cli.data.tables.table import Asked, Table, has_open_columns, named_values, sniff
 from aigc_cli.data.understood import ReadColumns, ReadTables
 from aigc_cli.errors import RequestError

@@ -3,116 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from aigc_cli.data.tables.nested import Inside, add_inside, key_path, longest_inside, taken_out, texts_inside
-from aigc_cli.data.tables.words import has_words, is_number, is_prose
+from aigc_cli.data.tables.nested import key_path, longest_inside, taken_out
+from aigc_cli.data.tables.samples import ColumnNames, Columns, ColumnSample
 from aigc_cli.errors import RequestError
 
-ColumnNames: TypeAlias = tuple[str, ...]
-
-SAMPLED_ROWS = 1000  # of each file
-
-_SOME = 0.1  # of a column's values, at least
 _DOMINANT = 4.0
 _EXAMPLE_CHARS = 30
 _ASKS = ("instruction", "prompt", "question", "input", "source")
 _ANSWERS = ("output", "response", "completion", "answer", "target")
-_TURNS = ({"role", "content"}, {"from", "value"})
-
-
-def text_of(value: object) -> str | None:
-    """A string unchanged, a list of strings joined as lines, a list of such lists as paragraphs; None for anything else."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        return None
-    parts = [part for part in value if part is not None]
-    if all(isinstance(part, str) for part in parts):
-        return "\n".join(parts)
-    if not all(isinstance(part, list) and all(item is None or isinstance(item, str) for item in part) for part in parts):
-        return None
-    return "\n\n".join("\n".join(line for line in part if line is not None) for part in parts)
-
-
-def is_chat(value: object) -> bool:
-    """Whether a value is a list of messages, as chat models are trained on."""
-    return isinstance(value, list) and bool(value) and all(
-        isinstance(turn, dict) and any(keys <= turn.keys() for keys in _TURNS) for turn in value
-    )  # fmt: skip
-
-
-@dataclass
-class ColumnSample:
-    """Statistics of a sample of a column's values."""
-
-    typed: bool = False  # the table's schema says that it holds text
-    texts: int = 0  # values that are text and not empty
-    lists: bool = False  # some are lists of strings
-    other: str = ""  # the type of a value that isn't text; "chat" for a list of messages
-    chars: int = 0
-    prose: int = 0  # values of several words, as in sentences
-    worded: int = 0  # values with a word, rather than numbers, dates and codes alone
-    numbers: bool = True  # all values are numbers, dates or times
-    example: str = ""
-    inside: Inside = field(default_factory=dict)  # texts in objects, which can't be read from here
-    rows: str = ""  # the jq path of the table's rows, for messages; "" if there is none
-
-    def add(self, value: object) -> None:
-        """Take one more value into account. None is empty text."""
-        if value is None:
-            return
-        text = text_of(value)
-        if text is None:
-            self.other = "chat" if is_chat(value) else type(value).__name__
-            self.inside = add_inside(self.inside, texts_inside(value))
-            return
-        self.lists = self.lists or isinstance(value, list)
-        if not text:
-            return
-        self.texts += 1
-        self.chars += len(text)
-        self.prose += any(map(is_prose, text.split("\n"))) if isinstance(value, list) else is_prose(text)
-        self.worded += has_words(text)
-        self.numbers = self.numbers and is_number(text[:100])
-        self.example = self.example or text
-
-    def merged(self, other: ColumnSample) -> ColumnSample:
-        """Both samples combined."""
-        return ColumnSample(
-            self.typed or other.typed,
-            self.texts + other.texts,
-            self.lists or other.lists,
-            self.other or other.other,
-            self.chars + other.chars,
-            self.prose + other.prose,
-            self.worded + other.worded,
-            self.numbers and other.numbers,
-            self.example or other.example,
-            add_inside(self.inside, other.inside),
-            self.rows or other.rows,
-        )
-
-    @property
-    def holds_text(self) -> bool:
-        return not self.other and (self.typed or self.texts > 0)
-
-    @property
-    def unlikely(self) -> bool:
-        """Whether nearly all values are names, numbers or codes, rather than texts. A value without white space is one at any
-        length, except in scripts without spaces."""
-        return self.texts == 0 or self.prose < _SOME * self.texts
-
-    @property
-    def codes(self) -> bool:
-        """Whether nearly all values are numbers, dates, addresses or codes, without a word."""
-        return self.texts > 0 and self.worded < _SOME * self.texts
-
-
-Columns: TypeAlias = dict[str, ColumnSample]
-"""The columns of a table in order; empty if its rows are bare texts."""
 
 
 class Choice(NamedTuple):
@@ -122,15 +23,6 @@ class Choice(NamedTuple):
     note: str = ""
     why: str = ""
     others: ColumnNames = ()
-
-
-def merge(samples: Iterable[Columns]) -> Columns:
-    """The columns of several tables, merged by name."""
-    merged: Columns = {}
-    for sample in samples:
-        for name, column in sample.items():
-            merged[name] = merged[name].merged(column) if name in merged else column
-    return merged
 
 
 def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
@@ -170,7 +62,9 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
     elif len(left := [name for name, column in of_text.items() if not column.numbers]) == 1 and not of_text[left[0]].codes:
         return _chosen(left[0], columns, "the others are numbers")
     if not of_text:
-        raise RequestError(f"{where}: no column holds text; the columns are {listed(columns)}")
+        packed = [name for name, column in columns.items() if column.other == "bytes"]
+        how = f"; {packed[0]!r} holds bytes: store them as strings" if packed else ""
+        raise RequestError(f"{where}: no column holds text; the columns are {listed(columns)}{how}")
     raise RequestError(
         f"{where}: choose one with --column, several with --fields, or what to answer and the answer with --source and "
         f"--target; the columns of text are {_with_examples(of_text)}"
@@ -218,7 +112,7 @@ def _inside(name: str, column: ColumnSample, where: object) -> RequestError:
 def empty_columns(columns: Columns) -> ColumnNames:
     """The columns without a value in the sample that may yet hold the texts; none if one is named `text` and has a value, or
     there is no other that could."""
-    possible = {name: column for name, column in columns.items() if not column.other}
+    possible = {name: column for name, column in columns.items() if not column.not_text}
     named = any(name.casefold() == "text" and column.texts for name, column in possible.items())
     if named or (len(possible) == 1 and all(column.typed for column in possible.values())):
         return ()
@@ -289,12 +183,3 @@ def _shortened(text: str) -> str:
 
 def listed(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names) or "none"
-
-
-def sampled(rows: Iterable[Mapping[str, Any]]) -> Columns:
-    """Statistics of each column from rows of named values."""
-    columns: Columns = {}
-    for row in rows:
-        for name, value in row.items():
-            columns.setdefault(name, ColumnSample()).add(value)
-    return columns

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aigc_cli.data.compression import chunks, open_bytes, without_end
-from aigc_cli.data.tables.columns import SAMPLED_ROWS
 from aigc_cli.data.tables.delimited import OWN, Dialect
+from aigc_cli.data.tables.samples import SAMPLED_ROWS
 from aigc_cli.data.tables.words import is_number
 from aigc_cli.errors import RequestError
 

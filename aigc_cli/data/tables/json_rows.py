@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from aigc_cli.data.compression import chunks, lines
 from aigc_cli.data.sources.split_names import split_of
-from aigc_cli.data.tables.columns import SAMPLED_ROWS, ColumnNames, Columns, a_chat, is_chat, listed, sampled, text_of
+from aigc_cli.data.tables.columns import a_chat, listed
 from aigc_cli.data.tables.nested import key_path, longest_inside, taken_out, texts_inside
+from aigc_cli.data.tables.samples import SAMPLED_ROWS, ColumnNames, Columns, is_chat, is_missing, sampled, text_of
 from aigc_cli.errors import RequestError
 
 _BETWEEN = re.compile(r"[\s,\x1e]*")  # values in a row: white space, a comma, or a record separator (RFC 7464)
@@ -58,10 +59,11 @@ def sniff(path: Path) -> SniffedJSON:
 
 
 def rows(path: Path, columns: ColumnNames) -> Iterator[tuple[str, ...]]:
-    """The texts of the columns of every row; a single one for bare texts. Raises RequestError with the line or item."""
+    """The texts of the columns of every row, empty where it lacks one; a single one for bare texts. Raises RequestError with
+    the line or item."""
     found = _rows(path)
     for where, value in found.values:
-        if not isinstance(value, dict | str | None) and text_of(value) is None:
+        if not isinstance(value, dict | str) and not is_missing(value) and text_of(value) is None:
             raise RequestError(f"{path}, {where}: {_not_a_row(value, found.path)}")
         yield _row(value, columns, f"{path}, {where}")
 
@@ -83,17 +85,14 @@ def _not_a_row(value: object, path: str) -> str:
 
 def _row(value: object, columns: ColumnNames, where: str) -> tuple[str, ...]:
     if isinstance(value, dict):
-        missing = next((column for column in columns if column not in value), None)
-        if missing is not None:
-            raise RequestError(f"{where}: there is no {missing!r} in it; it has {listed(value)}")
-        return tuple([_text(value[column], column, where) for column in columns])
+        return tuple([_text(value.get(column), column, where) for column in columns])
     if len(columns) > 1:
         raise RequestError(f"{where}: expected an object with {listed(columns)}, found {type(value).__name__}")
     return (_text(value, "each row", where),)
 
 
 def _text(value: object, column: str, where: str) -> str:
-    text = "" if value is None else text_of(value)
+    text = "" if is_missing(value) else text_of(value)
     if text is None:
         raise RequestError(f"{where}: {a_chat(column) if is_chat(value) else f'expected text, found {type(value).__name__}'}")
     try:

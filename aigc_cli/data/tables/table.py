@@ -22,7 +22,7 @@ from aigc_cli.data.not_text import refuse_other_bytes
 from aigc_cli.data.sources.hub import quiet_datasets
 from aigc_cli.data.sources.source import COMPRESSIONS, open_source, suffix_of
 from aigc_cli.data.tables import delimited, dialects, json_rows
-from aigc_cli.data.tables.columns import ColumnNames, Columns, ColumnSample, text_of
+from aigc_cli.data.tables.samples import ColumnNames, Columns, ColumnSample, text_of
 from aigc_cli.errors import RequestError
 
 Row: TypeAlias = tuple[str, ...]
@@ -199,6 +199,8 @@ def _of_type(kind: Any, feature: Any) -> ColumnSample:
         return ColumnSample(typed=True, lists=lists)
     if lists and pa.types.is_struct(inner) and {field.name for field in inner} >= {"content"}:
         return ColumnSample(other="chat")
+    if pa.types.is_binary(inner) or pa.types.is_large_binary(inner):
+        return ColumnSample(other="bytes")
     return ColumnSample(other="texts inside" if _has_texts_inside(inner) else "schema")
 
 

@@ -18,7 +18,8 @@ from aigc_cli.data.not_text import no_text
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.sources.split_names import are_splits
-from aigc_cli.data.tables.columns import SAMPLED_ROWS, Choice, ColumnNames, choose, listed, sampled, text_of
+from aigc_cli.data.tables.columns import Choice, choose, listed
+from aigc_cli.data.tables.samples import SAMPLED_ROWS, ColumnNames, sampled, text_of
 from aigc_cli.data.tables.table import SUFFIXES as TABLES
 from aigc_cli.data.tables.table import Row
 from aigc_cli.data.text.formats import MARKUP_AND_CODE, TextLayout, split_lines

@@ -12,7 +12,7 @@ from aigc_cli.data.compression import FIRST_LINE, at_returns, chunks, explained,
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.tables import dialects
 from aigc_cli.data.tables import table as tables
-from aigc_cli.data.tables.columns import ColumnNames
+from aigc_cli.data.tables.samples import ColumnNames
 from aigc_cli.data.tables.table import Asked, Row, read_table, table_suffix
 from aigc_cli.data.text.pieces import Piece, documents_in_pieces, in_pieces
 from aigc_cli.data.transcoding import marked_encoding
