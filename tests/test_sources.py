@@ -265,7 +265,7 @@ def test_a_file_or_folder_without_data(tmp_path: Path) -> None:
     (tmp_path / "a.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00")  # text of any other name would be read
     with pytest.raises(RequestError) as caught:
         _open(tmp_path / "a.doc")
-    remedy = "soffice --convert-to txt:Text converts them to .txt"
+    remedy = "soffice --headless --convert-to txt:Text FILE converts one"
     expected = f"{tmp_path / 'a.doc'} is not of a supported type; the types are {types}, also .gz or .zst; {remedy}"
     assert str(caught.value) == expected
     with pytest.raises(RequestError) as caught:

@@ -414,7 +414,7 @@ WRONG: list[tuple[str, bytes, dict[str, Any], str]] = [
     ("a.tsv", b"x\ty\n1\t2\n", {"reading": Reading(("poem",))}, "{path}: there is no column 'poem'; the columns are 'x', 'y'"),
     ("a.tsv", b"text\nx\xff\n", {}, "{path}, line 2: byte 0xFF at offset 6 is not UTF-8, nor in any recognised encoding; convert the file to UTF-8"),
     ("a.txt.gz", b"?", {}, "{path} is broken and cannot be decompressed: Not a gzipped file (b'?')"),
-    ("a.tsv", b"text\nx\n", {"reading": Reading(layout="lines")}, "--lines is for .txt and the like; {path} has no such file"),
+    ("a.tsv", b"text\nx\n", {"reading": Reading(layout="lines")}, "--lines is for .txt and the like; a row of the table {path} is a text already"),
     ("a.txt", b"x\n", {"reading": Reading(("text",))}, "{path} has no columns; --column, --fields and --source are for tables"),
     ("a.txt", b"x\n", {"val": "-"}, "--val cannot be standard input; name a file"),
     ("a.txt", b"x\n", {"val": "no.txt"}, "no such file or folder: 'no.txt'"),

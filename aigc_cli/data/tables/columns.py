@@ -59,7 +59,10 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
         )
     elif len(of_text) == 1:
         return _chosen(next(iter(of_text)), columns, "the only one of text")
-    elif len(left := [name for name, column in of_text.items() if not column.numbers]) == 1 and not of_text[left[0]].codes:
+    elif (
+        len(left := [name for name, column in of_text.items() if not (column.texts and column.numbers)]) == 1
+        and not of_text[left[0]].codes
+    ):
         return _chosen(left[0], columns, "the others are numbers")
     if not of_text:
         packed = [name for name, column in columns.items() if column.other == "bytes"]

@@ -215,9 +215,9 @@ def has_header(records: Sequence[Sequence[str]], wanted: Sequence[str] = ()) -> 
 
 def _is_doubtful(records: Sequence[Sequence[str]], wanted: Sequence[str]) -> bool:
     """Whether a header could as well be data: it has no usual name, and recurs below or is above short names alone."""
-    first, rest = records[0], records[1:]
-    if not rest or any(cell.strip().casefold() in _KNOWN or cell in wanted for cell in first):
+    if len(records) < 2 or any(cell.strip().casefold() in _KNOWN or cell in wanted for cell in records[0]):
         return False
+    first, rest = records[0], records[1:]
     below = [{row[at].strip() for row in rest if len(row) > at} - {""} for at in range(len(first))]
     if any(column and all(map(is_number, column)) for column in below):
         return False

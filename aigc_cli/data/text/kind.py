@@ -29,8 +29,8 @@ class Text(Kind):
     remedies: ClassVar[Mapping[str, str]] = {
         ".pdf": "pdftotext FILE.pdf converts one to .txt",
         **dict.fromkeys((".docx", ".odt", ".rtf", ".epub"), "pandoc -t plain -o FILE.txt FILE converts one"),
-        ".doc": "soffice --convert-to txt:Text converts them to .txt",
-        **dict.fromkeys((".xlsx", ".xls", ".ods"), "soffice --convert-to csv converts them"),
+        ".doc": "soffice --headless --convert-to txt:Text FILE converts one",
+        **dict.fromkeys((".xlsx", ".xls", ".ods"), "soffice --headless --convert-to csv FILE converts one"),
     }
     demos = tuple(DEMOS)
     unnamed = ".txt"

@@ -86,7 +86,7 @@ def check_options_apply(parts: Sequence[Part], reading: Reading, *, piped: bool 
     paths = [path for part in parts for path in part.files]
     where = parts[0].location
     if reading.layout != "document" and all(map(is_table, paths)):
-        raise RequestError(f"--{reading.layout} is for .txt and the like; {where} has no such file")
+        raise RequestError(f"--{reading.layout} is for .txt and the like; a row of the table {where} is a text already")
     if reading.header is not None and not any(sources.suffix_of(path, OWN) for path in paths):
         raise RequestError(f"--header and --no-header are for .tsv and .csv; {where} has no such file")
     if (
