@@ -143,6 +143,23 @@ def test_an_address_is_no_file(address: str, message: str) -> None:
     _refused(TEXT, absolute(address), message)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("a.tar.xz", "xz -dk FILE unpacks it"),
+        ("a.tar.BZ2", "bunzip2 -k FILE unpacks it"),
+        ("a.rar", "7z x -oFOLDER FILE unpacks it into a folder to give"),
+    ],
+)
+def test_archives_that_are_not_read_are_refused_with_what_unpacks_them(name: str, remedy: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\xfd7z\0")
+    for kind in (TEXT, PICTURES):
+        with pytest.raises(RequestError, match=f"is not of a supported type; .*; {remedy}$"):
+            kind.open(str(tmp_path / name))
+        with pytest.raises(RequestError, match=rf"found 1 \..* \({remedy}\)"):
+            kind.open(str(tmp_path))
+
+
 def test_what_was_found_instead(tmp_path: Path) -> None:
     files: dict[str, Any] = {f"{i}.nef": "" for i in range(5)} | {"a.doc": "", "Makefile": "", "b.DOC": ""}
     _write(tmp_path, **files)
@@ -187,7 +204,8 @@ def test_little_validation_data_is_told(tmp_path: Path) -> None:
     note = "figures on only 4,999 characters of validation data are rough; give more with --val"
     assert note in _prepare(tmp_path / "a.txt", **options)
     (tmp_path / "v.txt").write_text("x" * 5000)
-    assert not any("rough" in line for line in _prepare(tmp_path / "a.txt", **options))
+    notes = _prepare(tmp_path / "a.txt", **options)
+    assert "validating on 1 text with 5,000 characters" in notes and not any("rough" in line for line in notes)
 
 
 def _table_of_copies(path: Path, n: int) -> Path:

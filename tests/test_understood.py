@@ -51,19 +51,19 @@ def _write(folder: Path, **files: str) -> None:
 
 def test_files_splits_and_what_is_skipped_are_recorded_as_they_are_told(tmp_path: Path) -> None:
     _write(
-        tmp_path / "d", train_tsv="text\na\n", dev__a_txt="b", dev__b_txt="c", test_tsv="text\nd\n", notes_psd="x", g_rar="y"
+        tmp_path / "d", train_tsv="text\na\n", dev__a_txt="b", dev__b_txt="c", test_tsv="text\nd\n", notes_psd="x", g_bin="y"
     )
     (tmp_path / "v.txt").write_text("e")
     with open_training(TEXT, str(tmp_path / "d"), str(tmp_path / "v.txt"), None) as opened:
         assert opened.describe()["understood"] == {
             "files": {"count": 4, "by_suffix": {".tsv": 2, ".txt": 2}, "examples": ["dev/a.txt", "dev/b.txt", "test.tsv"]},
             "splits": {"train": "train.tsv", "val": "dev/, 2 files", "test": "test.tsv"},
-            "skipped": [{"what": "files of other types", "count": 2, "examples": ["g.rar", "notes.psd"]}],
+            "skipped": [{"what": "files of other types", "count": 2, "examples": ["g.bin", "notes.psd"]}],
             "val": {"files": {"count": 1, "by_suffix": {".txt": 1}, "examples": ["v.txt"]}},
         }
         assert opened.notes == (
             "splits: train (train.tsv), val (dev/, 2 files), test (test.tsv)",
-            f"ignored 2 files of other types in {tmp_path / 'd'}: g.rar, notes.psd",
+            f"ignored 2 files of other types in {tmp_path / 'd'}: g.bin, notes.psd",
         )
 
 

@@ -23,6 +23,13 @@ from aigc_cli.errors import RequestError
 
 COMPRESSIONS = (".gz", ".zst")
 
+_UNPACK = {
+    ".xz": "xz -dk FILE unpacks it",
+    ".bz2": "bunzip2 -k FILE unpacks it",
+    **dict.fromkeys((".7z", ".rar"), "7z x -oFOLDER FILE unpacks it into a folder to give"),
+}
+"""What unpacks the archives and compressed files that aren't read, by suffix."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -104,16 +111,17 @@ def open_source(
         return Source(src, {"all": Part(src, "demo")})
     if "://" in src:
         _refuse_address(src)
+    remedies = {**_UNPACK, **(remedies or {})}
     path = Path(os.path.normpath(Path(src).expanduser().absolute()))
     if path.is_dir():
-        return _open_folder(path, suffixes, naming or {}, beside, described_by, remedies or {})
+        return _open_folder(path, suffixes, naming or {}, beside, described_by, remedies)
     if not path.exists():
         if (of_hub := re.search(r"\b(?:www\.)?huggingface\.co/datasets/([^/]+/[^/?]+)", src)) is not None:
             raise RequestError(f"--data does not read URLs: write hf:{of_hub[1]}")
         raise RequestError(f"no such file or folder: {src!r}")
     if suffix_of(path, suffixes) is None:
         known = " ".join(sorted(suffixes))
-        remedy = (remedies or {}).get(_cut(path.name)[1])
+        remedy = remedies.get(_cut(path.name)[1])
         how = f"; {remedy}" if remedy else ""
         raise OtherFiles(f"{path} is not of a supported type; the types are {known}, also .gz or .zst{how}", [path])
     refuse_stand_in(path, pages=(naming or {}).get(_cut(path.name)[1]) != "together")  # else it may well be a text
