@@ -219,6 +219,8 @@ def test_a_first_row_of_data_is_read_and_told(tmp_path: Path) -> None:
     assert _texts(path) == TEXTS
     assert 'no header: "The quiet ladder, waits by do…" is read as data (--header if it is one)' in _notes(path)
     assert _texts(path, reading=Reading(header=True)) == TEXTS[1:]
+    _written(tmp_path / "c.csv", '"""Hello,"" he said, and left."\n' + "".join(f'"{text}"\n' for text in TEXTS))
+    assert any(note.startswith('no header: "Hello," he said, and left. is read') for note in _notes(tmp_path / "c.csv"))
     names = _written(tmp_path / "b.csv", "Ann\nBob\n")
     assert _texts(names) == ["Bob"]
     assert _texts(names, reading=Reading(header=False)) == ["Ann", "Bob"]

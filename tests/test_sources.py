@@ -194,6 +194,7 @@ WRONG: list[tuple[str, bytes, str | None, str]] = [
     ("a.parquet", PARQUET[:200], None, f"{PARTIAL}Parquet magic bytes not found in footer. Either the file is corrupted or this is not a "
      "parquet file."),
     ("a.parquet", b"", None, " is not a valid parquet file: Parquet file size is 0 bytes"),
+    ("a.tsv", "诗歌\tb\nx\ty\n".encode(), "诗", ": there is no column '诗'; the columns are '诗歌', 'b'; did you mean '诗歌'?"),
     ("a.parquet", PARQUET, "poem", ": there is no column 'poem'; the columns are 'id', 'text'"),
     ("a.parquet", PARQUET, "id", ": the column 'id' does not hold text; 'text' does"),
     ("a.txt.gz", gzip.compress(b"x" * 100)[:-9], None, SHORT_GZIP),
@@ -457,7 +458,7 @@ def test_copies_and_empty_ones_are_left_out() -> None:
     plan = held_out.plan_with_val(hashes, np.array([2, 2, 2, 0, 2]), np.array([9], np.uint64))
     assert plan.splits.tolist() == [held_out.TRAIN, *[held_out.DROPPED] * 4]
     assert plan.notes == (
-        "left out 1 that is empty",
+        "left out 1 empty text",
         "removed 2 exact copies",
         "removed 1 that is in the validation data too",
     )

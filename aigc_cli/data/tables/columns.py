@@ -9,6 +9,7 @@ from typing import NamedTuple
 from aigc_cli.data.tables.nested import key_path, longest_inside, taken_out
 from aigc_cli.data.tables.samples import ColumnNames, Columns, ColumnSample
 from aigc_cli.errors import RequestError
+from aigc_cli.options import did_you_mean
 
 _DOMINANT = 4.0
 _EXAMPLE_CHARS = 30
@@ -140,7 +141,9 @@ def _wanted(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
     for name in wanted:
         same = [name] if name in columns else [column for column in columns if _folded(column) == _folded(name)]
         if len(same) != 1:
-            raise RequestError(f"{where}: there is no column {name!r}; the columns are {listed(columns)}")
+            within = [column for column in columns if name in column]
+            hint = f"; did you mean {within[0]!r}?" if len(within) == 1 else did_you_mean(name, columns)
+            raise RequestError(f"{where}: there is no column {name!r}; the columns are {listed(columns)}{hint}")
         column = columns[same[0]]
         if column.other == "chat" or (column.inside and not column.texts):
             raise _inside(same[0], column, where)

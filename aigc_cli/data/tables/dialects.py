@@ -80,17 +80,18 @@ def sniff(path: Path, suffix: str, wanted: Sequence[str] = (), header: bool | No
         notes.append(f"{marked:,} of the first cells {begin} with a quotation mark, which is kept")
     if dialect.header:
         if header is None and _is_doubtful(rows, wanted):
-            notes.append(f'read as the header: "{_shown(first)}" (--no-header if it is data)')
+            notes.append(f"read as the header: {_shown(first)} (--no-header if it is data)")
         return SniffedTable(dialect, tuple(first), rows[1:], notes)
     if header is None:
-        notes.append(f'no header: "{_shown([max(first, key=len)])}" is read as data (--header if it is one)')
+        notes.append(f"no header: {_shown([max(first, key=len)])} is read as data (--header if it is one)")
     return SniffedTable(dialect, tuple(str(number) for number in range(1, len(first) + 1)), rows, notes)
 
 
 def _shown(cells: Sequence[str]) -> str:
-    """Cells in a message."""
+    """Cells in a message, quoted unless they have quotation marks of their own."""
     shown = " ".join(", ".join(cells).split())
-    return shown if len(shown) <= 30 else shown[:29] + "…"
+    shown = shown if len(shown) <= 30 else shown[:29] + "…"
+    return shown if '"' in shown else f'"{shown}"'
 
 
 def _refuse_other_delimiter(path: Path, text: str, whole: bool) -> None:
