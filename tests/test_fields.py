@@ -333,6 +333,8 @@ def test_given_fields_are_kept_and_the_rest_is_written(poet: Shell) -> None:
     (record,) = map(json.loads, lines_of(poet.ok(*begun, "--json")))
     assert (record["title"], record["author"][0]) == ("old1", "O")
     assert poet.ok(*begun) == one_line(record["text"]) + "\n"
+    told = poet(*(part for part in begun if part != "-q")).stderr
+    assert "the prompt begins 'author'; to begin 'text': --given title=… --given author=… --prompt …" in told
     cut = poet("sample", "transformer", "--max-tokens", "1", "-n", "3")
     assert "3 samples reached the token limit before their last field started" in cut.stderr
 

@@ -14,6 +14,7 @@ from aigc_cli.backends.transformer.decoding.generate import Generated, Job, Samp
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.inputs import TextInput, read_inputs
 from aigc_cli.backends.transformer.loaded import Loaded
+from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -40,6 +41,8 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         nonlocal too_long
         for number, text in enumerate(read_inputs(loaded.start, options.given, options.prompt)):
             inputs[number] = text
+            if number == 0 and (note := _begun(loaded.start, text)):
+                bus.note(note)
             ids = loaded.start.prompt_ids(tokenizer, text.prompt, text.leading)
             too_long += longest is not None and len(ids) > longest
             yield Job(number * options.n, ids, options.n)
@@ -103,6 +106,15 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     for count, what in ((unreached, "last field started"), (unmatched, "text matched")):
         if count:
             bus.note(f"{count:,} samples reached the token limit before their {what}; use a higher --max-tokens")
+
+
+def _begun(start: Start, text: TextInput) -> str:
+    """Which field the prompt begins, if it isn't the last one; otherwise ""."""
+    at, last = len(text.leading), len(start.fields) - 1
+    if not text.prompt or start.answers or at >= last:
+        return ""
+    given = " ".join(f"--given {name}=…" for name in start.fields[:last])
+    return f"the prompt begins {start.fields[at]!r}; to begin {start.fields[last]!r}: {given} --prompt …"
 
 
 def check_choices(options: Sample) -> None:
