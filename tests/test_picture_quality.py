@@ -87,7 +87,9 @@ def test_all_figures_are_of_one_n_and_no_more_is_drawn() -> None:
     assert {measure.n for measure in found.values()} == {130}
     assert notes[0] == "130 instead of 600 samples were measured: there are no more pictures to compare with"
     assert "fd_random and its floor are much too high, because 130 pictures are too few for 192 features" in notes[1]
-    found, _ = measured(discs(50, seed=3)[0])  # fewer samples than were asked for
+    assert not any("say little" in note for note in notes)
+    found, notes = measured(discs(50, seed=3)[0])  # fewer samples than were asked for
+    assert "with under 100 pictures, precision, recall, density, coverage and copies say little" in notes
     assert {measure.n for measure in found.values()} == {50}
 
 

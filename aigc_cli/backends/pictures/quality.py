@@ -39,6 +39,8 @@ MAX_TRAINING, MAX_TRAINING_BYTES = 50_000, 1 << 29
 AT_ONCE = 500
 #: Pairs of a sample and a training picture on the sheet of --copies, in all and per row.
 PAIRS, PAIRS_IN_A_ROW = 32, 4
+#: With fewer samples, no share of them means much.
+VERY_FEW = 100
 #: With fewer samples, the kernel distance misses a lot.
 FEW = 1000
 
@@ -192,6 +194,8 @@ def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, ex
     notes, dimensions = [], extractor.about["dimensions"]
     if n < options.n:
         notes.append(f"{n:,} instead of {options.n:,} samples were measured: there are no more pictures to compare with")
+    if n < VERY_FEW:
+        notes.append(f"with under {VERY_FEW} pictures, precision, recall, density, coverage and copies say little")
     if n <= dimensions:
         name = extractor.name
         notes.append(
