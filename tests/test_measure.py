@@ -24,6 +24,7 @@ from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats, scored_places, scored_range, token_nats
 from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
+from aigc_cli.backends.transformer.eval import in_training
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.text.dataset import TokenArrays
@@ -214,6 +215,16 @@ def test_baselines_cannot_beat_the_law_and_have_the_units_of_the_likelihood() ->
     assert many.keys() == few.keys() == {"baseline", "xz"}
     assert all(2.97 < many[name].value < 3.6 for name in many)
     assert (many["baseline"].n, few["baseline"].n) == (40, 4 * math.ceil(250 / CONTEXT))
+
+
+def test_texts_that_were_trained_on_are_counted() -> None:
+    tokenizer = byte()
+    few, many = ["one and two", "three"], [f"text {i}" for i in range(30)]
+    assert (
+        in_training(arrays_of(["one and two and the rest", "three", "two"], tokenizer), arrays_of(few, tokenizer), tokenizer)
+        == 2
+    )
+    assert in_training(arrays_of(["text 3", "text 30", "text 3 "], tokenizer), arrays_of(many, tokenizer), tokenizer) == 1
 
 
 def test_samples_are_drawn_as_asked() -> None:

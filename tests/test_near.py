@@ -342,6 +342,21 @@ def test_train_resume_and_eval_without_near_duplicates(tmp_path: Path, shell: Sh
     longer = json.loads(shell.ok("train", "transformer", "--run", "r", "--resume", "--steps", 6, "--json"))
     assert longer["steps"] == 6
     assert json.loads(shell.ok("eval", "transformer", "--run", "r", "--n", 0, "--json"))["bits_per_char"]["value"] > 0
+    again = shell("eval", "transformer", "--run", "r", "--n", 0, "--data", "a.txt", "--lines")
+    known, of = (
+        240
+        - record["data"]["dropped"]["near_duplicates"]
+        - sum(record["data"]["splits"][split]["documents"] for split in ("select", "report")),
+        240,
+    )
+    assert f"{known} of {of} texts of a.txt are in the training data: their measures say little" in again.stderr
+    finished = shell("train", "transformer", "--resume")
+    assert finished.returncode == 2 and finished.stderr.startswith(
+        "aigc: no transformer run to resume in runs; the newest is finished: to train it longer, "
+        "aigc train transformer --run r --resume --steps N, with more than its 6 steps"
+    )
+    fewer = shell("train", "transformer", "--run", "r", "--resume", "--steps", 5)
+    assert fewer.returncode == 2 and "--steps 5 is less than the 6 of run runs/transformer/r: omit it" in fewer.stderr
     refused = shell("train", "transformer", "--run", "r", "--resume", "--dedup", "exact", "--steps", 8)
     assert refused.returncode == 2 and "--dedup 'exact' contradicts run" in refused.stderr
 

@@ -136,6 +136,7 @@ def test_given_validation_data_stay_whole_and_their_copies_leave_the_training_da
     assert (_all(dataset.select) == val).all()
     assert (_all(dataset.report) == val).all()
     assert "removed 10 that are in the validation data too" in dataset.notes
+    assert "validating on 21 pictures" in dataset.notes
     assert dataset.info["val"]["location"] == str(tmp_path / "b.npy")
     assert _prepare(tmp_path / "a.npy", val=str(tmp_path / "b.npy")).cached
 

@@ -252,6 +252,11 @@ def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumab
                 return run
         kind = f"{backend} " if backend else ""
         if resumable:
+            if done := next((run for run in list_runs(runs_dir, backend) if run.status in DONE), None):
+                raise RequestError(
+                    f"no {kind}run to resume in {runs_dir}; the newest is {done.status}: to train it longer, "
+                    f"{done.resume_command} --steps N, with more than its {done.record['plan']['steps']:,} steps"
+                )
             raise RequestError(f"no {kind}run to resume in {runs_dir}; name one with --run, or start one without --resume")
         raise RequestError(f"no {kind}run in {runs_dir}; train one with: aigc train {backend or 'BACKEND'}")
     if os.sep in wanted or wanted in (".", ".."):

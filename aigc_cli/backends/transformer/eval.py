@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,9 @@ from aigc_cli.backends.transformer.config import Eval, Train
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prepare import layout_of, prepare
-from aigc_cli.data.text.dataset import TextDataset, TokenArrays, check_unchanged, encode_documents
+from aigc_cli.data.text.dataset import TextDataset, TokenArrays, check_unchanged, documents, encode_documents
 from aigc_cli.data.text.documents import Reading
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -22,6 +24,8 @@ from aigc_cli.metrics.text.compression import xz_baseline
 from aigc_cli.metrics.text.likelihood import bits_per_byte, bits_per_char, perplexity
 from aigc_cli.metrics.text.ngram import ngram_baseline
 from aigc_cli.options import rebuild
+
+_FEW_TEXTS = 20
 
 #: The most characters of training text for baselines and the search for copies.
 MAX_TEXT = 64_000_000
@@ -55,7 +59,22 @@ def data_to_measure(
         progress=bus.stage,
         tell=bus.note,
     )
+    if data is not None and (known := in_training(arrays, data.train, loaded.tokenizer)):
+        bus.note(f"{known:,} of {arrays.n_docs:,} texts of {options.data} are in the training data: their measures say little")
     return arrays, options.data
+
+
+def in_training(arrays: TokenArrays, train: TokenArrays, tokenizer: Tokenizer) -> int:
+    """How many texts are training texts, or begin with one of a few, the end of which may be held out."""
+    if train.n_docs < _FEW_TEXTS:
+        trained = tuple(documents(train, tokenizer))
+        return sum(text.startswith(trained) for text in documents(arrays, tokenizer))
+    seen = set(_hashes(train))
+    return sum(found in seen for found in _hashes(arrays))
+
+
+def _hashes(arrays: TokenArrays) -> Iterator[int]:
+    return (hash(arrays.tokens[start:end].tobytes()) for start, end in pairwise(arrays.offsets.tolist()))
 
 
 def _columns(loaded: Loaded[LanguageModel], options: Eval) -> tuple[str, ...]:

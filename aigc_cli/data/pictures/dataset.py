@@ -162,6 +162,8 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
             understood = replace(understood, val=replace(of_val, skipped=of_val.skipped + held_store.skipped))
         if len(arrays["train"]) < len(held):
             notes.append(f"fewer pictures to train on ({len(arrays['train']):,}) than to validate on ({len(held):,})")
+        else:
+            notes.append(f"validating on {len(held):,} picture{'s' * (len(held) != 1)}")
         if unknown:
             of_labels = np.bincount(held_store.labels[held_store.labels >= 0], minlength=len(held_store.classes))
             counted = listed(f"{name!r} ({of_labels[held_store.classes.index(name)]:,})" for name in unknown)

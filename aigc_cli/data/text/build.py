@@ -83,8 +83,10 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
         val_plan = SplitPlan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
-        if (n := sizes[SELECT]) < FEW_CHARACTERS:
-            plan = replace(plan, notes=(*plan.notes, rough(f"{n:,} characters of validation data")))
+        n, texts = sizes[SELECT], int(filled.sum())
+        told = f"validating on {texts:,} text{'s' * (texts != 1)} with {n:,} characters"
+        note = rough(f"{n:,} characters of validation data") if n < FEW_CHARACTERS else told
+        plan = replace(plan, notes=(*plan.notes, note))
         reads = [(train, plan), (val, val_plan)]
         if sizes[TRAIN] == 0:
             raise RequestError(f"nothing left to train on: all of {train.location} is also in the validation data")

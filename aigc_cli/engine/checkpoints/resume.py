@@ -82,6 +82,11 @@ def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> i
             raise RequestError(
                 f"{item.where} is for new runs, but run {display_path(run.path)} already has a plan; {_longer(run)}"
             )
+        elif name == "steps" and item.value < plan.steps:
+            raise RequestError(
+                f"{item.where} {item.value} is less than the {plan.steps} of run {display_path(run.path)}: omit it and stop "
+                "with Ctrl-C, which keeps the best model so far, or start a new run"
+            )
         elif item.value not in (ours, asked.get(name), "auto"):
             raise RequestError(
                 f"{item.where} {item.value!r} contradicts run {display_path(run.path)}, which has {ours!r}; "
