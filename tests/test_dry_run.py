@@ -76,6 +76,10 @@ def test_examples_of_texts_are_one_line_and_cut_to_the_terminal_but_whole_in_jso
     found = json.loads(shell.ok(*asked, "--json"))
     assert found["which"] == ["first and shortest (1 character, row 1)", "longest (640 characters, row 63)"]
     assert found["examples"] == [texts[0], texts[-1]]
+    (shell.cwd / "one.txt").write_text("\n".join(texts[2:]))
+    told = shell("train", *ASKED["transformer"], "--data", "one.txt", "--steps", "1", "--dry-run")
+    assert "example\tfirst, longest and shortest (" in told.stdout and "train\t1 document, " in told.stdout
+    assert "1 step (about " in told.stderr
     lines = [line for line in shell.ok(*asked, COLUMNS="56").splitlines() if line.startswith("example\t")]
     assert lines == [
         "example\tfirst and shortest (1 character, row 1): b",

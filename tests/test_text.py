@@ -148,7 +148,7 @@ def test_copies_and_empty_documents_are_told(tmp_path: Path) -> None:
     dataset = _prepare(_lines(tmp_path / "a.tsv", texts))
     assert sorted(_everything(dataset)) == sorted(map(normalise, POEMS[:200]))
     assert "removed 6 exact copies" in dataset.notes
-    assert "left out 3 that are empty" in dataset.notes
+    assert "left out 3 empty texts" in dataset.notes
     assert dataset.info["dropped"] == {"empty": 3, "copies": 6, "in_validation": 0}
 
 

@@ -58,7 +58,10 @@ def _lines(found: DryRun) -> list[str]:
     """What would be done, as lines `name<TAB>value`."""
     lines = [f"data\t{found.data.get('location', '')}"]
     for split, counts in found.data.get("splits", {}).items():
-        lines.append(f"{split}\t" + ", ".join(f"{count:,} {unit}" for unit, count in counts.items()))
+        lines.append(
+            f"{split}\t"
+            + ", ".join(f"{count:,} {unit.removesuffix('s') if count == 1 else unit}" for unit, count in counts.items())
+        )
     width = shutil.get_terminal_size().columns - len("example ")
     examples = (printable(f"{example.heading}: {one_line(example.content)}") for example in found.examples)
     lines += [f"example\t{cut(example, width)}" for example in examples]

@@ -139,7 +139,7 @@ def plan_with_val(
         "in_validation": int(in_both.sum()),
     }
     notes = {
-        "empty": f"left out {_that(dropped['empty'])} empty",
+        "empty": f"left out {dropped['empty']:,} empty text{'s' * (dropped['empty'] != 1)}",
         "copies": f"removed {dropped['copies']:,} exact {'copy' if dropped['copies'] == 1 else 'copies'}",
         "in_validation": f"removed {_that(dropped['in_validation'])} in the validation data too",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,12 @@ def _example(data: TextDataset, number: int, which: list[str]) -> Example:
     chars = int(data.train.chars[number])
     text = document(data.train, data.tokenizer, number, LONGEST_EXAMPLE)
     length = f"{chars:,} character{'s' * (chars != 1)}"
-    return Example(" and ".join(which), text, ", ".join([length, *filter(None, [data.places.get(which[0])])]))
+    return Example(_enumerated(which), text, ", ".join([length, *filter(None, [data.places.get(which[0])])]))
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    """As in "first, longest and shortest"."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def reading_of(options: Train) -> Reading:

@@ -84,9 +84,12 @@ def _reason_for_steps(trainer: Trainer, open_ended: bool) -> list[str]:
     steps, per_epoch = trainer.plan.steps, trainer.learner.steps_per_epoch
     count = steps / per_epoch if per_epoch else 0
     epochs = f" (about {f'{count:,.0f}' if count >= 10 else f'{count:.2g}'} epochs)" if per_epoch else ""
+    told = "1 step" if steps == 1 else f"{steps:,} steps"
     if open_ended and steps == trainer.learner.useful_steps():
-        return [f"{steps:,} steps are enough for so little data{epochs}; for more, give --minutes or --steps"]
-    return [f"{steps:,} steps{epochs}"] if epochs else []
+        return [
+            f"{told} {'is' if steps == 1 else 'are'} enough for so little data{epochs}; for more, give --minutes or --steps"
+        ]
+    return [f"{told}{epochs}"] if epochs else []
 
 
 def _decide_compile(options: TrainOptions, device: torch.device, minutes: float) -> tuple[bool, list[str]]:

@@ -49,7 +49,9 @@ def choose_tokenizer(
         seldom = chars_affordable < n_bytes / 2
         handicap = 1 - _PREFERENCE if seldom else 1 + _PREFERENCE
         why = (
-            ", with which it sees more of the text in time" if seldom else ", preferred if there is time to see all of the text"
+            "; with bpe the model sees more of the text in time"
+            if seldom
+            else "; char is preferred if there is time for all of it"
         )
     chosen = bpe if of_bpe * handicap < of_char else char
     reason = f"an n-gram estimate gives {max(0.0, of_char):.2f} bits per character with char, {max(0.0, of_bpe):.2f} with bpe"
