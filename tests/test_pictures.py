@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -436,6 +437,15 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert _prepare(tmp_path / "input.npz").cached
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
     assert len(_read_in(dataset.format, "-")) == 60
+
+
+def test_an_archive_in_a_pipe_is_not_named_by_its_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _folder(tmp_path / "d", GREY[:20])
+    (folder / "notes.txt").write_text("text")
+    archive = Path(shutil.make_archive(str(tmp_path / "d"), "tar", folder))
+    monkeypatch.setattr(sys, "stdin", _Stdin(archive.read_bytes()))
+    notes = prepare_pictures(PictureRequest("-"), progress=_silent).notes
+    assert "ignored files of other types in standard input: 1 .txt" in notes
 
 
 def test_a_picture_is_a_source_to_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

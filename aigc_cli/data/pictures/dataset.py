@@ -23,6 +23,7 @@ from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, names_
 from aigc_cli.data.pictures.store import Factors, Store
 from aigc_cli.data.sources.opening import Opened, changes, open_evaluation, open_training
 from aigc_cli.data.sources.split_names import nfc
+from aigc_cli.data.sources.standard_input import named_as_given
 from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
@@ -202,7 +203,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         two_valued=bool(store.two_valued[arrays["train"].rows].all()),
         explicit_val=val is not None,
         info=info,
-        notes=notes,
+        notes=[named_as_given(note, opened.spooled) for note in notes],
         cached=was_cached,
         spooled=opened.spooled,
     )
@@ -280,7 +281,8 @@ def read_pictures(
         found = find_labels(snapshot.part, label, bool(classes), classes)
         store = open_store(snapshot, Wanted.exactly(format, label), progress, found)
         arrays, unknown = _arrays(store, None, classes)
-        arrays = replace(arrays, notes=[*opened.notes, *found.notes, *arrays.notes])
+        told = (*opened.notes, *found.notes, *arrays.notes)
+        arrays = replace(arrays, notes=[named_as_given(note, spooled) for note in told])
         if unknown:
             saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
             raise RequestError(f"{snapshot.part.location}: {saw}")
