@@ -119,6 +119,15 @@ def test_rows_that_differ_in_where_a_field_ends_are_no_copies(tmp_path: Path) ->
     assert data.info["dropped"] == {"empty": 1, "copies": 1, "in_validation": 0}
 
 
+def test_rows_whose_last_field_is_empty_are_told(tmp_path: Path) -> None:
+    rows = [(f"title {i}", "", "" if i % 3 == 0 else f"text {i}") for i in range(12)]
+    (tmp_path / "a.tsv").write_bytes(table("tsv", [*rows, ("", "", "")]))
+    told = "4 rows have nothing in 'text', and are learned so; remove them if they shouldn't be"
+    assert told in prepare(tmp_path / "a.tsv").notes
+    (tmp_path / "b.tsv").write_bytes(table("tsv", [row for row in rows if row[2]]))
+    assert not any("have nothing in" in note for note in prepare(tmp_path / "b.tsv").notes)
+
+
 def test_a_row_is_never_cut(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     for n in range(3, 12):

@@ -114,7 +114,12 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
             "arrays": list(splits),
             "rows": _rows(load_arrays(folder / SPLITS[TRAIN], tokenizer.vocab_size), plan),
             "normalised": replaced.total() or None,
-            "notes": [*_of_replaced(replaced), *_notes(tokenizer, reason, splits["train"], reading.n_fields), *plan.notes],
+            "notes": [
+                *_of_replaced(replaced),
+                *_of_unanswered(scanned, reading),
+                *_notes(tokenizer, reason, splits["train"], reading.n_fields),
+                *plan.notes,
+            ],
             "near_duplicates": {} if near is None else near.describe(),
             "info": {
                 "dropped": plan.dropped,
@@ -190,6 +195,13 @@ def _of_replaced(replaced: Counter[str]) -> list[str]:
     return [
         f"{replaced.total():,} characters are read in their normal form (NFC), such as U+{ord(char):04X} as {codes} {normal}"
     ]
+
+
+def _of_unanswered(scanned: Scan, reading: Reading) -> list[str]:
+    if not scanned.unanswered or len(reading.columns) < 2:
+        return []
+    name = repr(reading.columns[-1])
+    return [f"{scanned.unanswered:,} rows have nothing in {name}, and are learned so; remove them if they shouldn't be"]
 
 
 def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int], n_fields: int) -> list[str]:

@@ -208,18 +208,23 @@ class Scan:
     hashes: npt.NDArray[np.uint64]  # (n,) of the normalised text and of where its fields end
     chars: npt.NDArray[np.int64]  # (n,)
     n_bytes: int  # of all, in UTF-8
+    unanswered: int = 0  # documents with text whose last field is white space alone
 
 
 def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
     """Read the stream once."""
     hashes, chars = array("Q"), array("q")
-    state, n_chars, blank = hashlib.blake2b(digest_size=8), 0, True
-    done = reported = 0
+    state, n_chars, blank, last_blank = hashlib.blake2b(digest_size=8), 0, True, True
+    done = reported = unanswered = 0
     for text, end in pieces:
         data = text.encode()
         state.update(data if end is not End.FIELD else data + _FIELD_END)
         n_chars += len(text)
-        blank = blank and (not text or text.isspace())
+        if text and not text.isspace():
+            blank = last_blank = False
+        if end is not End.NOTHING:
+            unanswered += end is End.DOCUMENT and last_blank and not blank
+            last_blank = True
         if end is End.DOCUMENT:
             hashes.append(int.from_bytes(state.digest(), "little"))
             chars.append(0 if blank else n_chars)
@@ -227,7 +232,7 @@ def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
         done += len(data)
         if done - reported >= _REPORT_BYTES:
             progress("bytes read", reported := done, None)
-    return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done)
+    return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done, unanswered)
 
 
 def routed(pieces: Iterable[Piece], plan: SplitPlan) -> Iterator[tuple[int, str, End]]:
