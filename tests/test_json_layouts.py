@@ -198,3 +198,48 @@ def test_a_column_of_bytes_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"body": [b"It fell.", b"It rained."]}), tmp_path / "a.parquet")
     with pytest.raises(RequestError, match="'body' holds bytes: store them as strings"):
         prepare_text(TextRequest(str(tmp_path / "a.parquet")), progress=lambda what, done, total: None)
+
+
+@pytest.mark.parametrize(
+    ("value", "filter_", "first"),
+    [
+        ({"took": 1, "hits": {"total": 2, "hits": [{"_source": {"body": "It fell."}}] * 2}}, ".hits.hits[]", {"_source": {"body": "It fell."}}),
+        ({"Li Bai": [{"poem": "It fell."}], "Du Fu": [{"poem": "It rained."}] * 2}, ".[][]", {"poem": "It fell."}),
+        ({"Li Bai": ["It fell."], "Du Fu": ["It rained."] * 2}, ".[][]", "It fell."),
+        ({"users": [{"bio": "of the hill"}], "posts": [{"post": "It fell on it."}] * 3, "n": 1}, ".posts[]", {"post": "It fell on it."}),
+    ],
+)  # fmt: skip
+def test_the_list_inside_an_object_is_taken_out_by_the_command_that_is_named(
+    value: Any, filter_: str, first: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(value))
+    with pytest.raises(RequestError) as error:
+        _read(path)
+    assert f"jq -c '{filter_}' FILE > texts.jsonl takes out the rows of its longest list" in str(error.value)
+    if shutil.which("jq"):
+        done = subprocess.run(["jq", "-c", filter_, path], capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout.splitlines()[0]) == first
+
+
+def test_messages_of_texts_and_parts_are_joined_by_the_command_that_is_named(tmp_path: Path) -> None:
+    parts = [{"type": "link", "text": "http://x.y"}, " It fell on the hill."]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"name": "Chat", "messages": [{"id": 0, "text": parts}, {"id": 1, "text": "It rained on it."}]}))
+    with pytest.raises(RequestError) as error:
+        _read(path)
+    filter_ = '.messages[].text | if type == "array" then map(.text? // .) | join("") else . end'
+    assert f"jq -c '{filter_}' FILE > texts.jsonl takes them out" in str(error.value)
+    if shutil.which("jq"):
+        done = subprocess.run(["jq", "-c", filter_, path], capture_output=True, text=True, check=True)
+        assert [json.loads(line) for line in done.stdout.splitlines()] == [
+            "http://x.y It fell on the hill.",
+            "It rained on it.",
+        ]
+
+
+def test_a_list_of_lists_of_messages_is_a_chat(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([[{"role": "user", "content": "Is it snow?"}, {"role": "assistant", "content": "It is."}]] * 3))
+    with pytest.raises(RequestError, match=r"item 1: each row is a chat \(a list of messages\)"):
+        _read(path)

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from aigc_cli.data.tables.nested import key_path, longest_inside, taken_out
+from aigc_cli.data.tables.nested import joined_parts, key_path, longest_inside, taken_out
 from aigc_cli.data.tables.samples import ColumnNames, Columns, ColumnSample
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean
@@ -52,7 +52,7 @@ def choose(columns: Columns, wanted: ColumnNames, where: object) -> Choice:
         if lengths[0][0] >= _DOMINANT * lengths[1][0]:
             return _chosen(lengths[0][1], columns, "its texts are the longest")
     elif chats := [name for name, column in columns.items() if column.other == "chat"]:
-        raise RequestError(f"{where}: {a_chat(chats[0])}")
+        raise RequestError(f"{where}: {a_chat(repr(chats[0]))}")
     elif structures := [name for name, column in columns.items() if column.other == "texts inside"]:
         raise RequestError(
             f"{where}: the texts are inside {structures[0]!r}: Dataset.flatten() of Hugging Face's datasets makes columns of "
@@ -107,9 +107,10 @@ def _refuse_longer_inside(columns: Columns, length: float, where: object) -> Non
 
 def _inside(name: str, column: ColumnSample, where: object) -> RequestError:
     if column.other == "chat":
-        return RequestError(f"{where}: {a_chat(name)}")
+        return RequestError(f"{where}: {a_chat(repr(name))}")
     path, _ = longest_inside(column.inside)
-    out = f"{taken_out(column.rows, key_path(name) + path)} takes them out" if column.rows else "write them to a column of text"
+    where_inside = (joined_parts(column.inside, key_path(name)) if column.texts else None) or key_path(name) + path
+    out = f"{taken_out(column.rows, where_inside)} takes them out" if column.rows else "write them to a column of text"
     return RequestError(f"{where}: the texts are inside {name!r}: {out}")
 
 
@@ -131,7 +132,7 @@ def has_texts(columns: Columns) -> bool:
 def a_chat(column: str) -> str:
     """The message for a column of chats."""
     return (
-        f"{column!r} is a chat (a list of messages), not a text: write each question and answer into columns of their own, "
+        f"{column} is a chat (a list of messages), not a text: write each question and answer into columns of their own, "
         "then name them with --source and --target"
     )
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from aigc_cli.data.compression import chunks, lines
 from aigc_cli.data.sources.split_names import split_of
 from aigc_cli.data.tables.columns import a_chat, listed
-from aigc_cli.data.tables.nested import key_path, longest_inside, taken_out, texts_inside
+from aigc_cli.data.tables.nested import key_path, longest_inside, longest_list, taken_out, texts_inside
 from aigc_cli.data.tables.samples import SAMPLED_ROWS, ColumnNames, Columns, is_chat, is_missing, sampled, text_of
 from aigc_cli.errors import RequestError
 
@@ -75,6 +75,8 @@ def objects(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def _not_a_row(value: object, path: str) -> str:
     """The message for a row that is neither an object nor a text."""
+    if is_chat(value):
+        return a_chat("each row")
     inside, _ = longest_inside(texts_inside(value))
     if not isinstance(value, list) or not inside or not path:
         return f"expected text, found {type(value).__name__}"
@@ -94,7 +96,9 @@ def _row(value: object, columns: ColumnNames, where: str) -> tuple[str, ...]:
 def _text(value: object, column: str, where: str) -> str:
     text = "" if is_missing(value) else text_of(value)
     if text is None:
-        raise RequestError(f"{where}: {a_chat(column) if is_chat(value) else f'expected text, found {type(value).__name__}'}")
+        raise RequestError(
+            f"{where}: {a_chat(repr(column)) if is_chat(value) else f'expected text, found {type(value).__name__}'}"
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -263,7 +267,9 @@ def _table_in(value: dict[str, Any], path: Path) -> tuple[Iterable[Any], str]:
         return value, ""
     if cells and all(cell is None or isinstance(cell, int | float) for cell in cells):
         return value, ""
-    raise RequestError(f'{path}: {_shape(value)}; expected a list of objects, one object per line, or {{"data": [...]}}')
+    _, inside = longest_list(value)
+    how = f"; {taken_out('.', inside)} takes out the rows of its longest list" if inside else ""
+    raise RequestError(f'{path}: {_shape(value)}; expected a list of objects, one object per line, or {{"data": [...]}}{how}')
 
 
 def _all(value: object, kind: type) -> bool:

@@ -26,6 +26,38 @@ def taken_out(rows: str, path: str) -> str:
     return f"jq -c '{rows if rows != '.' or path.startswith('[') else ''}{path}' FILE > texts.jsonl"
 
 
+def joined_parts(inside: Inside, path: str) -> str | None:
+    """The jq filter that makes a text of each value at a path, where some are texts and some lists of texts and of objects with
+    one, as Telegram writes messages; None for other values."""
+    keys = [name.removeprefix("[]") for name in inside if name.startswith("[].")]
+    if "[]" not in inside:
+        return None
+    return f'{path} | if type == "array" then map({keys[0] if keys else ".text"}? // .) | join("") else . end'
+
+
+def longest_list(value: object, path: str = "", depth: int = 0) -> tuple[int, str]:
+    """The length and jq path of the longest list of objects or texts inside an object, those with texts first; (0, "") if there
+    is none. A path goes through all values of an object whose values are lists alone."""
+    if not isinstance(value, dict) or depth > _DEEPEST:
+        return 0, ""
+    found = [(0, "")]
+    cells = list(value.values())
+    if len(cells) > 1 and all(_is_list_of_rows(cell) for cell in cells) and len({type(cell[0]) for cell in cells}) == 1:
+        first = cells[0][0]
+        if not isinstance(first, dict) or all(cell[0].keys() == first.keys() for cell in cells):
+            return sum(map(len, cells)), f"{path}[][]" if path else ".[][]"
+    for name, cell in value.items():
+        if _is_list_of_rows(cell):
+            found.append((len(cell) if texts_inside(cell) else 0, f"{path}{key_path(name)}[]"))
+        else:
+            found.append(longest_list(cell, path + key_path(name), depth + 1))
+    return max(found, key=lambda of: (of[0], bool(of[1])))
+
+
+def _is_list_of_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict | str) for item in value)
+
+
 def texts_inside(value: object) -> Inside:
     """Where texts of several words are inside an object or a list of them."""
     found: Inside = {}
