@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look
+from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, look, upright_size
 from aigc_cli.data.pictures.format import PictureFormat
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -110,6 +110,8 @@ def test_the_turn_of_exif(orientation: int, kind: str) -> None:
     assert decoded.size == (32, 48)
     assert np.abs(decoded.pixels.astype(int) - upright).max() <= 4
     assert look(content).size == (32, 48)
+    with Image.open(content()) as image:
+        assert upright_size(image) == (32, 48)
 
 
 def test_a_heic_is_turned_by_its_plugin_alone() -> None:

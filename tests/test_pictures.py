@@ -448,6 +448,15 @@ def test_an_archive_in_a_pipe_is_not_named_by_its_copy(tmp_path: Path, monkeypat
     assert "ignored files of other types in standard input: 1 .txt" in notes
 
 
+def test_a_list_of_files_and_a_pattern_are_refused_with_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _folder(tmp_path / "d", GREY[:2])
+    monkeypatch.setattr(sys, "stdin", _Stdin(b"".join(b"%s\n" % bytes(path) for path in folder.iterdir())))
+    with pytest.raises(RequestError, match="standard input is a list of files; pipe their content: tar -cf - -T LIST"):
+        prepare_pictures(PictureRequest("-"), progress=_silent)
+    with pytest.raises(RequestError, match=f"patterns are not read, but a folder is: --data {folder}$"):
+        _prepare(folder / "*.png")
+
+
 def test_a_picture_is_a_source_to_read_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _folder(tmp_path, RGB[:1])
     format = PictureFormat(6, 8, "RGB")

@@ -50,7 +50,9 @@ def _about(data: PictureDataset, number: int, folder: Path) -> str:
     if path.is_file():
         from PIL import Image
 
+        from aigc_cli.data.pictures.decode import upright_size
+
         with suppress(OSError), Image.open(path) as picture:
-            facts.append(describe_size((picture.height, picture.width)))
+            facts.append(describe_size(upright_size(picture)))
     label = -1 if data.train.labels is None else int(data.train.labels[number])
     return ", ".join(facts + ([data.classes[label]] if 0 <= label < len(data.classes) else []))

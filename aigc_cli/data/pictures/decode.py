@@ -123,6 +123,12 @@ def look(content: Content) -> Look:
     return Look(size, _is_coloured(image), highest, vanishes_on, level)
 
 
+def upright_size(image: Image.Image) -> Size:
+    """The size of a picture that isn't loaded, rotated according to EXIF."""
+    exchanged = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _EXCHANGING  # Pillow gives a TIFF's upright
+    return (image.width, image.height) if exchanged else (image.height, image.width)
+
+
 def _is_transparent(image: Image.Image) -> bool:
     """Whether any pixel is transparent, partly or fully."""
     return image.mode in ("LA", "RGBA") and cast(tuple[int, int], image.getchannel("A").getextrema())[0] < 255

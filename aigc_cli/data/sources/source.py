@@ -118,7 +118,9 @@ def open_source(
     if not path.exists():
         if (of_hub := re.search(r"\b(?:www\.)?huggingface\.co/datasets/([^/]+/[^/?]+)", src)) is not None:
             raise RequestError(f"--data does not read URLs: write hf:{of_hub[1]}")
-        raise RequestError(f"no such file or folder: {src!r}")
+        above = re.split(r"[*?\[]", src)[0].rpartition("/")[0]
+        how = f"; patterns are not read, but a folder is: --data {above or '.'}" if re.search(r"[*?\[]", src) else ""
+        raise RequestError(f"no such file or folder: {src!r}{how}")
     if suffix_of(path, suffixes) is None:
         known = " ".join(sorted(suffixes))
         remedy = remedies.get(_cut(path.name)[1])

@@ -38,9 +38,19 @@ def spool_stdin(kind: Kind, input_format: str | None) -> Path:
     if not head:
         raise RequestError("standard input is empty; pipe the data in, or name a file with --data")
     suffix = f".{input_format}{_unpacked(head)[0]}" if input_format else sniff(kind, head)
+    if suffix is None and _is_file(head.partition(b"\n")[0]):
+        raise RequestError("standard input is a list of files; pipe their content: tar -cf - -T LIST | aigc … --data -")
     if suffix is None:
         raise RequestError(f"standard input is not in a known format of {kind.name}; give its format with --input-format")
     return _copied(head, stream.read, suffix)
+
+
+def _is_file(name: bytes) -> bool:
+    """Whether there is a file of this name."""
+    try:
+        return Path(os.fsdecode(name.strip())).is_file()
+    except (OSError, ValueError):  # too long, or with a null byte
+        return False
 
 
 def sniff(kind: Kind, head: bytes) -> str | None:
