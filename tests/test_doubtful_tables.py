@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -97,3 +98,28 @@ def test_json_lines_by_other_names(tmp_path: Path) -> None:
         (tmp_path / "many").mkdir(exist_ok=True)
         _written(tmp_path / "many" / f"{name}.txt", lines)
     assert "a.txt, b.txt are read as plain text, but look like JSON Lines; " in _notes(tmp_path / "many")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("# exported today\nid,text\n{plain}", "if line 2 is the header, delete those above it: tail -n +2 FILE"),
+        ("My poems\n\nid,text\n{plain}", "if line 3 is the header, delete those above it: tail -n +3 FILE"),
+        ("id,text\n{trailing}", "each row ends with a delimiter more: end the header with ',' too"),
+        ("key,text\n{numbered}", "the rows are numbered: begin the header with a name for that column"),
+        ("id,text\n{apostrophes}", "apostrophes don't quote a cell: use quotation marks"),
+        ("id,text\n{unquoted}", "3 cells where the header has 2 columns$"),
+    ],
+)
+def test_what_is_odd_in_a_row_of_another_width(content: str, told: str, tmp_path: Path) -> None:
+    rows = {
+        "plain": "{i},{text}",
+        "trailing": "{i},{text},",
+        "numbered": "{i},k{i},{text}",
+        "apostrophes": "{i},'{text}, it said'",
+        "unquoted": "{i},{text}, it said",
+    }
+    made = {name: "\n".join(row.format(i=i, text=text) for i, text in enumerate(TEXTS)) for name, row in rows.items()}
+    path = _written(tmp_path / "a.csv", content.format(**made) + "\n")
+    with pytest.raises(RequestError, match=told if told.endswith("$") else re.escape(told)):
+        _read(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ from aigc_cli.errors import RequestError
 
 OWN = {".tsv": "\t", ".csv": ","}
 """The delimiter that each suffix stands for."""
+
+_LOOKED_AT = 20  # lines, to say what is odd in a row of another width
+_FEW = 3
 
 csv.field_size_limit(2**31 - 1)
 
@@ -96,17 +100,46 @@ def _wrong_width(
 ) -> RequestError:
     than = f"the header has {width} column{'s' * (width > 1)}" if dialect.header else f"the first row has {width}"
     if over == 1:
-        how = ""
-        if f'{dialect.delimiter} "' in "".join(record):
-            how = "; a quotation mark after a space does not open a cell: remove such spaces"
-        elif width == 1:
-            how = f"; if each line is a text, name the file {path.stem}.txt and add --lines, otherwise quote the texts"
+        how = _what_is_odd(path, line, dialect, width, "".join(record))
         return RequestError(f"{path}, line {line}: {cells} cells where {than}{how}")
     opens = line + _line_of_open_quote("".join(record), dialect.delimiter, several_lines=True)
     return RequestError(
         f"{path}, line {opens}: a quotation mark opens here and closes only on line {line + over - 1}; that makes a row of "
         f"{cells} cells where {than}"
     )
+
+
+def _what_is_odd(path: Path, line: int, dialect: Dialect, width: int, record: str) -> str:
+    """What to do about a row of another width, for the end of a message; "" if nothing suggests itself."""
+    first = _first_rows(path, dialect)
+    wider = len(first) > _FEW and all(len(row) == width + 1 for row in first[1:])
+    if f'{dialect.delimiter} "' in record:
+        return "; a quotation mark after a space does not open a cell: remove such spaces"
+    if f"{dialect.delimiter}'" in record:
+        return "; apostrophes don't quote a cell: use quotation marks"
+    if wider and not any(row[-1] for row in first[1:]):
+        return f"; each row ends with a delimiter more: end the header with {dialect.delimiter!r} too"
+    if wider and _are_numbered(first[1:]):
+        return "; the rows are numbered: begin the header with a name for that column"
+    if width == 1 and dialect.header and (first[0][0].startswith("#") or [""] in first[1:line]):
+        above = next((n for n, row in enumerate(first) if len(row) == len(first[-1]) and not row[0].startswith("#")), line - 1)
+        header = dialect.skip + above + 1
+        return f"; if line {header} is the header, delete those above it: tail -n +{header} FILE"
+    if width == 1:
+        return f"; if each line is a text, name the file {path.stem}.txt and add --lines, otherwise quote the texts"
+    return ""
+
+
+def _are_numbered(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether rows begin with 0, 1, 2, … or 1, 2, 3, …, as pandas and R write them, and no cell with a space, as in prose."""
+    numbers = [row[0] for row in rows]
+    counted = any(numbers == [str(n) for n in range(start, start + len(rows))] for start in (0, 1))
+    return counted and not any(cell.startswith(" ") for row in rows for cell in row)
+
+
+def _first_rows(path: Path, dialect: Dialect) -> list[list[str]]:
+    """The cells of the first lines, as if nothing were quoted."""
+    return [without_end(line).split(dialect.delimiter) for line in islice(lines(path), dialect.skip, _LOOKED_AT)]
 
 
 def _bad_quotes(path: Path, start: int, record: Sequence[str], dialect: Dialect, error: csv.Error) -> RequestError:
