@@ -53,10 +53,10 @@ def test_what_describes_data_is_not_learned(name: str, tmp_path: Path) -> None:
 
 
 def test_a_table_of_labels_beside_splits_is_left_out_and_told(tmp_path: Path) -> None:
-    names = ("train.csv", "test.csv", "train_labels.csv", "sample_submission.csv")
+    names = ("train.csv", "test.csv", "train_labels.csv")
     source = TEXT.open(str(_write(tmp_path, **dict.fromkeys(names, "id,text\n0,a fox\n"))))
     assert _names(source, "train") == ["train.csv"] and _names(source, "test") == ["test.csv"]
-    assert source.notes[-1] == f"ignored 2 files beside the data in {tmp_path}: sample_submission.csv, train_labels.csv"
+    assert source.notes[-1] == f"ignored 1 file beside the data in {tmp_path}: train_labels.csv"
 
 
 def test_what_describes_data_is_read_where_there_is_nothing_else(tmp_path: Path) -> None:

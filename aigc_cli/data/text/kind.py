@@ -25,7 +25,7 @@ class Text(Kind):
     beside = re.compile(
         r"(dataset_infos?|dataset_dict|state|config|croissant)\.json|.*schema\.json"
         r"|(readme|licen[cs]e|notice|changelog|contributing|requirements)([._-].*)?"
-        r"|(train|val|test)_labels\.csv|sample_?submission\.csv"
+        r"|(train|val|test)_labels\.csv"
     )
     remedies: ClassVar[Mapping[str, str]] = {
         ".pdf": "pdftotext FILE.pdf converts one to .txt",
