@@ -75,6 +75,9 @@ def test_a_column_named_text_that_holds_codes_or_nothing(tmp_path: Path) -> None
     assert _first(_table(tmp_path / "c.csv", ["text", "body"], [""] * 24, bodies)) == bodies[0]
     pq.write_table(pa.table({"text": [""] * 24, "body": bodies}), tmp_path / "d.parquet")
     assert _first(tmp_path / "d.parquet") == bodies[0]
+    pq.write_table(pa.table({"text": bodies, "remark": [""] * 24}), tmp_path / "e.parquet")
+    told = recognise(TEXT.open(str(tmp_path / "e.parquet")).training(), Reading()).notes
+    assert told == ("texts of the column 'text' (also: remark)",)
     found = recognise(TEXT.open(str(tmp_path / "d.parquet")).training(), Reading())
     assert "texts of the column 'body'" in found.notes[0]
 

@@ -171,13 +171,18 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
 
 def sniff_dataset(dataset: Any, batches: int = 1) -> Table:
     """What is known from the schema of a `datasets` data set, and from its first rows if several columns may hold texts: up to
-    `batches` of 1,000, until each of these columns has a value."""
+    `batches` of 1,000, until each of these columns has a value; one, if that called `text` has a value there."""
     features: Any = dataset.features
     fields = features.arrow_schema if features else ()
     columns: Columns = {field.name: _of_type(field.type, features[field.name]) for field in fields}
     of_text = [name for name, column in columns.items() if column.typed]
     inside = any(column.other in ("texts inside", "chat") for column in columns.values())
-    if (len(of_text) > 1 or (inside and of_text)) and "text" not in of_text:
+    several = len(of_text) > 1 or (inside and bool(of_text))
+    if several and "text" in of_text:
+        first = next(iter(dataset.select_columns(["text"]).with_format("arrow").iter(batch_size=_ROWS)), None)
+        for value in [] if first is None else first.column("text").to_pylist():
+            columns["text"].add(value)
+    if several and not ("text" in of_text and columns["text"].texts):
         for batch in islice(dataset.select_columns(of_text).with_format("arrow").iter(batch_size=_ROWS), batches):
             for name in of_text:
                 for value in batch.column(name).to_pylist():
