@@ -29,10 +29,10 @@ class TwoStagePreset(Preset):
 
 
 PRESETS = (
-    TwoStagePreset("nano", 2.5e13, 24, (1, 1), 96, 4, 32),
-    TwoStagePreset("micro", 1.5e14, 24, (1, 1), 160, 5, 48),
-    TwoStagePreset("tiny", 1.5e15, 32, (1, 2), 256, 6, 48),
-    TwoStagePreset("small", 5e16, 64, (2, 3), 384, 8, 64),
+    TwoStagePreset("nano", 4e13, 24, (1, 1), 96, 4, 32),
+    TwoStagePreset("micro", 6e14, 24, (1, 1), 160, 5, 48),
+    TwoStagePreset("tiny", 6e15, 32, (1, 2), 256, 6, 48),
+    TwoStagePreset("small", 1e17, 64, (2, 3), 384, 8, 64),
     TwoStagePreset("base", float("inf"), 96, (2, 4), 512, 12, 128),
 )
 #: Options that only a likelihood has, with their defaults.
