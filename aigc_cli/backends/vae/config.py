@@ -74,7 +74,7 @@ class VAEPlan(Plan, Train):
 class Sample(PictureSampleOptions):
     temperature: float = option(1.0, min=0)
     """Below 1, samples are more typical; above 1, more unusual."""
-    sampling_steps: int | None = option(None, min=1, panel=MORE, auto="20")
+    sampling_steps: int | None = option(None, min=1, panel=MORE, auto="10")
     """Steps of the solver that draws latents, for a run trained with --objective samples."""
     guidance: float | None = option(None, min=0, panel=MORE, auto="1: none")
     """How much to exaggerate what sets the class apart, for a run trained with --objective samples and --conditional."""

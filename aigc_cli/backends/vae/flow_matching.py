@@ -71,7 +71,7 @@ class FlowMatchingPrior(Prior):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.zeros(channels))
         #: Steps of the solver, each of two evaluations of the velocity, and the weight of classifier-free guidance.
-        self.steps, self.guidance = 20, 1.0
+        self.steps, self.guidance = 10, 1.0
 
     @property
     def started(self) -> bool:
