@@ -162,3 +162,8 @@ def test_it_learns_a_distribution_with_two_modes() -> None:
 def test_it_has_no_density() -> None:
     with pytest.raises(RequestError, match="--objective likelihood"):
         make_prior().log_prob(torch.zeros(1, 24))
+
+
+def test_a_loss_before_the_moments_are_known_is_finite_so_that_steps_are_timed_whole() -> None:
+    prior = FlowMatchingPrior(shape=(3, 2, 4), width=32, blocks=1)
+    assert prior.loss(torch.randn(4, 24), None, torch.randn(4, 24), torch.rand(4)).isfinite().all()

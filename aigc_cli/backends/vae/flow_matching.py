@@ -86,16 +86,14 @@ class FlowMatchingPrior(Prior):
 
     def loss(self, z: Tensor, labels: Tensor | None, u: Tensor, t: Tensor) -> Tensor:
         """The flow-matching loss of latents z and noise u (B, latents) at times t (B,), (B,)."""
-        standard = (self._tokens(z) - self.mean) / self.std
-        return flow_matching_loss(lambda z_t, t: self.velocity(z_t, t, labels), standard, self._tokens(u), t)
+        return flow_matching_loss(lambda z_t, t: self.velocity(z_t, t, labels), self._standardised(z), self._tokens(u), t)
 
     def inverse(self, u: Tensor, labels: Tensor | None = None) -> Tensor:
         z = heun(self._guided(labels), self._tokens(u), 0.0, 1.0, self.steps)
-        return self._vector(self.mean + (self.std if self.started else 1.0) * z)
+        return self._vector(self.mean + self._scale * z)
 
     def to_noise(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        standard = (self._tokens(z) - self.mean) / (self.std if self.started else 1.0)
-        return self._vector(heun(self._guided(labels), standard, 1.0, 0.0, self.steps))
+        return self._vector(heun(self._guided(labels), self._standardised(z), 1.0, 0.0, self.steps))
 
     def between(self, a: Tensor, b: Tensor, share: Tensor) -> Tensor:
         """On the great circle from a to b: a straight line would lead through noise of too small a norm (White 2016)."""
@@ -120,6 +118,15 @@ class FlowMatchingPrior(Prior):
             return torch.lerp(of_all, of_class, self.guidance)
 
         return guided
+
+    @property
+    def _scale(self) -> Tensor:
+        """The standard deviations (channels,), 1 while they aren't known: then steps can be timed, and draws are of N(0, I)."""
+        return torch.where(self.std > 0, self.std, 1.0)
+
+    def _standardised(self, z: Tensor) -> Tensor:
+        """(B, latents) to tokens (B, places, channels) of mean 0 and variance 1."""
+        return (self._tokens(z) - self.mean) / self._scale
 
     def _tokens(self, z: Tensor) -> Tensor:
         """(B, latents), a map (channels, height, width) as a vector, to tokens (B, places, channels)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,15 @@ class VAELearner(Learner):
         return self.batches(step)
 
     def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
-        warmed = min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
-        loss, limit = partial(self.loss, beta=self.plan.beta * warmed), self.plan.max_grad_norm
-        return [Phase("vae", loss, max_grad_norm=limit, max_grad_ratio=MAX_GRAD_RATIO if limit is None else None)]
+        return [self._clipped("vae", partial(self.loss, beta=self.beta(step, plan)))]
+
+    def beta(self, step: int, plan: Plan) -> float:
+        """The weight of the rate, which rises from 0 to --beta over the warm-up."""
+        return self.plan.beta * min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
+
+    def _clipped(self, optimizer: str, loss: Callable[[Batch], Loss]) -> Phase:
+        limit = self.plan.max_grad_norm
+        return Phase(optimizer, loss, max_grad_norm=limit, max_grad_ratio=MAX_GRAD_RATIO if limit is None else None)
 
     def loss(self, batch: Batch, *, beta: float) -> Loss:
         x, labels = self.seen(batch["pixels"]), self.labels(batch["labels"])

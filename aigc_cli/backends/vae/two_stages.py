@@ -22,7 +22,7 @@ from aigc_cli.backends.pictures.adversarial import (
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import memorising, still_falling
 from aigc_cli.backends.vae.flow_matching import UNTRAINED, FlowMatchingPrior, logit_normal, without_some_labels
-from aigc_cli.backends.vae.learner import MAX_GRAD_RATIO, VAELearner
+from aigc_cli.backends.vae.learner import VAELearner
 from aigc_cli.backends.vae.loss import kl_to_standard_normal, reconstruction_error
 from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.backends.vae.patches import PatchDiscriminator
@@ -57,8 +57,7 @@ class TwoStageLearner(VAELearner):
         assert isinstance(self.model.prior, FlowMatchingPrior)
         self.prior = self.model.prior
         self.prior.steps = PREVIEW_STEPS
-        widths = self.model.config.widths
-        self.discriminator = PatchDiscriminator(data.format.channels, widths[: max(1, min(3, len(widths)))]).to(device)
+        self.discriminator = PatchDiscriminator(data.format.channels, self.model.config.widths[:3]).to(device)
         self.networks = {"vae": self.model, "discriminator": self.discriminator}
         scale = plan.lr / LR
         matrices = self.prior.velocity.matrices()
@@ -82,11 +81,10 @@ class TwoStageLearner(VAELearner):
     def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
         if step >= self.stage_start(-1, plan.steps):
             return [Phase("prior", self.prior_loss, max_grad_norm=1.0)]
-        warmed = min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
         adversarial = step >= self.stage_start(1, plan.steps)
-        loss = partial(self.autoencoder_loss, rate_weight=RATE_WEIGHT * self.plan.beta * warmed, adversarial=adversarial)
-        limit = self.plan.max_grad_norm
-        autoencoder = Phase("autoencoder", loss, limit, MAX_GRAD_RATIO if limit is None else None)
+        weight = RATE_WEIGHT * self.beta(step, plan)
+        loss = partial(self.autoencoder_loss, rate_weight=weight, adversarial=adversarial)
+        autoencoder = self._clipped("autoencoder", loss)
         if not adversarial:
             return [autoencoder]
         penalty_weight = PENALTY_EVERY * GAMMA if step % PENALTY_EVERY == 0 else 0.0
@@ -118,8 +116,7 @@ class TwoStageLearner(VAELearner):
         """Pictures against their own reconstructions, patch by patch, with γ (R1 + R2) unless its weight is 0."""
         x = self.seen(batch["pixels"])
         with torch.no_grad():
-            posterior = self.model.encode(x)
-            y = self._picture(posterior.sample(torch.randn_like(posterior.mean)))
+            y = self._picture(self._latents(x))
         pictures = torch.cat((x, y)).requires_grad_(penalty_weight > 0)
         # Compiled networks can't be differentiated twice.
         scores = self.discriminator.forward(pictures) if penalty_weight else self.discriminator(pictures)
@@ -132,8 +129,7 @@ class TwoStageLearner(VAELearner):
     def prior_loss(self, batch: Batch) -> Loss:
         """Flow matching on draws from the posteriors, which aren't trained any more."""
         with torch.no_grad():
-            posterior = self.model.encode(self.seen(batch["pixels"]))
-            z = posterior.sample(torch.randn_like(posterior.mean))
+            z = self._latents(self.seen(batch["pixels"]))
         labels = self.labels(batch["labels"])
         labels = None if labels is None else without_some_labels(labels)
         loss = self.prior.loss(z, labels, torch.randn_like(z), logit_normal(len(z), z.device)).mean()
@@ -148,9 +144,13 @@ class TwoStageLearner(VAELearner):
             for at in range(0, len(self.moments), self.plan.micro_batch_size):
                 index = self.moments[at : at + self.plan.micro_batch_size]
                 pixels = torch.from_numpy(self.data.train.take(index)).to(self.device)
-                posterior = self.model.encode(self.seen(pixels))
-                found.append(posterior.sample(torch.randn_like(posterior.mean)))
+                found.append(self._latents(self.seen(pixels)))
         self.prior.standardise(torch.cat(found))
+
+    def _latents(self, x: Tensor) -> Tensor:
+        """A draw from each picture's posterior, (B, latents)."""
+        posterior = self.model.encode(x)
+        return posterior.sample(torch.randn_like(posterior.mean))
 
     def _picture(self, z: Tensor) -> Tensor:
         """Decoded latents on the scale [0, 1], not clamped, so that they have a gradient everywhere."""
