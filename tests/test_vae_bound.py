@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
-from aigc_cli.backends.vae.flow import Prior, RealNVP, StandardNormal
 from aigc_cli.backends.vae.loss import kl, negative_elbo
 from aigc_cli.backends.vae.model import VAE, Posterior
 from aigc_cli.backends.vae.networks import VAEConfig
+from aigc_cli.backends.vae.priors.flow import Prior, RealNVP, StandardNormal
 
 
 class LinearVAE(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from aigc_cli.backends.vae.flow import Prior, RealNVP, StandardNormal
+from aigc_cli.backends.vae.priors.flow import Prior, RealNVP, StandardNormal
 
 
 def make_flow(latent: int, couplings: int = 5, n_classes: int = 0, scale: float = 0.3) -> RealNVP:

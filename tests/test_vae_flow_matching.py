@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.vae.flow_matching import (
+from aigc_cli.backends.vae.priors.flow_matching import (
     DROPPED,
     FlowMatchingPrior,
     flow_matching_loss,

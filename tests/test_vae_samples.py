@@ -12,11 +12,11 @@ from conftest import Shell, settled
 from test_gan_learner import blobs
 
 from aigc_cli.backends.vae.config import Train
-from aigc_cli.backends.vae.flow_matching import UNTRAINED
 from aigc_cli.backends.vae.loss import reconstruction_error
-from aigc_cli.backends.vae.patches import PatchDiscriminator
-from aigc_cli.backends.vae.two_stage_presets import decide_two_stages
-from aigc_cli.backends.vae.two_stages import ADVERSARIAL, PRIOR, TwoStageLearner
+from aigc_cli.backends.vae.priors.flow_matching import UNTRAINED
+from aigc_cli.backends.vae.two_stage.discriminator import PatchDiscriminator
+from aigc_cli.backends.vae.two_stage.learner import ADVERSARIAL, PRIOR, TwoStageLearner
+from aigc_cli.backends.vae.two_stage.presets import decide_two_stages
 from aigc_cli.engine.device import seed_everything
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.planning.budget import plan_for_steps

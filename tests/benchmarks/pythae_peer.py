@@ -15,9 +15,9 @@ from torch import Tensor
 
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.vae.bound import importance_weighted
-from aigc_cli.backends.vae.flow import StandardNormal
 from aigc_cli.backends.vae.loss import LatentVariableModel
 from aigc_cli.backends.vae.model import Posterior
+from aigc_cli.backends.vae.priors.flow import StandardNormal
 
 
 def use(checkout: Path) -> None:

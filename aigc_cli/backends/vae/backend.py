@@ -16,8 +16,8 @@ from aigc_cli.backends.vae.eval import evaluation
 from aigc_cli.backends.vae.learner import VAELearner
 from aigc_cli.backends.vae.presets import decide
 from aigc_cli.backends.vae.sample import decode_latents, sample_pictures
-from aigc_cli.backends.vae.two_stage_presets import decide_two_stages
-from aigc_cli.backends.vae.two_stages import TwoStageLearner
+from aigc_cli.backends.vae.two_stage.learner import TwoStageLearner
+from aigc_cli.backends.vae.two_stage.presets import decide_two_stages
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.engine.events import Bus

@@ -11,9 +11,9 @@ from torch import Tensor
 from aigc_cli.backends.pictures.batches import to_bytes, to_unit
 from aigc_cli.backends.pictures.loaded import LoadedPictures, keyed, load_parts
 from aigc_cli.backends.vae.config import Train
-from aigc_cli.backends.vae.flow import ExplicitPrior
-from aigc_cli.backends.vae.map_networks import MapDecoder
 from aigc_cli.backends.vae.model import VAE, load_pretrained
+from aigc_cli.backends.vae.priors.flow import ExplicitPrior
+from aigc_cli.backends.vae.two_stage.networks import MapDecoder
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.run import Run
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.vae.flow import Prior, StandardNormal
 from aigc_cli.backends.vae.model import Posterior
+from aigc_cli.backends.vae.priors.flow import Prior, StandardNormal
 
 
 class LatentVariableModel(Protocol):

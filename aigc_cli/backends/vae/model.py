@@ -9,11 +9,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from aigc_cli.backends.vae.flow import Prior, RealNVP, StandardNormal, log_normal
-from aigc_cli.backends.vae.flow_matching import FlowMatchingPrior
 from aigc_cli.backends.vae.likelihood import Bernoulli, Gaussian, Likelihood, MixtureOfLogistics, Picture
-from aigc_cli.backends.vae.map_networks import MapDecoder, MapEncoder
 from aigc_cli.backends.vae.networks import Decoder, Encoder, VAEConfig
+from aigc_cli.backends.vae.priors.flow import Prior, RealNVP, StandardNormal, log_normal
+from aigc_cli.backends.vae.priors.flow_matching import FlowMatchingPrior
+from aigc_cli.backends.vae.two_stage.networks import MapDecoder, MapEncoder
 from aigc_cli.engine.network import load_network, save_network
 
 

@@ -16,8 +16,8 @@ from aigc_cli.backends.pictures.batches import labels_of
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
-from aigc_cli.backends.vae.flow_matching import FlowMatchingPrior
 from aigc_cli.backends.vae.loaded import Loaded
+from aigc_cli.backends.vae.priors.flow_matching import FlowMatchingPrior
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.dataset import PictureArrays, read_pictures
 from aigc_cli.engine.events import Bus

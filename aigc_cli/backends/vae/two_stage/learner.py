@@ -21,12 +21,12 @@ from aigc_cli.backends.pictures.adversarial import (
 )
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import memorising, still_falling
-from aigc_cli.backends.vae.flow_matching import UNTRAINED, FlowMatchingPrior, logit_normal, without_some_labels
 from aigc_cli.backends.vae.learner import VAELearner
 from aigc_cli.backends.vae.loss import kl_to_standard_normal, reconstruction_error
 from aigc_cli.backends.vae.networks import VAEConfig
-from aigc_cli.backends.vae.patches import PatchDiscriminator
-from aigc_cli.backends.vae.two_stage_presets import LR, two_stage_config
+from aigc_cli.backends.vae.priors.flow_matching import UNTRAINED, FlowMatchingPrior, logit_normal, without_some_labels
+from aigc_cli.backends.vae.two_stage.discriminator import PatchDiscriminator
+from aigc_cli.backends.vae.two_stage.presets import LR, two_stage_config
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.engine.learner import Batch, Loss, Phase
 from aigc_cli.engine.optim import MuonAdamW

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from aigc_cli.backends.vae.flow import Prior
-from aigc_cli.backends.vae.velocity import VelocityTransformer
+from aigc_cli.backends.vae.priors.flow import Prior
+from aigc_cli.backends.vae.priors.velocity import VelocityTransformer
 from aigc_cli.errors import RequestError
 
 #: The share of training examples whose label is dropped, for guidance (Ho and Salimans 2022).
