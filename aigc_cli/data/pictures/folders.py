@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from aigc_cli.data.sources.folder_splits import common_folders
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
 
@@ -24,10 +25,7 @@ def _folders_of(names: Sequence[str], split_level: int | None) -> tuple[list[tup
     folders = [parts[folder] for folder in above]
     if split_level is not None:
         folders = [of[:split_level] + of[split_level + 1 :] for of in folders]
-    depth = 0
-    while folders and all(len(of) >= depth + 2 for of in folders) and len({of[depth] for of in folders}) == 1:
-        depth += 1
-    return folders, depth
+    return folders, common_folders({*folders})
 
 
 def origin_of(labels: Sequence[str | None]) -> dict[str, str]:

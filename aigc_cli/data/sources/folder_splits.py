@@ -51,7 +51,7 @@ def sort_files(where: object, files: Sequence[FileEntry], size: Callable[[int], 
 
     Raises RequestError if some are named for splits and what the rest is for can't be told.
     """
-    first = _common_folders(files)
+    first = common_folders([file.parts for file in files], is_split)
     entries = [_name_at(file, first) for file in files]
     if None not in entries and (known := splits_of({*map(str, entries)})):
         return _sorted(files, [known[str(entry)] for entry in entries], first)
@@ -96,11 +96,11 @@ def _refuse_splits_in_some_folders(where: object, files: Sequence[FileEntry], le
         )
 
 
-def _common_folders(files: Sequence[FileEntry]) -> int:
-    """How many folders all files share, before one that is a split."""
-    level, parts = 0, files[0].parts
-    while level + 1 < len(parts) and not is_split(parts[level]):
-        if any(len(file.parts) < level + 2 or file.parts[level] != parts[level] for file in files):
+def common_folders(paths: Collection[tuple[str, ...]], stops_at: Callable[[str], bool] = lambda name: False) -> int:
+    """How many first parts all paths share, not counting the last part of any, before one that `stops_at` is true of."""
+    level, first = 0, next(iter(paths), ())
+    while level + 1 < len(first) and not stops_at(first[level]):
+        if any(len(parts) < level + 2 or parts[level] != first[level] for parts in paths):
             break
         level += 1
     return level

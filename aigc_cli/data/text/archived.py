@@ -16,6 +16,7 @@ from aigc_cli.data.compression import FIRST_LINE, at_returns
 from aigc_cli.data.encodings import describe_encoding, likely
 from aigc_cli.data.not_text import no_text
 from aigc_cli.data.sources.archives import Archive
+from aigc_cli.data.sources.folder_splits import common_folders
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.sources.split_names import are_splits
 from aigc_cli.data.tables.columns import Choice, choose, listed
@@ -109,11 +110,9 @@ def _choose(archive: Archive, wanted: ColumnNames) -> tuple[tuple[str, ...], Cho
 
 
 def _refuse_splits(path: Path, names: Iterable[str]) -> None:
-    folders = [PurePosixPath(name).parts for name in names]
-    depth = 0
-    while folders and all(len(parts) > depth + 1 for parts in folders) and len({parts[depth] for parts in folders}) == 1:
-        depth += 1
-    entries = {PurePosixPath(parts[depth]).stem if len(parts) == depth + 1 else parts[depth] for parts in folders}
+    paths = [PurePosixPath(name).parts for name in names]
+    depth = common_folders(paths)
+    entries = {PurePosixPath(parts[depth]).stem if len(parts) == depth + 1 else parts[depth] for parts in paths}
     if len(entries) > 1 and are_splits(entries):
         raise RequestError(f"{path} holds the splits {', '.join(sorted(entries))}: unpack it and give the folder with --data")
 
