@@ -96,6 +96,7 @@ class Understood:
     splits: Mapping[str, str] = field(default_factory=dict)  # split -> the folders, files or names it is from
     origins: Mapping[str, str] = field(default_factory=dict)  # what (pictures, labels) -> "the column 'image'"
     columns: ReadColumns | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)  # of a record, in order: name -> its kind
     tables: tuple[ReadTables, ...] = ()
     layouts: tuple[str, ...] = ()  # of JSON that is not a list of objects: "rows of 'data'"
     encodings: Mapping[str, str] = field(default_factory=dict)  # not UTF-8, by the byte-order mark -> a file

@@ -108,13 +108,15 @@ def prepare_pictures(request: PictureRequest, *, progress: Progress) -> PictureD
     first copy is kept. Raises RequestError, with nothing left in the cache, if the source cannot be used, and AigcError
     if the cache cannot be written or the source changes while it is read.
     """
+    with open_training(PICTURES, request.data, request.val, request.input_format) as opened:
+        return prepare_opened(request, opened, progress)[0]
+
+
+def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) -> tuple[PictureDataset, Store, Store]:
+    """As `prepare_pictures`, of a source that is open; also all of its pictures, copies included, and all of those that the
+    held-out pictures are from."""
     if request.size is not None:
         check_size(request.size)
-    with open_training(PICTURES, request.data, request.val, request.input_format) as opened:
-        return _prepare(request, opened, progress)
-
-
-def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> PictureDataset:
     train, val = opened.train.part, opened.val
     check_label_applies(opened.parts, request.label)
     wanted = Wanted(
@@ -124,7 +126,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
     val_labels = FoundLabels()
     store = open_store(opened.train, wanted, progress, labels)
     notes = [*opened.notes, *labels.notes, *store.notes]
-    origins = {**store.origins, **labels.origins}
+    origins = {**opened.understood.origins, **store.origins, **labels.origins}
     understood = replace(opened.understood, skipped=opened.understood.skipped + store.skipped, origins=origins)
     ones = np.ones(len(store.hashes), np.int64)
     of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
@@ -196,7 +198,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
     for record, of in ((info, labels), (info["val"], val_labels)):
         if of.digest is not None:
             record["metadata"] = of.digest
-    return PictureDataset(
+    data = PictureDataset(
         **arrays,
         format=store.format,
         classes=classes,
@@ -207,6 +209,7 @@ def _prepare(request: PictureRequest, opened: Opened, progress: Progress) -> Pic
         cached=was_cached,
         spooled=opened.spooled,
     )
+    return data, store, held_store
 
 
 def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
 from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
 from aigc_cli.data.pictures.format import PictureFormat
+from aigc_cli.data.pictures.listed import open_listed
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.readers import READ, REMEDIES, SUFFIXES, name_in, picture_files
 from aigc_cli.data.pictures.shapes import Shapes
@@ -63,12 +65,15 @@ class Pictures(Kind):
         return table_suffix(head) or next((suffix for magic, suffix in _MAGIC if head.startswith(magic)), None)
 
     def open(self, src: str) -> Source:
-        """Parses the options of demo:shapes; an .npz whose arrays are named for splits (x_train, x_test) has those splits."""
+        """Parses the options of demo:shapes. A table is opened as the pictures that it lists, and an .npz whose arrays are
+        named for splits (x_train, x_test) has those splits."""
         if src.startswith("demo:"):
             name, _, options = src.partition("?")
             super().open(name)
             location = Shapes.parse(options).location
             return Source(location, {"all": Part(location, "demo")})
+        if (listed := open_listed(Path(os.path.normpath(Path(src).expanduser().absolute())))) is not None:
+            return listed
         source = super().open(src)
         part = source.parts.get("all")
         if part is None:

@@ -177,5 +177,5 @@ def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | N
 
 def name_in(path: Path, part: Part) -> str:
     """The file's path in the source's folder; its name if it is the source itself."""
-    inside = str(path).removeprefix(part.location.rstrip(os.sep) + os.sep)  # pathlib takes ten times as long
+    inside = str(path).removeprefix(part.folder.rstrip(os.sep) + os.sep)  # pathlib takes ten times as long
     return inside.replace(os.sep, "/") if len(inside) < len(str(path)) else path.name

@@ -41,6 +41,12 @@ class Part:
     split: str = ""  # train, val or test; for kind "hub" the data set's own name for it; "" if the source has no splits
     split_level: int | None = None  # the level of the split's folder below the source; None if there is none
     tables: tuple[Path, ...] = ()  # files beside the source's data that describe them, of all splits
+    listed_in: Path | None = None  # the table that lists `files`, which is the source; None if they are the source
+
+    @property
+    def folder(self) -> str:
+        """The folder that the names of `files` are relative to."""
+        return self.location if self.listed_in is None else str(self.listed_in.parent)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,175 @@
+"""Picture files that a table lists: a column of their paths, relative to the table's folder.
+
+The column is found by its values, which are names of picture files that exist. Paths can't leave the folder, and nothing is
+downloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from aigc_cli.data.pictures.readers import SUFFIXES
+from aigc_cli.data.pictures.rows import SUFFIXES as TABLES
+from aigc_cli.data.pictures.rows import Rows
+from aigc_cli.data.sources.source import Part, Source, suffix_of
+from aigc_cli.data.understood import Files, Group, Understood, listed
+from aigc_cli.errors import RequestError
+
+_LOOKED_AT = 200  # rows, for the column of paths
+_MOST_COLUMNS = 1000  # looked at
+_ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|file|data):", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A table with a column of paths of pictures."""
+
+    rows: Rows
+    column: str
+
+    @property
+    def path(self) -> Path:
+        return self.rows.path
+
+    def read(self, columns: Sequence[str] = ()) -> Iterator[tuple[str | None, Mapping[str, Any]]]:
+        """The name of the picture in each row, as its path in the table's folder, and the row with these columns; None for a
+        row without one. Whether there is such a file isn't checked.
+
+        Raises RequestError for a path that leaves the folder, and for an address.
+        """
+        for number, row in enumerate(self.rows.values((self.column, *columns)), start=1):
+            value = row.get(self.column)
+            text = value.strip() if isinstance(value, str) else ""
+            yield (_inside(text, self.path, number) if text else None), row
+
+
+def open_listed(path: Path) -> Source | None:
+    """The pictures that a table lists, each once and in order; None if it lists none. Raises RequestError for a table that
+    can't be read, that lists only files that aren't there, or that has several columns of pictures."""
+    found = listing_of(path)
+    if found is None:
+        return None
+    names = dict.fromkeys(name for name, _ in found.read() if name is not None)
+    files: dict[str, Path] = {}
+    missing, others = [], []
+    for name in names:
+        file = file_of(path.parent, name)
+        if file is None:
+            missing.append(name)
+        elif suffix_of(file, SUFFIXES) is None:
+            others.append(name)
+        else:
+            files[str(file)] = file
+    groups = (
+        Group.of("picture that is not there", "pictures that are not there", missing),
+        Group.of("file that is no picture", "files that are no pictures", others),
+    )
+    understood = Understood(
+        files=Files.of([PurePosixPath(name).suffix.lower() for name in files], names),
+        origins={"pictures": f"the column {found.column!r}"},
+        skipped=tuple(group for group in groups if group is not None),
+    )
+    part = Part(str(path), "files", tuple(files.values()), listed_in=path)
+    return Source(str(path), {"all": part}, tuple(found.rows.notes), understood)
+
+
+def listing_of(path: Path) -> Listing | None:
+    """The table with its column of paths, found by the values; None if it has none. Raises RequestError as `open_listed`."""
+    if suffix_of(path, TABLES) is None or not path.is_file():
+        return None
+    stat = path.stat()
+    return _listing_of(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _listing_of(path: Path, size: int, modified: int) -> Listing | None:
+    rows = Rows(path)
+    found = _columns_of_pictures(rows)
+    if any(_is_there(path.parent, name) for name in rows.names):  # the first row names a picture, not a column
+        rows = Rows(path, header=False)
+        found = _columns_of_pictures(rows)
+    there = [column for column, values in found.items() if any(_is_there(path.parent, value) for value in values)]
+    if len(there) > 1:
+        raise RequestError(
+            f"{path} has pictures in the columns {listed(map(repr, there))}; a record has one picture: leave the others out"
+        )
+    if there:
+        return Listing(rows, there[0])
+    for column, values in found.items():
+        if (address := next((value for value in values if _ADDRESS.match(value)), None)) is not None:
+            raise RequestError(
+                f"{path}: the pictures in {column!r} are addresses, such as {_short(address)}, and are not downloaded; "
+                "download them, and name the files"
+            )
+        _inside(values[0], path, 1)
+        raise RequestError(
+            f"{path}: none of the pictures in {column!r} is there, such as {_short(values[0])}; "
+            f"paths are relative to {path.parent}"
+        )
+    return None
+
+
+def _columns_of_pictures(rows: Rows) -> dict[str, list[str]]:
+    """The columns in which at least half of the first values are names of pictures, with these values."""
+    columns = [name for name in rows.names if name][:_MOST_COLUMNS]
+    values: dict[str, list[str]] = {name: [] for name in columns}
+    for row in islice(rows.values(columns), _LOOKED_AT):
+        for name in columns:
+            value = row.get(name)
+            if isinstance(value, str) and value.strip():
+                values[name].append(value.strip())
+    named = {name: [value for value in of if _is_name(value)] for name, of in values.items()}
+    return {name: of for name, of in named.items() if of and 2 * len(of) >= len(values[name])}
+
+
+def _is_name(value: str) -> bool:
+    return len(value) < 1000 and "\n" not in value and suffix_of(re.sub(r"[?#].*$", "", value), SUFFIXES) is not None
+
+
+def _is_there(folder: Path, value: str) -> bool:
+    return _is_name(value) and (name := _relative(value, folder)) is not None and file_of(folder, name) is not None
+
+
+def file_of(folder: Path, name: str) -> Path | None:
+    """The file of this name in the folder, in whatever Unicode form its name is stored."""
+    for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
+        path = folder / form
+        try:
+            if path.is_file():
+                return path
+        except (OSError, ValueError):  # too long, or with a null byte
+            return None
+    return None
+
+
+def _relative(value: str, folder: Path) -> str | None:
+    """A path as one in the folder; None if it leaves it."""
+    name = posixpath.normpath(value.replace("\\", "/") if os.sep == "\\" or "/" not in value else value)
+    if posixpath.isabs(name):
+        inside = name.removeprefix(str(folder).rstrip("/") + "/")
+        return None if inside == name else inside
+    return None if name == ".." or name.startswith("../") else name
+
+
+def _inside(value: str, path: Path, number: int) -> str:
+    if _ADDRESS.match(value):
+        raise RequestError(
+            f"{path}, row {number:,}: {_short(value)} is an address, and is not downloaded; download it, and name the file"
+        )
+    name = _relative(value, path.parent)
+    if name is None:
+        raise RequestError(f"{path}, row {number:,}: {_short(value)} is outside of the table's folder, {path.parent}")
+    return name
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 60 else value[:59] + "…")
