@@ -127,7 +127,7 @@ class Kind(ABC):
     def identity(self, part: Part, records: Sequence[FileRecord]) -> list[Any]:
         """What the content of a part depends on; equal for equal content at another location."""
         if part.kind == "demo":
-            return [self.demo_fingerprint(part.location)]
+            return [self.demo_fingerprint(part.location), *([part.split] if part.split else [])]
         if part.kind == "hub":
             return [part.location, part.split]
         suffixes = [suffix_of(path, self.suffixes) for path in part.files]

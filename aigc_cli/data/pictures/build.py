@@ -18,10 +18,10 @@ from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.collector import Collector, listed_failures
 from aigc_cli.data.pictures.decode import NotDecodable, decode, look
+from aigc_cli.data.pictures.demos import demo_reader
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
-from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.pictures.white import white_of
 from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Snapshot
@@ -102,7 +102,7 @@ def _open(
     sample has more than 8 bits."""
     if part.kind == "demo":  # drawn directly in the format
         format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
-        return [ShapesReader(Shapes.of(part.location), format)], format, False
+        return [demo_reader(part, format)], format, False
     readers = open_readers(part, wanted.label, labels)
     if wanted.size and wanted.mode and (wanted.ground or wanted.mode == "RGBA") and wanted.white:
         return readers, PictureFormat(*wanted.size, wanted.mode, wanted.fit, wanted.ground or "white", wanted.white), False

@@ -18,11 +18,11 @@ from aigc_cli.data.encodings import home_encoding
 from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
 from aigc_cli.data.pictures import output
 from aigc_cli.data.pictures.arrays import splits_of
+from aigc_cli.data.pictures.demos import DEMOS, demo_fingerprint, open_demo
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.listed import open_listed
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.readers import READ, REMEDIES, SUFFIXES, name_in, picture_files
-from aigc_cli.data.pictures.shapes import Shapes
 from aigc_cli.data.sources.archive_names import decode_paths, is_utf8
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.folder_splits import Naming
@@ -46,7 +46,7 @@ class Pictures(Kind):
     beside = re.compile(r"metadata\.arrow|state\.json")
     described_by = re.compile(r"metadata\.(csv|jsonl|parquet)")
     remedies = REMEDIES
-    demos = ("shapes",)
+    demos = DEMOS
     n_samples = 16
     formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})
     sheets = output.WRITTEN
@@ -65,13 +65,11 @@ class Pictures(Kind):
         return table_suffix(head) or next((suffix for magic, suffix in _MAGIC if head.startswith(magic)), None)
 
     def open(self, src: str) -> Source:
-        """Parses the options of demo:shapes. A table is opened as the pictures that it lists, and an .npz whose arrays are
+        """Parses the options of demos. A table is opened as the pictures that it lists, and an .npz whose arrays are
         named for splits (x_train, x_test) has those splits."""
         if src.startswith("demo:"):
-            name, _, options = src.partition("?")
-            super().open(name)
-            location = Shapes.parse(options).location
-            return Source(location, {"all": Part(location, "demo")})
+            super().open(src.partition("?")[0])
+            return open_demo(src)
         if (listed := open_listed(Path(os.path.normpath(Path(src).expanduser().absolute())))) is not None:
             return listed
         source = super().open(src)
@@ -89,7 +87,7 @@ class Pictures(Kind):
         return _with_sizes(source, {split: lengths[of[0]] for split, of in keys.items()})
 
     def demo_fingerprint(self, location: str) -> str:
-        return Shapes.of(location).fingerprint()
+        return demo_fingerprint(location)
 
     def places(self, part: Part) -> list[Any]:
         """The names, if they are those of classes or pictures, and the split, which names arrays and isn't a class."""

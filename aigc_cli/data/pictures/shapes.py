@@ -95,7 +95,7 @@ def draw(factors: npt.NDArray[np.float64], format: PictureFormat) -> npt.NDArray
     cover = np.empty((len(factors), format.height, format.width, 1), np.float32)
     for shape in range(len(SHAPES)):
         which = np.flatnonzero(factors[:, 0] == shape)
-        cover[which, ..., 0] = _coverage(shape, factors[which].astype(np.float32), format.height, format.width)
+        cover[which, ..., 0] = coverage(shape, factors[which].astype(np.float32), format.height, format.width)
     palette = np.array(list(COLOURS.values()), np.float32)
     if format.mode == "L":
         palette = palette @ np.array([[0.299], [0.587], [0.114]], np.float32)
@@ -107,7 +107,7 @@ def draw(factors: npt.NDArray[np.float64], format: PictureFormat) -> npt.NDArray
     return np.asarray(np.rint(pixels), np.uint8)
 
 
-def _coverage(shape: int, factors: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
+def coverage(shape: int, factors: npt.NDArray[np.float32], height: int, width: int) -> npt.NDArray[np.float32]:
     """The share of each pixel that a shape covers, (n, height, width), from the signed distance of the pixel's centre to the
     edge. Exact except at corners."""
     _, _, size, x, y, turn = (column[:, None, None] for column in factors.T)

@@ -24,7 +24,8 @@ from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.records.fields import RecordField, choose_fields
 from aigc_cli.data.records.join import Joined, digest_of, join, sort
-from aigc_cli.data.records.texts import Beside, classes_beside, texts_beside
+from aigc_cli.data.records.sources import classes_beside, texts_beside
+from aigc_cli.data.records.texts import Beside
 from aigc_cli.data.sources.opening import Opened, Snapshot, open_evaluation, open_training
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.standard_input import named_as_given
