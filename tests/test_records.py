@@ -151,6 +151,7 @@ def test_forms_of_tables(suffix: str, tmp_path: Path) -> None:
     data = prepare(path)
     every = pairs(data.train) | pairs(data.select) | pairs(data.report)
     assert every == {(f"pictures/{n}.png", f"text {n}") for n in range(12)}
+    assert holds_records(str(path), ("caption", "picture")) and not holds_records(str(path), ("caption",))
 
 
 def test_missing_and_damaged_pictures_skip_their_records(tmp_path: Path) -> None:
@@ -262,3 +263,12 @@ def test_which_sources_hold_records(tmp_path: Path, poems: Path) -> None:
     assert not holds_records(str(tmp_path / "gone.tsv"), None)
     with pytest.raises(RequestError):
         PICTURES.open(str(poems))
+
+
+def test_a_folder_holds_what_most_of_its_files_are(tmp_path: Path) -> None:
+    draw(tmp_path / "a" / "1.png", 1)
+    for number in range(3):
+        (tmp_path / "a" / f"{number}.txt").write_text("a text")
+    assert not holds_records(str(tmp_path / "a"), None)
+    draw(tmp_path / "a" / "2.png", 2)
+    assert holds_records(str(tmp_path / "a"), None)

@@ -117,6 +117,18 @@ class Understood:
         lines += [f"ignored {group.count:,} {group.what} in {where}: {group}" for group in self.skipped]
         return lines + ([f"followed links: {self.followed}"] if self.followed else [])
 
+    def without_others(self, used: int) -> Understood:
+        """The same where as many of the files of other types were read after all."""
+
+        def left(group: Group) -> Group | None:
+            if not used or group.what not in ("file of another type", "files of other types"):
+                return group
+            left = group.count - used
+            what = "file of another type" if left == 1 else "files of other types"
+            return Group(what, left, (), "beside those read as texts") if left > 0 else None
+
+        return replace(self, skipped=tuple(group for group in map(left, self.skipped) if group is not None))
+
     def of_standard_input(self) -> Understood:
         """The same without the name of the file that standard input was copied to."""
         files = self.files and replace(self.files, examples=("standard input",))

@@ -120,9 +120,9 @@ def _listing_of(path: Path, size: int, modified: int) -> Listing | None:
 
 def _columns_of_pictures(rows: Rows) -> dict[str, list[str]]:
     """The columns in which at least half of the first values are names of pictures, with these values."""
-    columns = [name for name in rows.names if name][:_MOST_COLUMNS]
+    columns = [name for name in rows.strings if name][:_MOST_COLUMNS]
     values: dict[str, list[str]] = {name: [] for name in columns}
-    for row in islice(rows.values(columns), _LOOKED_AT):
+    for row in islice(rows.values(columns) if columns else (), _LOOKED_AT):
         for name in columns:
             value = row.get(name)
             if isinstance(value, str) and value.strip():

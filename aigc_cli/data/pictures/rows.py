@@ -19,15 +19,18 @@ class Rows:
     def __init__(self, path: Path, header: bool | None = None) -> None:
         self.path, self._header = path, header
         self.notes: Sequence[str] = ()
+        self.strings: tuple[str, ...] = ()  # the columns that may hold strings; none of Parquet with pictures in it
         if self._is_parquet:
-            from aigc_cli.data.pictures.tables import read_schema
+            from aigc_cli.data.pictures.tables import columns_of_strings, read_schema
 
-            self.names = tuple(map(str, read_schema(path).names))
+            schema = read_schema(path)
+            self.names, self.strings = tuple(map(str, schema.names)), columns_of_strings(schema)
         else:
             from aigc_cli.data.tables.table import sniff
 
             table = sniff(path, self._asked())
             self.names, self.notes = table.names, table.notes
+            self.strings = self.names
 
     @property
     def _is_parquet(self) -> bool:

@@ -71,6 +71,25 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     return PictureColumns(image, chosen, tuple(names) if names else None, tuple(factors), origins)
 
 
+def columns_of_strings(schema: pa.Schema) -> tuple[str, ...]:
+    """The columns of strings of a table without embedded pictures; none of one with them."""
+    if any(_holds_bytes(field.type) for field in schema):
+        return ()
+    return tuple(field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type))
+
+
+def text_columns(schema: pa.Schema, picture: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns beside the pictures that can be texts, and of these the ones that are: strings and names of classes."""
+    features = _features(schema)
+    others = [field for field in schema if field.name != picture]
+    named = {field.name for field in others if features.get(field.name, {}).get("_type") == "ClassLabel"}
+    strings = {field.name for field in others if _can_be_label(field.type) and not _is_number(field.type)}
+    lists = {field.name for field in others if pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type)}
+    usual = named | strings | lists
+    able = tuple(field.name for field in others if field.name in usual or _is_number(field.type))
+    return able, tuple(name for name in able if name in usual)
+
+
 def _features(schema: pa.Schema) -> dict[str, Any]:
     """The features that Hugging Face's `datasets` writes into a schema, if any."""
     try:
@@ -128,6 +147,7 @@ class TableReader:
         self.count = count
         self._columns = choose_columns(schema, label, where)
         self._batches, self._where, self._prefix = batches, where, prefix
+        self.picture = self._columns.image
         self.classes = self._columns.label_names or ()
         self.factors = self._columns.factors
         self.origins = self._columns.origins

@@ -66,7 +66,7 @@ def labels_beside(archive: Archive, names: Sequence[str], label: str | None) -> 
     counts = archive.suffixes()
     for suffix, keys in _choices(label):
         members = archive.names([suffix])
-        example_of = next((of for of in _ways(names) if {*map(of, names)} & {*map(of, members)}), None)
+        example_of = next((of for of in ways_to_examples(names) if {*map(of, names)} & {*map(of, members)}), None)
         if example_of is None:
             continue
         examples, found = {*map(example_of, names)}, dict[str, str]()
@@ -94,7 +94,7 @@ def _choices(label: str | None) -> list[tuple[str, tuple[str, ...]]]:
     return [(".json", (label.removeprefix("json."),))]
 
 
-def _ways(names: Sequence[str]) -> list[Callable[[str], str]]:
+def ways_to_examples(names: Sequence[str]) -> list[Callable[[str], str]]:
     """How to find what the members of one example share: the path without the last suffix, as in 22.05.png and 22.05.cls;
     without all, as in 7.img.png and 7.cls, if that distinguishes the pictures."""
 

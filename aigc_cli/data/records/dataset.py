@@ -6,6 +6,7 @@ So whatever is trained on the same source's pictures alone, such as a codec, nev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,9 @@ __all__ = [
     "prepare_records",
     "read_records",
 ]
+
+_OF_TEXTS = re.compile(r"ignored files of other types in .*: [\d,]+ \.(txt|json|cls)(, [\d,]+ \.(txt|json|cls))*")
+"""A note on the members of an archive that are read as texts."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +108,20 @@ def prepare_records(request: RecordRequest, *, progress: Progress) -> RecordData
         beside = texts_beside(opened.train.part)
         if beside is not None:
             choose_fields(beside, request.fields)  # before pictures are decoded
+        val_beside = None if opened.val is None else texts_beside(opened.val.part)
         wanted = PictureRequest(
             request.data, request.val, request.size, request.longest, request.long, request.mode, request.fit, request.ground,
             request.white, dedup=request.dedup,
         )  # fmt: skip
-        data, store, held_store = prepare_opened(wanted, _without_tables(opened), progress)
+        opened = _as_records(opened, beside)
+        data, store, held_store = prepare_opened(wanted, opened, progress)
         beside = beside or classes_beside(store, opened.train.part.location)
         fields = choose_fields(beside, request.fields)
         joined = _join(beside, store, fields, progress, opened.train.part)
         if opened.val is None:
             held, held_joined = beside, joined
         else:
-            held = texts_beside(opened.val.part) or classes_beside(held_store, opened.val.part.location)
+            held = val_beside or classes_beside(held_store, opened.val.part.location)
             held_joined = _join(held, held_store, _as_in(fields, held), progress, opened.val.part)
         arrays, n_copies = _arrays(opened, data, (store, joined), (held_store, held_joined), fields)
         return _dataset(opened, data, store, beside, fields, arrays, joined, held_joined, n_copies)
@@ -216,18 +222,22 @@ def _dataset(
 def _of_pictures(data: PictureDataset) -> list[str]:
     """The notes on the pictures, except on their number, and on copies, of which each may have a text of its own."""
     copies = data.info["dropped"]["copies"]
-    return [note for note in data.notes[1:] if not (copies and note.startswith(f"removed {copies:,} exact cop"))]
+    told = (f"removed {copies:,} exact cop",) if copies else ()
+    return [note for note in data.notes[1:] if not note.startswith(told) and not _OF_TEXTS.fullmatch(note)]
 
 
 def _skipped(groups: Sequence[Group], prefix: str) -> list[str]:
     return [f"{prefix}skipped {group.count:,} {group.what}: {group}" for group in groups]
 
 
-def _without_tables(opened: Opened) -> Opened:
-    """The same without the tables beside pictures, which are read as texts, and not as labels."""
-    train, val = (_untabled(of) if of else None for of in (opened.train, opened.val))
-    assert train is not None
-    return replace(opened, train=train, val=val)
+def _as_records(opened: Opened, beside: Beside | None) -> Opened:
+    """The same without what is said of the files and tables beside pictures, which are read as texts."""
+    train, val = _untabled(opened.train), opened.val and _untabled(opened.val)
+    told = opened.understood.lines(opened.train.part.location)
+    understood = opened.understood.without_others(beside.files if beside else 0)
+    lines = understood.lines(opened.train.part.location)
+    notes = (*lines, *(note for note in opened.notes if note not in told))
+    return replace(opened, train=train, val=val, understood=understood, notes=notes)
 
 
 def _untabled(snapshot: Snapshot) -> Snapshot:

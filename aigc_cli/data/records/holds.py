@@ -5,30 +5,62 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from aigc_cli.data.pictures.arrays import SUFFIXES as ARRAYS
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.listed import listing_of
-from aigc_cli.data.pictures.readers import picture_files
+from aigc_cli.data.pictures.readers import ARCHIVES, READ, SUFFIXES, TABLES, picture_files
 from aigc_cli.data.records.texts import PICTURE
+from aigc_cli.data.sources.archives import Archive
+from aigc_cli.data.sources.source import Part, suffix_of
 from aigc_cli.data.sources.split_names import nfc
+from aigc_cli.data.sources.walk import walk
+from aigc_cli.data.text.kind import TEXT
 from aigc_cli.errors import RequestError
 
 
 def holds_records(data: str, fields: Sequence[str] | None) -> bool:
     """Whether a source has a field of pictures, and if `fields` are given, whether it is one of them. Not much of it is read.
 
-    False for what can't be opened, which is said where it is read as texts.
+    A folder holds what most of its files are. False for what can't be opened, which is said where it is read as texts.
     """
     if data.startswith("demo:"):
-        return data.removeprefix("demo:").partition("?")[0] in PICTURES.demos and _names(fields, PICTURE)
-    try:
-        listing = listing_of(Path(data).expanduser().absolute())
-        if listing is not None:
-            of_texts = PICTURE in listing.rows.names and listing.column != PICTURE
-            return _names(fields, listing.column, *([] if of_texts else [PICTURE]))
-        return Path(data).is_dir() and bool(picture_files(PICTURES.open(data).training())) and _names(fields, PICTURE)
-    except RequestError:
-        return False
+        picture = PICTURE if data.removeprefix("demo:").partition("?")[0] in PICTURES.demos else None
+    elif data == "-" or data.startswith("hf:"):
+        picture = None
+    else:
+        try:
+            picture = _picture_of(Path(data).expanduser().absolute())
+        except RequestError:
+            return False
+    if picture is None or fields is None:
+        return picture is not None
+    return bool({*map(nfc, fields)} & {nfc(picture), PICTURE})
 
 
-def _names(fields: Sequence[str] | None, *pictures: str) -> bool:
-    return fields is None or bool({*map(nfc, fields)} & {*map(nfc, pictures)})
+def _picture_of(path: Path) -> str | None:
+    """The name of the field of pictures; None if there is none."""
+    if (listing := listing_of(path)) is not None:
+        return listing.column
+    if path.is_file() and suffix_of(path, READ) is None:
+        return None
+    part = PICTURES.open(str(path)).training()
+    if picture_files(part):
+        return PICTURE if _mostly_pictures(path, part) else None
+    first = part.files[0]
+    suffix = suffix_of(first, READ)
+    if suffix in TABLES:
+        from aigc_cli.data.pictures.tables import open_table
+
+        return open_table(first, None, "").picture
+    if suffix in ARCHIVES:
+        return PICTURE if Archive(first).names(SUFFIXES) else None
+    return PICTURE if suffix in ARRAYS else None
+
+
+def _mostly_pictures(path: Path, part: Part) -> bool:
+    if not path.is_dir():
+        return True
+    beside = {picture.with_suffix("") for picture in picture_files(part)}
+    files = [path.joinpath(*parts) for parts in walk(path).files]
+    texts = [of for of in files if suffix_of(of, TEXT.suffixes) and of not in part.tables and of.with_suffix("") not in beside]
+    return len(picture_files(part)) > len(texts)

@@ -63,7 +63,12 @@ def join(records: Iterator[Record], store: Store, progress: Callable[[int], None
 
     digest = digest_of(told())
     too_long = f"with a text of over {LONGEST:,} characters"
+    of_pictures = {*rows}
+    textless = (
+        [name for row, name in enumerate(store.names) if row not in of_pictures] if len(of_pictures) < len(row_of) else []
+    )
     groups = (
+        Group.of("picture without a record", "pictures without a record", textless),
         Group.of("record without a picture", "records without a picture", without),
         Group.of("record whose picture is not there", "records whose picture is not there", missing),
         Group.of(f"record {too_long}", f"records {too_long}", long),

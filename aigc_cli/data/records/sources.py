@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from aigc_cli.data.pictures.demos import is_scenes
-from aigc_cli.data.pictures.listed import Listing, listing_of
+from aigc_cli.data.pictures.listed import Listing, file_of, listing_of
+from aigc_cli.data.pictures.readers import ARCHIVES, READ, name_in, names_of, picture_files
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.records.members import members_beside
 from aigc_cli.data.records.scenes import scenes_beside
-from aigc_cli.data.records.texts import CLASS, PICTURE, Beside, Record, text_of, texts_of
-from aigc_cli.data.sources.source import Part
-from aigc_cli.data.tables.words import has_words
+from aigc_cli.data.records.texts import CAPTION, CLASS, PICTURE, Beside, Record, of_words, text_file, texts_of
+from aigc_cli.data.sources.source import Part, suffix_of
+from aigc_cli.data.sources.split_names import nfc
+from aigc_cli.data.understood import listed
+from aigc_cli.errors import RequestError
 
+_FILE_NAME = "file_name"
 _LOOKED_AT = 200  # rows, for the columns of texts
-_SOME = 0.1  # of a column's values, at least
 
 
 def texts_beside(part: Part) -> Beside | None:
-    """None if there are no texts beside the pictures."""
+    """None if there are no texts beside the pictures. Raises RequestError for tables of texts that can't be read."""
     if part.listed_in is not None:
         listing = listing_of(part.listed_in)
         assert listing is not None, "it was found when the part was opened"
         columns = tuple(name for name in listing.rows.names if name != listing.column)
-        usual = _of_words(listing.rows, columns)
-        return Beside(str(listing.path), listing.column, columns, usual, partial(_listed, listing))
+        return Beside(str(listing.path), listing.column, columns, _usual([listing.rows], columns), partial(_listed, listing))
     if is_scenes(part.location):
         return scenes_beside(part)
-    return None
+    suffixes = {suffix_of(path, READ) for path in part.files}
+    if part.tables and picture_files(part):
+        return _of_metadata(part)
+    if picture_files(part):
+        return _of_text_files(part)
+    if suffixes == {".parquet"}:
+        return _of_columns(part)
+    return members_beside(part) if suffixes and suffixes <= {*ARCHIVES} else None
 
 
 def classes_beside(store: Store, where: str) -> Beside:
@@ -38,23 +52,91 @@ def classes_beside(store: Store, where: str) -> Beside:
     return Beside(where, PICTURE, columns, columns, partial(_classes, store))
 
 
-def _listed(listing: Listing, columns: Sequence[str]) -> Iterator[Record]:
-    for number, (name, row) in enumerate(listing.read(columns), start=1):
-        yield name, texts_of(row, columns, f"{listing.path}, row {number:,}")
-
-
 def _classes(store: Store, columns: Sequence[str]) -> Iterator[Record]:
     names = (*store.classes, "")  # -1 is none
     for name, label in zip(store.names, store.labels.tolist(), strict=True):
         yield name, (names[label],) * len(columns)
 
 
-def _of_words(rows: Rows, columns: Sequence[str]) -> tuple[str, ...]:
-    """The columns with words in some of their values, rather than numbers and codes alone."""
-    values: dict[str, list[str]] = {name: [] for name in columns}
-    for row in islice(rows.values(columns), _LOOKED_AT):
-        for name in columns:
-            text = text_of(row.get(name))
-            if text:
-                values[name].append(text)
-    return tuple(name for name, of in values.items() if of and sum(map(has_words, of)) >= _SOME * len(of))
+def _usual(tables: Sequence[Rows], columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns with words in them."""
+    rows: list[Mapping[str, Any]] = []
+    for table in tables:
+        has = {*table.names}
+        rows += islice(table.values([name for name in columns if name in has]), _LOOKED_AT - len(rows))
+    return of_words(rows, columns)
+
+
+# A table that lists pictures
+
+
+def _listed(listing: Listing, columns: Sequence[str]) -> Iterator[Record]:
+    for number, (name, row) in enumerate(listing.read(columns), start=1):
+        yield name, texts_of(row, columns, f"{listing.path}, row {number:,}")
+
+
+# metadata.csv, .jsonl or .parquet beside pictures, as in the ImageFolder of Hugging Face's `datasets`
+
+
+def _of_metadata(part: Part) -> Beside | None:
+    tables = [Rows(path) for path in part.tables]
+    for table in tables:
+        if _FILE_NAME not in table.names:
+            named = listed(map(repr, table.names), 10)
+            raise RequestError(f"{table.path} needs a column {_FILE_NAME!r} that names the pictures; its columns are {named}")
+    columns = tuple(dict.fromkeys(name for table in tables for name in table.names if name != _FILE_NAME))
+    return Beside(part.location, PICTURE, columns, _usual(tables, columns), partial(_metadata, part, tables))
+
+
+def _metadata(part: Part, tables: Sequence[Rows], columns: Sequence[str]) -> Iterator[Record]:
+    """The rows of which the pictures are in the part, or not there at all; others are in other splits."""
+    names = {*map(nfc, names_of(part))}
+    for table in tables:
+        folder = PurePosixPath(name_in(table.path, part)).parent
+        rows = table.values([_FILE_NAME, *(name for name in columns if name in table.names)])
+        for number, row in enumerate(rows, start=1):
+            value = row.get(_FILE_NAME)
+            text = value.strip() if isinstance(value, str) else ""
+            name = nfc(posixpath.normpath(str(folder / text.replace("\\", "/")))) if text else None
+            texts = texts_of(row, columns, f"{table.path}, row {number:,}")
+            if name is None or name in names or name.startswith(("../", "/")) or file_of(Path(part.folder), name) is None:
+                yield name, texts
+
+
+# cat.txt beside cat.png
+
+
+def _of_text_files(part: Part) -> Beside | None:
+    files = {path: path.with_suffix(".txt") for path in picture_files(part)}
+    counts = Counter(files.values())
+    found = {path: text for path, text in files.items() if text.is_file()}
+    if not found:
+        return None
+    if twice := next((text for text in found.values() if counts[text] > 1), None):
+        raise RequestError(f"{twice} is beside several pictures of its name; leave one of them")
+    return Beside(part.location, PICTURE, (CAPTION,), (CAPTION,), partial(_text_files, part, found), len(found))
+
+
+def _text_files(part: Part, found: Mapping[Path, Path], columns: Sequence[str]) -> Iterator[Record]:
+    for path, name in zip(picture_files(part), names_of(part), strict=True):
+        if path in found:
+            yield name, (text_file(found[path].read_bytes(), found[path]),) * len(columns)
+
+
+# Columns beside embedded pictures
+
+
+def _of_columns(part: Part) -> Beside:
+    from aigc_cli.data.pictures.tables import choose_columns, read_schema, text_columns
+
+    schema = read_schema(part.files[0])
+    picture = choose_columns(schema, None, part.files[0]).image
+    columns, usual = text_columns(schema, picture)
+    return Beside(part.location, picture, columns, usual, partial(_columns, part))
+
+
+def _columns(part: Part, columns: Sequence[str]) -> Iterator[Record]:
+    for path in part.files:
+        prefix = f"{name_in(path, part)} " if len(part.files) > 1 else ""
+        for number, row in enumerate(Rows(path).values(columns)):
+            yield f"{prefix}row {number}", texts_of(row, columns, f"{path}, row {number:,}")

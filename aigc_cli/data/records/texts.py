@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from aigc_cli.data.tables.words import has_words
 from aigc_cli.errors import RequestError
 
-PICTURE, CLASS = "picture", "class"
+PICTURE, CAPTION, CLASS = "picture", "caption", "class"
 """Names of fields where the source gives none."""
 
 Record: TypeAlias = tuple[str | None, tuple[str, ...]]
 """The name of a record's picture, None if it has none, and its texts."""
+
+_SOME = 0.1  # of a column's values, at least
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,17 @@ class Beside:
     columns: tuple[str, ...]  # all that can be fields of texts
     usual: tuple[str, ...]  # those that are if none are asked for
     read: Callable[[Sequence[str]], Iterator[Record]]  # the records, with the texts of these columns
+    files: int = 0  # that texts are read from, beside the pictures
+
+
+def of_words(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns with words in some of their values, rather than numbers and codes alone."""
+    found = []
+    for name in columns:
+        texts = [text for text in (text_of(row.get(name)) for row in rows) if text]
+        if texts and sum(map(has_words, texts)) >= _SOME * len(texts):
+            found.append(name)
+    return tuple(found)
 
 
 def texts_of(row: Mapping[str, Any], columns: Sequence[str], where: str) -> tuple[str, ...]:
@@ -56,3 +70,11 @@ def text_of(value: object) -> str | None:
         parts = [text_of(part) for part in value if not isinstance(part, list)]
         return ", ".join(map(str, parts)) if len(parts) == len(value) and None not in parts else None
     return None
+
+
+def text_file(data: bytes, where: object) -> str:
+    """The text of a file, without the white space around it. Raises RequestError if it isn't UTF-8."""
+    try:
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{where} is not UTF-8 text: {error.reason}") from error

@@ -139,7 +139,8 @@ def named_values(path: Path, names: ColumnNames, asked: Asked) -> Iterator[Mappi
 
 def _cells_at(header: Sequence[str], columns: ColumnNames) -> Callable[[Sequence[str]], Row]:
     """A function that extracts the cells of these columns from a row."""
-    places = [header.index(column) for column in columns]
+    place_of = {name: place for place, name in reversed([*enumerate(header)])}  # the first, where several have a name
+    places = [place_of[column] for column in columns]
     return lambda row: tuple([row[place] for place in places])
 
 

@@ -1,0 +1,193 @@
+"""Records of every form of source: texts beside pictures in tables, files, columns and members of archives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
+from aigc_cli.data.records.holds import holds_records
+from aigc_cli.errors import RequestError
+from tests.test_records import draw, quiet
+from tests.test_webdataset import _tar as tar
+
+N = 24
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def prepare(data: object, *fields: str) -> RecordDataset:
+    return prepare_records(RecordRequest(str(data), fields=fields or None), progress=quiet)
+
+
+def png(number: int, folder: Path) -> bytes:
+    draw(folder / "drawn" / "x.png", number)
+    return (folder / "drawn" / "x.png").read_bytes()
+
+
+def pictures(folder: Path) -> Path:
+    for number in range(N):
+        draw(folder / ("cat" if number % 2 else "dog") / f"{number}.png", number)
+    return folder
+
+
+def _metadata_csv(tmp_path: Path) -> Path:
+    folder = pictures(tmp_path / "a")
+    rows = [f"{'cat' if n % 2 else 'dog'}/{n}.png,{n},caption {n}" for n in range(N)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,id,caption", *rows]) + "\n")
+    return folder
+
+
+def _metadata_jsonl(tmp_path: Path) -> Path:
+    """A table in each folder."""
+    folder = pictures(tmp_path / "a")
+    for number in range(N):
+        with (folder / ("cat" if number % 2 else "dog") / "metadata.jsonl").open("a") as file:
+            file.write(json.dumps({"file_name": f"{number}.png", "caption": f"caption {number}"}) + "\n")
+    return folder
+
+
+def _text_files(tmp_path: Path) -> Path:
+    folder = pictures(tmp_path / "a")
+    for picture in folder.rglob("*.png"):
+        picture.with_suffix(".txt").write_text(f"caption {picture.stem}\n")
+    return folder
+
+
+def _columns(tmp_path: Path) -> Path:
+    images = [{"bytes": png(n, tmp_path), "path": None} for n in range(N)]
+    table = pa.table({"image": images, "id": [*range(N)], "caption": [f"caption {n}" for n in range(N)]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    return tmp_path / "a.parquet"
+
+
+def _archive(tmp_path: Path) -> Path:
+    members = {}
+    for n in range(N):
+        members |= {f"{n:03}.png": png(n, tmp_path), f"{n:03}.txt": f"caption {n}".encode()}
+        members |= {f"{n:03}.json": json.dumps({"id": n, "url": f"https://x.org/{n}"}).encode()}
+    return tar(tmp_path / "a.tar", members)
+
+
+@pytest.mark.parametrize(
+    ("make", "picture"),
+    [
+        (_metadata_csv, "picture"),
+        (_metadata_jsonl, "picture"),
+        (_text_files, "picture"),
+        (_columns, "image"),
+        (_archive, "picture"),
+    ],
+)
+def test_each_text_is_with_its_picture(make: Callable[[Path], Path], picture: str, tmp_path: Path) -> None:
+    source = make(tmp_path)
+    data = prepare(source)
+    assert [field.name for field in data.fields] == ["caption", picture]
+    assert data.notes[0] == f"{N} records: caption (text), {picture} (picture, 4×4 RGB)"
+    assert not any("ignored" in note or "not read: its labels" in note for note in data.notes)
+    for split in (data.train, data.select, data.report):
+        for number, text in enumerate(split.texts["caption"]):
+            draw(tmp_path / "again.png", int(text.removeprefix("caption ")))
+            with Image.open(tmp_path / "again.png") as picture:
+                assert (np.asarray(picture) == split.pictures.take([number])[0]).all()
+    assert check_unchanged(json.loads(json.dumps(data.info))) == []
+    assert holds_records(str(source), None) and holds_records(str(source), ("picture", "caption"))
+    assert not holds_records(str(source), ("caption",))
+
+
+def test_a_changed_caption_is_noticed(tmp_path: Path) -> None:
+    folder = _text_files(tmp_path)
+    info = json.loads(json.dumps(prepare(folder).info))
+    (folder / "cat" / "5.txt").write_text("another")
+    assert check_unchanged(info) == [f"the texts of {folder} have changed since this run was trained"]
+
+
+def test_pictures_without_a_text_and_texts_without_a_picture_are_told(tmp_path: Path) -> None:
+    folder = _text_files(tmp_path)
+    (folder / "cat" / "5.txt").unlink()
+    (folder / "notes.txt").write_text("of something else")
+    data = prepare(folder)
+    assert "skipped 1 picture without a record: cat/5.png" in data.notes and data.notes[0].startswith("23 records: ")
+    assert f"ignored 1 file of another type in {folder}: beside those read as texts" in data.notes
+    folder = _metadata_csv(tmp_path / "other")
+    with (folder / "metadata.csv").open("a") as file:
+        file.write("gone.png,1,gone\n../../x.png,2,outside\n")
+    assert "skipped 2 records whose picture is not there: gone.png, ../../x.png" in prepare(folder).notes
+
+
+def test_rows_of_other_splits_are_not_missed(tmp_path: Path) -> None:
+    rows = []
+    for n in range(N):
+        draw(tmp_path / "a" / ("test" if n < 4 else "train") / f"{n}.png", n)
+        rows.append(f"{'test' if n < 4 else 'train'}/{n}.png,caption {n}")
+    (tmp_path / "a" / "metadata.csv").write_text("\n".join(["file_name,caption", *rows]) + "\n")
+    data = prepare(tmp_path / "a")
+    assert data.notes[0].startswith("20 records: ") and not any("not there" in note for note in data.notes)
+    assert len(read_records(str(tmp_path / "a"), data.fields, data.format, progress=quiet)) == 4
+
+
+def test_names_of_classes_in_columns_are_texts(tmp_path: Path) -> None:
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["cat", "dog"]}}
+    images = [{"bytes": png(n, tmp_path), "path": None} for n in range(N)]
+    table = pa.table({"image": images, "label": [n % 2 for n in range(N)], "tags": [["red", "big"]] * N})
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "a.parquet")
+    data = prepare(tmp_path / "a.parquet")
+    assert [field.name for field in data.fields] == ["label", "tags", "image"]
+    assert {*data.train.texts["label"]} == {"cat", "dog"} and {*data.train.texts["tags"]} == {"red, big"}
+
+
+def test_keys_of_json_members_and_classes_are_fields(tmp_path: Path) -> None:
+    members = {}
+    for n in range(N):
+        members |= {f"{n}.png": png(n, tmp_path), f"{n}.cls": b"cat"}
+        members |= {f"{n}.json": json.dumps({"title": f"a fine title {n}", "width": 4, "more": {"a": 1}}).encode()}
+    members |= {"../evil.png": png(99, tmp_path), "../evil.txt": b"x", "odd\x01name.txt": b"y", "n\xff.png": b"no picture"}
+    data = prepare(tar(tmp_path / "a.tar", members), "title", "width", "class", "picture")
+    assert data.notes[0].startswith(f"{N} records: ") and {*data.train.texts["class"]} == {"cat"}
+    assert {*data.train.texts["width"]} == {"4"} and all(text.startswith("a fine title") for text in data.train.texts["title"])
+    assert any("with absolute paths or '..'" in note for note in data.notes)
+
+
+def _not_utf8(tmp_path: Path) -> Path:
+    folder = _text_files(tmp_path)
+    (folder / "cat" / "5.txt").write_bytes(b"\xff\xfe\x00")
+    return folder
+
+
+def _beside_two(tmp_path: Path) -> Path:
+    folder = _text_files(tmp_path)
+    (folder / "cat" / "5.jpg").write_bytes((folder / "cat" / "5.png").read_bytes())
+    return folder
+
+
+def _nested(tmp_path: Path) -> Path:
+    folder = pictures(tmp_path / "a")
+    rows = [{"file_name": f"dog/{n}.png", "caption": {"en": "a dog"}} for n in range(0, N, 2)]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_not_utf8, "cat/5.txt is not UTF-8 text: invalid start byte"),
+        (_beside_two, "cat/5.txt is beside several pictures of its name; leave one of them"),
+        (_nested, "metadata.jsonl, row 1: 'caption' must be a text; it is of type dict"),
+    ],
+)
+def test_what_is_refused(make: Callable[[Path], Path], message: str, tmp_path: Path) -> None:
+    source = make(tmp_path)
+    with pytest.raises(RequestError) as caught:
+        prepare(source, "caption", "picture")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
