@@ -153,8 +153,8 @@ def test_a_compressed_file_a_plain_array_and_hand_made_tables(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "line 1: there is no column 'latent_0' or 'mean_0'; the columns are ''"),
-        ("name\tscore\na\t1\n", "line 1: there is no column 'latent_0' or 'mean_0'; the columns are 'name', 'score'"),
+        ("", "line 1: there is no column 'latent_0' or 'mean_0' or 'codes_0'; the columns are ''"),
+        ("name\tscore\na\t1\n", "line 1: there is no column 'latent_0' or 'mean_0' or 'codes_0'; the columns are 'name', 'score'"),
         ("name\tmean_0\tmean_2\na\t1\t2\n", "line 1: the column 'mean_1' is missing, but later ones are present"),
         ("name\tmean_0\n", "has no latent vectors"),
         ("name\tmean_0\na\t1\nb\tlow\n", "line 3, column mean_0: 'low' is not a number"),
@@ -163,7 +163,7 @@ def test_a_compressed_file_a_plain_array_and_hand_made_tables(tmp_path: Path) ->
         ("name\tmean_0\na\t1\t2\n", "line 2: 3 cells, but the header has 2 columns"),
         ("mean_0\tmean_1\n1\t1e39\n", "row 1: number 2 of the vector is inf, not a finite float32"),
         (b"mean_0\n1\n\xff\n", "line 3: byte 0 of the line is not UTF-8"),
-        ('{"name": "a"}\n', "line 1: there is no column 'latent' or 'mean'; the columns are 'name'"),
+        ('{"name": "a"}\n', "line 1: there is no column 'latent' or 'mean' or 'codes'; the columns are 'name'"),
         ('{"mean": [1]}\n{"latent": [1]}\n', "line 2: there is no column 'mean'; the columns are 'latent'"),
         ('{"mean": [1]}\n{"mean": [1\n', "line 2: not valid JSON: Expecting ',' delimiter"),
         ('{"mean": [1]}\n[1]\n', "line 2: expected an object, found list"),
@@ -195,7 +195,7 @@ def numpy(**columns: Any) -> bytes:
     ("content", "message"),
     [
         (b"PAR1 and no more", "is a damaged Parquet file: "),
-        (parquet(name=["a"]), "there is no column 'latent' or 'mean'; the columns are 'name'"),
+        (parquet(name=["a"]), "there is no column 'latent' or 'mean' or 'codes'; the columns are 'name'"),
         (parquet(mean=[1.0]), "the column 'mean' holds double, not lists of numbers"),
         (parquet(mean=[["x"]]), "the column 'mean' holds list<element: string>, not lists of numbers"),
         (parquet(mean=[[1.0], None]), "row 2: 'mean' has no vector, but other rows have 1 numbers"),
@@ -204,7 +204,7 @@ def numpy(**columns: Any) -> bytes:
         (parquet(mean=[[1.0], [None]]), "row 2: number 1 of the vector is nan, not a finite float32"),
         (b"PK\x03\x04 and no more", "is damaged or not a NumPy file of numbers: "),
         (b"\x93NUMPY\x01\x00", "is damaged or not a NumPy file of numbers: "),
-        (numpy(score=np.zeros(3)), "there is no column 'latent' or 'mean'; the columns are 'score'"),
+        (numpy(score=np.zeros(3)), "there is no column 'latent' or 'mean' or 'codes'; the columns are 'score'"),
         (numpy(mean=np.zeros(3)), "the mean is float64 of shape (3,); expected numbers (n, d)"),
         (numpy(mean=np.zeros((2, 2), complex)), "the mean is complex128 of shape (2, 2); expected numbers (n, d)"),
         (numpy(mean=np.array([["a"]])), "the mean is <U1 of shape (1, 1); expected numbers (n, d)"),

@@ -35,12 +35,16 @@ ARGUMENTS = {
         "vae", "--objective", "samples", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "60", "--preset", "nano", "--couplings", "2", "--batch-size", "8",
         "--eval-items", "16", "--conditional",
     ],
+    "codes": [
+        "vae", "--codes", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "60", "--preset", "nano", "--batch-size", "8",
+        "--eval-items", "16", "--flip",
+    ],
 }  # fmt: skip
 TIMES = ("seconds", "per_second")
 
 #: What is the engine's own doing is looked at once a backend.
 once_a_backend = pytest.mark.parametrize(
-    "case", [case for case in ARGUMENTS if case not in ("answers", "samples")], indirect=True, scope="module"
+    "case", [case for case in ARGUMENTS if case not in ("answers", "samples", "codes")], indirect=True, scope="module"
 )
 
 

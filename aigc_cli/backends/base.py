@@ -25,8 +25,12 @@ from aigc_cli.engine.trainable import Trainable
 from aigc_cli.options import MORE, option
 
 if TYPE_CHECKING:
-    from aigc_cli.data.latents import Encoded
+    from pathlib import Path
+
+    from aigc_cli.data.latents import Codes, Encoded
     from aigc_cli.data.latents_input import Latents
+    from aigc_cli.data.pictures.format import PictureFormat
+    from aigc_cli.data.pictures.output import Pixels
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,8 @@ class DecodeOptions(OutputOptions):
     run: str | None = option(None, metavar="RUN", names="run", auto="the newest")
     """The run to decode with: a name or a path."""
     latents: str | None = option(None, metavar="FILE|-", short="--from", auto="required")
-    """Latent vectors: the output of `aigc encode`, or any table (.parquet, .npz, .npy, .tsv, .jsonl) with a column `latent`
-    or `mean`."""
+    """Latent vectors: the output of `aigc encode`, or any table (.parquet, .npz, .npy, .tsv, .jsonl) with a column `latent`,
+    `mean` or `codes`."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
     """Device to compute on."""
 
@@ -140,6 +144,27 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
+class Codec(Protocol):
+    """Pictures to discrete codes and back. It needs torch, and comes from `aigc_cli.backends.codecs.open_codec`."""
+
+    n_codes: int
+    """Codes are 0 … n_codes − 1."""
+    grid: tuple[int, int]
+    """Rows and columns of a picture's codes, which are read row by row."""
+    format: PictureFormat
+    """What its pictures are like."""
+
+    def encode(self, pixels: Pixels) -> Codes:
+        """The codes (n, rows · columns) of pictures (n, height, width, channels), computed in batches of a fixed size: the same
+        for a picture in any company, up to rare ties."""
+
+    def decode(self, codes: Codes) -> Pixels:
+        """The pictures (n, height, width, channels) of codes (n, rows · columns). RequestError for codes that don't exist."""
+
+    def save(self, folder: Path) -> None:
+        """Write a whole copy, which `open_codec` opens."""
+
+
 class Implementation(Trainable[Any, Any], Protocol):
     """The part of a backend that needs torch: what the engine trains with, and a method for each other verb."""
 
@@ -173,6 +198,11 @@ class Backend:
     """The kinds of data it learns from, by name; the first is assumed for runs that don't record theirs."""
     meanings: Meanings = field(default_factory=Meanings)
     """What its measures mean, for tables, curves and the report page."""
+    codec: str | None = None
+    """`module:function`, which opens a run's model as a codec: function(folder, device) -> Codec. RequestError if the folder is
+    not a whole codec."""
+    codec_options: Mapping[str, Any] = field(default_factory=dict)
+    """What its options of `train` must be so that the run is a codec."""
 
     def load(self) -> Implementation:
         module, _, name = self.implementation.partition(":")

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
+Codes: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from aigc_cli.data.compression import explained, open_bytes
 from aigc_cli.errors import RequestError, first_line
 
-COLUMNS = ("latent", "mean")
+COLUMNS = ("latent", "mean", "codes")
 """Columns that hold the vectors; the first one present is used."""
 
 Labels: TypeAlias = Sequence[str | None] | None

@@ -9,6 +9,11 @@ from aigc_cli.engine.meanings import Meaning
 SAMPLE_QUALITY: Mapping[str, Meaning] = {
     "fd_(.+)": Meaning("Fréchet distance, {0} features", "How far samples as a whole are from real pictures, by the mean and "
         "covariance of their features. Lower is better."),
+    "reconstruction_fd_(.+)": Meaning("Fréchet distance of reconstructions, {0} features", "How far reconstructions of unseen "
+        "pictures as a whole are from training pictures, by the mean and covariance of their features. Lower is better."),
+    "reconstruction_kd_(.+)": Meaning("Kernel distance of reconstructions, {0} features", "How far reconstructions of unseen "
+        "pictures as a whole are from training pictures, without the bias that the Fréchet distance has for small samples. "
+        "Lower is better."),
     "kd_error": Meaning("Error of the kernel distance", "The standard error of the kernel distance.", minor=True),
     "kd_(.+)": Meaning("Kernel distance, {0} features", "How far samples as a whole are from real pictures, without the bias "
         "that the Fréchet distance has for small samples. Lower is better; near 0, these features can't tell samples from real "

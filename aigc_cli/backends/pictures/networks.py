@@ -22,6 +22,9 @@ class PictureNetworkConfig:
         "height": 1, "width": 1, "channels": 1, "latent": 1, "vector_width": 1, "n_classes": 0,
     }  # fmt: skip
 
+    #: Fields that JSON has as lists.
+    sequences: ClassVar[tuple[str, ...]] = ("widths", "blocks")
+
     height: int
     width: int
     channels: int
@@ -64,8 +67,8 @@ class PictureNetworkConfig:
         if model_type != cls.model_type:
             raise RequestError(f"the model type is {model_type!r}; only {cls.model_type!r} can be opened")
         try:
-            return cls(**fields | {name: tuple(fields[name]) for name in ("widths", "blocks")})
-        except (KeyError, TypeError) as error:
+            return cls(**fields | {name: tuple(fields[name]) for name in cls.sequences if name in fields})
+        except TypeError as error:
             raise RequestError(f"config.json has a missing or invalid value: {error}") from error
 
 

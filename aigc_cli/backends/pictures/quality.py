@@ -84,7 +84,6 @@ def quality(
     import numpy as np
 
     from aigc_cli.metrics.pictures.copies import copies
-    from aigc_cli.metrics.pictures.features import make_extractor
     from aigc_cli.metrics.pictures.manifold import K, Manifold
 
     if not options.n:
@@ -97,11 +96,7 @@ def quality(
     n = min(options.n, len(pixels), len(held_out))
     if n <= K:
         return {}, [f"samples are not measured: that needs at least {K + 1} training and {K + 1} held-out pictures"]
-    bus.stage(f"preparing the features: {options.features}", 0, None)
-    try:
-        extractor = make_extractor(options.features, pixels, labels, len(classes), device=device)
-    except RequestError as error:
-        raise RequestError(f"--features {options.features}: {error}; use --features random") from None
+    extractor = _extractor(options, pixels, labels, classes, device, bus)
     kept: list[Pixels] = []
     drawn = _features(extractor, _first(samples, n, None if sheet is None else kept), n, "drawing samples", bus)
     n = len(drawn)
@@ -121,6 +116,60 @@ def quality(
     measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.proportion}
     notes = _notes(n, len(pixels), len(train), options, extractor) + _verdict(measures, extractor.name)
     return {name: measure.beside(**extractor.about) for name, measure in measures.items()}, notes
+
+
+def reconstruction_distances(
+    reconstructed: Callable[[slice], Pixels],
+    held_out: PictureArrays,
+    train: PictureArrays,
+    classes: Sequence[str],
+    options: QualityOptions,
+    *,
+    seed: int,
+    device: torch.device,
+    bus: Bus,
+) -> dict[str, Measure]:
+    """How far reconstructions of held-out pictures are from training pictures, as many of each: `reconstruction_fd_…` and
+    `reconstruction_kd_…`, named after the features. The `floor` is that of the same held-out pictures themselves.
+
+    `reconstructed` gives the reconstructions of a slice of `held_out`. Raises `RequestError` if the data lacks the labels that
+    --features needs.
+    """
+    import numpy as np
+
+    from aigc_cli.metrics.pictures.frechet import frechet
+    from aigc_cli.metrics.pictures.kernel_distance import kd
+
+    pixels, labels = _training(train, np.random.default_rng(0).permutation(len(train)))
+    n = min(options.n, len(pixels), len(held_out))
+    if n < 2:
+        return {}
+    extractor = _extractor(options, pixels, labels, classes, device, bus)
+    training = _features(extractor, _chunks(n, lambda part: pixels[part]), n, "reading training pictures", bus)
+    stages = (("reconstructing", reconstructed), ("reading held-out pictures", lambda part: held_out.take(np.arange(n)[part])))
+    again, real = (_features(extractor, _chunks(n, take), n, stage, bus) for stage, take in stages)
+    measures = {}
+    for name, distance in (("fd", frechet), ("kd", kd)):
+        of_real, of_again = (distance(features, training, seed=seed) for features in (real, again))
+        measures[f"reconstruction_{name}_{extractor.name}"] = of_again.beside(floor=of_real, **extractor.about)
+    return measures
+
+
+def _extractor(
+    options: QualityOptions,
+    pixels: Pixels,
+    labels: NDArray[np.int64] | None,
+    classes: Sequence[str],
+    device: torch.device,
+    bus: Bus,
+) -> Extractor:
+    from aigc_cli.metrics.pictures.features import make_extractor
+
+    bus.stage(f"preparing the features: {options.features}", 0, None)
+    try:
+        return make_extractor(options.features, pixels, labels, len(classes), device=device)
+    except RequestError as error:
+        raise RequestError(f"--features {options.features}: {error}; use --features random") from None
 
 
 def stacked(samples: Iterable[Sample]) -> Iterator[Pixels]:
@@ -181,7 +230,7 @@ def _first(chunks: Iterable[Pixels], n: int, kept: list[Pixels] | None) -> Itera
 
 
 def _chunks(n: int, take: Callable[[slice], Pixels]) -> Iterator[Pixels]:
-    return (take(slice(start, start + AT_ONCE)) for start in range(0, n, AT_ONCE))
+    return (take(slice(start, min(start + AT_ONCE, n))) for start in range(0, n, AT_ONCE))
 
 
 def _training(train: PictureArrays, order: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int64] | None]:

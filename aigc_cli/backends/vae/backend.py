@@ -10,6 +10,8 @@ import torch
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.pictures.options import PictureTraining
+from aigc_cli.backends.vae.codes.learner import CodeLearner
+from aigc_cli.backends.vae.codes.presets import decide_codes
 from aigc_cli.backends.vae.config import Decode, Encode, Eval, Sample, Train, VAEPlan
 from aigc_cli.backends.vae.encode import encode_pictures
 from aigc_cli.backends.vae.eval import evaluation
@@ -33,14 +35,15 @@ class VAEBackend(PictureTraining):
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[VAEPlan, list[str]]:
         flops = machine.flops * machine.seconds
-        choose = decide_two_stages if options.objective == "samples" else decide
+        choose = decide_codes if options.codes else decide_two_stages if options.objective == "samples" else decide
         return choose(options, data.arrays, flops, machine.memory)
 
     def read_plan(self, record: Mapping[str, Any]) -> VAEPlan:
         return VAEPlan.read(record)
 
     def learner(self, plan: VAEPlan, data: Prepared, device: torch.device) -> Learner:
-        return (TwoStageLearner if plan.objective == "samples" else VAELearner)(plan, data.arrays, device)
+        learner = CodeLearner if plan.codes else TwoStageLearner if plan.objective == "samples" else VAELearner
+        return learner(plan, data.arrays, device)
 
     # Sampling, encoding and evaluation
 

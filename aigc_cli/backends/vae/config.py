@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from aigc_cli.backends.base import Backend, EncodeOptions
 from aigc_cli.backends.pictures.options import (
@@ -25,9 +26,15 @@ Size = Literal["nano", "micro", "tiny", "small", "base"]
 
 @dataclass(frozen=True)
 class Train(PictureTrainOptions):
-    objective: Literal["likelihood", "samples"] = option("likelihood", panel=MODEL)
+    earlier: ClassVar[Mapping[str, Any]] = {**PictureTrainOptions.earlier, "objective": "likelihood"}
+
+    objective: Literal["likelihood", "samples"] | None = option(None, panel=MODEL, auto="likelihood, and samples with --codes")
     """What the model is for: the likelihood of pictures (scores, bits per dimension), or samples that look real, from a map of
     latents whose prior is learned by flow matching."""
+    codes: bool = option(False, panel=MODEL)
+    """Turn pictures into a grid of discrete codes and back, for `aigc train transformer --codec`, which learns to draw them."""
+    levels: str | None = option(None, metavar="N,N,…", panel=EXPERT, auto="8,5,5,5 with --codes: 1,000 codes")
+    """Levels of each number of a code, which is as many codes as their product."""
     likelihood: Literal["auto", "bernoulli", "logistics", "gaussian"] = option("auto", panel=MODEL)
     """Distribution of a pixel: Bernoulli for two-valued pictures, a discretised mixture of logistics for 256 levels, or a
     Gaussian with one learned variance. auto looks at the data."""
@@ -63,6 +70,7 @@ class Train(PictureTrainOptions):
 class VAEPlan(Plan, Train):
     """The plan of a VAE's training."""
 
+    objective: Literal["likelihood", "samples"]
     preset: Size
     latent: int
     latent_map: int
@@ -134,4 +142,6 @@ BACKEND = Backend(
     meanings=MEANINGS,
     implementation="aigc_cli.backends.vae.backend:VAEBackend",
     kinds=("pictures",),
+    codec="aigc_cli.backends.vae.codes.codec:load_codec",
+    codec_options={"codes": True},
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 from aigc_cli.backends.pictures.batches import labels_of
 from aigc_cli.backends.pictures.loaded import dataset_of, keyed, read_pictures_for
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
+from aigc_cli.backends.vae.codes.verbs import encoded_codes
 from aigc_cli.backends.vae.config import Encode, Train
 from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.model import Posterior
@@ -45,7 +46,7 @@ class Posteriors:
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     """Encode pictures, one row each: `label` if the model has classes; `score`, the bound on −log p(x) in nats from --k draws;
     `bits_per_dim` if pixels are discrete; `percentile`, the percentage of held-out pictures with a lower score; `mean` and
-    `log_var`. A model without a likelihood (--objective samples) has no scores."""
+    `log_var`. A model without a likelihood (--objective samples) has no scores. With --codes, rows have `codes` instead."""
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
     assert options.data is not None
@@ -53,6 +54,9 @@ def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
     for note in arrays.notes:
         bus.note(note)
     loaded.require_labels(arrays, options.data, LABEL_ADVICE)
+    if loaded.codes:
+        yield from encoded_codes(loaded, arrays)
+        return
     if not loaded.explicit:
         bus.note("no scores: the run was trained with --objective samples, so its model has no likelihood")
         for index, _, posterior, _ in posteriors(loaded, arrays, options.batch_size):

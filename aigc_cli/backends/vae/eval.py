@@ -13,6 +13,7 @@ from aigc_cli.backends.pictures.batches import to_bytes
 from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, keyed
 from aigc_cli.backends.pictures.quality import quality, stacked
 from aigc_cli.backends.vae.bound import Bounds
+from aigc_cli.backends.vae.codes.measures import code_measures
 from aigc_cli.backends.vae.config import Eval, Sample, Train
 from aigc_cli.backends.vae.encode import LABEL_ADVICE, Index, Posteriors, bounded, encoded, joined, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
@@ -39,6 +40,10 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     dataset, told = _own(run, options, bus)
     arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
     notes += told
+    averaged = f"measured with the moving average of the weights (half-life {loaded.plan.ema:g} steps)"
+    if loaded.codes:
+        measures = code_measures(loaded, dataset, arrays, options, bus)
+        return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, [*notes, averaged])
     of_samples: dict[str, Measure] = {}
     if dataset is not None:
         of_samples, told = _samples(run, loaded, dataset, arrays, options, bus)
@@ -52,7 +57,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
             "label, but the model was trained only on labelled pictures"
         )
     with torch.inference_mode():
-        measures: dict[str, Measure] = {}
+        measures = {}
         if loaded.explicit:
             bounds, table = _bounds(loaded, arrays, index, options, bus)
             measures = _likelihood(bounds, loaded, options)
@@ -62,7 +67,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         measures |= _latents(loaded, arrays, index, table, options)
         measures |= _reconstruction(loaded, arrays, index, options)
     measures |= of_samples
-    notes.append(f"measured with the moving average of the weights (half-life {loaded.plan.ema:g} steps)")
+    notes.append(averaged)
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 

@@ -39,6 +39,11 @@ class Loaded(LoadedPictures):
         """Whether the model has a likelihood, rather than only samples."""
         return isinstance(self.model.prior, ExplicitPrior)
 
+    @property
+    def codes(self) -> bool:
+        """Whether its latents are codes."""
+        return bool(self.model.config.levels)
+
     def seen(self, pixels: Tensor, keys: Sequence[int]) -> Tensor:
         """Bytes (n, height, width, channels) as the model's input. A picture's binarisation depends only on its key."""
         x = to_unit(pixels)

@@ -26,6 +26,9 @@ MEANINGS = Meanings(
             "of pictures: 2 untrained, and above 0 at best. Lower is better."),
         "rate_per_latent": Meaning("Rate of a latent", "How much information a latent carries about its picture.", "nats",
             minor=True),
+        "codes_in_use": Meaning("Codes in use", "How many of the possible codes occur.", "codes"),
+        "code_entropy": Meaning("Entropy of a code", "How evenly the codes are used. Higher is better, up to the logarithm of "
+            "their number.", "bits/code"),
         "active_units": Meaning("Active latents", "How many latents vary from picture to picture.", "latents"),
         "information": Meaning("Information", "How much each latent, on its own, says about which picture it is.", "nats"),
         "mmd": Meaning("Latents against their prior", "A distance between the latents of pictures and the prior that samples "

@@ -9,11 +9,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from aigc_cli.backends.vae.codes.quantiser import codes_of, of_codes
 from aigc_cli.backends.vae.likelihood import Bernoulli, Gaussian, Likelihood, MixtureOfLogistics, Picture
 from aigc_cli.backends.vae.networks import Decoder, Encoder, VAEConfig
-from aigc_cli.backends.vae.priors.flow import Prior, RealNVP, StandardNormal, log_normal
+from aigc_cli.backends.vae.priors.flow import NoPrior, Prior, RealNVP, StandardNormal, log_normal
 from aigc_cli.backends.vae.priors.flow_matching import FlowMatchingPrior
-from aigc_cli.backends.vae.two_stage.networks import MapDecoder, MapEncoder
+from aigc_cli.backends.vae.two_stage.networks import CodeEncoder, MapDecoder, MapEncoder
 from aigc_cli.engine.network import load_network, save_network
 
 
@@ -42,7 +43,8 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         self.likelihood = likelihood_of(config)
-        self.encoder: Encoder | MapEncoder = Encoder(config) if config.latent else MapEncoder(config)
+        of_map = CodeEncoder if config.levels else MapEncoder
+        self.encoder: Encoder | MapEncoder = Encoder(config) if config.latent else of_map(config)
         self.decoder: Decoder | MapDecoder
         self.decoder = (Decoder if config.latent else MapDecoder)(config, self.likelihood.first)
         self.prior = prior_of(config)
@@ -56,6 +58,14 @@ class VAE(nn.Module):
         """The parameters (B, channels_out, H, W) of p(x|z), for `likelihood`."""
         params: Tensor = self.decoder(z, labels)
         return params
+
+    def codes(self, latents: Tensor) -> Tensor:
+        """The codes (B, places) of quantised latents (B, latents), row by row."""
+        return codes_of(torch.unflatten(latents, 1, self.config.of_map), self.config.levels).flatten(1)
+
+    def latents(self, codes: Tensor) -> Tensor:
+        """The latents (B, latents) of codes (B, places): the inverse of `codes`."""
+        return of_codes(codes, self.config.levels).flatten(1)
 
     def log_likelihood(self, x: Tensor, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """log p(x|z), (B,) in nats."""
@@ -80,6 +90,8 @@ def likelihood_of(config: VAEConfig) -> Likelihood:
 def prior_of(config: VAEConfig) -> Prior:
     if config.prior == "normal":
         return StandardNormal()
+    if config.prior == "none":
+        return NoPrior()
     if config.prior == "matching":
         return FlowMatchingPrior(
             shape=config.of_map, width=config.flow_width, blocks=config.couplings, n_classes=config.n_classes

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding
 from aigc_cli.backends.pictures.networks import PictureNetworkConfig
+from aigc_cli.backends.vae.codes.quantiser import check_levels
 from aigc_cli.backends.vae.likelihood import LikelihoodName
 from aigc_cli.errors import RequestError
 
-PriorName = Literal["flow", "normal", "matching"]
+PriorName = Literal["flow", "normal", "matching", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,7 @@ class VAEConfig(PictureNetworkConfig):
     """The shape of a VAE. Raises `RequestError` for an invalid shape."""
 
     model_type = "aigc-vae"
+    sequences = (*PictureNetworkConfig.sequences, "levels")
     least: ClassVar[Mapping[str, int]] = {
         **PictureNetworkConfig.least,
         "latent": 0, "latent_map": 0, "vector_blocks": 0, "couplings": 1, "flow_width": 1, "mixtures": 1,
@@ -40,12 +42,14 @@ class VAEConfig(PictureNetworkConfig):
     latent_map: int = 0
     """Latents at each position of the last level, for local detail, besides `latent` for the whole picture."""
     prior: PriorName = "flow"
-    """`matching` is a prior of the map alone, by flow matching, and needs `latent` = 0."""
+    """`matching` is a prior of the map alone, by flow matching, and needs `latent` = 0. `none` is for codes."""
     couplings: int = 12
     """Couplings of a flow, or transformer blocks of a prior learned by flow matching."""
     flow_width: int = 128
     """Width of the prior's hidden layers."""
     mixtures: int = 1
+    levels: tuple[int, ...] = ()
+    """Levels of each latent at a position of the map, which make its code; none for continuous latents."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,11 +59,21 @@ class VAEConfig(PictureNetworkConfig):
         ):
             if value not in allowed:
                 raise RequestError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
+        if self.levels:
+            check_levels(self.levels)
+        if (self.prior == "none") != bool(self.levels):
+            raise RequestError(
+                f"prior is {self.prior} and levels are {self.levels}; the prior is 'none' for codes, and only then"
+            )
+        if self.levels and (self.latent or self.latent_map != len(self.levels)):
+            raise RequestError(
+                f"latent is {self.latent} and latent_map {self.latent_map}; codes of {len(self.levels)} levels need 0 and that"
+            )
         if self.prior == "matching" and (self.latent or not self.latent_map):
             raise RequestError(
                 f"latent is {self.latent} and latent_map {self.latent_map}; a prior of a map needs 0 and at least 1"
             )
-        if self.prior != "matching" and self.latent < 2:
+        if self.prior in ("flow", "normal") and self.latent < 2:
             raise RequestError(f"latent is {self.latent}; it must be an integer of at least 2")
 
     @property
@@ -71,6 +85,11 @@ class VAEConfig(PictureNetworkConfig):
     def latents(self) -> int:
         """The length of the latent vector."""
         return sum(self.parts)
+
+    @property
+    def n_codes(self) -> int:
+        """How many codes there are for a position; 1 for continuous latents."""
+        return math.prod(self.levels)
 
     @property
     def of_map(self) -> tuple[int, int, int]:

@@ -55,6 +55,8 @@ PRESETS = (
 def decide(options: Train, data: PictureDataset, flops: float, memory: int | None = None) -> tuple[VAEPlan, list[str]]:
     """The plan for `--objective likelihood`, with likelihood, model, batch size and learning rate decided, and the reasons.
     `flops` is the budget, `memory` the bytes available on the device."""
+    if options.levels is not None:
+        raise RequestError("--levels is for --codes; remove it, or add --codes")
     pixels = data.format.height * data.format.width
     larger = max(1.0, pixels / PIXELS)
     preset = preset_for(PRESETS, flops / larger, options.preset)
@@ -67,7 +69,7 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
     needed = picture_bytes(pixels, preset.width, preset.blocks, parameters)
     at_once, reasons = micro_batch(batch_size, needed, memory, options.micro_batch_size)
     plan = VAEPlan.of(
-        dataclasses.replace(options, likelihood=likelihood),
+        dataclasses.replace(options, likelihood=likelihood, objective="likelihood"),
         preset=preset.name,
         latent=preset.latent,
         # Texture and edges of pictures with many levels are local and don't fit in a short vector; two-valued strokes do.

@@ -14,6 +14,7 @@ from torch import Tensor
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.pictures.batches import labels_of
 from aigc_cli.backends.pictures.loaded import keyed
+from aigc_cli.backends.vae.codes.verbs import decoded_codes, require_reconstruct
 from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
@@ -39,7 +40,10 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
         raise RequestError(f"--{modes[0]} and --{modes[1]} can't be used together")
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
-    _set_solver(loaded, options, modes)
+    if loaded.codes:
+        require_reconstruct(run, options, modes)
+    else:
+        _set_solver(loaded, options, modes)
     if options.interpolate:
         yield from _interpolated(loaded, options, options.interpolate, bus)
     elif options.reconstruct:
@@ -55,6 +59,9 @@ def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Ite
     """A picture for each latent vector."""
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
+    if loaded.codes:
+        yield from decoded_codes(loaded, latents)
+        return
     latents.require_width(loaded.model.config.latents)
     numbers = _decoded_classes(loaded, options, latents)
     records = ({"name": name} for name in latents.names)

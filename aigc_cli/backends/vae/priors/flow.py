@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.layers import LabelEmbedding
+from aigc_cli.errors import RequestError
 
 
 def log_normal(u: Tensor) -> Tensor:
@@ -54,6 +55,22 @@ class ExplicitPrior(Prior):
         u, log_det = self(z, labels)
         log_p: Tensor = log_normal(u) + log_det
         return log_p
+
+
+class NoPrior(Prior):
+    """The prior of codes, which another model learns. Every method raises `RequestError`."""
+
+    def to_noise(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        raise self._error()
+
+    def inverse(self, u: Tensor, labels: Tensor | None = None) -> Tensor:
+        raise self._error()
+
+    def log_prob(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        raise self._error()
+
+    def _error(self) -> RequestError:
+        return RequestError("this model has codes and no prior of its own: a Transformer learns one")
 
 
 class StandardNormal(ExplicitPrior):

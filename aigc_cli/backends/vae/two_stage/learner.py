@@ -6,26 +6,18 @@ The second stage keeps the encoder and learns their distribution by flow matchin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.pictures.adversarial import (
-    frozen,
-    gradient_penalty,
-    relativistic_discriminator,
-    relativistic_generator,
-)
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import memorising, still_falling
-from aigc_cli.backends.vae.learner import VAELearner
-from aigc_cli.backends.vae.loss import kl_to_standard_normal, reconstruction_error
+from aigc_cli.backends.vae.loss import reconstruction_error
 from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.backends.vae.priors.flow_matching import UNTRAINED, FlowMatchingPrior, logit_normal, without_some_labels
-from aigc_cli.backends.vae.two_stage.discriminator import PatchDiscriminator
+from aigc_cli.backends.vae.two_stage.autoencoder import AutoencoderLearner
 from aigc_cli.backends.vae.two_stage.presets import LR, two_stage_config
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.engine.learner import Batch, Loss, Phase
@@ -35,21 +27,15 @@ from aigc_cli.engine.settings import Plan
 
 #: Where the autoencoder's training becomes adversarial and where the prior's begins, as shares of the steps.
 ADVERSARIAL, PRIOR = 0.18, 0.45
-#: Weights of the rate, in nats a latent, and of the adversarial loss, beside the reconstruction error.
-RATE_WEIGHT, ADVERSARIAL_WEIGHT = 1e-4, 0.05
-#: The weight γ of the gradient penalty, and the steps between penalties, each of which counts as many times.
-GAMMA, PENALTY_EVERY = 1.0, 8
-#: Peak learning rates: of the discriminator, and of the prior's matrices (Muon) and other weights (AdamW), for an autoencoder's
-#: of `LR`.
-DISCRIMINATOR_LR, MATRIX_LR, OTHER_LR = 2e-3, 0.02, 2e-3
+#: The weight of the rate, in nats a latent, beside the reconstruction error.
+RATE_WEIGHT = 1e-4
+#: Peak learning rates of the prior's matrices (Muon) and other weights (AdamW), for an autoencoder's of `LR`.
+MATRIX_LR, OTHER_LR = 0.02, 2e-3
 #: Training pictures whose latents the prior's moments are taken from, and the solver's steps for a preview.
 MOMENTS, PREVIEW_STEPS = 1024, 8
-#: The moving average's half-life is at most this share of the steps so far.
-AVERAGED = 0.05
 
 
-class TwoStageLearner(VAELearner):
-    objective = "held_out_loss"
+class TwoStageLearner(AutoencoderLearner):
     stages = (0.0, ADVERSARIAL, PRIOR)
 
     def __init__(self, plan: VAEPlan, data: PictureDataset, device: torch.device) -> None:
@@ -57,21 +43,12 @@ class TwoStageLearner(VAELearner):
         assert isinstance(self.model.prior, FlowMatchingPrior)
         self.prior = self.model.prior
         self.prior.steps = PREVIEW_STEPS
-        self.discriminator = PatchDiscriminator(data.format.channels, self.model.config.widths[:3]).to(device)
-        self.networks = {"vae": self.model, "discriminator": self.discriminator}
         scale = plan.lr / LR
         matrices = self.prior.velocity.matrices()
         inside = {id(p) for p in matrices}
         others = {"params": [p for p in self.prior.parameters() if id(p) not in inside], "lr": scale * OTHER_LR}
-        self.optimizers = {
-            "autoencoder": self._optimizer([*self.model.encoder.parameters(), *self.model.decoder.parameters()], plan.lr),
-            "discriminator": torch.optim.Adam(
-                self.discriminator.parameters(), scale * DISCRIMINATOR_LR, betas=(0.0, 0.9), fused=True
-            ),
-            "prior": MuonAdamW(matrices, [others], muon_lr=scale * MATRIX_LR),
-        }
+        self.optimizers |= {"prior": MuonAdamW(matrices, [others], muon_lr=scale * MATRIX_LR)}
         self.moments = np.random.default_rng(plan.seed).permutation(len(data.train))[:MOMENTS]
-        self.ema = {"vae": lambda step: min(plan.ema, max(1.0, AVERAGED * step))}
 
     def config(self, plan: VAEPlan, data: PictureDataset) -> VAEConfig:
         return two_stage_config(plan, data)
@@ -82,13 +59,7 @@ class TwoStageLearner(VAELearner):
         if step >= self.stage_start(-1, plan.steps):
             return [Phase("prior", self.prior_loss, max_grad_norm=1.0)]
         adversarial = step >= self.stage_start(1, plan.steps)
-        weight = RATE_WEIGHT * self.beta(step, plan)
-        loss = partial(self.autoencoder_loss, rate_weight=weight, adversarial=adversarial)
-        autoencoder = self._clipped("autoencoder", loss)
-        if not adversarial:
-            return [autoencoder]
-        penalty_weight = PENALTY_EVERY * GAMMA if step % PENALTY_EVERY == 0 else 0.0
-        return [autoencoder, Phase("discriminator", partial(self.discriminator_loss, penalty_weight=penalty_weight))]
+        return self.autoencoder_phases(step, adversarial=adversarial, rate_weight=RATE_WEIGHT * self.beta(step, plan))
 
     def lr_factor(self, step: int, plan: Plan) -> float:
         """Each of the two networks has a schedule of its own."""
@@ -96,35 +67,6 @@ class TwoStageLearner(VAELearner):
         of_prior = step >= start
         steps = plan.steps - start if of_prior else start
         return warmup_stable_decay(step - start * of_prior, steps, min(plan.warmup, steps // 4), plan.cooldown)
-
-    def autoencoder_loss(self, batch: Batch, *, rate_weight: float, adversarial: bool) -> Loss:
-        """The reconstruction error, a little of the rate, and how much more real pictures look than reconstructions."""
-        x = self.seen(batch["pixels"])
-        posterior = self.model.encode(x)
-        y = self._picture(posterior.sample(torch.randn_like(posterior.mean)))
-        error = reconstruction_error(y, x).mean()
-        rate = kl_to_standard_normal(posterior).mean()
-        loss = error + rate_weight * rate.clamp_min(self.plan.free_bits)
-        if adversarial:
-            with frozen(self.discriminator):
-                with torch.no_grad():
-                    real = self.discriminator(x)
-                loss = loss + ADVERSARIAL_WEIGHT * relativistic_generator(real, self.discriminator(y))
-        return Loss(loss, {"reconstruction_error": error.detach(), "rate_per_latent": rate.detach()})
-
-    def discriminator_loss(self, batch: Batch, *, penalty_weight: float) -> Loss:
-        """Pictures against their own reconstructions, patch by patch, with γ (R1 + R2) unless its weight is 0."""
-        x = self.seen(batch["pixels"])
-        with torch.no_grad():
-            y = self._picture(self._latents(x))
-        pictures = torch.cat((x, y)).requires_grad_(penalty_weight > 0)
-        # Compiled networks can't be differentiated twice.
-        scores = self.discriminator.forward(pictures) if penalty_weight else self.discriminator(pictures)
-        real, fake = scores.chunk(2)
-        loss = relativistic_discriminator(real, fake)
-        if penalty_weight:
-            loss = loss + penalty_weight * 2 * gradient_penalty(scores.mean(1), pictures)
-        return Loss(loss, {"margin": (real - fake).detach().mean()})
 
     def prior_loss(self, batch: Batch) -> Loss:
         """Flow matching on draws from the posteriors, which aren't trained any more."""
@@ -146,15 +88,6 @@ class TwoStageLearner(VAELearner):
                 pixels = torch.from_numpy(self.data.train.take(index)).to(self.device)
                 found.append(self._latents(self.seen(pixels)))
         self.prior.standardise(torch.cat(found))
-
-    def _latents(self, x: Tensor) -> Tensor:
-        """A draw from each picture's posterior, (B, latents)."""
-        posterior = self.model.encode(x)
-        return posterior.sample(torch.randn_like(posterior.mean))
-
-    def _picture(self, z: Tensor) -> Tensor:
-        """Decoded latents on the scale [0, 1], not clamped, so that they have a gradient everywhere."""
-        return 0.5 + 0.5 * self.model.decode(z).float()
 
     # Evaluation
 

@@ -1,10 +1,12 @@
 """An encoder and a decoder whose latents are a map alone, without a vector for the whole picture and without classes.
 
 They are the first stage of `--objective samples`: the prior learns how the places of the map belong together, and the classes.
+With `--codes` the map is quantised, and its prior is another model altogether.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.layers import upsampled
+from aigc_cli.backends.vae.codes.quantiser import quantise
 from aigc_cli.backends.vae.networks import VAEConfig, halved, halvings, initialise, level, limited
 
 #: The decoder's channels at full resolution, where it has only two small layers.
@@ -25,12 +28,36 @@ class MapEncoder(nn.Module):
         super().__init__()
         self.halve = halvings(config)
         self.levels = nn.ModuleList(level(config, i) for i in range(len(config.widths)))
-        self.local = nn.Conv2d(config.widths[-1], 2 * config.latent_map, 1)
+        self.local = nn.Conv2d(config.widths[-1], self.outputs(config), 1)
         initialise(self)
 
+    def outputs(self, config: VAEConfig) -> int:
+        """The channels of `places`."""
+        return 2 * config.latent_map
+
+    def places(self, x: Tensor) -> Tensor:
+        """The map, (B, outputs, *sizes[-1])."""
+        h: Tensor = self.local(F.silu(halved(x, self.halve, self.levels)))
+        return h.float()
+
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, log_var = self.local(F.silu(halved(x, self.halve, self.levels))).float().chunk(2, dim=1)
+        mean, log_var = self.places(x).chunk(2, dim=1)
         return mean.flatten(1), limited(log_var.flatten(1))
+
+
+class CodeEncoder(MapEncoder):
+    """From pictures (B, C, H, W) to quantised latents (B, latents), each with a log-variance of −∞: they are certain."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__(config)
+        self.of_place = config.levels
+
+    def outputs(self, config: VAEConfig) -> int:
+        return config.latent_map
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z = quantise(self.places(x), self.of_place).flatten(1)
+        return z, torch.full_like(z, -math.inf)
 
 
 class MapDecoder(nn.Module):

@@ -36,7 +36,7 @@ PRESETS = (
     TwoStagePreset("base", float("inf"), 96, (2, 4), 512, 12, 128),
 )
 #: Options that only a likelihood has, with their defaults.
-OF_LIKELIHOOD = {"likelihood": "auto", "binarise": "no", "prior": "flow", "latent": None, "mixtures": None}
+OF_LIKELIHOOD = {"likelihood": "auto", "binarise": "no", "prior": "flow", "latent": None, "mixtures": None, "levels": None}
 
 
 def decide_two_stages(
@@ -48,7 +48,12 @@ def decide_two_stages(
     """
     for name, default in OF_LIKELIHOOD.items():
         if getattr(options, name) not in (default, 0):
-            raise RequestError(f"--{name} is for --objective likelihood; remove it, or change --objective")
+            other = (
+                "--codes; remove it, or add --codes"
+                if name == "levels"
+                else "--objective likelihood; remove it, or change --objective"
+            )
+            raise RequestError(f"--{name} is for {other}")
     preset = preset_for(PRESETS, flops, options.preset)
     batch_size = options.batch_size or min(preset.batch_size, len(data.train))
     pixels = data.format.height * data.format.width

@@ -1,0 +1,42 @@
+"""Codecs: how a backend finds and opens the one that another backend makes, without importing it."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from aigc_cli.backends.base import Backend, Codec
+from aigc_cli.backends.registry import backends
+from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
+
+
+def codec_backend() -> Backend:
+    """The backend that makes codecs: the first in alphabetical order. Raises `RequestError` if none is installed."""
+    found = next((backend for backend in backends().values() if backend.codec is not None), None)
+    if found is None:
+        raise RequestError("no installed backend makes codecs, which turn pictures into codes")
+    return found
+
+
+def open_codec(run: Run | Path, device: str) -> Codec:
+    """The codec of a run, or in a folder that `Codec.save` wrote.
+
+    Raises `RequestError` if the run has no model yet, or is not a codec.
+    """
+    if isinstance(run, Path):
+        return _load(codec_backend(), run, device)
+    backend = backends()[run.backend]
+    if backend.codec is None:
+        wanted = codec_backend()
+        raise RequestError(
+            f"run {run.path} is no codec: it was trained by {backend.name}, and codecs are trained by {wanted.name}"
+        )
+    return _load(backend, run.require_model(), device)
+
+
+def _load(backend: Backend, folder: Path, device: str) -> Codec:
+    assert backend.codec is not None
+    module, _, function = backend.codec.partition(":")
+    codec: Codec = getattr(importlib.import_module(module), function)(folder, device)
+    return codec
