@@ -14,7 +14,8 @@ from aigc_cli.backends.gan.eval import evaluation
 from aigc_cli.backends.gan.learner import GANLearner
 from aigc_cli.backends.gan.presets import decide
 from aigc_cli.backends.gan.sample import sample_pictures
-from aigc_cli.backends.pictures.options import PictureTraining
+from aigc_cli.backends.gan.tile import check_window
+from aigc_cli.backends.pictures.options import PictureTraining, PictureTrainOptions, parse_size
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
@@ -25,6 +26,11 @@ class GANBackend(PictureTraining):
     name = "gan"
 
     # Training
+
+    def prepare(self, options: PictureTrainOptions, bus: Bus) -> Prepared:
+        if isinstance(options, Train) and options.tile and options.size is not None:
+            check_window(parse_size(options.size))  # before pictures are read
+        return super().prepare(options, bus)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[GANPlan, list[str]]:
         return decide(options, data.arrays, machine.flops * machine.seconds, machine.memory)

@@ -25,6 +25,9 @@ class Train(PictureTrainOptions):
     """Size of the networks."""
     latent: int | None = option(None, min=1, panel=MODEL, auto="from the preset")
     """Length of the latent vector."""
+    tile: bool = option(False, panel=PICTURES)
+    """Learn a texture from windows of large pictures, anywhere in them. Samples continue seamlessly when laid side by side, and
+    `aigc sample gan --size` draws them in any size."""
     augment: str = option("auto", metavar="auto|off|X", panel=PICTURES)
     """How often, from 0 to 0.8, the discriminator sees pictures moved, recoloured and partly covered, so that it does not
     memorise them; auto adapts to how it does on held-out pictures."""
@@ -40,6 +43,10 @@ class Train(PictureTrainOptions):
     ema: float = option(0.05, above=0, max=1, panel=EXPERT)
     """Half-life of the generator's moving average, as a share of the steps so far."""
 
+    @property
+    def in_windows(self) -> bool:
+        return self.tile
+
 
 @dataclass(frozen=True, kw_only=True)
 class GANPlan(Plan, Train):
@@ -54,6 +61,8 @@ class GANPlan(Plan, Train):
 class Sample(PictureSampleOptions):
     label: str | None = option(None, metavar="CLASS")
     """Draw pictures of this class, by name or number (for a run trained with --conditional)."""
+    size: str | None = option(None, metavar="N|WxH", auto="the run's")
+    """Size of the pictures in pixels: a side, or width x height (for a run trained with --tile)."""
     truncation: float = option(1.0, min=0, metavar="ψ")
     """Scale latents by ψ: below 1, pictures are more typical and less varied."""
     interpolate: tuple[str, str] | None = option(None, metavar="SEED SEED")

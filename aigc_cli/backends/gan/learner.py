@@ -18,9 +18,10 @@ from aigc_cli.backends.gan.config import GANPlan
 from aigc_cli.backends.gan.diagnostics import concerns, outlook
 from aigc_cli.backends.gan.loaded import pictures_of, seen
 from aigc_cli.backends.gan.loss import OBJECTIVES
-from aigc_cli.backends.gan.model import Discriminator, Generator, save_pretrained
+from aigc_cli.backends.gan.model import Discriminator, new_generator, save_pretrained
 from aigc_cli.backends.gan.presets import fixed_strength, model_config
 from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
+from aigc_cli.backends.gan.tile import latents, rolled
 from aigc_cli.backends.pictures.adversarial import frozen, gradient_penalty
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of
 from aigc_cli.backends.pictures.options import first_sample
@@ -50,7 +51,7 @@ class GANLearner(Learner):
         config = model_config(plan, data)
         strength = fixed_strength(plan.augment)
         self.adapting = strength is None
-        self.generator = Generator(config).to(device)
+        self.generator = new_generator(config).to(device)
         self.discriminator = Discriminator(config).to(device)
         self.augmentation = Augmentation(strength).to(device)
         self.networks = {"discriminator": self.discriminator, "generator": self.generator}
@@ -115,8 +116,8 @@ class GANLearner(Learner):
 
     def drawn(self, n: int, labels: Tensor | None) -> Tensor:
         """Generated pictures (n, channels, height, width) in about [-1, 1]."""
-        x: Tensor = self.generator(torch.randn(n, self.generator.config.latent, device=self.device), labels)
-        return x
+        x: Tensor = self.generator(latents(self.generator.config, n, device=self.device), labels)
+        return rolled(x) if self.plan.tile else x
 
     def scores(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The discriminator's scores of the pictures after augmentation."""
@@ -185,7 +186,7 @@ class GANLearner(Learner):
 
     def _chunks(self, index: Index) -> Iterator[Index]:
         """The index in chunks of as many pictures as are computed at once."""
-        batch = at_once(math.prod(self.data.train.pixels.shape[1:]), EVAL_BATCH)
+        batch = at_once(math.prod(self.data.train.shape), EVAL_BATCH)
         return (index[at : at + batch] for at in range(0, len(index), batch))
 
     def _mean_score(self, arrays: PictureArrays, index: Index) -> float:
@@ -202,7 +203,7 @@ class GANLearner(Learner):
 
     def preview(self) -> Preview:
         """Samples of the same latents every time, cycling through the classes."""
-        z = torch.randn(PREVIEWS, self.generator.config.latent, generator=torch.Generator().manual_seed(self.plan.seed))
+        z = latents(self.generator.config, PREVIEWS, generator=torch.Generator().manual_seed(self.plan.seed))
         labels = torch.arange(PREVIEWS, device=self.device) % max(1, len(self.data.classes))
         pictures = [
             picture
@@ -224,7 +225,7 @@ class GANLearner(Learner):
         )
         return (
             f"generator with {generator:.2f} M parameters, discriminator with {discriminator:.2f} M, {c.describe()}, "
-            f"{c.latent} latents, {self.plan.objective}"
+            f"{c.latent} latents{' at each place of the last' if c.tile else ''}, {self.plan.objective}"
         )
 
     def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:

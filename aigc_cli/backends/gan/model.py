@@ -30,9 +30,23 @@ FINE = 16
 @dataclass(frozen=True, kw_only=True)
 class GANConfig(PictureNetworkConfig):
     """The shape of a GAN. `vector_width` is the width of the vector between a latent and the first level, and between the last
-    level and the score."""
+    level and the score.
+
+    With `tile`, the generator makes textures: its latent is a map of vectors, and pictures of any size wrap at their edges.
+    """
 
     model_type = "aigc-gan"
+
+    tile: bool = False
+
+    @property
+    def cell(self) -> int:
+        """The side in pixels of what one place of the last level covers."""
+        return int(2 ** len(self.widths))
+
+    def to_json(self) -> dict[str, Any]:
+        """Without `tile` unless it is set: other runs have the same files as those of earlier versions."""
+        return {name: value for name, value in super().to_json().items() if name != "tile" or value}
 
 
 def activate(x: Tensor) -> Tensor:
@@ -83,9 +97,9 @@ class Generator(nn.Module):
         self.config = config
         self.sizes = config.sizes[::-1]
         widths = (*config.widths[::-1], FINE)
-        self.first = nn.Linear(config.latent, config.vector_width)
+        self.first, from_vector = self.entry(config.latent, config.vector_width, widths[0])
         self.label = LabelEmbedding(config.n_classes, config.vector_width)
-        self.from_vector = nn.Linear(config.vector_width, widths[0] * math.prod(self.sizes[0]))
+        self.from_vector = from_vector
         self.levels = nn.ModuleList(level(config, i) for i in reversed(range(len(config.widths))))
         self.narrow = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine in pairwise(widths))
         self.fine = nn.Conv2d(FINE, FINE // 2, 3, padding=1)
@@ -93,16 +107,56 @@ class Generator(nn.Module):
         initialise(self)
         cast(Any, self).to(memory_format=torch.channels_last)  # PyTorch's own stubs lack it
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+    def entry(self, latent: int, vector_width: int, width: int) -> tuple[nn.Module, nn.Module]:
+        """The layers from a latent to the vector, and from it to the deepest level of `width` channels."""
+        return nn.Linear(latent, vector_width), nn.Linear(vector_width, width * math.prod(self.sizes[0]))
+
+    def deepest(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        """The input (B, C, h, w) of the deepest level."""
         h = activate(self.label(self.first(z), labels))
-        h = activate(self.from_vector(h)).view(len(z), *self.sizes[0], -1).permute(0, 3, 1, 2)
+        return activate(self.from_vector(h)).view(len(z), *self.sizes[0], -1).permute(0, 3, 1, 2)
+
+    def upsampled(self, h: Tensor, size: tuple[int, int]) -> Tensor:
+        return upsampled(h, size)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         first, *others = self.levels
-        h = first(h)
+        h = first(self.deepest(z, labels))
         finer = [*self.sizes[1:], (self.config.height, self.config.width)]
         for narrow, size, blocks in zip(self.narrow, finer, (*others, self.fine), strict=True):
-            h = blocks(upsampled(narrow(activate(h)), size))
+            h = blocks(self.upsampled(narrow(activate(h)), size))
         x: Tensor = self.out(activate(h))
         return x.float()
+
+
+class TileGenerator(Generator):
+    """From maps of latents (B, latent, h, w) ~ N(0, I) to textures (B, C, h·cell, w·cell) that wrap at their edges, on which
+    no place is special (Jetchev et al. 2016, spatial GAN). All convolutions and upsampling wrap: shifting the map shifts the
+    texture."""
+
+    def __init__(self, config: GANConfig) -> None:
+        super().__init__(config)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.padding_mode = "circular"
+
+    def entry(self, latent: int, vector_width: int, width: int) -> tuple[nn.Module, nn.Module]:
+        return nn.Conv2d(latent, vector_width, 1), nn.Conv2d(vector_width, width, 3, padding=1)
+
+    def deepest(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        h = self.first(z.contiguous(memory_format=torch.channels_last))
+        h = h + self.label(h.new_zeros(h.shape[:2]), labels)[:, :, None, None]
+        return activate(self.from_vector(activate(h)))
+
+    def upsampled(self, h: Tensor, size: tuple[int, int]) -> Tensor:
+        """Twice as high and wide, whatever the size in training was."""
+        h = F.interpolate(F.pad(h, (1, 1, 1, 1), mode="circular"), scale_factor=2.0, mode="bilinear")
+        return h[:, :, 2:-2, 2:-2].contiguous(memory_format=torch.channels_last)
+
+
+def new_generator(config: GANConfig) -> Generator:
+    """A freshly initialised generator."""
+    return TileGenerator(config) if config.tile else Generator(config)
 
 
 class Discriminator(nn.Module):
@@ -148,4 +202,4 @@ def load_pretrained(folder: Path) -> Generator:
 
     Raises `RequestError` if the folder is not a complete model of this architecture.
     """
-    return load_network(folder, GANConfig.from_json, Generator)
+    return load_network(folder, GANConfig.from_json, new_generator)

@@ -104,4 +104,5 @@ def model_config(plan: GANPlan, data: PictureDataset) -> GANConfig:
         blocks=(preset.blocks,) * levels,
         vector_width=preset.vector_width,
         n_classes=len(data.classes) if plan.conditional else 0,
+        tile=plan.tile,
     )

@@ -14,13 +14,18 @@ from torch import Tensor
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.gan.config import Sample
 from aigc_cli.backends.gan.loaded import Loaded
+from aigc_cli.backends.gan.tile import check_cells, latents
+from aigc_cli.backends.pictures.batches import at_once
 from aigc_cli.backends.pictures.loaded import keyed
+from aigc_cli.backends.pictures.options import parse_size
+from aigc_cli.data.pictures.format import Size, describe_size
 from aigc_cli.engine.run import Run
+from aigc_cli.errors import RequestError
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A picture to draw: its latent (latent,), its class (-1 for none), and its record for `--json`."""
+    """A picture to draw: its latent (latent,), or map of them, its class (-1 for none), and its record for `--json`."""
 
     z: Tensor
     number: int
@@ -31,10 +36,26 @@ def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
     """The requested samples, in order."""
     loaded = Loaded.of(run, options.device)
     label = None if options.label is None else loaded.class_number(options.label)
+    size = _size(loaded, options)
     draws = (
-        _from_seeds(loaded, options, label) if options.ends is None else _interpolated(loaded, options, *options.ends, label)
+        _from_seeds(loaded, options, label, size)
+        if options.ends is None
+        else _interpolated(loaded, options, *options.ends, label, size)
     )
-    return drawn(loaded, draws, loaded.at_once(options.batch_size))
+    return drawn(loaded, draws, at_once(math.prod(size) * loaded.format.channels, options.batch_size))
+
+
+def _size(loaded: Loaded, options: Sample) -> Size:
+    """The size of the pictures to draw."""
+    if options.size is None:
+        return loaded.format.size
+    if not loaded.plan.tile:
+        raise RequestError(
+            f"--size {options.size}: this run was trained without --tile, so it draws only {describe_size(loaded.format.size)}"
+        )
+    size = parse_size(options.size)
+    check_cells(size, loaded.generator.config.cell, " of this run")
+    return size
 
 
 def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Drawn]:
@@ -47,9 +68,9 @@ def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Dr
             yield Drawn({**one.record, **known}, pixels)
 
 
-def latent(loaded: Loaded, seed: int, index: int) -> Tensor:
-    """z ~ N(0, I), (latent,). It depends only on seed and index."""
-    return torch.randn(loaded.generator.config.latent, generator=keyed(seed, index))
+def latent(loaded: Loaded, seed: int, index: int, size: Size | None = None) -> Tensor:
+    """z ~ N(0, I), (latent,) or a map of them. It depends only on seed, index and size."""
+    return latents(loaded.generator.config, 1, size, generator=keyed(seed, index))[0]
 
 
 def _class_of(loaded: Loaded, seed: int, index: int) -> int:
@@ -57,21 +78,21 @@ def _class_of(loaded: Loaded, seed: int, index: int) -> int:
     return (seed + index) % len(loaded.classes) if loaded.classes else -1
 
 
-def _from_seeds(loaded: Loaded, options: Sample, label: int | None) -> Iterator[Draw]:
+def _from_seeds(loaded: Loaded, options: Sample, label: int | None, size: Size) -> Iterator[Draw]:
     for position in range(options.expected()):
         seed, index = options.seed_of(position), options.index_of(position)
         number = _class_of(loaded, seed, index) if label is None else label
-        yield Draw(options.truncation * latent(loaded, seed, index), number, {"seed": seed, "index": index})
+        yield Draw(options.truncation * latent(loaded, seed, index, size), number, {"seed": seed, "index": index})
 
 
-def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: int | None) -> Iterator[Draw]:
+def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: int | None, size: Size) -> Iterator[Draw]:
     """Draws from one seed's picture to another's, all of the first one's class."""
     number = _class_of(loaded, first, 0) if label is None else label
-    a, b = latent(loaded, first, 0), latent(loaded, last, 0)
+    a, b = latent(loaded, first, 0, size), latent(loaded, last, 0, size)
     for index in range(options.n):
         share = index / max(1, options.n - 1)
         record = {"seed": first, "to": last, "index": index, "share": round(share, 6)}
-        yield Draw(options.truncation * between(a, b, share), number, record)
+        yield Draw(options.truncation * between(a.flatten(), b.flatten(), share).view_as(a), number, record)
 
 
 def between(a: Tensor, b: Tensor, share: float) -> Tensor:

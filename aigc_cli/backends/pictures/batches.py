@@ -20,7 +20,7 @@ class PictureBatches:
     """The batch of a step, as a pure function of (seed, step). Every epoch is reshuffled.
 
     `pixels` is (B, height, width, channels) uint8, `labels` (B,) int64, -1 for no label. With `flip`, half of the pictures are
-    mirrored.
+    mirrored. With --tile, windows are at other offsets every time.
     """
 
     def __init__(self, arrays: PictureArrays, batch_size: int, seed: int, *, flip: bool = False) -> None:
@@ -32,7 +32,7 @@ class PictureBatches:
         epochs, within = np.divmod(places, len(self.arrays))
         self._orders = {epoch: self._order(epoch) for epoch in np.unique(epochs).tolist()}
         index = np.array([self._orders[epoch][place] for epoch, place in zip(epochs.tolist(), within.tolist(), strict=True)])
-        pixels = self.arrays.take(index)
+        pixels = self.arrays.take_anywhere(index, np.random.default_rng((self.seed, step, 3)))
         if self.flip:
             mirrored = np.random.default_rng((self.seed, step, 1)).random(len(pixels)) < 0.5
             pixels[mirrored] = pixels[mirrored, :, ::-1]

@@ -47,12 +47,12 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     size: str | None = option(
         None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most --longest-side"
     )
-    """Resize every picture to this: a side, or width x height."""
+    """Resize every picture to this: a side, or width x height. With --tile, the size of the windows."""
     longest_side: int | None = option(
         None, min=4, panel=EXPERT, unit="pixels", auto="64, 128 or 256, from --minutes and the device"
     )
     """Longest side of pictures without --size; larger ones are reduced to it. By default, pictures more than 4 times as long as
-    wide may be up to 4 times longer."""
+    wide may be up to 4 times longer. With --tile, what pictures are reduced to before windows are cut, by default nothing."""
     mode: Mode | None = option(None, panel=PICTURES, auto="L if all are grey, otherwise RGB")
     """Greyscale, colour, or colour with transparency."""
     fit: Fit = option("crop", panel=PICTURES)
@@ -67,6 +67,11 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     """Mirror pictures half of the time. Not for digits, letters or anything else with a left and a right."""
     conditional: bool = option(False, panel=PICTURES)
     """Learn the classes too, so that `aigc sample --label` can draw one of them."""
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether to learn from windows of pictures at their own scale."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,10 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
     from aigc_cli.backends.pictures.examples import examples
     from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 
-    longest = options.longest_side or longest_side(options)
+    tile = options.in_windows
+    if tile and options.fit != "crop":
+        raise RequestError(f"--fit {options.fit} has nothing to fit: --tile cuts windows from pictures of any shape")
+    longest = longest_side(options) if tile else options.longest_side or longest_side(options)
     request = PictureRequest(
         data=options.data_source,
         val=options.val,
@@ -126,11 +134,13 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
         input_format=options.input_format,
         conditional=options.conditional,
         dedup=options.dedup,
+        tile=tile,
+        reduced=options.longest_side if tile else None,
         classes=None if classes is None else tuple(classes),
     )
     data: PictureDataset = prepare_pictures(request, progress=bus.stage)
-    decided: dict[str, Any] = {"longest_side": longest} if options.size is None else {}
-    if options.size is None and max(data.format.size) > longest:  # long pictures, which a plan can't choose again
+    decided: dict[str, Any] = {"longest_side": longest} if options.size is None and not tile else {}
+    if options.size is None and (tile or max(data.format.size) > longest):  # long pictures, which a plan can't choose again
         decided["size"] = f"{data.format.width}x{data.format.height}"
     decided["white"] = data.format.white
     if data.format.mode != "RGBA":

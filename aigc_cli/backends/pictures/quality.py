@@ -235,7 +235,7 @@ def _chunks(n: int, take: Callable[[slice], Pixels]) -> Iterator[Pixels]:
 
 def _training(train: PictureArrays, order: NDArray[np.int64]) -> tuple[Pixels, NDArray[np.int64] | None]:
     """The training pictures to use, the first ones in this order, and their labels."""
-    chosen = order[: min(MAX_TRAINING, max(1000, MAX_TRAINING_BYTES // math.prod(train.pixels.shape[1:])))]
+    chosen = order[: min(MAX_TRAINING, max(1000, MAX_TRAINING_BYTES // math.prod(train.shape)))]
     return train.take(chosen), None if train.labels is None else train.labels[chosen]
 
 

@@ -44,7 +44,7 @@ class VAELearner(Learner):
         self.networks = {"vae": self.model}
         self.optimizers = {"vae": self._optimizer(list(self.model.parameters()), plan.lr)}
         self.ema = {"vae": plan.ema}
-        self.values = math.prod(data.train.pixels.shape[1:])  # in a picture
+        self.values = math.prod(data.train.shape)  # in a picture
         self.batches = PictureBatches(data.train, plan.batch_size, plan.seed, flip=plan.flip)
         self.steps_per_epoch = len(data.train) / plan.batch_size
         self.eval_items = len(data.select)

@@ -5,6 +5,7 @@ Threads decode a few pictures at a time. Each is released as soon as it is writt
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,12 +18,13 @@ from typing import TypeVar
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.collector import Collector, listed_failures
-from aigc_cli.data.pictures.decode import NotDecodable, decode, look
+from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, decode_regions, look
 from aigc_cli.data.pictures.demos import demo_reader
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format
 from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.white import white_of
+from aigc_cli.data.pictures.windows import in_windows, most_regions
 from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Snapshot
 from aigc_cli.data.sources.source import Part
@@ -73,25 +75,33 @@ def _fill(
     first to determine white, unless white was asked for."""
     part, total = snapshot.part, _total(readers)
     factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
+    most = 1 if format.region is None else most_regions(format, total)
+
+    def decoded_parts(content: Content) -> list[Decoded]:
+        return [decode(content, format)] if format.region is None else decode_regions(content, format, most)
+
+    at_once, seen = _AT_ONCE if format.region is None else 1, 0
     with opening.new_entry(key, [snapshot]) as folder, Collector(folder, format, factors) as collector:
         for reader in readers:
             columns = [reader.factors.index(name) for name in factors]
-            for raw, decoded in _parallel(reader.read(), lambda content: decode(content, format)):
-                if isinstance(decoded, NotDecodable):
-                    collector.skip(raw.name, str(decoded))
+            for raw, parts in _parallel(reader.read(), decoded_parts, at_once):
+                seen += 1
+                if isinstance(parts, NotDecodable):
+                    collector.skip(raw.name, str(parts))
                     _stop_if_too_many(part, collector, total)
                 else:
-                    if wanted.white is None and decoded.highest is not None:
-                        white = white_of([decoded.highest])
-                        if white > format.white or (white_is_open and white != format.white):
-                            raise _OtherWhite(white)
-                    collector.add(raw, decoded, [raw.factors[column] for column in columns])
-                if collector.seen % _REPORT == 0:
-                    progress("reading pictures", collector.seen, total)
-        progress("reading pictures", collector.seen, total)
-        if collector.seen == 0:
+                    for decoded in parts:
+                        if wanted.white is None and decoded.highest is not None:
+                            white = white_of([decoded.highest])
+                            if white > format.white or (white_is_open and white != format.white):
+                                raise _OtherWhite(white)
+                        collector.add(raw, decoded, [raw.factors[column] for column in columns])
+                if seen % _REPORT == 0:
+                    progress("reading pictures", seen, total)
+        progress("reading pictures", seen, total)
+        if seen == 0:
             raise _no_pictures(part, readers)
-        _stop_if_too_many(part, collector, collector.seen)
+        _stop_if_too_many(part, collector, seen)
         collector.finish(wanted, readers)
 
 
@@ -101,11 +111,14 @@ def _open(
     """The part's readers, the format for its pictures, and whether white is still undetermined because no picture of the
     sample has more than 8 bits."""
     if part.kind == "demo":  # drawn directly in the format
+        if wanted.tile:
+            raise RequestError(f"--tile cuts windows from large pictures, and those of {part.location} are small; give --data")
         format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
         return [demo_reader(part, format)], format, False
     readers = open_readers(part, wanted.label, labels)
-    if wanted.size and wanted.mode and (wanted.ground or wanted.mode == "RGBA") and wanted.white:
-        return readers, PictureFormat(*wanted.size, wanted.mode, wanted.fit, wanted.ground or "white", wanted.white), False
+    known = wanted.size and (wanted.region or not wanted.tile)
+    if known and wanted.size and wanted.mode and (wanted.ground or wanted.mode == "RGBA") and wanted.white:
+        return readers, choose_format(wanted, []), False
     looks, failures = [], []
     progress("looking at a sample", 0, None)
     for raw, seen in _parallel(_sample(readers), look):
@@ -116,6 +129,8 @@ def _open(
     if not looks:
         raise _too_many_unreadable(part, failures) if failures else _no_pictures(part, readers)
     _refuse_black(part, looks)
+    if wanted.tile:
+        wanted = in_windows(wanted, looks)
     return readers, choose_format(wanted, looks), all(look.highest is None for look in looks)
 
 
@@ -152,7 +167,7 @@ def _no_pictures(part: Part, readers: Sequence[Reader]) -> RequestError:
 def _check_room(total: int | None, format: PictureFormat) -> None:
     """Raise RequestError if the disk or the memory is too small."""
     pixels = format.height * format.width
-    values, limit = pixels * format.channels, memory().total
+    values, limit = math.prod(format.stored) * format.channels, memory().total
     if limit is not None and pixels * _PIXEL_BYTES > limit:
         raise RequestError(
             f"training on pictures of {format.describe()} takes {bytes_of(pixels * _PIXEL_BYTES)} for each, more than the "
@@ -185,7 +200,7 @@ def _too_many_unreadable(part: Part, failures: Sequence[tuple[str, str]]) -> Req
 
 
 def _parallel(
-    pictures: Iterable[RawPicture], function: Callable[[Content], _T]
+    pictures: Iterable[RawPicture], function: Callable[[Content], _T], at_once: int = _AT_ONCE
 ) -> Iterator[tuple[RawPicture, _T | NotDecodable]]:
     """The results of `function` for each picture, or why it failed, in order; a bounded number are in memory."""
 
@@ -202,9 +217,9 @@ def _parallel(
     workers = min(8, usable_cores())
     pending: deque[Future[list[tuple[RawPicture, _T | NotDecodable]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        while batch := list(islice(left, _AT_ONCE)):
+        while batch := list(islice(left, at_once)):
             pending.append(pool.submit(run, batch))
-            if len(pending) > 2 * workers:
+            if len(pending) > (2 * workers if at_once > 1 else workers):
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()

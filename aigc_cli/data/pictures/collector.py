@@ -34,6 +34,7 @@ class Collector:
         self._sizes = SizesSeen()
         self._lost_colour = self._laid = self._above_white = 0
         self._greatest = array("d")  # the largest number of each; NaN with 8 bits
+        self._left_out = 0
         self._frames = array("q")  # of those with several
         self._high_bytes = array("B")  # of pictures of which Pillow drops 8 bits
 
@@ -69,6 +70,7 @@ class Collector:
         self._greatest.append(np.nan if decoded.highest is None else decoded.highest)
         if decoded.highest is not None:
             self._above_white += white_of([decoded.highest]) > self._format.white
+        self._left_out += decoded.left_out
         if decoded.frames > 1:
             self._frames.append(decoded.frames)
         if decoded.high_byte is not None:
@@ -89,6 +91,7 @@ class Collector:
         told = [
             self._sizes.note(self._format, wanted),
             f"skipped {self.skipped:,} that cannot be decoded: {listed_failures(self.unreadable)}" if self.skipped else None,
+            f"{self._left_out:,} more parts of this size are left out, evenly" if self._left_out else None,
             self._frames_note(),
             self._ground_note(n, wanted),
             self._white_note(n, wanted),

@@ -15,12 +15,13 @@ from aigc_cli.data.near import Dedup
 from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.entries import open_store
 from aigc_cli.data.pictures.folders import notes_on_test
-from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size
+from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size, describe_size
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.near import with_near
 from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, names_of, why_unlabelled
 from aigc_cli.data.pictures.store import Factors, Store
+from aigc_cli.data.pictures.windows import Windows
 from aigc_cli.data.sources.opening import Opened, changes, open_evaluation, open_training
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.sources.standard_input import named_as_given
@@ -62,6 +63,8 @@ class PictureRequest:
     input_format: str | None = None  # of standard input: png jpg … parquet arrow npy npz tar zip
     conditional: bool = False  # classes are learned: a source without labels is refused
     dedup: Dedup = "exact"
+    tile: bool = False  # windows of pictures at their own scale
+    reduced: int | None = None  # with tile: the longest side that pictures are reduced to first
     classes: tuple[str, ...] | None = None  # those of an existing run; None: those with pictures to train on
 
 
@@ -75,13 +78,29 @@ class PictureArrays:
     names: Sequence[str]  # (n,) a file's path in its folder, a member's name, "row 17"
     factors: Factors  # name -> (n,) values; empty if none are known
     notes: Sequence[str] = ()  # on how they were read
+    windows: Windows | None = None  # with --tile, where the n pictures are in the regions `pixels`
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of a picture."""
+        height, width, channels = self.pixels.shape[1:]
+        return (height, width, channels) if self.windows is None else (*self.windows.size, channels)
+
     def take(self, index: Ints) -> npt.NDArray[np.uint8]:
         """The pictures with these numbers, below n: (len(index), height, width, channels), a copy."""
-        return np.asarray(self.pixels[self.rows[np.asarray(index, np.int64)]])
+        numbers = np.asarray(index, np.int64)
+        if self.windows is not None:
+            return self.windows.at(self.pixels, self.rows[numbers], numbers)
+        return np.asarray(self.pixels[self.rows[numbers]])
+
+    def take_anywhere(self, index: Ints, draw: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """As `take`; with --tile, windows at random offsets in the same regions."""
+        if self.windows is None:
+            return self.take(index)
+        return self.windows.anywhere(self.pixels, self.rows[np.asarray(index, np.int64)], draw)
 
 
 @dataclass(frozen=True)
@@ -120,7 +139,16 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
     train, val = opened.train.part, opened.val
     check_label_applies(opened.parts, request.label)
     wanted = Wanted(
-        request.size, request.mode, request.fit, request.label, request.longest, request.ground, request.white, request.long
+        request.size,
+        request.mode,
+        request.fit,
+        request.label,
+        request.longest,
+        request.ground,
+        request.white,
+        request.long,
+        request.tile,
+        request.reduced,
     )
     labels = find_labels(train, request.label, request.conditional, request.classes or ())
     val_labels = FoundLabels()
@@ -134,6 +162,12 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
         plan, held_store = plan_with_slice(store.hashes, ones, "pictures", classes=of_classes), store
         held_rows = np.flatnonzero(plan.splits >= SELECT)
         if not len(held_rows):
+            if request.tile:
+                region = describe_size(store.format.stored)
+                raise RequestError(
+                    f"--tile cuts pictures into {region}, and {train.location} holds one such part; give larger pictures or a "
+                    "smaller --size"
+                )
             what = "one picture" if len(store.hashes) == 1 else f"{len(store.hashes):,} pictures, all the same"
             how = _how_to_split(store) if len(store.hashes) == 1 else ""
             raise RequestError(f"{train.location} holds {what}; training needs at least two different ones{how}")
@@ -142,7 +176,8 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
         held_store = open_store(val, Wanted.exactly(store.format, request.label), progress, val_labels)
         plan = plan_with_val(store.hashes, ones, held_store.hashes, classes=of_classes)
         held_rows = np.arange(len(held_store.hashes))
-    if train.kind != "demo" or request.dedup == "near":  # demos are drawn at random, and some alike
+    alike = train.kind == "demo" or request.tile  # demos are drawn at random, and parts of a texture look the same
+    if not alike or request.dedup == "near":
         plan, near = with_near(plan, store, held_store, held_rows, request.dedup, progress)
         understood = replace(understood, near_duplicates=near.describe())
     classes = _classes(request, store, plan.splits)
@@ -178,7 +213,10 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
         raise RequestError(
             f"--conditional: {request.data} has no labels{why}; use a subfolder a class, or name a column: --label"
         )
-    notes.insert(0, f"{len(store.labels):,} pictures, {store.format.describe()}" + f", {len(classes)} classes" * bool(classes))
+    counted = f"{len(store.labels):,} pictures, {store.format.describe()}"
+    if request.tile:
+        counted = f"{len(store.labels):,} parts of pictures, windows of {store.format.describe()}"
+    notes.insert(0, counted + f", {len(classes)} classes" * bool(classes))
     notes[1:1] = class_notes(store, plan.splits, classes)
     if request.conditional and opened.test is not None and not opened.test.tables:
         notes += notes_on_test(names_of(opened.test), opened.test.split_level, classes)
@@ -246,6 +284,10 @@ def check_unchanged(info: Mapping[str, Any]) -> list[str]:
 def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:
     """The rows of a store (None: all) with their labels as numbers of `classes`, and the labels not in `classes`."""
     rows = np.arange(len(store.labels)) if rows is None else rows
+    windows = None
+    if store.format.region is not None and len(rows):
+        windows = Windows.of(store.format, len(rows))
+        rows = np.repeat(rows, len(windows.offsets) // len(rows))
     labels, unknown = None, []
     if classes:
         numbers = {nfc(name): number for number, name in enumerate(classes)}
@@ -255,7 +297,7 @@ def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[
         unknown = [store.classes[label] for label in np.unique(found) if label >= 0 and number_of[label] < 0]
         labels = None if (labels < 0).all() else labels
     factors = {name: values[rows] for name, values in store.factors.items()}
-    return PictureArrays(store.pixels, rows, labels, store.names.of(rows), factors, store.notes), unknown
+    return PictureArrays(store.pixels, rows, labels, store.names.of(rows), factors, store.notes, windows), unknown
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import math
 import re
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from aigc_cli.data.pictures.format import GROUNDS, Look, PictureFormat, Size
 from aigc_cli.data.pictures.raw import MAX_PIXELS, Content
 from aigc_cli.data.pictures.srgb import in_srgb
 from aigc_cli.data.pictures.white import FULL, in_8_bits, range_of, white_of
+from aigc_cli.data.pictures.windows import cut, reduced
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]
 FORMATS += [name for name, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)]
@@ -56,6 +58,9 @@ _EXCHANGING = (5, 6, 7, 8)  # orientations that swap width and height
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
+Pixels = npt.NDArray[np.uint8]
+
+
 class NotDecodable(Exception):
     """The message says why, in a few words."""
 
@@ -73,6 +78,7 @@ class Decoded:
     highest: float | None  # the largest number; None with 8 bits per channel
     high_byte: int | None  # the largest of the first 8 bits, if the others were dropped
     frames: int  # pages or frames of its file, of which it is the first
+    left_out: int = 0  # regions of the same picture that aren't kept; told with its first one
 
 
 class _Opened(NamedTuple):
@@ -91,24 +97,47 @@ def decode(content: Content, format: PictureFormat) -> Decoded:
     For an animation, the first frame. Transparent pictures are laid on the format's ground unless the mode is RGBA. Raises
     NotDecodable.
     """
-    image, size, highest, high_byte, frames = _open(content, format, format.white)
+    return _decoded(_open(content, format, format.white), format, lambda pixels: ([pixels], 0))[0]
+
+
+def decode_regions(content: Content, format: PictureFormat, most: int) -> list[Decoded]:
+    """At most `most` regions of a picture at its own scale, as `decode` would return them. Raises NotDecodable, also for a
+    picture that is smaller than a region."""
+    region = format.stored
+    opened = _open(content, format, format.white)
+    if opened.image.height < region[0] or opened.image.width < region[1]:
+        size, least = (f"{width}×{height}" for height, width in ((opened.image.height, opened.image.width), region))
+        raise NotDecodable(f"it is only {size}, and the others are cut into {least}")
+    return _decoded(opened, format, lambda pixels: cut(pixels, region, most))
+
+
+def _decoded(opened: _Opened, format: PictureFormat, parts: Callable[[Pixels], tuple[list[Pixels], int]]) -> list[Decoded]:
+    """The parts of a picture in the format."""
+    image, size, highest, high_byte, frames = opened
     laid = False
     if format.mode != "RGBA" and image.mode in ("LA", "RGBA"):
         laid = _is_transparent(image)
         image = _laid_on(image, GROUNDS[format.ground])
     lost_colour = format.mode == "L" and _is_coloured(image)
-    pixels = np.asarray(_padded(image.convert(format.mode), format)).reshape(format.height, format.width, format.channels)
-    return Decoded(
-        pixels=pixels,
-        size=size,
-        digest=int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest(), "little"),
-        two_valued=not ((pixels + np.uint8(1)) & 0xFE).any(),
-        lost_colour=lost_colour,
-        laid=laid,
-        highest=highest,
-        high_byte=high_byte,
-        frames=frames,
-    )
+    if format.region is None:
+        image = _padded(image.convert(format.mode), format)
+    pixels = np.asarray(image.convert(format.mode)).reshape(image.height, image.width, format.channels)
+    found, left_out = parts(pixels)
+    return [
+        Decoded(
+            pixels=part,
+            size=size,
+            digest=int.from_bytes(hashlib.blake2b(part.tobytes(), digest_size=8).digest(), "little"),
+            two_valued=not ((part + np.uint8(1)) & 0xFE).any(),
+            lost_colour=lost_colour,
+            laid=laid,
+            highest=highest,
+            high_byte=high_byte,
+            frames=1 if number else frames,
+            left_out=0 if number else left_out,
+        )
+        for number, part in enumerate(found)
+    ]
 
 
 def look(content: Content) -> Look:
@@ -254,6 +283,9 @@ def _in_8_bits(image: Image.Image, deep: bool, white: int | None) -> tuple[Image
 
 def _zoom(size: Size, format: PictureFormat) -> tuple[float, float]:
     """The factors for height and width."""
+    if format.region is not None:
+        zoom = reduced(size, format.reduced)[0] / size[0]
+        return zoom, zoom
     vertical, horizontal = format.height / size[0], format.width / size[1]
     if format.fit == "stretch":
         return vertical, horizontal
@@ -266,7 +298,9 @@ def _scaled(image: Image.Image, format: PictureFormat) -> Image.Image:
     vertical, horizontal = _zoom((image.height, image.width), format)
     width, height = format.width, format.height
     left = top = 0.0
-    if format.fit == "crop":
+    if format.region is not None:
+        height, width = reduced((image.height, image.width), format.reduced)
+    elif format.fit == "crop":
         left, top = (image.width - width / horizontal) / 2, (image.height - height / vertical) / 2
         left, top = max(left, 0.0), max(top, 0.0)  # rounding
     elif format.fit == "pad":

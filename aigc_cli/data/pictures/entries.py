@@ -23,7 +23,8 @@ def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress, labels: F
     """
     if wanted.ground or wanted.white:  # they may equal what is chosen by default
         default = replace(wanted, ground=None, white=None)
-        of_size = [replace(default, size=None)] if wanted.size is not None and is_long(wanted.size) else []
+        chosen_by_default = wanted.size is not None and (is_long(wanted.size) or wanted.tile)
+        of_size = [replace(default, size=None)] if chosen_by_default else []
         for asked in (default, *of_size):
             folder = cache.lookup(_key(snapshot, asked, labels))
             chosen = None if folder is None else load(folder)
@@ -47,6 +48,8 @@ def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress, labels: F
 def _key(snapshot: Snapshot, wanted: Wanted, labels: FoundLabels | None) -> str:
     longest = () if wanted.size is not None or wanted.longest == LONGEST else (wanted.longest,)
     asked = (wanted.size, wanted.mode, wanted.fit, wanted.label, *longest)
+    if wanted.tile:
+        asked += ("tile", wanted.reduced, wanted.region)
     decided = (wanted.ground, wanted.white) if wanted.ground or wanted.white else ()
     of_table = () if labels is None or labels.digest is None else (labels.digest,)
     return cache.key_of("pictures", _VERSION, snapshot.identity, *asked, *decided, *of_table)

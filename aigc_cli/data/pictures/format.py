@@ -47,6 +47,10 @@ class PictureFormat:
     fit: Fit = "crop"
     ground: Ground = "white"
     white: int = FULL
+    region: Size | None = None
+    """With --tile, the size of the regions that windows of height × width are cut from."""
+    reduced: int | None = None
+    """With --tile, the longest side that pictures are reduced to before they are cut."""
 
     @property
     def channels(self) -> int:
@@ -56,19 +60,26 @@ class PictureFormat:
     def size(self) -> Size:
         return self.height, self.width
 
+    @property
+    def stored(self) -> Size:
+        """The size that is kept of each picture, or of each region of it."""
+        return self.region or self.size
+
     def describe(self) -> str:
         """Width × height and mode, for display: "28×28 grey", "64×48 RGB"."""
         return f"{describe_size(self.size)} {_WORDS[self.mode]}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        only_of_tiles = {"region", "reduced"} if self.region is None else set()
+        return {name: value for name, value in asdict(self).items() if name not in only_of_tiles}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> PictureFormat:
         """Earlier versions laid everything on white, and took the full range of 16 bits."""
         size = int(fields["height"]), int(fields["width"])
         ground, white = fields.get("ground", "white"), int(fields.get("white", FULL))
-        return cls(*size, fields["mode"], fields["fit"], ground, white)
+        region = None if fields.get("region") is None else (int(fields["region"][0]), int(fields["region"][1]))
+        return cls(*size, fields["mode"], fields["fit"], ground, white, region, fields.get("reduced"))
 
 
 @dataclass(frozen=True)
@@ -83,10 +94,23 @@ class Wanted:
     ground: Ground | None = None
     white: int | None = None
     long: bool = False  # a picture more than 4 times as long as wide may be longer than that
+    tile: bool = False  # windows of pictures at their own scale
+    reduced: int | None = None  # with tile: the longest side that pictures are reduced to first
+    region: Size | None = None  # with tile
 
     @classmethod
     def exactly(cls, format: PictureFormat, label: str | None = None) -> Wanted:
-        return cls(format.size, format.mode, format.fit, label, ground=format.ground, white=format.white)
+        return cls(
+            format.size,
+            format.mode,
+            format.fit,
+            label,
+            ground=format.ground,
+            white=format.white,
+            tile=format.region is not None,
+            reduced=format.reduced,
+            region=format.region,
+        )
 
 
 @dataclass(frozen=True)
@@ -124,7 +148,7 @@ def choose_format(wanted: Wanted, looks: Sequence[Look]) -> PictureFormat:
         ground = "white" if mode == "RGBA" else "grey"
     numbers = [look.highest for look in looks if look.highest is not None]
     white = wanted.white or (white_of(numbers) if numbers else FULL)
-    return PictureFormat(height, width, mode, wanted.fit, ground, white)
+    return PictureFormat(height, width, mode, wanted.fit, ground, white, wanted.region, wanted.reduced)
 
 
 def choose_ground(looks: Sequence[Look]) -> Ground | None:
@@ -188,6 +212,12 @@ class SizesSeen:
         by_area = sorted(self._sizes, key=lambda size: (size[0] * size[1], size))
         smallest, largest = describe_size(by_area[0]), describe_size(by_area[-1])
         what = f"{len(by_area):,} sizes, from {smallest} to {largest}:" if len(by_area) > 1 else smallest
+        if format.region is not None:
+            first = "" if format.reduced is None else f"reduced to at most {format.reduced} pixels a side and "
+            return (
+                f"{what} {first}cut into {describe_size(format.region)}, in which windows of {describe_size(format.size)} are "
+                "anywhere (--tile; with a lower --longest-side a window shows more)"
+            )
         how = f"--fit {format.fit}"
         if wanted.size is None:
             if max(format.size) > wanted.longest:

@@ -49,7 +49,7 @@ class Names(Sequence[str]):
 class Store:
     """All n pictures of a source that could be decoded, memory-mapped and read-only."""
 
-    pixels: npt.NDArray[np.uint8]  # (n, height, width, channels)
+    pixels: npt.NDArray[np.uint8]  # (n, height, width, channels), with --tile of regions
     hashes: npt.NDArray[np.uint64]  # (n,) of the pixels
     two_valued: npt.NDArray[np.bool_]  # (n,) every channel of every pixel is 0 or 255
     labels: npt.NDArray[np.int64]  # (n,) numbers of `classes`; -1 for none
@@ -102,7 +102,7 @@ def load(folder: Path) -> Store | None:
         format, n = PictureFormat.from_json(facts["format"]), facts["count"]
         ends = _mapped(folder / "ends.bin", np.int64, n + 1)
         return Store(
-            pixels=_mapped(folder / "pixels.bin", np.uint8, n, *format.size, format.channels),
+            pixels=_mapped(folder / "pixels.bin", np.uint8, n, *format.stored, format.channels),
             hashes=_mapped(folder / "hashes.bin", np.uint64, n),
             two_valued=_mapped(folder / "two_valued.bin", np.bool_, n),
             labels=_mapped(folder / "labels.bin", np.int64, n),
