@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aigc_cli.backends.gan.config import Sample, Train, parse_seeds
 from aigc_cli.backends.gan.diagnostics import concerns, outlook
+from aigc_cli.backends.gan.learner import GANLearner
 from aigc_cli.backends.gan.model import GANConfig
 from aigc_cli.backends.gan.presets import PRESETS, SMALLEST, decide, fixed_strength, model_config
 from aigc_cli.backends.gan.sample import between
@@ -82,6 +83,18 @@ def test_few_pictures_give_a_warning_and_at_most_one_batch() -> None:
     plan, reasons = decide(settled(Train()), dataset(n=5), 1e12)
     assert plan.batch_size == 5
     assert len(reasons) == 1 and reasons[0].startswith("only 5 training pictures")
+
+
+def test_large_pictures_come_with_an_expectation_unless_many_are_seen() -> None:
+    def told(side: int, steps: int) -> str | None:
+        data = dataset(side, 24, n=8)
+        plan, _ = decide(settled(Train(preset="nano", batch_size=4, steps=steps)), data, 1.0)
+        return GANLearner(plan, data, torch.device("cpu")).expectation(plan)
+
+    assert told(96, 50) is not None and str(told(96, 50)).startswith(
+        "about 200 pictures will be seen, which is little for 24×96"
+    )
+    assert told(95, 50) is None and told(96, 100_000) is None
 
 
 @pytest.mark.parametrize(("text", "strength"), [("auto", None), ("off", 0.0), ("0", 0.0), ("0.3", 0.3)])

@@ -294,7 +294,7 @@ def test_mixed_sizes_are_made_one_and_told(tmp_path: Path) -> None:
     assert f"5 sizes, from 40×30 to 800×600: made 64×48 (--fit crop; {why})" in dataset.notes
     assert (_all(dataset.train)[:, 0, 0, 0] == 3 * dataset.train.rows).all()
     asked = _prepare(tmp_path / "d", size=(16, 16), fit="pad")
-    assert "5 sizes, from 40×30 to 800×600: made 16×16 (--fit pad)" in asked.notes
+    assert "5 sizes, from 40×30 to 800×600: made 16×16 (--fit pad, bars beside those of another shape)" in asked.notes
     assert (_all(asked.train)[:, :2] == 0).all()
 
 

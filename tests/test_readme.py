@@ -44,6 +44,8 @@ def tour(module_shell: Shell) -> Shell:
         (cwd / folder).mkdir(parents=True)
         for i in range(40):
             Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(cwd / folder / f"{i:02}.png")
+    (cwd / "textures").mkdir()
+    Image.fromarray(draw.integers(0, 256, (128, 192, 3), dtype=np.uint8)).save(cwd / "textures" / "wall.png")
     for name in ("a", "b"):
         (cwd / f"{name}.png").write_bytes((cwd / "photos" / f"0{int(name, 16) - 10}.png").read_bytes())
     bin = cwd / "bin"

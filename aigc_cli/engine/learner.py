@@ -154,6 +154,10 @@ class Learner(ABC):
         """The steps after which a small dataset has nothing more to teach; None for a large one."""
         return None
 
+    def expectation(self, plan: Plan) -> str | None:
+        """A line for the user before training about what so many steps can give, if that is worth saying."""
+        return None
+
     def describe(self) -> str:
         """The networks in a few words: "4 layers of width 128, 0.9 M parameters"."""
         total = sum(p.numel() for network in self.networks.values() for p in network.parameters())

@@ -23,7 +23,7 @@ from aigc_cli.backends.gan.presets import fixed_strength, model_config
 from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
 from aigc_cli.backends.gan.tile import latents, rolled
 from aigc_cli.backends.pictures.adversarial import frozen, gradient_penalty
-from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of
+from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, large_pictures
 from aigc_cli.backends.pictures.options import first_sample
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
@@ -230,6 +230,9 @@ class GANLearner(Learner):
 
     def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:
         return concerns(history, adapting=self.adapting)
+
+    def expectation(self, plan: Plan) -> str | None:
+        return large_pictures(self.data.format.size, plan.steps * self.plan.batch_size)
 
     def first_sample(self) -> str:
         return first_sample(self.data.classes if self.plan.conditional else ())

@@ -8,12 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.data.pictures.dataset import PictureArrays
+from aigc_cli.data.pictures.format import Size, describe_size
 from aigc_cli.files import bytes_of
 
 #: Pixel values computed at once without gradients: a few hundred MB in a decoder.
 VALUES = 1 << 21
 #: With fewer training pictures, samples are near copies of them, or rough.
 FEW = 100
+#: From this side on, details take long to learn, and fewer pictures seen than this are few: FastGAN (Liu et al. 2021) sees this
+#: many at 256 pixels, in hours on a GPU.
+LARGE, SEEN = 96, 400_000
 
 
 class PictureBatches:
@@ -71,6 +75,16 @@ def few_pictures(n: int) -> list[str]:
     return [
         f"only {n} training pictures: expect near copies of them, or rough samples; use at least hundreds, better thousands"
     ]
+
+
+def large_pictures(size: Size, seen: int) -> str | None:
+    """What to expect of a run that sees so many pictures of a large size."""
+    if max(size) < LARGE or seen >= SEEN:
+        return None
+    return (
+        f"about {seen:,} pictures will be seen, which is little for {describe_size(size)}: expect colours and shapes, and few "
+        f"details; others give hours on a GPU, {SEEN:,} or more. A smaller --size gets further"
+    )
 
 
 def labels_of(arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, to_unit
+from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, large_pictures, to_unit
 from aigc_cli.backends.pictures.options import first_sample
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.config import VAEPlan
@@ -142,6 +142,9 @@ class VAELearner(Learner):
             "matching": f"flow matching by {c.couplings} transformer blocks",
         }[c.prior]
         return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} with {prior}, {c.likelihood} pixels"
+
+    def expectation(self, plan: Plan) -> str | None:
+        return large_pictures(self.data.format.size, plan.steps * self.plan.batch_size)
 
     def first_sample(self) -> str:
         return first_sample(self.data.classes if self.plan.conditional else ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal, TypeAlias
@@ -27,6 +27,13 @@ _LONG = 4  # times as long as wide: such pictures may exceed the longest side, u
 _VANISHING = 0.05  # the share of transparent pictures that may vanish on a ground
 
 _MUCH_CUT, _MUCH = 0.4, 0.05  # the share of the area, and of the pictures that lose it, above which that is told
+
+_OTHER_SHAPE = 1.1  # times as long or wide as the format: above that, what becomes of them is told
+_OF_OTHER_SHAPES: dict[Fit, str] = {
+    "crop": ", the middle of those of another shape",
+    "pad": ", bars beside those of another shape",
+    "stretch": ", those of another shape distorted",
+}
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _WORDS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
@@ -196,6 +203,11 @@ def _ratio(size: Size) -> float:
     return max(size) / min(size)
 
 
+def _ratio_to(format: PictureFormat) -> Callable[[Size], float]:
+    """How much longer or wider than the format pictures are; 1 for the same shape."""
+    return lambda size: _ratio((format.width * size[0], format.height * size[1]))
+
+
 class SizesSeen:
     """The sizes of a source's pictures before resizing, and a note about them."""
 
@@ -219,8 +231,11 @@ class SizesSeen:
                 "anywhere (--tile; with a lower --longest-side a window shows more)"
             )
         how = f"--fit {format.fit}"
+        kept_long = wanted.size is None and max(format.size) > wanted.longest
+        if not kept_long and max(map(_ratio_to(format), self._sizes)) > _OTHER_SHAPE:
+            how += _OF_OTHER_SHAPES[format.fit]
         if wanted.size is None:
-            if max(format.size) > wanted.longest:
+            if kept_long:
                 how += f"; above --longest-side {wanted.longest}, to keep {min(format.size)} pixels of the shorter side"
                 if format.fit == "crop" and max(map(_ratio, self._sizes)) > _ratio(format.size):
                     how += "; --fit pad keeps the ends that are cut off"

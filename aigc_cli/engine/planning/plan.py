@@ -72,6 +72,8 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]
     reasons += _reason_for_steps(trainer, open_ended)
+    if (expectation := trainer.learner.expectation(trainer.plan)) is not None:
+        reasons.append(expectation)
     if options.init_from is not None:
         reasons.append(take_over(trainer.learner, Path(options.init_from)))
     for reason in reasons:
