@@ -40,7 +40,8 @@ class Loaded(Generic[Model]):
         """The tokens that may be generated: those that occurred in training, but with a constraint also others."""
         tokenizer = self.tokenizer
         never = {*tokenizer.unwritten, *(self.start.unseen if constraint is None else ())}
-        return TokenRules(tokenizer.eot_id, self.start.ends(tokenizer), sorted(never), characters_of(tokenizer))
+        coded = self.start.coded(tokenizer)
+        return TokenRules(tokenizer.eot_id, self.start.ends(tokenizer), sorted(never), characters_of(tokenizer), coded)
 
     def generate(
         self,

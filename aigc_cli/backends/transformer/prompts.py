@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from aigc_cli.backends.transformer.decoding.token_rules import FieldEnds
+from aigc_cli.backends.transformer.decoding.token_rules import CodedFields, FieldEnds
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.errors import RequestError
@@ -27,6 +27,7 @@ class Start:
     fields: tuple[str, ...] = ()  # the names of a document's fields, in order; empty if it is a single text
     answers: bool = False  # texts are answers (targets) to sources
     source_share: float | None = None  # the share of a text that is the source, if texts are split
+    codes: tuple[int, ...] = ()  # by field, the number of codes that it is made of, 0 for text; empty if all are text
     unseen: tuple[int, ...] = ()  # tokens that don't occur in the training text, so that the model knows nothing about them
 
     @classmethod
@@ -65,18 +66,24 @@ class Start:
         assert tokenizer.field_id is not None
         return FieldEnds(tokenizer.field_id, len(self.fields))
 
-    def prompt_ids(self, tokenizer: Tokenizer, prompt: str | None, leading: Sequence[str] = ()) -> list[int]:
-        """The tokens to sample from: the leading fields and the prompt, which starts the next field; or the source to answer.
-        Never empty."""
+    def coded(self, tokenizer: Tokenizer) -> CodedFields | None:
+        """Which fields are codes; None if all are text."""
+        return CodedFields(tokenizer.codes, self.codes) if any(self.codes) else None
+
+    def prompt_ids(self, tokenizer: Tokenizer, prompt: str | None, leading: Sequence[str | Sequence[int]] = ()) -> list[int]:
+        """The tokens to sample from: the leading fields, each a text or codes, and the prompt, which starts the next field; or
+        the source to answer. Never empty."""
         if self.answers:
             (source,) = leading
+            assert isinstance(source, str)
             return [*tokenizer.seen(tokenizer.encode(source)), tokenizer.eot_id]
         if not self.with_eot:
             return tokenizer.seen(tokenizer.encode(prompt or "\n"))
         ids = [tokenizer.sos_id]
-        for text in leading:
+        for field in leading:
             assert tokenizer.field_id is not None
-            ids += [*tokenizer.encode(text), tokenizer.field_id]
+            ids += tokenizer.encode(field) if isinstance(field, str) else [tokenizer.codes[code] for code in field]
+            ids.append(tokenizer.field_id)
         return tokenizer.seen(ids + tokenizer.encode(prompt or ""))
 
     def save(self, folder: Path) -> None:
@@ -86,6 +93,6 @@ class Start:
     def load(cls, folder: Path) -> Start:
         try:
             start = json.loads((folder / "aigc.json").read_text())["start"]
-            return cls(**{**start, **{name: tuple(start.get(name, ())) for name in ("fields", "unseen")}})
+            return cls(**{**start, **{name: tuple(start.get(name, ())) for name in ("fields", "codes", "unseen")}})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RequestError(f"{folder / 'aigc.json'} cannot be read: {error}") from None

@@ -35,13 +35,12 @@ from aigc_cli.data.splits import (
     rough,
 )
 from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, recognise, routed, scan, stream
+from aigc_cli.data.text.fitting import fit_tokenizer
 from aigc_cli.data.text.near import without_near
 from aigc_cli.data.text.pieces import End
 from aigc_cli.data.text.request import TextRequest
-from aigc_cli.data.text.tokenizers.choice import affordable_vocab, choose_tokenizer
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
-from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char, is_of_words
-from aigc_cli.data.text.tokenizers.words import MIN_FREQ, fit_word
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.data.text.tokens import TokenArrays, encode_to, load_arrays
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
@@ -219,35 +218,10 @@ def _fit(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int, p
     """The tokenizer, fitted on training text, and the reason for its choice."""
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "from the run of --init-from"
-    fitted, reason = _fit_new(request, train, plan, train_bytes, progress)
+    sample = _training_sample(request, train, plan, train_bytes)
+    fitted, reason = fit_tokenizer(request, sample, train_bytes, progress)
     fitted = fitted.with_lower() if request.reading.lower else fitted
     return (fitted.with_fields() if request.reading.fielded else fitted), reason
-
-
-def _fit_new(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int, progress: Progress) -> tuple[Tokenizer, str]:
-    if request.tokenizer == "byte":
-        return byte(), "as given"
-    sample = list(_training_sample(request, train, plan, train_bytes))
-    n_sampled = sum(map(len, sample))
-    progress("fitting the tokenizer", 0, n_sampled)
-    if request.tokenizer == "char":
-        fitted, reason = fit_char(sample), "as given"
-    elif is_of_words(request.tokenizer):
-        segmenter = SpacyWords.named(request.tokenizer) if is_spacy(request.tokenizer) else None
-        min_freq = MIN_FREQ if request.min_freq is None else request.min_freq
-        fitted = fit_word(sample, min_freq, vocab_size=request.vocab_size, unk=request.unk, segmenter=segmenter)
-        reason = f"words seen at least {min_freq:,} times" if min_freq > 1 else "all words"
-        if request.vocab_size:
-            reason += f", the most frequent of them up to {request.vocab_size:,} tokens"
-    elif request.tokenizer == "bpe" or request.vocab_size:
-        fitted = fit_bpe(sample, request.vocab_size or affordable_vocab(request.vocab_limit))
-        reason = "as given" if request.tokenizer == "bpe" else "for --vocab-size"
-        if request.vocab_size and fitted.vocab_size < request.vocab_size:
-            reason += f", but the text yields only {fitted.vocab_size:,}"
-    else:
-        fitted, reason = choose_tokenizer(sample, train_bytes, request.vocab_limit, request.chars_affordable)
-    progress("fitting the tokenizer", n_sampled, n_sampled)
-    return fitted, reason
 
 
 def _training_sample(request: TextRequest, train: Part, plan: SplitPlan, train_bytes: int) -> Iterator[str]:

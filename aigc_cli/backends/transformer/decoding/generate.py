@@ -155,6 +155,7 @@ class _Sample:
     stops: tuple[bytes, ...]
     to_come: int  # the number of fields after the current one
     state: int = BETWEEN  # the position within a character
+    length: int = 0  # of the current field, in tokens that were generated
     ids: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # the number of bytes up to and including each token
     content: bytearray = field(default_factory=bytearray)
@@ -171,6 +172,7 @@ class _Sample:
         self.ids.append(token)
         self.content += piece
         self.ends.append(len(self.content))
+        self.length = 0 if ends_field else self.length + 1
         if ends_field:
             self.to_come -= 1
             self.told = len(self.content)
@@ -252,7 +254,8 @@ def _draw(
             drawn = np.stack([random.random(BLOCK, dtype=np.float32) for random in randoms])
             uniforms = torch.from_numpy(drawn).to(device)
         uniform = None if uniforms is None else uniforms[:, step % BLOCK]
-        rules.exclude(state.logits, [row.to_come for row in rows], [row.state for row in rows])
+        lengths = [row.length for row in rows]
+        rules.exclude(state.logits, [row.to_come for row in rows], [row.state for row in rows], lengths)
         matches = [] if constraint is None else [row.matching() for row in rows]
         if constraint is not None and any(matches):
             allowed = constraint.allowed(matches).to(device)

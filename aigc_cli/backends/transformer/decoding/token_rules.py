@@ -83,14 +83,24 @@ class FieldEnds:
 
 
 @dataclass(frozen=True)
+class CodedFields:
+    """Which fields are runs of codes rather than text."""
+
+    codes: range  # the tokens that are codes, the last ones of the vocabulary
+    lengths: tuple[int, ...]  # by field, the number of its codes; 0 for text
+
+
+@dataclass(frozen=True)
 class TokenRules:
     """Which tokens may come next. The tokens `never` are excluded, with `characters` also those that would break a character.
-    With `fields`, every text has exactly that many, including those of its prompt."""
+    With `fields`, every text has exactly that many, including those of its prompt; with `coded`, some are codes, exactly as
+    many as they have, and the others have none."""
 
     eot_id: int
     fields: FieldEnds | None = None
     never: Sequence[int] = ()
     characters: Characters | None = None
+    coded: CodedFields | None = None
 
     def to_come(self, prompt: Sequence[int]) -> int:
         """The number of fields after the one that continues a prompt."""
@@ -101,10 +111,12 @@ class TokenRules:
         """The tokens that are never allowed between characters."""
         return torch.tensor([*self.never, *(self.characters.broken if self.characters else ())], dtype=torch.long)
 
-    def exclude(self, scores: Tensor, to_come: Sequence[int], states: Sequence[int]) -> None:
+    def exclude(
+        self, scores: Tensor, to_come: Sequence[int], states: Sequence[int], lengths: Sequence[int] | None = None
+    ) -> None:
         """Exclude tokens from scores (B, V) in place: those that are never allowed, and ends that come too early or too late (a
-        document may only end after its last field). `to_come` is the number of fields after the current one, and `states` the
-        position within a character, of each row."""
+        document may only end after its last field). `to_come` is the number of fields after the current one, `states` the
+        position within a character, and `lengths` the tokens of the current field, of each row."""
         inside = [row for row, state in enumerate(states) if state != BETWEEN]
         if self.characters is not None and inside:
             continued = scores[inside] + self.characters.inside[[states[row] for row in inside]].to(scores)
@@ -113,12 +125,38 @@ class TokenRules:
         if self.fields is not None:
             wrong = torch.tensor([self.eot_id if left else self.fields.id for left in to_come], device=scores.device)
             scores.scatter_(1, wrong[:, None], -math.inf)
+        if self.coded is not None:
+            assert lengths is not None
+            scores += self._of_coded.to(scores.device)[list(map(self._stage, to_come, lengths))]
         if self.characters is not None and inside:
             scores[inside] = continued
+
+    def _stage(self, left: int, length: int) -> int:
+        """The row of `_of_coded` for a row with `left` more fields and `length` tokens in the current one."""
+        assert self.coded is not None
+        whole = self.coded.lengths[len(self.coded.lengths) - 1 - left]
+        return 0 if not whole else 1 if length < whole else 2 if left else 3
+
+    @cached_property
+    def _of_coded(self) -> Tensor:
+        """What to add to scores (4, V): in a text, within codes, and at their end if fields follow or none."""
+        assert self.coded is not None
+        codes = self.coded.codes
+        table = torch.full((4, codes.stop), -math.inf)
+        table[0, : codes.start] = 0
+        table[1, codes.start :] = 0
+        if self.fields is not None:
+            table[2, self.fields.id] = 0
+        table[3, self.eot_id] = 0
+        return table
 
     def ends_field(self, token: int) -> bool:
         """Whether a token ends a field that is not the last."""
         return self.fields is not None and token == self.fields.id
+
+    def since_field(self, ids: Sequence[int]) -> int:
+        """The number of tokens after the last end of a field."""
+        return next((length for length, token in enumerate(reversed(ids)) if self.ends_field(token)), len(ids))
 
     def after(self, state: int, token: int) -> int:
         """The position within a character after one more token."""

@@ -13,8 +13,9 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from tokenizers import Tokenizer as RustTokenizer
 
 from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
-from aigc_cli.data.text.tokenizers.special_tokens import END_OF_FIELD, END_OF_TEXT, EOS, OF_WORDS, PAD, SOS, UNK
+from aigc_cli.data.text.tokenizers.special_tokens import CODE, END_OF_FIELD, END_OF_TEXT, EOS, OF_WORDS, PAD, SOS, UNK
 from aigc_cli.data.text.tokenizers.spelling import Spelling
 from aigc_cli.errors import RequestError
 
@@ -81,8 +82,8 @@ def symbols_of(text: str) -> str:
 
 
 class Tokenizer:
-    """A byte-level tokenizer. Made by `fit_char`, `fit_bpe`, `byte`, `words.fit_word` or `load`; `with_fields` and `with_lower`
-    add fields and lower case.
+    """A byte-level tokenizer. Made by `fit_char`, `fit_bpe`, `byte`, `words.fit_word` or `load`; `with_fields`, `with_codes`
+    and `with_lower` add fields, codes and lower case.
 
     With a `segmenter`, words are those of the segmenter. With a `spelling`, a word that is not in the vocabulary becomes the id
     `unk_id`, followed by vocab_size + b for each byte b of its UTF-8. `decode` uses the latter; models never see them.
@@ -105,11 +106,13 @@ class Tokenizer:
         self.unwritten = sorted({self.pad_id, unk_id, self.sos_id} - {self.eot_id})
         """Tokens that must not be generated."""
         self.field_id = vocab.get(END_OF_FIELD)  # None if documents have one field
+        self.codes = _codes(vocab)
+        """Tokens that are discrete codes, of no text; empty if there are none."""
         self._bytes = [b""] * self.vocab_size
         for token, index in vocab.items():
             if index == self.field_id:
                 self._bytes[index] = b"\n"
-            elif token not in special:
+            elif token not in special and index not in self.codes:
                 self._bytes[index] = bytes(_BYTE_OF[symbol] for symbol in token)
         self._pieces: Callable[[str], list[str]] | None = None  # if the library doesn't split into pieces itself
         if spelling:
@@ -124,6 +127,12 @@ class Tokenizer:
         """The same tokenizer with an additional token that ends a field."""
         rust = RustTokenizer.from_str(self._rust.to_str())
         rust.add_special_tokens([AddedToken(END_OF_FIELD, special=True, normalized=False)])
+        return Tokenizer(rust, self.kind, self.segmenter, self.spelling)
+
+    def with_codes(self, n: int) -> Tokenizer:
+        """The same tokenizer with n additional tokens for discrete codes."""
+        rust = RustTokenizer.from_str(self._rust.to_str())
+        rust.add_special_tokens([AddedToken(CODE.format(code), special=True, normalized=False) for code in range(n)])
         return Tokenizer(rust, self.kind, self.segmenter, self.spelling)
 
     def with_lower(self) -> Tokenizer:
@@ -218,6 +227,17 @@ class Tokenizer:
             raise
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"{folder} has no tokenizer written by aigc: {error}") from error
+
+
+def _codes(vocab: Mapping[str, int]) -> range:
+    """The tokens of a vocabulary that are codes. Raises ValueError if they don't follow one another."""
+    first = vocab.get(CODE.format(0))
+    if first is None:
+        return range(0)
+    n = next(code for code in count(1) if CODE.format(code) not in vocab)
+    if any(vocab[CODE.format(code)] != first + code for code in range(n)):
+        raise ValueError("the codes are out of order")
+    return range(first, first + n)
 
 
 def is_of_words(kind: str) -> bool:
