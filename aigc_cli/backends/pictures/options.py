@@ -160,7 +160,7 @@ def too_few_to_compare(train: int, held_out: int) -> list[str]:
     return [f"aigc eval measures samples with at least {needed}, and there are {train:,} and {held_out:,}{more}"]
 
 
-def longest_side(options: PictureTrainOptions) -> int:
+def longest_side(options: TrainOptions) -> int:
     """The longest side that a run can afford: 64 for minutes on a CPU, 128 for hours on a few cores or a minute on a GPU, 256
     for ten minutes on a GPU. Doubling the side gives four times the pixels, and the model also needs more pictures to learn
     from.

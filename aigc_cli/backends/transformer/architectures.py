@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -23,7 +23,9 @@ from aigc_cli.backends.transformer.encoder_decoder.model import load_pretrained 
 from aigc_cli.backends.transformer.encoder_decoder.presets import plan_for as plan_for_pairs
 from aigc_cli.backends.transformer.learner import LanguageLearner
 from aigc_cli.backends.transformer.loaded import Loaded, load
-from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.backends.transformer.records.eval import evaluation as record_evaluation
+from aigc_cli.backends.transformer.records.learner import RecordLearner
+from aigc_cli.backends.transformer.records.plan import plan_for as plan_for_records
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine
@@ -34,8 +36,8 @@ AnyPlan = TypeVar("AnyPlan", bound=TransformerPlan)
 @dataclass(frozen=True)
 class Architecture(Generic[AnyPlan]):
     plan_type: type[AnyPlan]
-    plan: Callable[[Train, TextDataset, Machine], tuple[AnyPlan, list[str]]]
-    learner: Callable[[AnyPlan, TextDataset, torch.device], LanguageLearner]
+    plan: Callable[[Train, Any, Machine], tuple[AnyPlan, list[str]]]
+    learner: Callable[[AnyPlan, Any, torch.device], LanguageLearner]
     evaluate: Callable[[Run, Eval, Bus], Evaluation]
     load: Callable[[Run, str, Bus], Loaded[LanguageModel]]
 
@@ -58,6 +60,17 @@ ARCHITECTURES: dict[str, Architecture[Any]] = {
 }
 
 
+#: Records with pictures.
+RECORDS: Architecture[Any] = Architecture(
+    DecoderOnlyPlan, plan_for_records, RecordLearner, record_evaluation, ARCHITECTURES["decoder-only"].load
+)
+
+
+def of_data(arch: str, info: Mapping[str, Any]) -> Architecture[Any]:
+    """The architecture for data that a run records as `info`."""
+    return RECORDS if "fields" in info else ARCHITECTURES[arch]
+
+
 def of_run(run: Run) -> Architecture[Any]:
     """The architecture of a run's model."""
-    return ARCHITECTURES[run.record["plan"].get("arch", "decoder-only")]
+    return of_data(run.record["plan"].get("arch", "decoder-only"), run.record["data"])

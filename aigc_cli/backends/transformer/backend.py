@@ -9,10 +9,13 @@ import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
-from aigc_cli.backends.transformer.architectures import ARCHITECTURES, of_run
+from aigc_cli.backends.transformer.architectures import ARCHITECTURES, of_data, of_run
 from aigc_cli.backends.transformer.config import Eval, Sample, Train, TransformerPlan
-from aigc_cli.backends.transformer.prepare import prepare
+from aigc_cli.backends.transformer.prepare import fields_of, prepare
+from aigc_cli.backends.transformer.records.prepare import prepare as prepare_records
 from aigc_cli.backends.transformer.sample import sample_texts
+from aigc_cli.data.records.dataset import check_unchanged as records_unchanged
+from aigc_cli.data.records.holds import holds_records
 from aigc_cli.data.text.dataset import check_unchanged
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
@@ -26,13 +29,14 @@ class TransformerBackend:
     # Training
 
     def prepare(self, options: Train, bus: Bus) -> Prepared:
-        return prepare(options, bus)
+        with_pictures = holds_records(options.data_source, fields_of(options) or None)
+        return (prepare_records if with_pictures else prepare)(options, bus)
 
     def changed(self, info: dict[str, Any]) -> list[str]:
-        return check_unchanged(info)
+        return records_unchanged(info) if "fields" in info else check_unchanged(info)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[TransformerPlan, list[str]]:
-        planned: tuple[TransformerPlan, list[str]] = ARCHITECTURES[options.arch].plan(options, data.arrays, machine)
+        planned: tuple[TransformerPlan, list[str]] = of_data(options.arch, data.info).plan(options, data.arrays, machine)
         return planned
 
     def read_plan(self, record: Mapping[str, Any]) -> TransformerPlan:
@@ -40,7 +44,7 @@ class TransformerBackend:
         return plan
 
     def learner(self, plan: TransformerPlan, data: Prepared, device: torch.device) -> Learner:
-        return ARCHITECTURES[plan.arch].learner(plan, data.arrays, device)
+        return of_data(plan.arch, data.info).learner(plan, data.arrays, device)
 
     # Sampling and evaluation
 

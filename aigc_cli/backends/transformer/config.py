@@ -7,13 +7,14 @@ from typing import Literal
 
 from aigc_cli.backends.base import Backend, EvalOptions, SampleOptions
 from aigc_cli.backends.transformer.meanings import MEANINGS
-from aigc_cli.engine.settings import CommandOptions, Plan, TrainOptions
+from aigc_cli.engine.settings import OUTPUT, CommandOptions, Plan, TrainOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.options import EXPERT, MORE, option
 
 MODEL = "Model"
 PAIRS = "Answers: --arch encoder-decoder"
 TEXT = "Reading the data"
+PICTURES = "Pictures in records"
 Format = Literal["txt", "tsv", "csv", "json", "jsonl", "parquet", "arrow"]
 Size = Literal["nano", "micro", "tiny", "mini", "small", "medium", "base"]
 
@@ -50,6 +51,14 @@ class Train(TextOptions, TrainOptions):
     """Share of a text's characters that is the source; the rest is the target."""
     dedup: Literal["exact", "near"] = option("exact", panel=TEXT)
     """Leave out exact copies only, or also training texts that are near duplicates of held-out ones."""
+    codec: str | None = option(None, metavar="RUN", names="run", panel=PICTURES, auto="trained first, in a third of the time")
+    """The run that turns pictures into codes and back, trained by `aigc train vae --codes`."""
+    size: str | None = option(
+        None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most 64 to 256 from --minutes"
+    )
+    """Resize the pictures of records to this: a side, or width x height."""
+    mode: Literal["L", "RGB", "RGBA"] | None = option(None, panel=PICTURES, auto="L if all are grey, otherwise RGB")
+    """Greyscale, colour, or colour with transparency."""
     tokenizer: str = option("auto", text=True, metavar="auto|char|bpe|byte|word|spacy:PIPELINE", panel=TEXT)
     """How to tokenize. auto decides by script and size, and says why; word uses Unicode's words, spacy:PIPELINE those of an
     installed pipeline, spacy:blank:LANG those of a language."""
@@ -150,7 +159,8 @@ class Sample(SampleOptions):
     """What the text begins with, or the source to answer; '-' reads one per line of standard input (\\n is a line break),
     @FILE a whole file."""
     given: tuple[str, ...] = option((), text=True, metavar="FIELD=TEXT|-")
-    """Text of a leading field of --fields; repeatable. '-' reads one JSON object of fields per line of standard input."""
+    """Text of a leading field of --fields, or the file of a picture; repeatable. '-' reads one JSON object of fields per line
+    of standard input."""
     max_tokens: int | None = option(None, min=1, unit="tokens", auto="until the document ends")
     """Maximum length of a sample, all its fields together."""
     temperature: float = option(1.0, min=0)
@@ -169,6 +179,8 @@ class Sample(SampleOptions):
     """--beam divides log-probabilities by the length to this power; 0 prefers short texts."""
     stop: tuple[str, ...] = option((), text=True, metavar="TEXT", panel=MORE)
     """End a sample before this text; repeatable."""
+    guidance: float | None = option(None, min=0, panel=MORE, auto="1: none")
+    """How much to exaggerate what is given, for records with pictures whose last field is generated from all the others."""
     match: str | None = option(None, text=True, metavar="REGEX", panel=MORE, auto="off")
     """Make every sample (or its last field) match this regular expression as a whole (Rust's syntax; \\d is 0 to 9), unless
     --max-tokens cuts it off."""
@@ -176,14 +188,16 @@ class Sample(SampleOptions):
     """Print the prompt before each sample, or the source and a tab before each answer."""
     stream: bool = option(False)
     """Print characters as they are generated."""
+    format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")
+    """Format of pictures in a folder or tar, if the last field is a picture."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Samples per batch."""
 
 
 @dataclass(frozen=True)
 class Eval(TextOptions, EvalOptions):
-    n: int = option(100, min=0, short="-n")
-    """Number of samples to compare with human text, or of sources to answer; 0 skips it."""
+    n: int | None = option(None, min=0, short="-n", auto="100, or 1,000 pictures")
+    """Number of samples to compare with human text or real pictures, or of sources to answer; 0 skips it."""
     tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option("auto", panel=MORE)
     """How BLEU splits answers into words, by sacrebleu's names; auto is zh for Chinese, otherwise 13a."""
     split: Literal["train", "val", "test"] | None = option(None, panel=TEXT, auto="test, otherwise val, otherwise all")
@@ -199,5 +213,5 @@ BACKEND = Backend(
     options={"train": Train, "sample": Sample, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.transformer.backend:TransformerBackend",
-    kinds=("text",),
+    kinds=("text", "pictures"),
 )

@@ -8,9 +8,16 @@ from typing import Any
 from aigc_cli.engine.learner import MORE_TRAINING
 
 
-def advice(history: Sequence[Mapping[str, Any]], steps_per_epoch: float) -> list[str]:
-    """What would help most, judged from the held-out loss and the number of epochs."""
-    held_out = [(line["step"], line["bits_per_char"]) for line in history if line.get("event") == "evaluated"]
+def advice(
+    history: Sequence[Mapping[str, Any]],
+    steps_per_epoch: float,
+    *,
+    objective: str = "bits_per_char",
+    unit: str = "bits per character",
+    data: str = "text",
+) -> list[str]:
+    """What would help most, judged from the held-out loss, which `objective` is in `unit`, and the number of epochs."""
+    held_out = [(line["step"], line[objective]) for line in history if line.get("event") == "evaluated"]
     if len(held_out) < 3:
         return []
     best_step, best = min(held_out, key=lambda pair: pair[1])
@@ -20,12 +27,12 @@ def advice(history: Sequence[Mapping[str, Any]], steps_per_epoch: float) -> list
         return [f"the held-out loss rose from {best:.3f} to {last:.3f} after step {best_step}; try a smaller --lr"]
     if last > best * 1.01:
         return [
-            f"the held-out loss was lowest at step {best_step} ({best:.3f} bits per character) and is {last:.3f} now: the text "
-            f"was seen {epochs:.0f} times and is being memorised; more text would help most, then a smaller --preset or more "
+            f"the held-out loss was lowest at step {best_step} ({best:.3f} {unit}) and is {last:.3f} now: the {data} "
+            f"was seen {epochs:.0f} times and is being memorised; more {data} would help most, then a smaller --preset or more "
             "--dropout; the best checkpoint was kept"
         ]
     if epochs > 20:
-        return [f"the text was seen {epochs:.0f} times: more text would help more than more time"]
+        return [f"the {data} was seen {epochs:.0f} times: more {data} would help more than more time"]
     if last > best or last > held_out[-2][1] * 0.999:
-        return [f"the held-out loss levelled off at {best:.3f} bits per character; a larger --preset or more text would help"]
-    return [f"the text was seen {epochs:.1f} times and the held-out loss was still falling; {MORE_TRAINING}"]
+        return [f"the held-out loss levelled off at {best:.3f} {unit}; a larger --preset or more {data} would help"]
+    return [f"the {data} was seen {epochs:.1f} times and the held-out loss was still falling; {MORE_TRAINING}"]

@@ -29,6 +29,13 @@ _FEW_TEXTS = 20
 
 #: The most characters of training text for baselines and the search for copies.
 MAX_TEXT = 64_000_000
+#: Samples to compare with human text, or sources to answer, by default.
+SAMPLES = 100
+
+
+def samples_of(options: Eval) -> int:
+    """How many samples or answers to measure."""
+    return SAMPLES if options.n is None else options.n
 
 
 def training_data(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None, list[str]]:

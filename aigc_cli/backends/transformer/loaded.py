@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import torch
 from torch import nn
 
+from aigc_cli.backends.base import Codec
+from aigc_cli.backends.codecs import open_codec
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions, generate
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.decoding.token_rules import TokenRules, characters_of
@@ -23,6 +25,9 @@ from aigc_cli.errors import RequestError
 if TYPE_CHECKING:
     from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
 
+#: The folder of a model that holds the codec of its pictures.
+CODEC = "codec"
+
 Network = TypeVar("Network", bound=nn.Module)
 Model = TypeVar("Model", bound=LanguageModel, covariant=True)
 
@@ -35,6 +40,7 @@ class Loaded(Generic[Model]):
     tokenizer: Tokenizer
     start: Start
     device: torch.device
+    codec: Codec | None = None  # of the fields that are pictures
 
     def rules(self, constraint: RegexConstraint | None = None) -> TokenRules:
         """The tokens that may be generated: those that occurred in training, but with a constraint also others."""
@@ -85,4 +91,5 @@ def load(
     if tokenizer.changes and bus is not None:
         bus.note(f"words may be split differently than in training, which used {', '.join(tokenizer.changes)}")
     start = Start.load(run.model)
-    return Loaded(model(network(run.model).to(device)), tokenizer, start, device)
+    codec = open_codec(run.model / CODEC, wanted) if any(start.codes) else None
+    return Loaded(model(network(run.model).to(device)), tokenizer, start, device, codec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from aigc_cli.backends.pictures.meanings import SAMPLE_QUALITY
 from aigc_cli.engine.meanings import Meaning, Meanings
 
 MEANINGS = Meanings(
@@ -18,6 +19,14 @@ MEANINGS = Meanings(
         "perplexity": Meaning("Perplexity", "The number of equally likely tokens the model in effect chooses among. Lower is "
             "better; comparable only between models with the same tokenizer.", "per token"),
         "unknown_words": Meaning("Unknown words", "The share of words that are not in the vocabulary."),
+        # Records
+        "nats_per_record": Meaning("Nats per record", "What all fields of an unseen record cost together. Lower is better.",
+            "nats"),
+        "nats_per_picture_(.+)": Meaning("Nats per picture of {0}", "What the codes of an unseen picture cost, given the "
+            "fields before it. Lower is better; comparable only with the same codec.", "nats/picture"),
+        "retrieval": Meaning("Retrieval", "How often a record's own leading fields, among those of 16 records, make its last "
+            "field the likeliest. Higher is better."),
+        **SAMPLE_QUALITY,
         # Samples
         r"distinct_(\d+)": Meaning("Distinct {0}-grams", "How varied the samples are: the share of word sequences of this "
             "length that are distinct. Best close to the human figure."),
@@ -36,11 +45,17 @@ MEANINGS = Meanings(
         "exact_match": Meaning("Exact matches", "The share of answers that equal the reference. Higher is better."),
     },
     {
-        "floor": "the entropy of the process that generated the data: no model can do better except by chance",
+        "floor": "the entropy of the process that generated the data, or the same measure on real pictures: no model can do "
+        "better except by chance",
         "human": "the same measure on as much held-out human text",
         "baseline": "the best of several n-gram models of the same training text",
         "xz": "the xz compressor, primed with the training text",
         "copy": "answering with the source itself",
+        "another": "the same, given another record's fields before it",
+        "another_picture": "the same answers when each picture is another record's",
+        "frequent": "always answering with the most frequent answer",
+        "reconstructed": "the same measure on held-out pictures turned into codes and back",
+        "chance": "guessing",
         "nearest": "answering with the answer to the most similar training source",
     },
 )  # fmt: skip

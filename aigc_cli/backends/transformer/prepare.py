@@ -60,10 +60,10 @@ def _example(data: TextDataset, number: int, which: list[str]) -> Example:
     chars = int(data.train.chars[number])
     text = document(data.train, data.tokenizer, number, LONGEST_EXAMPLE)
     length = f"{chars:,} character{'s' * (chars != 1)}"
-    return Example(_enumerated(which), text, ", ".join([length, *filter(None, [data.places.get(which[0])])]))
+    return Example(enumerated(which), text, ", ".join([length, *filter(None, [data.places.get(which[0])])]))
 
 
-def _enumerated(names: Sequence[str]) -> str:
+def enumerated(names: Sequence[str]) -> str:
     """As in "first, longest and shortest"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 

@@ -15,6 +15,7 @@ from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.inputs import TextInput, read_inputs
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.backends.transformer.records.contents import contents_of, guided
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples in order. `piece` is called with text as it is generated."""
-    loaded = of_run(run).load(run, options.device, bus)
+    loaded = guided(of_run(run).load(run, options.device, bus), options)
     tokenizer = loaded.tokenizer
     assert options.seed is not None
+    contents = contents_of(loaded, options, bus)
     check_choices(options)
     constraint = _constraint(options, tokenizer)
     names = loaded.start.fields
@@ -43,7 +45,8 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             inputs[number] = text
             if number == 0 and (note := _begun(loaded.start, text)):
                 bus.note(note)
-            ids = loaded.start.prompt_ids(tokenizer, text.prompt, text.leading)
+            leading = text.leading if contents is None else contents.leading(text)
+            ids = loaded.start.prompt_ids(tokenizer, text.prompt, leading)
             too_long += longest is not None and len(ids) > longest
             yield Job(number * options.n, ids, options.n)
 
@@ -79,6 +82,9 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         number = made.index // options.n
         inputs.pop(number - 1, None)
         leading, prompt = inputs[number]
+        if contents is not None and contents.last_is_picture:
+            yield contents.drawn(made, leading, options.seed)
+            continue
         written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last one may end within a character
         reached = len(leading) + len(written) >= len(names)
         text = written[-1] if reached else ""
@@ -97,6 +103,8 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             unmatched += not made.matches
         whole = [*leading, (prompt or "") + written[0], *written[1:]]
         of_names = dict(zip_longest(names, whole[: len(names)], fillvalue=""))
+        if contents is not None:
+            of_names = contents.without_generated_pictures(of_names, len(leading))
         record |= {name: text for name, text in of_names.items() if not (loaded.start.answers and name in record)}
         if streamed is not None:
             streamed.end(made.index)

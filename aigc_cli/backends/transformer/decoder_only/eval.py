@@ -23,7 +23,15 @@ from aigc_cli.backends.transformer.decoder_only.likelihood import (
 from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
-from aigc_cli.backends.transformer.eval import MAX_TEXT, Units, baselines, data_to_measure, likelihood_measures, training_data
+from aigc_cli.backends.transformer.eval import (
+    MAX_TEXT,
+    Units,
+    baselines,
+    data_to_measure,
+    likelihood_measures,
+    samples_of,
+    training_data,
+)
 from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.data.text.dataset import TokenArrays, true_nats
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
@@ -41,6 +49,7 @@ FEW_DOCUMENTS = 30
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
+    options = replace(options, n=samples_of(options))
     if options.tokenize != "auto":
         raise RequestError("--tokenize is for answers (--arch encoder-decoder), but this run has none")
     loaded = load(run, load_pretrained, CausalLM, options.device, bus)

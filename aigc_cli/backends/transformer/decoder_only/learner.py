@@ -35,7 +35,7 @@ class TransformerLearner(LanguageLearner):
     def __init__(self, plan: DecoderOnlyPlan, data: TextDataset, device: torch.device) -> None:
         tokenizer = data.tokenizer
         self.model = Transformer(model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
-        super().__init__(plan, data, self.model, Start.of(data, plan.context, fields_of(plan)), device)
+        super().__init__(plan, data, self.model, self.starts(plan, data), device)
         corpus = Corpus.of(data.train, tokenizer)
         self.batches = TrainingBatches(corpus, plan.context, plan.batch_size, plan.seed)
         self.steps_per_epoch = corpus.predictions / (plan.batch_size * plan.context)
@@ -44,6 +44,10 @@ class TransformerLearner(LanguageLearner):
         self.pieces = pieces[np.random.default_rng(plan.seed).permutation(len(pieces))]
         self.eval_items = len(pieces)
         self.chars_per_prediction = float(data.select.chars.sum()) / self.held_out.predictions
+
+    def starts(self, plan: DecoderOnlyPlan, data: TextDataset) -> Start:
+        """How generated texts start."""
+        return Start.of(data, plan.context, fields_of(plan))
 
     def loss(self, batch: Batch) -> Loss:
         mask = block_diagonal(batch["segments"]) if "segments" in batch else None

@@ -15,7 +15,15 @@ from aigc_cli.backends.transformer.encoder_decoder.incremental import Seq2SeqLM
 from aigc_cli.backends.transformer.encoder_decoder.likelihood import answer_lengths, answer_nats
 from aigc_cli.backends.transformer.encoder_decoder.model import load_pretrained
 from aigc_cli.backends.transformer.encoder_decoder.pairs import Pairs
-from aigc_cli.backends.transformer.eval import MAX_TEXT, Units, baselines, data_to_measure, likelihood_measures, training_data
+from aigc_cli.backends.transformer.eval import (
+    MAX_TEXT,
+    Units,
+    baselines,
+    data_to_measure,
+    likelihood_measures,
+    samples_of,
+    training_data,
+)
 from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.data.text.tokenizers.choice import cjk_share
@@ -33,6 +41,7 @@ MOST_SOURCES = 100_000
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     """Every measure of the run's model."""
+    options = replace(options, n=samples_of(options))
     if options.tokenize != "auto" and not options.n:
         raise RequestError("--tokenize is for answers, but -n 0 asks for none")
     loaded = load(run, load_pretrained, Seq2SeqLM, options.device, bus)

@@ -1,0 +1,133 @@
+"""The fields of a record: from what is given to tokens, and from generated tokens to texts and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aigc_cli.backends.base import Codec, Sample
+from aigc_cli.backends.transformer.config import Sample as SampleOptions
+from aigc_cli.backends.transformer.decoding.generate import Generated
+from aigc_cli.backends.transformer.decoding.guidance import Guided
+from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
+from aigc_cli.backends.transformer.inputs import TextInput
+from aigc_cli.backends.transformer.loaded import Loaded
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.data.pictures.dataset import read_pictures
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.engine.events import Bus
+from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.options import fields_of
+
+#: The default of --guidance.
+GUIDANCE = 1.0
+
+
+def codes_in(ids: Sequence[int], tokenizer: Tokenizer, n: int) -> NDArray[np.int64]:
+    """The last n codes among tokens (n,); code 0 in place of those that are missing because of a token limit."""
+    codes = [token - tokenizer.codes.start for token in ids if token in tokenizer.codes][-n:]
+    return np.array([*codes, *[0] * (n - len(codes))], np.int64)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Reads and writes the picture fields of a run's records."""
+
+    start: Start
+    tokenizer: Tokenizer
+    codec: Codec
+    bus: Bus
+
+    @property
+    def last_is_picture(self) -> bool:
+        return bool(self.start.codes[-1])
+
+    def leading(self, text: TextInput) -> list[str | list[int]]:
+        """What is given for the leading fields: texts as they are, and the codes of the pictures that are named. Raises
+        `RequestError` for a prompt that would begin a picture."""
+        if text.prompt and self.start.codes[len(text.leading)]:
+            raise RequestError(f"--prompt: the next field, {self.start.fields[len(text.leading)]!r}, is a picture")
+        return [
+            self._codes(value, name) if n else value
+            for value, name, n in zip(text.leading, self.start.fields, self.start.codes, strict=False)
+        ]
+
+    def _codes(self, path: str, name: str) -> list[int]:
+        """The codes of a picture file."""
+        arrays = read_pictures(path, self.codec.format, progress=self.bus.stage)
+        if len(arrays) != 1:
+            raise RequestError(f"--given {name}={path}: name one picture, not {len(arrays):,}")
+        codes: list[int] = self.codec.encode(arrays.take([0]))[0].tolist()
+        return codes
+
+    def values(self, ids: Sequence[int], n_leading: int) -> list[Any]:
+        """The content of each generated field: the bytes of a text, or pixels (height, width, channels)."""
+        parts: list[list[int]] = [[]]
+        for token in ids:
+            if token == self.tokenizer.field_id:
+                parts.append([])
+            else:
+                parts[-1].append(token)
+        found: list[Any] = []
+        for number, part in enumerate(parts, n_leading):
+            n = self.start.codes[number]
+            if n:
+                found.append(self.codec.decode(codes_in(part, self.tokenizer, n)[None])[0])
+            else:
+                found.append(self.tokenizer.decode_bytes(part))
+        return found
+
+    def drawn(self, made: Generated, given: Sequence[str], seed: int) -> Sample:
+        """A sample whose last field is a picture, with the texts of its other fields."""
+        values = self.values(made.ids, len(given))
+        if len(given) + len(values) < len(self.start.fields):
+            raise AigcError(
+                f"sample {made.index} has no picture yet after {len(made.ids):,} tokens; give the fields before it with --given"
+            )
+        texts = [*given, *(value.decode("utf-8", "ignore") if isinstance(value, bytes) else "" for value in values)]
+        of_names = self.without_generated_pictures(dict(zip(self.start.fields, texts, strict=True)), len(given))
+        return Sample({"seed": seed, "index": made.index, **of_names}, values[-1])
+
+    def without_generated_pictures(self, of_names: dict[str, str], n_given: int) -> dict[str, str]:
+        """The fields that are text, or the names of given pictures."""
+        made = {name for name, n in list(zip(self.start.fields, self.start.codes, strict=True))[n_given:] if n}
+        return {name: text for name, text in of_names.items() if name not in made}
+
+
+def contents_of(loaded: Loaded[LanguageModel], options: SampleOptions, bus: Bus) -> Contents | None:
+    """For records with pictures, what reads and writes these. Raises `RequestError` for options that pictures have no use
+    for."""
+    if loaded.codec is None:
+        return None
+    if loaded.start.codes[-1]:
+        fields = fields_of(SampleOptions)
+        of_texts = ("max_tokens", "beam", "stop", "match", "echo", "stream")
+        if named := [fields[name].flag for name in of_texts if getattr(options, name) != fields[name].default]:
+            raise RequestError(f"{', '.join(named)}: only for texts, but this run's last field is a picture")
+    return Contents(loaded.start, loaded.tokenizer, loaded.codec, bus)
+
+
+def guided(loaded: Loaded[LanguageModel], options: SampleOptions) -> Loaded[LanguageModel]:
+    """The model with --guidance."""
+    if loaded.codec is None or len(loaded.start.fields) < 2:
+        if options.guidance is not None:
+            raise RequestError("--guidance: only for records with pictures and other fields to be given")
+        return loaded
+    scale = GUIDANCE if options.guidance is None else options.guidance
+    if scale == 1 or options.beam is not None:
+        return loaded
+    sos, end, n_leading = loaded.tokenizer.sos_id, loaded.tokenizer.field_id, len(loaded.start.fields) - 1
+
+    def nothing(prompt: Sequence[int]) -> list[int]:
+        """As in training; unchanged if not all leading fields are given."""
+        ends = [place for place, token in enumerate(prompt) if token == end]
+        if len(ends) < n_leading:
+            return list(prompt)
+        last = ends[n_leading - 1]
+        return [token if token == end or place > last else sos for place, token in enumerate(prompt)]
+
+    return replace(loaded, model=Guided(loaded.model, nothing, scale))

@@ -1,0 +1,126 @@
+"""Training a decoder-only model on records of texts and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aigc_cli.backends.transformer.config import DecoderOnlyPlan
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
+from aigc_cli.backends.transformer.decoder_only.learner import TransformerLearner, scored
+from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
+from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
+from aigc_cli.backends.transformer.diagnostics import advice
+from aigc_cli.backends.transformer.loaded import CODEC, Loaded
+from aigc_cli.backends.transformer.loss import IGNORED
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.backends.transformer.records.contents import codes_in
+from aigc_cli.backends.transformer.records.tokens import RecordTokens
+from aigc_cli.data.pictures.output import encode_picture, sheet
+from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.engine.learner import Batch, Preview
+
+#: The share of records that are learned with nothing in their leading fields, for --guidance.
+DROPPED = 0.1
+#: Records of a preview.
+PREVIEWS = 16
+
+
+class RecordLearner(TransformerLearner):
+    objective = "nats_per_record"
+
+    data: RecordTokens
+
+    def __init__(self, plan: DecoderOnlyPlan, data: RecordTokens, device: torch.device) -> None:
+        super().__init__(plan, data, device)
+        self.records_per_prediction = data.select.n_docs / self.held_out.predictions
+
+    def starts(self, plan: DecoderOnlyPlan, data: TextDataset) -> Start:
+        assert isinstance(data, RecordTokens)
+        return Start(True, tuple(field.name for field in data.fields), codes=data.codes)
+
+    def batch(self, step: int) -> Batch:
+        batch = super().batch(step)
+        if len(self.start.fields) < 2:
+            return batch
+        tokenizer = self.data.tokenizer
+        assert tokenizer.field_id is not None
+        rng = np.random.default_rng((self.plan.seed, step, len(self.start.fields)))
+        return without_leading(batch, tokenizer.sos_id, tokenizer.field_id, len(self.start.fields) - 1, DROPPED, rng)
+
+    def evaluate(self, items: int) -> dict[str, float]:
+        """Nats per record, from the first `items` records of a fixed shuffle."""
+        pieces = self.pieces[np.arange(min(items, len(self.pieces)))]
+        nats = prediction_nats(self.model, self.held_out, pieces, batch_size=32, device=self.device)
+        return {"nats_per_record": float(nats.sum()) / scored(pieces) / self.records_per_prediction}
+
+    def preview(self) -> Preview:
+        """Records with the leading fields of held-out ones."""
+        data, tokenizer = self.data, self.data.tokenizer
+        loaded = Loaded(CausalLM(self.model), tokenizer, self.start, self.device)
+        prompts = [leading_of(data, number) for number in range(min(PREVIEWS, data.select.n_docs))]
+        jobs = [Job(index, prompt) for index, prompt in enumerate(prompts)]
+        made = list(loaded.generate(jobs, options=SamplingOptions(), seed=self.plan.seed, batch_size=PREVIEWS))
+        if not self.start.codes[-1]:
+            texts = [one.fields[-1].decode("utf-8", "ignore") for one in made]
+            return Preview(".txt", ("\n\n".join(texts) + "\n").encode(), texts[0])
+        codes = np.stack([codes_in(one.ids, tokenizer, self.start.codes[-1]) for one in made])
+        side = max(1, math.isqrt(len(codes)))
+        pictures = list(data.codec.decode(codes[: side * side]))
+        return Preview(".png", encode_picture(sheet(pictures, side), ".png"), grid=(side, side))
+
+    def first_sample(self) -> str:
+        """Arguments that give the leading text fields of a held-out record."""
+        names, last_is_picture = self.start.fields, bool(self.start.codes[-1])
+        n = " -n 4" if last_is_picture else ""
+        if len(names) < 2:
+            return n.strip()
+        if self.start.codes[0]:
+            return f"--given {names[0]}=FILE{n}"
+        return f"--given {self.quoted(self.data.records.select.texts[names[0]][0], f'{names[0]}=')}{n}"
+
+    def save_model(self, folder: Path) -> None:
+        super().save_model(folder)
+        self.data.codec.save(folder / CODEC)
+
+    def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
+        return advice(history, self.steps_per_epoch, objective=self.objective, unit="nats per record", data="data")
+
+    def describe(self) -> str:
+        return f"{super().describe()}, {self.data.codec.n_codes:,} of them codes"
+
+
+def leading_of(data: RecordTokens, number: int) -> list[int]:
+    """The tokens of a held-out record up to its last field."""
+    tokenizer = data.tokenizer
+    ids = data.select.tokens[data.select.offsets[number] : data.select.offsets[number + 1]].tolist()
+    ends = [place for place, token in enumerate(ids) if token == tokenizer.field_id]
+    return [tokenizer.sos_id, *(ids[: ends[-1] + 1] if ends else [])]
+
+
+def without_leading(
+    batch: Batch, sos_id: int, field_id: int, n_leading: int, share: float, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """The batch of `collate` with nothing, which is <sos> in place of every token, in the leading fields of a random share of
+    its records, where nothing is predicted. So the model learns the last field without what it is given too (Ho and Salimans
+    2021)."""
+    ids = batch["ids"].numpy()
+    positions = batch["positions"].numpy() if "positions" in batch else np.broadcast_to(np.arange(ids.shape[1]), ids.shape)
+    begins = positions == 0
+    piece = np.cumsum(begins.reshape(-1)).reshape(ids.shape) - 1  # rows begin with a piece
+    first = np.flatnonzero(begins.reshape(-1))
+    ends = np.cumsum((ids == field_id).reshape(-1)).reshape(ids.shape)
+    before = ends - (ids == field_id)  # ends of fields before each token
+    within = before - before.reshape(-1)[first][piece]
+    dropped = (rng.random(len(first)) < share) & (ids.reshape(-1)[first] == sos_id)
+    leading = dropped[piece] & (within < n_leading) & (ids != field_id) & ~begins
+    ids = np.where(leading, sos_id, ids)
+    targets = batch["targets"].numpy().copy()
+    targets[:, :-1][leading[:, 1:]] = IGNORED
+    return {**batch, "ids": torch.from_numpy(ids), "targets": torch.from_numpy(targets)}

@@ -1,0 +1,132 @@
+"""From options to training records in tokens."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from aigc_cli.backends.base import Codec
+from aigc_cli.backends.pictures.options import longest_side, parse_size
+from aigc_cli.backends.prepare import prepared
+from aigc_cli.backends.transformer.config import Train
+from aigc_cli.backends.transformer.prepare import enumerated, fields_of
+from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_budget, vocab_limit
+from aigc_cli.backends.transformer.records.codec import given_codec, trained_codec
+from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT, RecordTokens, codes_of, fit, tokens_of
+from aigc_cli.data.records.dataset import RecordArrays, RecordDataset, RecordField, RecordRequest, prepare_records
+from aigc_cli.data.text.documents import Reading
+from aigc_cli.data.text.request import TextRequest, check_tokenizer
+from aigc_cli.engine.events import Bus
+from aigc_cli.engine.trainable import Example, Prepared
+from aigc_cli.errors import RequestError
+
+#: Steps of the codec that `--dry-run` trains only to know its shape.
+DRY_STEPS = 1
+
+
+def prepare(options: Train, bus: Bus) -> Prepared:
+    """The records of --data and --val as tokens, with the run's record of them. Without --codec, a codec is trained first."""
+    _check(options)
+    request = TextRequest(
+        data=options.data_source,
+        reading=Reading(lower=options.lower),
+        tokenizer=options.tokenizer,
+        vocab_size=options.vocab_size,
+        min_freq=options.min_freq,
+        unk=options.unk,
+        vocab_limit=vocab_limit(options),
+        chars_affordable=chars_affordable(options),
+        tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
+    )
+    check_tokenizer(request)
+    wanted = RecordRequest(
+        data=options.data_source,
+        val=options.val,
+        fields=fields_of(options) or None,
+        input_format=options.input_format,
+        dedup=options.dedup,
+        size=None if options.size is None else parse_size(options.size),
+        longest=longest_side(options),
+        mode=options.mode,
+    )
+    trained = False
+    if (given := given_codec(options, options.device)) is not None:
+        codec, folder = given
+        records = prepare_records(wanted.exactly(codec.format), progress=bus.stage)
+        data = _in_tokens(records, request, codec, folder, bus)
+    else:
+        records = prepare_records(wanted, progress=bus.stage)
+        with tempfile.TemporaryDirectory() as scratch:
+            asked, telling = options, bus
+            if options.dry_run:
+                asked = replace(options, runs_dir=scratch, steps=DRY_STEPS, dry_run=False)
+                telling = Bus()
+            codec, folder, trained = trained_codec(asked, records, options.device, telling)
+            data = _in_tokens(records, request, codec, folder, bus)
+    form = records.format
+    decided = {
+        "tokenizer_budget": tokenizer_budget(options),
+        "codec": str(folder),
+        "size": f"{form.width}x{form.height}",
+        "mode": form.mode,
+        "fields": ",".join(field.name for field in records.fields),
+    }
+    # The codec's training is part of the budget.
+    data = replace(data, cached=True) if trained else data
+    return prepared(options, data, partial(examples, data), decided)
+
+
+def _check(options: Train) -> None:
+    """Raises RequestError for options that pictures have no use for."""
+    if options.arch != "decoder-only":
+        raise RequestError("--arch encoder-decoder answers texts; for records with pictures leave it out")
+    for name in ("column", "lines", "paragraphs", "unk"):
+        if getattr(options, name):
+            raise RequestError(f"--{name} is for texts, and {options.data} has pictures; choose its fields with --fields")
+
+
+def _in_tokens(records: RecordDataset, request: TextRequest, codec: Codec, folder: Path, bus: Bus) -> RecordTokens:
+    tokenizer, reason = fit(records, request, codec.n_codes, bus.stage)
+    if len(tokenizer.codes) != codec.n_codes:
+        raise RequestError(f"the run of --init-from has {len(tokenizer.codes)} codes, and the codec {codec.n_codes}")
+    arrays, cut = {}, 0
+    for split in ("train", "select", "report"):
+        some = getattr(records, split)
+        arrays[split], n = tokens_of(some, records.fields, tokenizer, codes_of(some.pictures, codec, folder, bus.stage))
+        cut += n
+    notes = [*records.notes, f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size - codec.n_codes:,} tokens ({reason})"]
+    notes.append(f"a picture is {codec.grid[0]}x{codec.grid[1]} codes of {codec.n_codes:,}")
+    if cut:
+        notes.append(f"{cut:,} texts are cut to their first {LONGEST_TEXT} tokens")
+    return RecordTokens(
+        train=arrays["train"],
+        select=arrays["select"],
+        report=arrays["report"],
+        tokenizer=tokenizer,
+        notes=notes,
+        info={**records.info, "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason}},
+        cached=records.cached,
+        explicit_val=records.explicit_val,
+        spooled=records.spooled,
+        records=records,
+        codec=codec,
+    )
+
+
+def examples(data: RecordTokens) -> list[Example]:
+    """The first training record, and the ones with the longest and the shortest texts."""
+    chosen: dict[int, list[str]] = {}
+    for which, number in data.train.extremes().items():
+        chosen.setdefault(number, []).append(which)
+    return [Example(enumerated(of), described(data.records.train, data.fields, number)) for number, of in chosen.items()]
+
+
+def described(arrays: RecordArrays, fields: Sequence[RecordField], number: int) -> str:
+    """A record in words: its texts, and the names of its pictures."""
+    parts = [
+        arrays.pictures.names[number] if field.kind == "pictures" else arrays.texts[field.name][number] for field in fields
+    ]
+    return " | ".join(parts)

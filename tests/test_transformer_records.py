@@ -1,0 +1,207 @@
+"""`aigc train transformer` on records of texts and pictures, from a table to pictures from words and words from pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Shell, make_shell
+from PIL import Image
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220)}
+SMALL = ["--steps", "30", "--preset", "nano", "--d-model", "32", "--n-layers", "2", "--batch-size", "8", "--threads", "1"]
+
+
+def squares(folder: Path, n: int = 60) -> Path:
+    """A table of captions and the names of n pictures of coloured squares, no two of them equal."""
+    rng = np.random.default_rng(0)
+    (folder / "pictures").mkdir(parents=True)
+    lines = ["picture\tcaption"]
+    for number in range(n):
+        name, colour = list(COLOURS.items())[number % 3]
+        pixels = np.full((16, 16, 3), 255, np.uint8)
+        x, y = rng.integers(0, 8, 2)
+        pixels[y : y + 7, x : x + 7] = colour
+        pixels[0, 0] = number
+        Image.fromarray(pixels).save(folder / "pictures" / f"{number}.png")
+        lines.append(f"pictures/{number}.png\ta {name} square")
+    (folder / "captions.tsv").write_text("\n".join(lines) + "\n")
+    return folder / "captions.tsv"
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, toy_path: Path, shared_cache: Path) -> Shell:
+    return make_shell(tmp_path_factory.mktemp("records"), toy_path, shared_cache)
+
+
+@pytest.fixture(scope="module")
+def table(shell: Shell) -> Path:
+    return squares(shell.cwd / "data")
+
+
+@pytest.fixture(scope="module")
+def painter(shell: Shell, table: Path) -> str:
+    """A run that draws from captions; its codec was trained first."""
+    done = shell("train", "transformer", "--data", table, "--fields", "caption,picture", "--run", "painter", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert "first, a codec" in done.stderr
+    return "painter"
+
+
+@pytest.fixture(scope="module")
+def codec(shell: Shell, painter: str) -> Path:
+    (run,) = (shell.cwd / "runs" / "vae").iterdir()
+    return run
+
+
+@pytest.fixture(scope="module")
+def namer(shell: Shell, table: Path, codec: Path) -> str:
+    shell.ok(
+        "train", "transformer", "--data", table, "--fields", "picture,caption", "--run", "namer", "--codec", codec.name, *SMALL
+    )
+    return "namer"
+
+
+def record(shell: Shell, run: str) -> dict[str, object]:
+    content: dict[str, object] = json.loads((shell.cwd / "runs" / "transformer" / run / "run.json").read_text())
+    return content
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_a_run_says_what_its_records_are(shell: Shell, painter: str, codec: Path) -> None:
+    data = record(shell, painter)["data"]
+    assert isinstance(data, dict)
+    assert data["fields"] == [{"name": "caption", "kind": "text"}, {"name": "picture", "kind": "pictures"}]
+    assert data["kind"] == "pictures"
+    reasons = record(shell, painter)["reasons"]
+    assert any("codes of" in reason for reason in reasons)  # type: ignore[attr-defined]
+    assert json.loads((codec / "run.json").read_text())["status"] == "finished"
+
+
+def test_the_codec_of_the_same_request_is_used_again(shell: Shell, table: Path, painter: str, codec: Path) -> None:
+    done = shell("train", "transformer", "--data", table, "--fields", "caption,picture", "--run", "again", *SMALL)
+    assert done.returncode == 0
+    assert f"is there already: {codec.relative_to(shell.cwd)}" in done.stderr
+    assert [run.name for run in (shell.cwd / "runs" / "vae").iterdir()] == [codec.name]
+
+
+def test_pictures_are_drawn_from_words(shell: Shell, painter: str) -> None:
+    arguments = ["sample", "transformer", "--run", painter, "--given", "caption=a red square", "-n", "3", "--seed", "7"]
+    lines = shell.ok(*arguments, "--json").splitlines()
+    samples = [json.loads(line) for line in lines]
+    assert [sample["index"] for sample in samples] == [0, 1, 2]
+    assert {sample["caption"] for sample in samples} == {"a red square"}
+    drawn = [pixels(shell.cwd / sample["path"]) for sample in samples]
+    assert {picture.shape for picture in drawn} == {(16, 16, 3)}
+    shell.ok(*arguments, "--out", "sheet.png")
+    assert (shell.cwd / "sheet.png").exists()
+    shell.ok(*arguments, "--out", "guided.npz", "--guidance", "3")
+    shell.ok(*arguments, "--out", "plain.npz", "--guidance", "1")
+    with np.load(shell.cwd / "plain.npz") as plain, np.load(shell.cwd / "guided.npz") as guided:
+        key = next(name for name in plain.files if plain[name].ndim == 4)
+        assert np.array_equal(plain[key], np.stack(drawn))
+        assert not np.array_equal(plain[key], guided[key])
+
+
+def test_without_words_a_caption_is_drawn_too(shell: Shell, painter: str) -> None:
+    (line,) = shell.ok(
+        "sample", "transformer", "--run", painter, "-n", "1", "--seed", "3", "--json", "--out", "free/", "--temperature", "0.5"
+    ).splitlines()
+    assert set(json.loads(line)) == {"path", "seed", "index", "caption"}
+
+
+def test_a_run_is_whole_without_its_codecs_run(
+    shell: Shell, painter: str, tmp_path: Path, toy_path: Path, shared_cache: Path
+) -> None:
+    arguments = ["--given", "caption=a blue square", "-n", "2", "--seed", "1"]
+    shell.ok("sample", "transformer", "--run", painter, *arguments, "--out", "here.npz")
+    elsewhere = make_shell(tmp_path, toy_path, shared_cache)
+    shutil.copytree(shell.cwd / "runs" / "transformer" / painter, tmp_path / "runs" / "transformer" / painter, symlinks=True)
+    elsewhere.ok("sample", "transformer", "--run", painter, *arguments, "--out", "there.npz")
+    with np.load(shell.cwd / "here.npz") as here, np.load(elsewhere.cwd / "there.npz") as there:
+        assert all(np.array_equal(here[name], there[name]) for name in here.files)
+
+
+def test_words_are_drawn_from_pictures(shell: Shell, namer: str, table: Path) -> None:
+    picture = table.parent / "pictures" / "4.png"
+    lines = shell.ok(
+        "sample", "transformer", "--run", namer, "--given", f"picture={picture}", "-n", "2", "--seed", "1", "--json"
+    )
+    samples = [json.loads(line) for line in lines.splitlines()]
+    assert len(samples) == 2
+    assert samples[0]["text"] == samples[0]["caption"]
+    assert samples[0]["picture"] == str(picture)
+    likeliest = shell.ok("sample", "transformer", "--run", namer, "--given", f"picture={picture}", "--beam", "2", "-n", "1")
+    assert likeliest.strip()
+    matched = shell.ok(
+        "sample", "transformer", "--run", namer, "--given", f"picture={picture}", "-n", "1", "--match", "a (red|green) square"
+    )
+    assert matched.strip() in ("a red square", "a green square")
+    given = json.dumps({"picture": str(picture)})
+    assert (
+        shell.ok("sample", "transformer", "--run", namer, "--given", "-", "-n", "1", input=f"{given}\n{given}\n").count("\n")
+        == 2
+    )
+
+
+def test_drawn_pictures_are_measured(shell: Shell, painter: str) -> None:
+    measures = json.loads(shell.ok("eval", "transformer", "--run", painter, "--json"))
+    assert measures["nats_per_record"]["value"] > 0
+    assert "another" in measures["nats_per_picture_picture"]
+    assert measures["bits_per_char_caption"]["n"] == measures["nats_per_record"]["n"]
+
+
+def test_answers_are_measured(shell: Shell, namer: str, table: Path) -> None:
+    measures = json.loads(shell.ok("eval", "transformer", "--run", namer, "--data", table, "--json"))
+    exact = measures["exact_match"]
+    assert exact["n"] == 60
+    assert exact["frequent"]["value"] == pytest.approx(1 / 3, abs=0.05)
+    assert 0 <= exact["another_picture"]["value"] <= 1
+    assert measures["retrieval"]["chance"] == 1 / 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--given", "picture=nowhere.png"], "nowhere.png"),
+        (["--given", "picture=data/captions.tsv"], "picture"),
+        (["--given", "caption=x"], "can only be given with"),
+        (["--prompt", "a"], "is a picture"),
+        (["--guidance", "-1"], "--guidance"),
+    ],
+)
+def test_what_a_namer_cannot_do_is_said(shell: Shell, namer: str, arguments: list[str], said: str) -> None:
+    done = shell("sample", "transformer", "--run", namer, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--max-tokens", "3"], ["--match", "a+"], ["--beam", "2"], ["--stop", "x"]])
+def test_what_is_for_texts_is_refused_for_pictures(shell: Shell, painter: str, arguments: list[str]) -> None:
+    done = shell("sample", "transformer", "--run", painter, *arguments)
+    assert done.returncode == 2
+    assert "only for texts" in done.stderr
+
+
+def test_a_codec_for_other_pictures_is_refused(shell: Shell, table: Path, codec: Path) -> None:
+    done = shell(
+        "train", "transformer", "--data", table, "--fields", "caption,picture", "--codec", codec.name, "--size", "12", *SMALL
+    )
+    assert done.returncode == 2
+    assert "is for pictures of 16×16 RGB" in done.stderr
+
+
+def test_nothing_of_a_codec_is_kept_of_a_dry_run(shell: Shell, table: Path, painter: str) -> None:
+    before = sorted((shell.cwd / "runs").rglob("run.json"))
+    planned = shell.ok(
+        "train", "transformer", "--data", table, "--fields", "caption,picture", "--dry-run", "--seed", "5", *SMALL
+    )
+    assert "a red square | " in planned
+    assert sorted((shell.cwd / "runs").rglob("run.json")) == before
