@@ -18,6 +18,14 @@ SAMPLE_QUALITY: Mapping[str, Meaning] = {
     "kd_(.+)": Meaning("Kernel distance, {0} features", "How far samples as a whole are from real pictures, without the bias "
         "that the Fréchet distance has for small samples. Lower is better; near 0, these features can't tell samples from real "
         "pictures."),
+    "fid": Meaning("FID", "The Fréchet distance from unseen real pictures, by Inception-v3's features. Lower is better. It "
+        "depends on how many pictures are compared."),
+    "kid": Meaning("KID", "The kernel distance from unseen real pictures, by Inception-v3's features, without the bias that "
+        "FID has for small samples. Lower is better. Papers often print it times 1,000."),
+    "reconstruction_fid": Meaning("FID of reconstructions", "The Fréchet distance of reconstructions of unseen pictures from "
+        "training pictures, by Inception-v3's features. Lower is better."),
+    "reconstruction_kid": Meaning("KID of reconstructions", "The kernel distance of reconstructions of unseen pictures from "
+        "training pictures, by Inception-v3's features. Lower is better."),
     "precision": Meaning("Precision", "The share of samples that look like real pictures. Higher is better."),
     "recall": Meaning("Recall", "The share of real pictures that look like samples; low when modes are missing. Higher is "
         "better."),

@@ -9,14 +9,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from aigc_cli.backends.base import Sample
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.files import check_file, written_aside
-from aigc_cli.options import option
+from aigc_cli.options import did_you_mean, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     Pixels: TypeAlias = NDArray[np.uint8]
 
 QUALITY = "Measuring samples"
+FEATURES = ("random", "pixels", "labels", "inception")
 
 #: The most training pictures to search for copies, in number and in bytes.
 MAX_TRAINING, MAX_TRAINING_BYTES = 50_000, 1 << 29
 #: Pictures per chunk of feature extraction.
 AT_ONCE = 500
+#: The same where a picture takes a tenth of a second, so that progress shows.
+AT_ONCE_SLOWLY = 32
 #: Pairs of a sample and a training picture on the sheet of --copies, in all and per row.
 PAIRS, PAIRS_IN_A_ROW = 32, 4
 #: With fewer samples, no share of them means much.
@@ -51,13 +54,21 @@ class QualityOptions(CommandOptions):
 
     n: int = option(10_000, min=0, panel=QUALITY, short="-n", aliases=("samples",))
     """Pictures to draw and compare with as many held-out ones (fewer if the data has fewer). 0 skips it."""
-    features: Literal["random", "pixels", "labels"] = option("random", panel=QUALITY)
-    """Features to compare pictures by: those of a fixed random network, of a small classifier trained on the data's labels, or
-    the pixels themselves."""
+    features: str = option("random", metavar="random|pixels|labels|inception:FILE", panel=QUALITY)
+    """Features to compare pictures by: those of a fixed random network, of a small classifier trained on the data's labels, the
+    pixels themselves, or for FID and KID those of Inception-v3, with its weights from a safetensors file."""
     copies: str | None = option(None, metavar="FILE", panel=QUALITY, auto="no sheet")
     """Write a sheet (.png) of the samples closest to a training picture, each to the left of it."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite the sheet of --copies."""
+
+    def __post_init__(self) -> None:
+        name, colon, file = self.features.partition(":")
+        if name == "inception" and not file:
+            raise RequestError("--features inception needs the file of its weights: inception:FILE.safetensors")
+        if name not in FEATURES or (colon and name != "inception"):
+            expected = f"{', '.join(FEATURES[:-1])} or inception:FILE"
+            raise RequestError(f"--features must be one of {expected}, not {self.features!r}{did_you_mean(name, FEATURES)}")
 
 
 def quality(
@@ -74,12 +85,13 @@ def quality(
     """Compare samples with as many held-out pictures. Returns measures by name, and notes.
 
     `samples` are chunks of pictures (b, height, width, channels). Only N are drawn: the smallest of -n and the numbers
-    of training and held-out pictures. All measures use the same N: `fd_…` and `kd_…` (named after the features), `precision`,
-    `recall`, `density`, `coverage` and `copies`, and with label features also `class_shares`. Each has a `floor`: the same
-    measure for N training pictures in place of the samples (for `copies`, for held-out pictures).
+    of training and held-out pictures. All measures use the same N: `fd_…` and `kd_…` (named after the features; `fid` and `kid`
+    with those that these are defined by), `precision`, `recall`, `density`, `coverage` and `copies`, and with label features
+    also `class_shares`. Each has a `floor`: the same measure for N training pictures in place of the samples (for `copies`, for
+    held-out pictures). Copies are searched for among no more than N training pictures if features take long.
 
-    Raises `RequestError`, before anything is drawn, if the data lacks the labels that --features needs, or the sheet of
-    --copies can't be written.
+    Raises `RequestError`, before anything is drawn, if the data lacks the labels that --features needs, the file that it names
+    is a wrong one, or the sheet of --copies can't be written.
     """
     import numpy as np
 
@@ -104,9 +116,8 @@ def quality(
         return {}, [f"samples are not measured: that needs at least {K + 1} of them"]
     among = np.random.default_rng(seed).permutation(len(held_out))[:n]
     real = _features(extractor, _chunks(n, lambda part: held_out.take(among[part])), n, "reading held-out pictures", bus)
-    training = _features(
-        extractor, _chunks(len(pixels), lambda part: pixels[part]), len(pixels), "reading training pictures", bus
-    )
+    searched = n if extractor.slow else len(pixels)
+    training = _features(extractor, _chunks(searched, lambda part: pixels[part]), searched, "reading training pictures", bus)
     bus.stage("comparing", 0, None)
     around = Manifold(real)
     measures, floors = (_compared(extractor, some, around, classes, seed) for some in (drawn, training[:n]))
@@ -114,7 +125,7 @@ def quality(
     if sheet is not None:
         _write_sheet(sheet, np.concatenate(kept), pixels, found)
     measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.proportion}
-    notes = _notes(n, len(pixels), len(train), options, extractor) + _verdict(measures, extractor.name)
+    notes = _notes(n, searched, len(train), options, extractor) + _verdict(measures, extractor)
     return {name: measure.beside(**extractor.about) for name, measure in measures.items()}, notes
 
 
@@ -149,9 +160,9 @@ def reconstruction_distances(
     stages = (("reconstructing", reconstructed), ("reading held-out pictures", lambda part: held_out.take(np.arange(n)[part])))
     again, real = (_features(extractor, _chunks(n, take), n, stage, bus) for stage, take in stages)
     measures = {}
-    for name, distance in (("fd", frechet), ("kd", kd)):
+    for name, distance in zip(extractor.distances, (frechet, kd), strict=True):
         of_real, of_again = (distance(features, training, seed=seed) for features in (real, again))
-        measures[f"reconstruction_{name}_{extractor.name}"] = of_again.beside(floor=of_real, **extractor.about)
+        measures[f"reconstruction_{name}"] = of_again.beside(floor=of_real, **extractor.about)
     return measures
 
 
@@ -165,11 +176,13 @@ def _extractor(
 ) -> Extractor:
     from aigc_cli.metrics.pictures.features import make_extractor
 
-    bus.stage(f"preparing the features: {options.features}", 0, None)
+    kind = options.features.partition(":")[0]
+    bus.stage(f"preparing the features: {kind}", 0, None)
     try:
         return make_extractor(options.features, pixels, labels, len(classes), device=device)
     except RequestError as error:
-        raise RequestError(f"--features {options.features}: {error}; use --features random") from None
+        other = "; use --features random" if kind == "labels" else ""
+        raise RequestError(f"--features {kind}: {error}{other}") from None
 
 
 def stacked(samples: Iterable[Sample]) -> Iterator[Pixels]:
@@ -196,9 +209,10 @@ def _compared(
     from aigc_cli.metrics.pictures.kernel_distance import kd
     from aigc_cli.metrics.pictures.manifold import Manifold, manifold
 
+    fd_name, kd_name = extractor.distances
     measures = {
-        f"fd_{extractor.name}": frechet(features, real.points, seed=seed),
-        f"kd_{extractor.name}": kd(features, real.points, seed=seed),
+        fd_name: frechet(features, real.points, seed=seed),
+        kd_name: kd(features, real.points, seed=seed),
         **manifold(real, Manifold(features), seed=seed),
     }
     if isinstance(extractor, LabelFeatures):
@@ -212,9 +226,11 @@ def _features(extractor: Extractor, chunks: Iterable[Pixels], n: int, stage: str
 
     found, done = [np.empty((0, extractor.about["dimensions"]), np.float32)], 0
     for chunk in chunks:
-        found.append(extractor(chunk))
-        done += len(chunk)
-        bus.stage(stage, done, n)
+        step = AT_ONCE_SLOWLY if extractor.slow else len(chunk)
+        for start in range(0, len(chunk), step):
+            found.append(extractor(chunk[start : start + step]))
+            done += len(found[-1])
+            bus.stage(stage, done, n)
     return np.concatenate(found)
 
 
@@ -246,10 +262,10 @@ def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, ex
     if n < VERY_FEW:
         notes.append(f"with under {VERY_FEW} pictures, precision, recall, density, coverage and copies say little")
     if n <= dimensions:
-        name = extractor.name
+        fd_name, kd_name = extractor.distances
         notes.append(
-            f"fd_{name} and its floor are much too high, because {n:,} pictures are too few for {dimensions} features; "
-            f"kd_{name} is not affected"
+            f"{fd_name} and its floor are much too high, because {n:,} pictures are too few for {dimensions} features; "
+            f"{kd_name} is not affected"
         )
     if looked_at < in_training:
         notes.append(
@@ -258,9 +274,10 @@ def _notes(n: int, looked_at: int, in_training: int, options: QualityOptions, ex
     return notes
 
 
-def _verdict(measures: Mapping[str, Measure], features: str) -> list[str]:
+def _verdict(measures: Mapping[str, Measure], extractor: Extractor) -> list[str]:
     """A note on samples with low coverage, or on a kernel distance at its floor."""
-    distance, coverage = measures[f"kd_{features}"], measures["coverage"]
+    kd_name = extractor.distances[1]
+    distance, coverage = measures[kd_name], measures["coverage"]
     floor, covered = distance.extra["floor"], coverage.extra["floor"].value
     if coverage.high is not None and coverage.high < covered / 2:
         return [
@@ -269,7 +286,7 @@ def _verdict(measures: Mapping[str, Measure], features: str) -> list[str]:
         ]
     if distance.low is None or floor.high is None or distance.low > floor.high:
         return []
-    note = f"{distance.n:,} samples can't be told from real pictures by kd_{features}"
+    note = f"{distance.n:,} samples can't be told from real pictures by {kd_name}"
     if distance.n < FEW:
         note += ", which misses a lot with so few; look at the samples, or evaluate on more pictures with --data"
     return [note]

@@ -1,13 +1,14 @@
 """What pictures are compared by: a vector of features for each. Every extractor is in `EXTRACTORS`, and nowhere else.
 
 A distance between sets of pictures means something only beside the name of its features. The usual ones are those of
-a network trained on ImageNet; these come from no other data than the pictures that are compared.
+a network trained on ImageNet, whose weights the user brings; all others come from the pictures that are compared.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.pictures.classifier import Classifier, train_classifier
+from aigc_cli.metrics.pictures.inception_features import InceptionFeatures
 from aigc_cli.metrics.statistics.proportion import proportion
 
 CPU = torch.device("cpu")
@@ -36,6 +38,10 @@ class Extractor(Protocol):
     """From pictures (n, height, width, channels), uint8, to features (n, d), float32; each picture's depend on it alone."""
 
     name: str
+    distances: tuple[str, str]
+    """What the Fréchet and the kernel distance by these features are called."""
+    slow: bool
+    """Whether a picture takes a tenth of a second on a CPU, and not a thousandth."""
     about: Mapping[str, Any]
     """What must stand beside a figure that rests on these features; JSON-ready, but for a `Measure`."""
 
@@ -51,15 +57,18 @@ def make_extractor(
     seed: int = 0,
     device: torch.device = CPU,
 ) -> Extractor:
-    """The extractor called `name` for pictures such as the training pictures `pixels_train` (n, height, width, channels).
+    """The extractor called `name`, with a file that it reads after a colon, for pictures such as the training pictures
+    `pixels_train` (n, height, width, channels).
 
     labels_train: (n,) class numbers below `n_classes`, −1 where there is none. `seed` is for what an extractor learns;
     features compare only where it and the training pictures are the same. Torch's random state is left alone. Features are
     computed on `device`, in float32 whatever is autocast around it.
 
-    Raises `RequestError` if label features are wanted from fewer than 20 labelled pictures or fewer than two classes.
+    Raises `RequestError` if label features are wanted from fewer than 20 labelled pictures or fewer than two classes, and if a
+    file doesn't hold the network that it should.
     """
-    return EXTRACTORS[name](pixels_train, labels_train, n_classes, seed, device)
+    kind, _, file = name.partition(":")
+    return EXTRACTORS[kind](Path(file), pixels_train, labels_train, n_classes, seed, device)
 
 
 class RandomFeatures:
@@ -74,7 +83,7 @@ class RandomFeatures:
     Each feature is centred and scaled to unit variance over training pictures, at most 2,000 of them.
     """
 
-    name = "random"
+    name, distances, slow = "random", ("fd_random", "kd_random"), False
 
     def __init__(self, pixels_train: Pixels, device: torch.device = CPU) -> None:
         self._device = device
@@ -110,7 +119,7 @@ def _random_layer(random: np.random.RandomState, channels: int, width: int) -> t
 class PixelFeatures:
     """The picture itself, from −1 to 1, as means over at most 16 × 16 boxes and no more than 768 numbers: `pixels`."""
 
-    name = "pixels"
+    name, distances, slow = "pixels", ("fd_pixels", "kd_pixels"), False
 
     def __init__(self, pixels_train: Pixels, device: torch.device = CPU) -> None:
         self._device = device
@@ -131,7 +140,7 @@ class LabelFeatures:
     Pictures that it learned from lie a little further from new ones than other pictures do.
     """
 
-    name = "labels"
+    name, distances, slow = "labels", ("fd_labels", "kd_labels"), False
 
     def __init__(
         self,
@@ -174,10 +183,11 @@ class LabelFeatures:
         return numbers
 
 
-EXTRACTORS: Mapping[str, Callable[[Pixels, NDArray[np.int64] | None, int, int, torch.device], Extractor]] = {
-    "random": lambda pixels, labels, n_classes, seed, device: RandomFeatures(pixels, device),
-    "pixels": lambda pixels, labels, n_classes, seed, device: PixelFeatures(pixels, device),
-    "labels": LabelFeatures,
+EXTRACTORS: Mapping[str, Callable[[Path, Pixels, NDArray[np.int64] | None, int, int, torch.device], Extractor]] = {
+    "random": lambda file, pixels, labels, n_classes, seed, device: RandomFeatures(pixels, device),
+    "pixels": lambda file, pixels, labels, n_classes, seed, device: PixelFeatures(pixels, device),
+    "labels": lambda file, *given: LabelFeatures(*given),
+    "inception": lambda file, pixels, labels, n_classes, seed, device: InceptionFeatures(file, device),
 }
 
 
