@@ -123,7 +123,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     types = " ".join(sorted(SUFFIXES))
     _refused(tmp_path, f"there is no data in the folder {tmp_path}: no file of the types {types}")
     _refused("nowhere", "no such file or folder: 'nowhere'")
-    _refused("demo:verse", "there is no built-in data set 'demo:verse'; there is demo:shapes")
+    _refused("demo:verse", "there is no built-in data set 'demo:verse'; there is demo:scenes, demo:shapes")
     _refused("demo:shapes?m=1", "demo:shapes has no option 'm', only n and seed; set size and mode with --size and --mode")
 
 

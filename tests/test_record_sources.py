@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
 from aigc_cli.data.records.holds import holds_records
 from aigc_cli.errors import RequestError
@@ -191,3 +195,78 @@ def test_what_is_refused(make: Callable[[Path], Path], message: str, tmp_path: P
     with pytest.raises(RequestError) as caught:
         prepare(source, "caption", "picture")
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+class _Stdin(io.TextIOWrapper):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BufferedReader(io.BytesIO(data)))
+
+
+def _jsonl(tmp_path: Path, form: str) -> bytes:
+    rows = []
+    for n in range(N):
+        data = base64.b64encode(png(n, tmp_path)).decode()
+        draw(tmp_path / "pictures" / f"{n}.png", n)
+        value = {"path": f"pictures/{n}.png", "base64": data, "data": f"data:image/png;base64,{data}"}[form]
+        rows.append({"n": n, "caption": f"caption {n}", "photo": value, "mixed": n if n % 2 else "odd"})
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+@pytest.mark.parametrize("form", ["path", "base64", "data"])
+def test_json_lines_on_standard_input(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy holds the pictures, so that it is read anywhere and by whatever learns from pictures alone."""
+    data = _jsonl(tmp_path, form)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", _Stdin(data))
+    assert holds_records("-", None) and holds_records("-", ("photo",)) and not holds_records("-", ("caption",))
+    found = prepare("-", "photo", "caption", "n", "mixed")
+    assert found.notes[0].startswith(f"{N} records: photo (picture, 4×4 RGB)") and found.spooled is not None
+    for number, text in enumerate(found.train.texts["caption"]):
+        with Image.open(tmp_path / "pictures" / f"{text.removeprefix('caption ')}.png") as picture:
+            assert (np.asarray(picture) == found.train.pictures.take([number])[0]).all()
+        assert text == f"caption {found.train.texts['n'][number]}"
+    assert [path.suffix for path in found.spooled.parent.iterdir()] == [".parquet"]
+    alone = prepare_pictures(PictureRequest(str(found.spooled)), progress=quiet)
+    assert {*alone.report.names} == {*found.report.pictures.names}
+    monkeypatch.chdir("/")
+    assert check_unchanged(json.loads(json.dumps(found.info))) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"a": "x.png", "b": "pictures/1.png"}, {"a": "pictures/1.png"}], "standard input has pictures in 'b', 'a'; a record has one picture"),
+        ([{"a": "pictures/1.png"}, {"a": "../x.png"}], "standard input, row 2: '../x.png' is outside of the folder "),
+        ([{"a": "pictures/1.png"}, {"a": "http://x.org/x.png"}], "standard input, row 2: 'http://x.org/x.png' is an address"),
+        ([{"a": "some text"}], "standard input: no value is a picture: the name of a picture file that is in "),
+    ],
+)  # fmt: skip
+def test_what_is_refused_on_standard_input(
+    rows: list[object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw(tmp_path / "pictures" / "1.png", 1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", _Stdin("\n".join(map(json.dumps, rows)).encode()))
+    with pytest.raises(RequestError) as caught:
+        prepare("-")
+    assert message in str(caught.value)
+    assert not [*(tmp_path / "cache" / "stdin").iterdir()]
+
+
+def test_rows_without_a_picture_on_standard_input_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = [{"caption": "none"}, {"caption": "gone", "photo": "gone.png"}]
+    monkeypatch.setattr(sys, "stdin", _Stdin(_jsonl(tmp_path, "path") + "\n".join(["", *map(json.dumps, more)]).encode()))
+    told = "\n".join(prepare("-", "photo", "caption").notes)
+    assert f"{N} records: " in told and "skipped 2 that cannot be decoded: 'row 24' (its cell is empty)" in told
+
+
+def test_pictures_and_texts_on_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for data, held in (
+        (png(1, tmp_path), True),
+        (_archive(tmp_path).read_bytes(), True),
+        (b"a text", False),
+        (b'{"a": "b"}', False),
+    ):
+        monkeypatch.setattr(sys, "stdin", _Stdin(data))
+        assert holds_records("-", None) == held

@@ -201,9 +201,9 @@ def _two_pictures(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (_rewritten(lambda n: "../outside.png" if n == 7 else f"pictures/{n}.png"), "row 8: '../outside.png' is outside of the table's folder"),
-        (_rewritten(lambda n: "/etc/x.png" if n == 7 else f"pictures/{n}.png"), "row 8: '/etc/x.png' is outside of the table's folder"),
-        (_rewritten(lambda n: f"pictures/../../{n}.png"), "row 1: 'pictures/../../0.png' is outside of the table's folder"),
+        (_rewritten(lambda n: "../outside.png" if n == 7 else f"pictures/{n}.png"), "row 8: '../outside.png' is outside of the folder"),
+        (_rewritten(lambda n: "/etc/x.png" if n == 7 else f"pictures/{n}.png"), "row 8: '/etc/x.png' is outside of the folder"),
+        (_rewritten(lambda n: f"pictures/../../{n}.png"), "captions.tsv: 'pictures/../../0.png' is outside of the folder"),
         (_rewritten(lambda n: f"https://x.org/{n}.png"), "are addresses, such as 'https://x.org/0.png', and are not downloaded"),
         (_rewritten(lambda n: "http://x.org/7.png" if n == 7 else f"pictures/{n}.png"), "row 8: 'http://x.org/7.png' is an address"),
         (_rewritten(lambda n: f"elsewhere/{n}.png"), "none of the pictures in 'picture' is there, such as 'elsewhere/0.png'"),

@@ -88,6 +88,8 @@ class Kind(ABC):
     """Names of its built-in datasets."""
     unnamed: ClassVar[str | None] = None
     """The suffix to assume for standard input that isn't recognised; None to refuse it."""
+    piped: ClassVar[Collection[str]] = ()
+    """Further suffixes that standard input may have, of what `convert` converts."""
     n_samples: ClassVar[int] = 1
     """The default number of samples."""
     formats: ClassVar[Mapping[str, str]] = {}
@@ -102,6 +104,10 @@ class Kind(ABC):
     def recognise(self, head: bytes) -> str | None:
         """The suffix, such as ".json", for a file that starts with these (uncompressed) bytes; None if unknown."""
         return None
+
+    def convert(self, copy: Path) -> Path:
+        """A copy of standard input as a file that is read. If that is another file, the copy is removed."""
+        return copy
 
     def open(self, src: str) -> Source:
         """Find the source `src`. Raises `RequestError` if there is none, and `WrongKind` if it holds another kind."""

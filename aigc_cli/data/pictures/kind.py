@@ -35,6 +35,7 @@ _MAGIC = (
     (b"MM\0*", ".tiff"), (b"\x93NUMPY", ".npy"), (b"\0\0\0\x0cjP  ", ".jp2"), (b"P4\n", ".pbm"), (b"P5\n", ".pgm"),
     (b"P6\n", ".ppm"),
 )  # fmt: skip
+_ROW = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"')  # of JSON Lines
 
 
 class Pictures(Kind):
@@ -47,6 +48,7 @@ class Pictures(Kind):
     described_by = re.compile(r"metadata\.(csv|jsonl|parquet)")
     remedies = REMEDIES
     demos = DEMOS
+    piped = (".jsonl",)
     n_samples = 16
     formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})
     sheets = output.WRITTEN
@@ -62,6 +64,8 @@ class Pictures(Kind):
             return ".avif" if head[8:12] in (b"avif", b"avis") else ".heic" if ".heic" in SUFFIXES else None
         if head[257:262] == b"ustar":
             return ".tar"
+        if _ROW.match(head):
+            return ".jsonl"
         return table_suffix(head) or next((suffix for magic, suffix in _MAGIC if head.startswith(magic)), None)
 
     def open(self, src: str) -> Source:
@@ -85,6 +89,16 @@ class Pictures(Kind):
         source = replace(source, parts={split: replace(part, split=split) for split in keys}, understood=understood)
         lengths = {array.key: array.shape[0] for array in arrays_of(part.files[0])}
         return _with_sizes(source, {split: lengths[of[0]] for split, of in keys.items()})
+
+    def convert(self, copy: Path) -> Path:
+        """JSON Lines become a Parquet file with the pictures that they name or hold."""
+        if suffix_of(copy, self.piped) is None:
+            return copy
+        from aigc_cli.data.pictures.piped import pack
+
+        packed = pack(copy, Path.cwd())
+        copy.unlink()
+        return packed
 
     def demo_fingerprint(self, location: str) -> str:
         return demo_fingerprint(location)

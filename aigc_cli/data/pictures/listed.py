@@ -49,7 +49,8 @@ class Listing:
         for number, row in enumerate(self.rows.values((self.column, *columns)), start=1):
             value = row.get(self.column)
             text = value.strip() if isinstance(value, str) else ""
-            yield (_inside(text, self.path, number) if text else None), row
+            where = f"{self.path}, row {number:,}"
+            yield (inside(text, self.path.parent, where) if text else None), row
 
 
 def open_listed(path: Path) -> Source | None:
@@ -84,7 +85,8 @@ def open_listed(path: Path) -> Source | None:
 
 def listing_of(path: Path) -> Listing | None:
     """The table with its column of paths, found by the values; None if it has none. Raises RequestError as `open_listed`."""
-    if suffix_of(path, TABLES) is None or not path.is_file():
+    suffix = suffix_of(path, TABLES)
+    if suffix is None or not path.is_file() or (suffix == ".parquet" and path.suffix.lower() != suffix):
         return None
     stat = path.stat()
     return _listing_of(path, stat.st_size, stat.st_mtime_ns)
@@ -110,7 +112,7 @@ def _listing_of(path: Path, size: int, modified: int) -> Listing | None:
                 f"{path}: the pictures in {column!r} are addresses, such as {_short(address)}, and are not downloaded; "
                 "download them, and name the files"
             )
-        _inside(values[0], path, 1)
+        inside(values[0], path.parent, str(path))
         raise RequestError(
             f"{path}: none of the pictures in {column!r} is there, such as {_short(values[0])}; "
             f"paths are relative to {path.parent}"
@@ -127,16 +129,17 @@ def _columns_of_pictures(rows: Rows) -> dict[str, list[str]]:
             value = row.get(name)
             if isinstance(value, str) and value.strip():
                 values[name].append(value.strip())
-    named = {name: [value for value in of if _is_name(value)] for name, of in values.items()}
+    named = {name: [value for value in of if is_name(value)] for name, of in values.items()}
     return {name: of for name, of in named.items() if of and 2 * len(of) >= len(values[name])}
 
 
-def _is_name(value: str) -> bool:
+def is_name(value: str) -> bool:
+    """Whether a text may be the name of a picture file."""
     return len(value) < 1000 and "\n" not in value and suffix_of(re.sub(r"[?#].*$", "", value), SUFFIXES) is not None
 
 
 def _is_there(folder: Path, value: str) -> bool:
-    return _is_name(value) and (name := _relative(value, folder)) is not None and file_of(folder, name) is not None
+    return is_name(value) and (name := _relative(value, folder)) is not None and file_of(folder, name) is not None
 
 
 def file_of(folder: Path, name: str) -> Path | None:
@@ -160,14 +163,13 @@ def _relative(value: str, folder: Path) -> str | None:
     return None if name == ".." or name.startswith("../") else name
 
 
-def _inside(value: str, path: Path, number: int) -> str:
+def inside(value: str, folder: Path, where: str) -> str:
+    """A path as one in the folder. Raises RequestError for one that leaves it, and for an address."""
     if _ADDRESS.match(value):
-        raise RequestError(
-            f"{path}, row {number:,}: {_short(value)} is an address, and is not downloaded; download it, and name the file"
-        )
-    name = _relative(value, path.parent)
+        raise RequestError(f"{where}: {_short(value)} is an address, and is not downloaded; download it, and name the file")
+    name = _relative(value, folder)
     if name is None:
-        raise RequestError(f"{path}, row {number:,}: {_short(value)} is outside of the table's folder, {path.parent}")
+        raise RequestError(f"{where}: {_short(value)} is outside of the folder {folder}")
     return name
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from aigc_cli.data.pictures.arrays import SUFFIXES as ARRAYS
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.listed import listing_of
+from aigc_cli.data.pictures.piped import holds_picture
 from aigc_cli.data.pictures.readers import ARCHIVES, READ, SUFFIXES, TABLES, picture_files
 from aigc_cli.data.records.texts import PICTURE
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
 from aigc_cli.data.sources.split_names import nfc
+from aigc_cli.data.sources.standard_input import peek_stdin, sniff
 from aigc_cli.data.sources.walk import walk
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.errors import RequestError
@@ -25,8 +28,10 @@ def holds_records(data: str, fields: Sequence[str] | None) -> bool:
     """
     if data.startswith("demo:"):
         picture = PICTURE if data.removeprefix("demo:").partition("?")[0] in PICTURES.demos else None
-    elif data == "-" or data.startswith("hf:"):
+    elif data.startswith("hf:"):
         picture = None
+    elif data == "-":
+        picture = _piped_picture(peek_stdin())
     else:
         try:
             picture = _picture_of(Path(data).expanduser().absolute())
@@ -55,6 +60,17 @@ def _picture_of(path: Path) -> str | None:
     if suffix in ARCHIVES:
         return PICTURE if Archive(first).names(SUFFIXES) else None
     return PICTURE if suffix in ARRAYS else None
+
+
+def _piped_picture(head: bytes) -> str | None:
+    """The key of a picture in JSON Lines that begin like this, or the field of a picture file or a tar with one first."""
+    suffix = sniff(PICTURES, head)
+    if suffix == ".jsonl":
+        pairs = re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*"([^"\\]*)', head.decode("utf-8", "replace"))
+        return next((key for key, value in pairs if holds_picture(value, Path.cwd())), None)
+    if suffix == ".tar":
+        return PICTURE if suffix_of(head[:100].rstrip(b"\0").decode("utf-8", "replace"), SUFFIXES) else None
+    return PICTURE if suffix in SUFFIXES else None
 
 
 def _mostly_pictures(path: Path, part: Part) -> bool:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -30,7 +31,7 @@ def spool_stdin(kind: Kind, input_format: str | None) -> Path:
     Its suffix is `input_format`, otherwise recognised from the first bytes. Raises RequestError if it is empty or not
     recognised.
     """
-    known = [suffix.removeprefix(".") for suffix in kind.suffixes]
+    known = [suffix.removeprefix(".") for suffix in (*kind.suffixes, *kind.piped)]
     if input_format is not None and input_format not in known:
         raise RequestError(f"--input-format {input_format!r} is not one of {', '.join(known)}")
     stream = sys.stdin.buffer
@@ -42,7 +43,19 @@ def spool_stdin(kind: Kind, input_format: str | None) -> Path:
         raise RequestError("standard input is a list of files; pipe their content: tar -cf - -T LIST | aigc … --data -")
     if suffix is None:
         raise RequestError(f"standard input is not in a known format of {kind.name}; give its format with --input-format")
-    return _copied(head, stream.read, suffix)
+    copy = _copied(head, stream.read, suffix)
+    with speaking_of_stdin(copy):
+        return kind.convert(copy)
+
+
+def peek_stdin() -> bytes:
+    """The first bytes of standard input, up to a few thousand, which are still there to be read."""
+    stream: Any = sys.stdin.buffer
+    if hasattr(stream, "peek"):
+        return bytes(stream.peek(1 << 13))
+    head = bytes(stream.read(1 << 13))
+    stream.seek(0)
+    return head
 
 
 def _is_file(name: bytes) -> bool:
