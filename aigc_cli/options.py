@@ -274,7 +274,7 @@ def gather(options: type, flags: Mapping[str, Any], environ: Mapping[str, str] =
     given: dict[str, Given] = {}
     config = flags.get("config") or environ.get("AIGC_CONFIG")
     if config:
-        settings = read_config(Path(config), fields)
+        settings = read_config(Path(config), fields, getattr(options, "earlier", {}))
         for field in fields.values():
             _take(given, field, {key: f"key {key!r} in {config}" for key in field.spellings}, settings)
     for name, field in fields.items():
@@ -302,8 +302,9 @@ def build(options: type[T], given: Mapping[str, Given]) -> T:
     return options(**{name: item.value for name, item in given.items()})
 
 
-def read_config(path: Path, fields: Mapping[str, OptionField]) -> dict[str, Any]:
-    """The settings of a flat TOML file, or the plan of a run's run.json (which repeats that run)."""
+def read_config(path: Path, fields: Mapping[str, OptionField], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a flat TOML file, or the plan of a run's run.json (which repeats that run). `earlier` is what plans of
+    earlier versions meant that don't record these settings."""
     try:
         text = path.read_text(encoding="utf-8")
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -315,7 +316,7 @@ def read_config(path: Path, fields: Mapping[str, OptionField]) -> dict[str, Any]
     if not isinstance(settings, dict):
         raise RequestError(f"--config {path} must hold settings by name")
     if settings is not document:
-        settings = located(settings, path.parent)
+        settings = {**earlier, **located(settings, path.parent)}
     settings = {key.replace("-", "_"): value for key, value in settings.items()}
     known = {spelling for field in fields.values() for spelling in field.spellings}
     for key in settings:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import Shell
 from PIL import Image
+from safetensors.numpy import load_file
 
 from aigc_cli.engine.run import open_run
 
@@ -66,9 +67,25 @@ def test_interpolation_between_seeds_starts_and_ends_at_their_pictures(trained: 
     assert steps.max() < np.abs(way[0] - way[-1]).mean()
 
 
-def test_truncated_to_nothing_all_samples_are_the_same(trained: Shell) -> None:
-    cut = pictures(trained, "--run", "shapes", "-n", 3, "--truncation", 0, out="cut.npz")
+def test_truncated_to_nothing_all_samples_of_a_class_or_cluster_are_the_same(trained: Shell) -> None:
+    cut = pictures(trained, "--run", "grey", "--label", "light", "-n", 3, "--truncation", 0, out="cut.npz")
     assert (cut == cut[0]).all()
+    cut = pictures(trained, "--run", "shapes", "-n", 40, "--truncation", 0, out="cut.npz")
+    assert 1 < len(np.unique(cut.reshape(40, -1), axis=0)) <= 10
+
+
+def test_clusters_are_found_where_there_are_no_classes_and_kept_with_the_model(trained: Shell) -> None:
+    shapes, grey = (open_run(trained.cwd / "runs/gan" / name) for name in ("shapes", "grey"))
+    assert (shapes.record["plan"]["clusters"], grey.record["plan"]["clusters"]) == (10, 0)
+    assert json.loads((shapes.model / "config.json").read_text())["n_clusters"] == 10
+    assert "n_clusters" not in json.loads((grey.model / "config.json").read_text())
+    (trained.cwd / "old.json").write_text(
+        json.dumps({"plan": {k: v for k, v in shapes.record["plan"].items() if k != "clusters"}})
+    )
+    plan = json.loads(trained.ok("train", "gan", "--config", "old.json", "--dry-run", "--json", "-q"))["plan"]
+    assert plan["clusters"] == 0  # as before there were any
+    shares = load_file(shapes.model / "model.safetensors")["shares"]
+    assert shares.shape == (10,) and shares.min() >= 0 and shares.sum() == pytest.approx(1, abs=1e-4)
 
 
 def test_a_class_is_sampled_by_name(trained: Shell) -> None:
@@ -161,6 +178,7 @@ def test_two_pictures_and_one_of_each_class_are_enough_to_train(module_shell: Sh
         (["train", "gan", "--data", "nowhere"], "nowhere"),
         (["train", "gan", "--data", SHAPES, "--augment", "much"], "--augment must be auto, off or a number from 0 to 0.8, not 'much'"),
         (["train", "gan", "--data", SHAPES, "--objective", "wgan"], "--objective must be one of r3, minimax, non-saturating, hinge"),
+        (["train", "gan", "--data", SHAPES, "--tile", "--clusters", "8"], "--clusters and --tile can't be used together"),
         (["sample", "gan", "--run", "shapes", "--seeds", "1-x"], "--seeds 1-x: give whole numbers or ranges, such as 1-100,200"),
         (["sample", "gan", "--run", "shapes", "--seeds", "1-3", "--seed", "9"], "--seed and --seeds can't be used together"),
         (["sample", "gan", "--run", "shapes", "--interpolate", "a", "b"], "--interpolate a: give whole numbers"),

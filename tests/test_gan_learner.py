@@ -76,7 +76,7 @@ def test_a_lazy_penalty_is_weighted_by_its_interval() -> None:
     made = trainer(Train(penalty_every=5, gamma=0.7, augment="off"), blobs())
     learner = learner_of(made)
     w = torch.randn(1, 9, 7)
-    learner.discriminator.forward = lambda x, labels=None: (x * w).sum((1, 2, 3))  # type: ignore[method-assign,assignment]
+    learner.discriminator.forward = lambda x, *given: (x * w).sum((1, 2, 3))  # type: ignore[method-assign,assignment]
     batch = learner.batch(0)
 
     def loss(step: int) -> float:
@@ -144,7 +144,7 @@ def test_one_held_out_picture_is_enough_to_choose_by() -> None:
 
 
 def scores_by(of: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
-    return lambda x, labels=None: of(x)
+    return lambda x, labels=None, clusters=None: of(x)
 
 
 def test_the_augmentation_follows_the_discriminator_s_overfitting() -> None:
@@ -185,3 +185,34 @@ def test_every_class_is_learned() -> None:
     with torch.no_grad():
         up, down = (generator(z, torch.full((64,), number)).clamp(-1, 1) for number in (0, 1))
     assert float(up[:, :, :4].mean() - up[:, :, 5:].mean()) > 0 > float(down[:, :, :4].mean() - down[:, :, 5:].mean())
+
+
+def test_every_cluster_is_learned_and_counted() -> None:
+    """Bright spots in the upper and the lower half are told apart without labels."""
+    made = trainer(Train(clusters=2, lr=2e-3), halves(400), steps=200)
+    learner = learner_of(made)
+    before = learner.generator.shares.clone()
+    run(made, 200)
+    generator = learner.generator
+    z = torch.randn(64, generator.config.latent, generator=torch.Generator().manual_seed(0))
+    x, given = learner._some(learner.data.train, np.arange(400))
+    assert given.clusters is not None
+    with torch.no_grad():
+        drawn = [generator(generator.with_clusters(z, torch.full((64,), number))).clamp(-1, 1) for number in (0, 1)]
+    of_real, of_drawn = (
+        [float(some[:, :, :4].mean() - some[:, :, 5:].mean()) for some in pictures]
+        for pictures in ([x[given.clusters == number] for number in (0, 1)], drawn)
+    )
+    assert min(of_real) < 0 < max(of_real) and np.argmax(of_real) == np.argmax(of_drawn) and min(of_drawn) < 0 < max(of_drawn)
+    assert torch.allclose(generator.shares, torch.bincount(given.clusters) / 400, atol=0.03)
+    assert not torch.equal(generator.shares, before)
+
+
+def halves(n: int) -> PictureDataset:
+    """`blobs`, with one half of each picture light: three quarters of them above."""
+    data = blobs(n)
+    for arrays in (data.train, data.select):
+        below = arrays.rows % 4 == 0
+        arrays.pixels[arrays.rows[below], 5:] = 200
+        arrays.pixels[arrays.rows[~below], :4] = 200
+    return data

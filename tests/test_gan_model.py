@@ -38,15 +38,16 @@ def test_pictures_of_any_size_are_made_and_scored(size: tuple[int, int], channel
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize("n_classes", [0, 2])
-def test_every_weight_is_trained(objective: Any, n_classes: int) -> None:
-    config = replace(CONFIG, n_classes=n_classes)
+@pytest.mark.parametrize(("n_classes", "n_clusters"), [(0, 0), (2, 0), (0, 3), (2, 3)])
+def test_every_weight_is_trained(objective: Any, n_classes: int, n_clusters: int) -> None:
+    config = replace(CONFIG, n_classes=n_classes, n_clusters=n_clusters)
     generator, discriminator = disturbed(Generator(config)), disturbed(Discriminator(config))
     labels = torch.tensor([0, 1, -1]) if n_classes else None
+    clusters = torch.tensor([0, 1, 2]) if n_clusters else None
     x = pictures(config).requires_grad_()
-    fake, real = generator(torch.randn(3, 6), labels), discriminator(x, labels)
-    expect_gradients(OBJECTIVES[objective].generator(real, discriminator(fake, labels)), generator)
-    loss = OBJECTIVES[objective].discriminator(real, discriminator(fake.detach(), labels))
+    fake, real = generator(generator.with_clusters(torch.randn(3, 6), clusters), labels), discriminator(x, labels, clusters)
+    expect_gradients(OBJECTIVES[objective].generator(real, discriminator(fake, labels, clusters)), generator)
+    loss = OBJECTIVES[objective].discriminator(real, discriminator(fake.detach(), labels, clusters))
     expect_gradients(loss + gradient_penalty(real, x), discriminator)
 
 

@@ -20,6 +20,7 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine, Prepared
+from aigc_cli.errors import RequestError
 
 
 class GANBackend(PictureTraining):
@@ -28,8 +29,11 @@ class GANBackend(PictureTraining):
     # Training
 
     def prepare(self, options: PictureTrainOptions, bus: Bus) -> Prepared:
-        if isinstance(options, Train) and options.tile and options.size is not None:
-            check_window(parse_size(options.size))  # before pictures are read
+        if isinstance(options, Train) and options.tile:  # before pictures are read
+            if options.clusters:
+                raise RequestError("--clusters and --tile can't be used together: a texture's windows are of one kind")
+            if options.size is not None:
+                check_window(parse_size(options.size))
         return super().prepare(options, bus)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[GANPlan, list[str]]:

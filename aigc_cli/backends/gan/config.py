@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from aigc_cli.backends.base import Backend
 from aigc_cli.backends.gan.meanings import MEANINGS
@@ -19,6 +20,8 @@ Size = Literal["nano", "micro", "tiny", "small", "base"]
 
 @dataclass(frozen=True)
 class Train(PictureTrainOptions):
+    earlier: ClassVar[Mapping[str, Any]] = {**PictureTrainOptions.earlier, "clusters": 0}
+
     objective: Literal["r3", "minimax", "non-saturating", "hinge"] = option("r3", panel=MODEL)
     """The loss. r3 compares real and generated pictures in pairs and does not collapse; the others are the classic losses."""
     preset: Size | None = option(None, panel=MODEL, auto="from the budget")
@@ -28,6 +31,9 @@ class Train(PictureTrainOptions):
     tile: bool = option(False, panel=PICTURES)
     """Learn a texture from windows of large pictures, anywhere in them. Samples continue seamlessly when laid side by side, and
     `aigc sample gan --size` draws them in any size."""
+    clusters: int | None = option(None, min=0, panel=MODEL, auto="from the number of pictures; 0 with --conditional or --tile")
+    """Clusters of similar pictures, found before training, that are learned like classes; 0 for none. They help with varied
+    pictures."""
     augment: str = option("auto", metavar="auto|off|X", panel=PICTURES)
     """How often, from 0 to 0.8, the discriminator sees pictures moved, recoloured and partly covered, so that it does not
     memorise them; auto adapts to how it does on held-out pictures."""
@@ -54,6 +60,7 @@ class GANPlan(Plan, Train):
 
     preset: Size
     latent: int
+    clusters: int
     gamma: float
 
 

@@ -73,7 +73,8 @@ def _margin(
 
     def score(pixels: NDArray[np.uint8], labels: torch.Tensor) -> NDArray[np.float64]:
         x = seen(torch.from_numpy(pixels).to(loaded.device))
-        numbers: NDArray[np.float64] = discriminator(x, labels.to(loaded.device)).cpu().double().numpy()
+        given = labels.to(loaded.device), discriminator.clusters_of(x)
+        numbers: NDArray[np.float64] = discriminator(x, *given).cpu().double().numpy()
         return numbers
 
     of_samples = []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.gan.augment import Augmentation
+from aigc_cli.backends.gan.clusters import k_means, nearest, some_thumbnails
 from aigc_cli.backends.gan.config import GANPlan
 from aigc_cli.backends.gan.diagnostics import concerns, outlook
 from aigc_cli.backends.gan.loaded import pictures_of, seen
@@ -42,6 +43,16 @@ EVAL_BATCH, LEAST_DRAWN, MOST_DRAWN, PREVIEWS = 128, 256, 1000, 64
 ADAPT_EVERY, ADAPT_SHARE, AVERAGED_SHARE = 8, 0.25, 0.05
 
 
+class Given(NamedTuple):
+    """What pictures are conditioned on: their labels (B,) and clusters (B,), each None if the model has none."""
+
+    labels: Tensor | None
+    clusters: Tensor | None
+
+    def twice(self) -> Given:
+        return Given(*(None if numbers is None else torch.cat((numbers, numbers)) for numbers in self))
+
+
 class GANLearner(Learner):
     objective = "kd_random"
     unit = "pictures"
@@ -53,6 +64,8 @@ class GANLearner(Learner):
         self.adapting = strength is None
         self.generator = new_generator(config).to(device)
         self.discriminator = Discriminator(config).to(device)
+        if config.n_clusters:
+            self._find_clusters(config.n_clusters)
         self.augmentation = Augmentation(strength).to(device)
         self.networks = {"discriminator": self.discriminator, "generator": self.generator}
         self.optimizers = {
@@ -91,15 +104,14 @@ class GANLearner(Learner):
 
     def discriminator_loss(self, batch: Batch, *, penalty_weight: float) -> Loss:
         """The objective plus, unless its weight is 0, γ (R1 + R2) on the pictures before augmentation."""
-        real, labels = seen(batch["pixels"]), self.labels(batch["labels"])
+        real, given = self._seen(batch)
         with torch.no_grad():
-            fake = self.drawn(len(real), labels)
+            fake = self.drawn(len(real), given)
         pictures = torch.cat((real, fake)).requires_grad_(penalty_weight > 0)
-        both = None if labels is None else torch.cat((labels, labels))
         if penalty_weight:  # compiled networks can't be differentiated twice
-            scores = self.discriminator.forward(self.augmentation.forward(pictures), both)
+            scores = self.discriminator.forward(self.augmentation.forward(pictures), *given.twice())
         else:
-            scores = self.scores(pictures, both)
+            scores = self.scores(pictures, given.twice())
         real_scores, fake_scores = scores.chunk(2)
         loss = self.losses.discriminator(real_scores, fake_scores)
         if penalty_weight:
@@ -107,37 +119,44 @@ class GANLearner(Learner):
         return Loss(loss, {"margin": (real_scores - fake_scores).detach().mean()})
 
     def generator_loss(self, batch: Batch) -> Loss:
-        real, labels = seen(batch["pixels"]), self.labels(batch["labels"])
+        real, given = self._seen(batch)
         with frozen(self.discriminator):
             with torch.no_grad():
-                real_scores = self.scores(real, labels)
-            fake_scores = self.scores(self.drawn(len(real), labels), labels)
+                real_scores = self.scores(real, given)
+            fake_scores = self.scores(self.drawn(len(real), given), given)
         return Loss(self.losses.generator(real_scores, fake_scores))
 
-    def drawn(self, n: int, labels: Tensor | None) -> Tensor:
+    def drawn(self, n: int, given: Given) -> Tensor:
         """Generated pictures (n, channels, height, width) in about [-1, 1]."""
-        x: Tensor = self.generator(latents(self.generator.config, n, device=self.device), labels)
+        z = latents(self.generator.config, n, device=self.device)
+        x: Tensor = self.generator(self.generator.with_clusters(z, given.clusters), given.labels)
         return rolled(x) if self.plan.tile else x
 
-    def scores(self, x: Tensor, labels: Tensor | None) -> Tensor:
+    def scores(self, x: Tensor, given: Given) -> Tensor:
         """The discriminator's scores of the pictures after augmentation."""
-        scores: Tensor = self.discriminator(self.augmentation(x), labels)
+        scores: Tensor = self.discriminator(self.augmentation(x), *given)
         return scores
 
     def labels(self, labels: Tensor) -> Tensor | None:
         return labels if self.plan.conditional else None
 
     def after_step(self, step: int, batch: Batch, plan: Plan) -> None:
-        """Adapt the augmentation to how far the discriminator scores training pictures above held-out ones."""
+        """Count the clusters, and adapt the augmentation to how far the discriminator scores training pictures above held-out
+        ones."""
+        if self.generator.clusters is not None:
+            clusters = self.discriminator.clusters_of(seen(batch["pixels"]))
+            assert clusters is not None
+            counts = torch.bincount(clusters, minlength=len(self.generator.shares))
+            self.generator.shares.lerp_(counts / len(clusters), 1 / (step + 2))  # the mean of all batches and the first shares
         if not self.adapting or step % ADAPT_EVERY:
             return
         rng, n = np.random.default_rng((self.plan.seed, step, 2)), len(batch["pixels"])
         with torch.no_grad():
             # Not the batch's pictures: the discriminator has just learned them, which raises their scores.
-            pictures, labels = self._some(self.data.train, rng.integers(len(self.data.train), size=n))
-            train = self.scores(pictures, labels)
+            pictures, given = self._some(self.data.train, rng.integers(len(self.data.train), size=n))
+            train = self.scores(pictures, given)
             held_out = self.scores(*self._some(self.data.select, rng.integers(len(self.data.select), size=n)))
-            generated = self.scores(self.drawn(n, labels), labels)
+            generated = self.scores(self.drawn(n, given), given)
         share = ADAPT_EVERY / plan.steps  # of the run, between two adaptations
         self.augmentation.adapt(
             train,
@@ -158,10 +177,10 @@ class GANLearner(Learner):
         reference = self._reference(index)
         drawn, of_fake = [], []
         for some in self._chunks(np.resize(index, max(items, LEAST_DRAWN))):
-            labels = self._labels_of(self.data.select, some)
-            x = self.drawn(len(some), labels)
+            _, given = self._some(self.data.select, some)
+            x = self.drawn(len(some), given)
             drawn.append(self.extract(pictures_of(x)))
-            of_fake.append(self.scores(x, labels))
+            of_fake.append(self.scores(x, given))
         features = np.concatenate(drawn)
         distance, error = kernel_distance(features, reference)
         fake = float(torch.cat(of_fake).mean())
@@ -192,18 +211,28 @@ class GANLearner(Learner):
     def _mean_score(self, arrays: PictureArrays, index: Index) -> float:
         return float(torch.cat([self.scores(*self._some(arrays, some)) for some in self._chunks(index)]).mean())
 
-    def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Tensor | None]:
-        """Some pictures as the networks' input, and their labels."""
+    def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Given]:
+        """Some pictures as the networks' input, and what they are conditioned on."""
         batch = {"pixels": torch.from_numpy(arrays.take(index)), "labels": labels_of(arrays, index)}
-        moved = to_device(batch, self.device)
-        return seen(moved["pixels"]), self.labels(moved["labels"])
+        return self._seen(to_device(batch, self.device))
 
-    def _labels_of(self, arrays: PictureArrays, index: Index) -> Tensor | None:
-        return self.labels(labels_of(arrays, index).to(self.device))
+    def _seen(self, batch: Batch) -> tuple[Tensor, Given]:
+        """A batch's pictures as the networks' input, and what they are conditioned on."""
+        x = seen(batch["pixels"])
+        return x, Given(self.labels(batch["labels"]), self.discriminator.clusters_of(x))
+
+    def _find_clusters(self, n: int) -> None:
+        points = some_thumbnails(self.data.train, self.plan.seed)
+        centres = k_means(points, n, self.plan.seed)
+        counts = torch.bincount(nearest(points, centres), minlength=n)
+        self.discriminator.centres.copy_(centres)
+        self.generator.shares.copy_(counts / len(points))
 
     def preview(self) -> Preview:
         """Samples of the same latents every time, cycling through the classes."""
-        z = latents(self.generator.config, PREVIEWS, generator=torch.Generator().manual_seed(self.plan.seed))
+        random = torch.Generator().manual_seed(self.plan.seed)
+        z = latents(self.generator.config, PREVIEWS, generator=random)
+        z = self.generator.with_clusters(z, self.generator.drawn_clusters(PREVIEWS, random))
         labels = torch.arange(PREVIEWS, device=self.device) % max(1, len(self.data.classes))
         pictures = [
             picture
@@ -223,9 +252,10 @@ class GANLearner(Learner):
         generator, discriminator = (
             sum(p.numel() for p in network.parameters()) / 1e6 for network in (self.generator, self.discriminator)
         )
+        clusters = f"{c.n_clusters} clusters, " if c.n_clusters else ""
         return (
             f"generator with {generator:.2f} M parameters, discriminator with {discriminator:.2f} M, {c.describe()}, "
-            f"{c.latent} latents{' at each place of the last' if c.tile else ''}, {self.plan.objective}"
+            f"{c.latent} latents{' at each place of the last' if c.tile else ''}, {clusters}{self.plan.objective}"
         )
 
     def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:

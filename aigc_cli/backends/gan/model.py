@@ -3,20 +3,25 @@
 Each level halves a picture of any height and width, rounding up. There are no blocks at full resolution: most of the work is
 done at low resolution with many channels. Pictures are (B, C, H, W) float32 with pixels in [-1, 1]; labels are (B,) int64 in
 0 … n_classes − 1, or −1 for no label, and None if the model has no classes.
+
+Both networks may also be conditioned on clusters of the training pictures (see `clusters.py`). A latent then ends with a weight
+for each cluster: 1 for the picture's cluster and 0 for the others, or a mixture on the way from one to another.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aigc_cli.backends.gan.clusters import SIDE, nearest, thumbnails
 from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding, upsampled
 from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.engine.network import load_network, save_network
@@ -36,8 +41,11 @@ class GANConfig(PictureNetworkConfig):
     """
 
     model_type = "aigc-gan"
+    least: ClassVar[Mapping[str, int]] = {**PictureNetworkConfig.least, "n_clusters": 0}
 
     tile: bool = False
+    n_clusters: int = 0
+    """The number of clusters that the networks are conditioned on; 0 for none."""
 
     @property
     def cell(self) -> int:
@@ -45,8 +53,8 @@ class GANConfig(PictureNetworkConfig):
         return int(2 ** len(self.widths))
 
     def to_json(self) -> dict[str, Any]:
-        """Without `tile` unless it is set: other runs have the same files as those of earlier versions."""
-        return {name: value for name, value in super().to_json().items() if name != "tile" or value}
+        """Without `tile` and `n_clusters` unless they are set: other runs have the same files as those of earlier versions."""
+        return {name: value for name, value in super().to_json().items() if name not in ("tile", "n_clusters") or value}
 
 
 def activate(x: Tensor) -> Tensor:
@@ -90,7 +98,9 @@ def initialise(network: nn.Module) -> None:
 
 
 class Generator(nn.Module):
-    """From latents (B, latent) ~ N(0, I) to pictures (B, C, H, W) with pixels in about [-1, 1]."""
+    """From latents (B, latent + n_clusters) to pictures (B, C, H, W) with pixels in about [-1, 1]."""
+
+    shares: Tensor  # (n_clusters,) the clusters' shares of the training pictures
 
     def __init__(self, config: GANConfig) -> None:
         super().__init__()
@@ -105,16 +115,32 @@ class Generator(nn.Module):
         self.fine = nn.Conv2d(FINE, FINE // 2, 3, padding=1)
         self.out = nn.Conv2d(FINE // 2, config.channels, 3, padding=1)
         initialise(self)
+        self.clusters = None
+        if config.n_clusters:
+            self.clusters = nn.Parameter(torch.zeros(config.n_clusters, config.vector_width))
+            self.register_buffer("shares", torch.full((config.n_clusters,), 1 / config.n_clusters))
         cast(Any, self).to(memory_format=torch.channels_last)  # PyTorch's own stubs lack it
 
     def entry(self, latent: int, vector_width: int, width: int) -> tuple[nn.Module, nn.Module]:
         """The layers from a latent to the vector, and from it to the deepest level of `width` channels."""
         return nn.Linear(latent, vector_width), nn.Linear(vector_width, width * math.prod(self.sizes[0]))
 
+    def drawn_clusters(self, n: int, random: torch.Generator) -> Tensor | None:
+        """Random clusters (n,) in their shares, on the CPU; None if the model has none."""
+        return None if self.clusters is None else torch.multinomial(self.shares.cpu(), n, replacement=True, generator=random)
+
+    def with_clusters(self, z: Tensor, clusters: Tensor | None) -> Tensor:
+        """Latents (B, latent) ~ N(0, I) of pictures of these clusters (B,), as the input (B, latent + n_clusters)."""
+        if clusters is None:
+            return z
+        return torch.cat((z, F.one_hot(clusters, self.config.n_clusters).to(z.dtype)), dim=1)
+
     def deepest(self, z: Tensor, labels: Tensor | None) -> Tensor:
         """The input (B, C, h, w) of the deepest level."""
-        h = activate(self.label(self.first(z), labels))
-        return activate(self.from_vector(h)).view(len(z), *self.sizes[0], -1).permute(0, 3, 1, 2)
+        h = self.label(self.first(z[:, : self.config.latent]), labels)
+        if self.clusters is not None:
+            h = h + z[:, self.config.latent :] @ self.clusters
+        return activate(self.from_vector(activate(h))).view(len(z), *self.sizes[0], -1).permute(0, 3, 1, 2)
 
     def upsampled(self, h: Tensor, size: tuple[int, int]) -> Tensor:
         return upsampled(h, size)
@@ -162,8 +188,11 @@ def new_generator(config: GANConfig) -> Generator:
 class Discriminator(nn.Module):
     """From pictures (B, C, H, W) to scores (B,), higher for pictures that look more real.
 
-    With classes, the score includes ⟨e(label), h(x)⟩ (Miyato and Koyama 2018, projection discriminator).
+    With classes, the score includes ⟨e(label), h(x)⟩ (Miyato and Koyama 2018, projection discriminator), and with clusters
+    ⟨e(cluster), h(x)⟩.
     """
+
+    centres: Tensor  # (n_clusters, C · SIDE²) of the clusters, as thumbnails
 
     def __init__(self, config: GANConfig) -> None:
         super().__init__()
@@ -177,9 +206,17 @@ class Discriminator(nn.Module):
         self.out = nn.Linear(config.vector_width, 1)
         initialise(self)
         self.classes = nn.Parameter(torch.zeros(config.n_classes + 1, config.vector_width)) if config.n_classes else None
+        self.by_cluster = None
+        if config.n_clusters:
+            self.by_cluster = nn.Parameter(torch.zeros(config.n_clusters, config.vector_width))
+            self.register_buffer("centres", torch.zeros(config.n_clusters, config.channels * SIDE**2))
         cast(Any, self).to(memory_format=torch.channels_last)  # PyTorch's own stubs lack it
 
-    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def clusters_of(self, x: Tensor) -> Tensor | None:
+        """The clusters (B,) of pictures; None if the model has none."""
+        return None if self.by_cluster is None else nearest(thumbnails(x), self.centres)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None, clusters: Tensor | None = None) -> Tensor:
         x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2))
         h = self.levels[0](self.first(x.contiguous(memory_format=torch.channels_last)))
         for widen, blocks in zip(self.widen, self.levels[1:], strict=True):
@@ -189,6 +226,9 @@ class Discriminator(nn.Module):
         if self.classes is not None:
             assert labels is not None, "a conditional model needs labels"
             scores = scores + (h * F.embedding(labels.remainder(len(self.classes)), self.classes)).sum(1)
+        if self.by_cluster is not None:
+            assert clusters is not None, "a model with clusters needs the pictures' clusters"
+            scores = scores + (h * F.embedding(clusters, self.by_cluster)).sum(1)
         return scores.float()
 
 

@@ -21,6 +21,8 @@ WIDEST = 4
 #: all of them, so its square shrinks as they grow in number.
 PIXELS = 32 * 32
 GAMMA = 4.0
+#: The fewest pictures per cluster on average, and the most and fewest clusters.
+PER_CLUSTER, MOST_CLUSTERS, FEWEST_CLUSTERS = 50, 64, 8
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
         options,
         preset=preset.name,
         latent=preset.latent,
+        clusters=0 if options.conditional or options.tile else clusters_for(len(data.train)),
         gamma=GAMMA * pixels / PIXELS,
         batch_size=batch_size,
         micro_batch_size=at_once,
@@ -74,6 +77,12 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
     if strength is None and len(data.select) < 2:
         reasons.append("one held-out picture is too few to adapt augmentation to; set it with --augment 0.3")
     return plan, reasons
+
+
+def clusters_for(n: int) -> int:
+    """The number of clusters for n training pictures: on average PER_CLUSTER pictures each; none if that is too few."""
+    clusters = min(MOST_CLUSTERS, n // PER_CLUSTER)
+    return clusters if clusters >= FEWEST_CLUSTERS else 0
 
 
 def fixed_strength(augment: str) -> float | None:
@@ -105,4 +114,5 @@ def model_config(plan: GANPlan, data: PictureDataset) -> GANConfig:
         vector_width=preset.vector_width,
         n_classes=len(data.classes) if plan.conditional else 0,
         tile=plan.tile,
+        n_clusters=plan.clusters,
     )

@@ -69,8 +69,17 @@ def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Dr
 
 
 def latent(loaded: Loaded, seed: int, index: int, size: Size | None = None) -> Tensor:
-    """z ~ N(0, I), (latent,) or a map of them. It depends only on seed, index and size."""
-    return latents(loaded.generator.config, 1, size, generator=keyed(seed, index))[0]
+    """z ~ N(0, I), (latent,) or a map of them, followed by a weight for each cluster, if there are any: 1 for one of them,
+    drawn by their shares. It depends only on seed, index and size."""
+    generator, random = loaded.generator, keyed(seed, index)
+    z = latents(generator.config, 1, size, generator=random)
+    return generator.with_clusters(z, generator.drawn_clusters(1, random))[0]
+
+
+def truncated(loaded: Loaded, z: Tensor, truncation: float) -> Tensor:
+    """The latent with ψ z in place of z, of the same clusters."""
+    n = loaded.generator.config.latent
+    return torch.cat((truncation * z[:n], z[n:]))
 
 
 def _class_of(loaded: Loaded, seed: int, index: int) -> int:
@@ -82,17 +91,21 @@ def _from_seeds(loaded: Loaded, options: Sample, label: int | None, size: Size) 
     for position in range(options.expected()):
         seed, index = options.seed_of(position), options.index_of(position)
         number = _class_of(loaded, seed, index) if label is None else label
-        yield Draw(options.truncation * latent(loaded, seed, index, size), number, {"seed": seed, "index": index})
+        z = truncated(loaded, latent(loaded, seed, index, size), options.truncation)
+        yield Draw(z, number, {"seed": seed, "index": index})
 
 
 def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: int | None, size: Size) -> Iterator[Draw]:
     """Draws from one seed's picture to another's, all of the first one's class."""
     number = _class_of(loaded, first, 0) if label is None else label
     a, b = latent(loaded, first, 0, size), latent(loaded, last, 0, size)
+    n = loaded.generator.config.latent
     for index in range(options.n):
         share = index / max(1, options.n - 1)
         record = {"seed": first, "to": last, "index": index, "share": round(share, 6)}
-        yield Draw(options.truncation * between(a.flatten(), b.flatten(), share).view_as(a), number, record)
+        normal = between(a[:n].flatten(), b[:n].flatten(), share).view_as(a[:n])
+        z = torch.cat((normal, torch.lerp(a[n:], b[n:], share)))
+        yield Draw(truncated(loaded, z, options.truncation), number, record)
 
 
 def between(a: Tensor, b: Tensor, share: float) -> Tensor:
