@@ -57,6 +57,7 @@ RUNS: dict[str, tuple[str, list[str]]] = {
     ),
     "vae": ("vae", ["--data", "demo:shapes?n=500", *PICTURES]),
     "vae-classes": ("vae", ["--data", "pictures", "--conditional", *PICTURES]),
+    "vae-codes": ("vae", ["--data", "pictures", "--codes", *PICTURES]),
     "vae-normal": (
         "vae",
         ["--data", "pictures", "--prior", "normal", "--likelihood", "gaussian", "--latent-map", "0", *PICTURES],
@@ -170,6 +171,7 @@ COMMANDS: dict[str, list[str]] = {
     ],
     "again": ["sample", "vae", "--run", "vae", "--reconstruct", "pictures", "-n", "6", "--seed", "0", "--out", "again.npz"],
     "traverse": ["sample", "vae", "--run", "vae", "--traverse", "-n", "3", "--seed", "0", "--out", "traverse.npz"],
+    "codes": ["encode", "vae", "--run", "vae-codes", "--data", "pictures"],
     "encode": ["encode", "vae", "--run", "vae", "--data", "pictures"],
     "encode-classes": ["encode", "vae", "--run", "vae-classes", "--data", "pictures"],
     "to-latents": ["encode", "vae", "--run", "vae", "--data", "pictures", "--out", "latents.npz"],

@@ -43,6 +43,8 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     averaged = f"measured with the moving average of the weights (half-life {loaded.plan.ema:g} steps)"
     if loaded.codes:
         measures = code_measures(loaded, dataset, arrays, options, bus)
+        if options.copies is not None:
+            notes.append("no sheet of copies: the run's codes have no samples")
         return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, [*notes, averaged])
     of_samples: dict[str, Measure] = {}
     if dataset is not None:
