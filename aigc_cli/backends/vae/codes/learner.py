@@ -65,7 +65,8 @@ class CodeLearner(AutoencoderLearner):
         )
 
     def first_sample(self) -> str:
-        return f"--reconstruct {shlex.quote(str(self.data.info['location']))} -n 4"
+        source = "PICTURES" if self.data.spooled is not None else shlex.quote(str(self.data.info["location"]))
+        return f"--reconstruct {source} -n 4"
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         held_out = [line for line in history if line.get("event") == "evaluated"]
