@@ -105,6 +105,16 @@ def test_a_network_s_codes_are_read_row_by_row() -> None:
     assert (model.codes(moved.flatten(1))[:, 1 * 3 + 2] == 0).all()
 
 
+def test_what_is_projected_is_of_one_size_at_every_place_however_large_features_grow() -> None:
+    encoder = VAE(config()).encoder
+    seen: list[torch.Tensor] = []
+    encoder.local.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    with torch.no_grad():
+        encoder.halve[-1].weight.mul_(1e3)
+        encoder(torch.rand(2, 4, 13, 10))
+    torch.testing.assert_close(seen[0].square().mean(1), torch.ones(2, 4, 3), atol=1e-3, rtol=0)
+
+
 def trainer(**options: object) -> Trainer:
     data = blobs()
     asked = dataclasses.replace(Train(codes=True, preset="nano", batch_size=16, steps=STEPS), **options)

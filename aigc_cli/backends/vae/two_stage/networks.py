@@ -19,6 +19,8 @@ from aigc_cli.backends.vae.networks import VAEConfig, halved, halvings, initiali
 
 #: The decoder's channels at full resolution, where it has only two small layers.
 FINE = 16
+#: Added to the mean square of features before they are divided by its root.
+EPSILON = 1e-4
 
 
 class MapEncoder(nn.Module):
@@ -32,21 +34,20 @@ class MapEncoder(nn.Module):
         initialise(self)
 
     def outputs(self, config: VAEConfig) -> int:
-        """The channels of `places`."""
+        """The channels of the last layer."""
         return 2 * config.latent_map
 
-    def places(self, x: Tensor) -> Tensor:
-        """The map, (B, outputs, *sizes[-1])."""
-        h: Tensor = self.local(F.silu(halved(x, self.halve, self.levels)))
-        return h.float()
-
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean, log_var = self.places(x).chunk(2, dim=1)
+        mean, log_var = self.local(F.silu(halved(x, self.halve, self.levels))).float().chunk(2, dim=1)
         return mean.flatten(1), limited(log_var.flatten(1))
 
 
 class CodeEncoder(MapEncoder):
-    """From pictures (B, C, H, W) to quantised latents (B, latents), each with a log-variance of −∞: they are certain."""
+    """From pictures (B, C, H, W) to quantised latents (B, latents), each with a log-variance of −∞: they are certain.
+
+    What is quantised is a projection of features whose root mean square is 1 at each place: otherwise they grow so much in the
+    first steps that tanh saturates, and some codes are never used again.
+    """
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(config)
@@ -56,7 +57,9 @@ class CodeEncoder(MapEncoder):
         return config.latent_map
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = quantise(self.places(x), self.of_place).flatten(1)
+        h = F.silu(halved(x, self.halve, self.levels)).float()
+        h = self.local(h * (h.square().mean(1, keepdim=True) + EPSILON).rsqrt())
+        z = quantise(h, self.of_place).flatten(1)
         return z, torch.full_like(z, -math.inf)
 
 
