@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +207,37 @@ def test_nothing_of_a_codec_is_kept_of_a_dry_run(shell: Shell, table: Path, pain
     )
     assert "a red square | " in planned
     assert sorted((shell.cwd / "runs").rglob("run.json")) == before
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    """The models of a run's last checkpoint."""
+    last = max((run / "checkpoints").glob("step-*"))
+    return {str(file.relative_to(last)): file.read_bytes() for file in sorted(last.rglob("*.safetensors"))}
+
+
+@pytest.mark.slow
+def test_killed_in_either_phase_the_same_command_or_resume_ends_alike(
+    shell: Shell, table: Path, painter: str, codec: Path, tmp_path: Path, toy_path: Path, shared_cache: Path
+) -> None:
+    elsewhere = make_shell(tmp_path, toy_path, shared_cache)
+    command = ["train", "transformer", "--data", table, "--fields", "caption,picture", "--run", "painter", *SMALL]
+    command += ["--checkpoint-seconds", "0.01"]
+    of_codec, of_run = tmp_path / "runs" / "vae" / codec.name, tmp_path / "runs" / "transformer" / "painter"
+    kill_after(elsewhere.start(*command), of_codec)
+    assert not of_run.exists()
+    kill_after(elsewhere.start(*command), of_run)
+    assert weights(of_codec) == weights(codec)
+    elsewhere.ok("train", "transformer", "--resume", "--run", "painter")
+    assert weights(of_run) == weights(shell.cwd / "runs" / "transformer" / painter)
+
+
+def kill_after(process: subprocess.Popen[str], run: Path) -> None:
+    """Kill a process once this run has a checkpoint."""
+    deadline = time.monotonic() + 240
+    while not list(run.glob("checkpoints/step-*")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    record = json.loads((run / "run.json").read_text())
+    assert record["status"] == "running"

@@ -22,11 +22,14 @@ from aigc_cli.data.records.dataset import RecordArrays, RecordDataset, RecordFie
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.data.text.fitting import fit_tokenizer
 from aigc_cli.data.text.request import TextRequest
-from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.data.text.tokenizers.choice import cjk_share
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, fit_bpe
 from aigc_cli.data.text.tokens import TokenArrays
 
 #: The most tokens of a text field; longer texts are cut.
 LONGEST_TEXT = 256
+#: Tokens of the BPE of the text fields.
+VOCABULARY = 1024
 #: Pictures that are encoded at once.
 AT_ONCE = 256
 _VERSION = 1
@@ -59,8 +62,11 @@ def fit(records: RecordDataset, request: TextRequest, n_codes: int, progress: Pr
     texts = [text for texts in records.train.texts.values() for text in texts]
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "from the run of --init-from"
-    n_bytes = sum(len(text.encode()) for text in texts)
-    fitted, reason = fit_tokenizer(request, texts or [""], n_bytes, progress)
+    if request.tokenizer == "auto" and request.vocab_size is None and cjk_share(texts) <= 0.5:
+        fitted, reason = fit_bpe(texts, VOCABULARY), "short texts in few tokens, beside the codes of pictures"
+    else:
+        n_bytes = sum(len(text.encode()) for text in texts)
+        fitted, reason = fit_tokenizer(request, texts or [""], n_bytes, progress)
     fitted = fitted.with_lower() if request.reading.lower else fitted
     return fitted.with_fields().with_codes(n_codes), reason
 
