@@ -44,6 +44,8 @@ def tour(module_shell: Shell) -> Shell:
         (cwd / folder).mkdir(parents=True)
         for i in range(40):
             Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(cwd / folder / f"{i:02}.png")
+    words = [f"photos/{i:02}.png\ta {'red' if i % 2 else 'blue'} heart" for i in range(40)]
+    (cwd / "captions.tsv").write_text("\n".join(["picture\tcaption", *words]) + "\n")
     (cwd / "textures").mkdir()
     Image.fromarray(draw.integers(0, 256, (128, 192, 3), dtype=np.uint8)).save(cwd / "textures" / "wall.png")
     for name in ("a", "b"):
