@@ -261,6 +261,10 @@ def test_which_sources_hold_records(tmp_path: Path, poems: Path) -> None:
     assert holds_records(pictures, None) and holds_records("demo:shapes", None)
     assert not holds_records(str(poems), None) and not holds_records("demo:verse", None)
     assert not holds_records(str(tmp_path / "gone.tsv"), None)
+    gone = table(tmp_path / "a", [(f"elsewhere/{number}.png", "a text") for number in range(9)])
+    assert not holds_records(str(gone), None) and not holds_records(str(gone), ("caption",))
+    with pytest.raises(RequestError, match="none of the pictures in 'picture' is there"):
+        holds_records(str(gone), ("caption", "picture"))
     with pytest.raises(RequestError):
         PICTURES.open(str(poems))
 

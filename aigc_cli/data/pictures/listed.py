@@ -29,6 +29,14 @@ _MOST_COLUMNS = 1000  # looked at
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|hf|file|data):", re.IGNORECASE)
 
 
+class NotReadable(RequestError):
+    """Pictures are listed in these columns, and can't be read."""
+
+    def __init__(self, message: str, columns: Sequence[str]) -> None:
+        super().__init__(message)
+        self.columns = columns
+
+
 @dataclass(frozen=True)
 class Listing:
     """A table with a column of paths of pictures."""
@@ -101,22 +109,20 @@ def _listing_of(path: Path, size: int, modified: int) -> Listing | None:
         found = _columns_of_pictures(rows)
     there = [column for column, values in found.items() if any(_is_there(path.parent, value) for value in values)]
     if len(there) > 1:
-        raise RequestError(
-            f"{path} has pictures in the columns {listed(map(repr, there))}; a record has one picture: leave the others out"
-        )
+        several = f"{path} has pictures in the columns {listed(map(repr, there))}"
+        raise NotReadable(f"{several}; a record has one picture: leave the others out", there)
     if there:
         return Listing(rows, there[0])
     for column, values in found.items():
         if (address := next((value for value in values if _ADDRESS.match(value)), None)) is not None:
-            raise RequestError(
+            raise NotReadable(
                 f"{path}: the pictures in {column!r} are addresses, such as {_short(address)}, and are not downloaded; "
-                "download them, and name the files"
+                "download them, and name the files",
+                [column],
             )
         inside(values[0], path.parent, str(path))
-        raise RequestError(
-            f"{path}: none of the pictures in {column!r} is there, such as {_short(values[0])}; "
-            f"paths are relative to {path.parent}"
-        )
+        missing = f"{path}: none of the pictures in {column!r} is there, such as {_short(values[0])}"
+        raise NotReadable(f"{missing}; paths are relative to {path.parent}", [column])
     return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aigc_cli.data.pictures.arrays import SUFFIXES as ARRAYS
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.listed import listing_of
+from aigc_cli.data.pictures.listed import NotReadable, listing_of
 from aigc_cli.data.pictures.piped import holds_picture
 from aigc_cli.data.pictures.readers import ARCHIVES, READ, SUFFIXES, TABLES, picture_files
 from aigc_cli.data.records.texts import PICTURE
@@ -24,7 +24,8 @@ from aigc_cli.errors import RequestError
 def holds_records(data: str, fields: Sequence[str] | None) -> bool:
     """Whether a source has a field of pictures, and if `fields` are given, whether it is one of them. Not much of it is read.
 
-    A folder holds what most of its files are. False for what can't be opened, which is said where it is read as texts.
+    A folder holds what most of its files are. False for what can't be opened, which is said where it is read as texts. Raises
+    RequestError if `fields` name a column of pictures that can't be read.
     """
     if data.startswith("demo:"):
         picture = PICTURE if data.removeprefix("demo:").partition("?")[0] in PICTURES.demos else None
@@ -35,6 +36,10 @@ def holds_records(data: str, fields: Sequence[str] | None) -> bool:
     else:
         try:
             picture = _picture_of(Path(data).expanduser().absolute())
+        except NotReadable as error:
+            if fields is not None and {*map(nfc, fields)} & {*map(nfc, error.columns)}:
+                raise
+            return False
         except RequestError:
             return False
     if picture is None or fields is None:
