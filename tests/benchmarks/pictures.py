@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from aigc_cli.backends.pictures.quality import QualityOptions, quality, stacked
@@ -33,10 +34,11 @@ class Data:
     classes: Sequence[str]
 
 
-def load(source: str) -> Data:
-    """A source of pictures, decoded into the cache. Test pictures are its test split, for demo:shapes other shapes, and otherwise
+def load(source: str, side: int | None = None, label: str | None = None) -> Data:
+    """A source of pictures, decoded into the cache, with sides and a column of classes if given. Test pictures are its test split, for demo:shapes other shapes, and otherwise
     the held-out slice."""
-    data = prepare_pictures(PictureRequest(source), progress=lambda *_: None)
+    request = PictureRequest(source, size=None if side is None else (side, side), label=label)
+    data = prepare_pictures(request, progress=lambda *_: None)
     test = data.report
     if source.startswith("demo:"):
         test = read_pictures(f"{source.partition('?')[0]}?n=10000&seed=1", data.format, progress=lambda *_: None)
@@ -55,8 +57,8 @@ def drawn(run: str | Path, n: int) -> Iterator[Pixels]:
 
 def measured(pictures: Pixels, data: Data, features: str) -> tuple[dict[str, Measure], list[str]]:
     """The measures of pictures against as many test pictures, as in `aigc eval`, and notes."""
-    options = QualityOptions(samples=len(pictures), features=features)
-    return quality([pictures], data.train, data.test, data.classes, options, seed=0, bus=Bus())
+    options = QualityOptions(n=len(pictures), features=features)
+    return quality([pictures], data.train, data.test, data.classes, options, seed=0, device=torch.device("cpu"), bus=Bus())
 
 
 def show(name: str, found: Mapping[str, Measure], notes: Sequence[str] = ()) -> None:
