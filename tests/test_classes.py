@@ -190,7 +190,7 @@ def test_a_label_is_found_however_its_letters_are_composed(learned: str, asked: 
 
     plan: Any = PictureTrainOptions(conditional=True)
     run = Run(plan=plan, format=None, classes=("tea", learned), device=None)  # type: ignore[arg-type]
-    assert run.class_number(asked) == 1
+    assert run.chosen(asked) == (1,)
 
 
 def test_classes_that_look_alike_and_pictures_without_a_class_are_told(tmp_path: Path) -> None:

@@ -205,7 +205,8 @@ class _Files:
             for sample in samples:
                 array.add(sample.content)
                 records.append(sample.record)
-            array.save(file, {key: [record[key] for record in records] for key in keys})
+            columns = [key for key in keys if all(key in record for record in records)]
+            array.save(file, {key: [record[key] for record in records] for key in columns})
         yield _summary(path, records)
 
     def _to_tar_file(self, path: Path, samples: Iterable[Sample]) -> Iterator[Line]:

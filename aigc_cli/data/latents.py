@@ -1,4 +1,4 @@
-"""Writing latent vectors as a table, chunk by chunk: each row has a name, an optional label, vectors and numbers.
+"""Writing latent vectors as a table, chunk by chunk: each row has a name, labels if there are any, vectors and numbers.
 
 A column of vectors, such as `mean`, is a list column in Parquet, an array (n, d) in an .npz file, a list in JSON Lines, and the
 columns mean_0, mean_1, … in a TSV. In the names and labels of a TSV, tabs, line breaks and backslashes are escaped as \\t, \\n,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, BinaryIO, TypeAlias
 
@@ -27,7 +27,7 @@ class Encoded:
 
     names: Sequence[str]  # (n,)
     columns: Mapping[str, Array]  # numbers, each (n,) or (n, d)
-    labels: Sequence[str | None] | None = None  # (n,) classes, None for a missing one; if None, there is no column
+    labels: Mapping[str, Sequence[str | None]] = field(default_factory=dict)  # by column, (n,) classes; None for a missing one
 
 
 def write_latents(stream: BinaryIO, format: str, chunks: Iterable[Encoded]) -> int:
@@ -42,7 +42,9 @@ def write_latents(stream: BinaryIO, format: str, chunks: Iterable[Encoded]) -> i
         for chunk in chunks:
             n += len(chunk.names)
             if len(chunk.names):
-                labels = None if chunk.labels is None else [None if label is None else _utf8(label) for label in chunk.labels]
+                labels = {
+                    column: [None if label is None else _utf8(label) for label in of] for column, of in chunk.labels.items()
+                }
                 yield Encoded([_utf8(name) for name in chunk.names], chunk.columns, labels)
 
     _WRITERS[format](stream, counted())
@@ -56,8 +58,8 @@ def _write_tsv(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
                 name if array.ndim == 1 else "\t".join(f"{name}_{i}" for i in range(array.shape[1]))
                 for name, array in chunk.columns.items()
             ]
-            stream.write(("\t".join(["name", *(() if chunk.labels is None else ["label"]), *heads]) + "\n").encode())
-        texts = [chunk.names] if chunk.labels is None else [chunk.names, [label or "" for label in chunk.labels]]
+            stream.write(("\t".join(["name", *chunk.labels, *heads]) + "\n").encode())
+        texts = [chunk.names, *([label or "" for label in of] for of in chunk.labels.values())]
         flat = [_numbers(array.reshape(len(array), -1)) for array in chunk.columns.values()]
         for row, *cells in zip(zip(*texts, strict=True), *flat, strict=True):
             stream.write(("\t".join([*map(_escaped, row), *map(str, chain(*cells))]) + "\n").encode())
@@ -66,7 +68,7 @@ def _write_tsv(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
 
 def _write_jsonl(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
     for chunk in chunks:
-        texts = {"name": chunk.names, **({} if chunk.labels is None else {"label": chunk.labels})}
+        texts = {"name": chunk.names, **chunk.labels}
         keys = [*texts, *chunk.columns]
         for cells in zip(*texts.values(), *map(_numbers, chunk.columns.values()), strict=True):
             row = dict(zip(keys, map(_finite, cells), strict=True))
@@ -78,8 +80,8 @@ def _write_npz(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
     parts = list(chunks)
     columns = {key: np.concatenate([part.columns[key] for part in parts]) for key in (parts[0].columns if parts else ())}
     texts = {"name": [name for part in parts for name in part.names]}
-    if parts and parts[0].labels is not None:
-        texts["label"] = [label or "" for part in parts for label in part.labels or ()]
+    for column in parts[0].labels if parts else ():
+        texts[column] = [label or "" for part in parts for label in part.labels[column]]
     np.savez(stream, allow_pickle=False, **{key: np.array(text, dtype=np.str_) for key, text in texts.items()}, **columns)
 
 
@@ -94,7 +96,7 @@ def _write_parquet(stream: BinaryIO, chunks: Iterator[Encoded]) -> None:
         return pa.ListArray.from_arrays(pa.array(ends), pa.array(array.reshape(-1)))
 
     def table(chunk: Encoded) -> Any:
-        texts = {"name": chunk.names, **({} if chunk.labels is None else {"label": chunk.labels})}
+        texts = {"name": chunk.names, **chunk.labels}
         return pa.table(
             {key: pa.array(values, pa.string()) for key, values in texts.items()}
             | {key: column(array) for key, array in chunk.columns.items()}

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -22,9 +22,10 @@ from aigc_cli.errors import RequestError, first_line
 COLUMNS = ("latent", "mean", "codes")
 """Columns that hold the vectors; the first one present is used."""
 
-Labels: TypeAlias = Sequence[str | None] | None
-Row: TypeAlias = tuple[str, Any, Sequence[float]]
-"""A name, a label (or None), and a vector."""
+Labels: TypeAlias = Mapping[str, Sequence[str | None]]
+"""Classes by column: `label`, or `label_NAME` for each of several labels; None for a missing one."""
+Row: TypeAlias = tuple[str, Mapping[str, Any], Sequence[float]]
+"""A name, labels by column, and a vector."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Latents:
 
     source: str  # for messages: a path, or "standard input"
     names: Sequence[str]  # (n,)
-    labels: Labels  # (n,) classes, None for a missing one; None if there is no column `label`
+    labels: Labels  # each (n,); without columns that are empty
     vectors: npt.NDArray[np.float32]  # (n, d), finite; n and d at least 1
 
     def require_width(self, width: int) -> None:
@@ -70,7 +71,9 @@ def _read(file: BinaryIO, where: str) -> Latents:
             names.append(name)
             found.append(label)
             rows.append(row)
-        labels, vectors = _labels(found, len(rows)), _float32(rows)
+        columns = dict.fromkeys(column for of in found for column in of)
+        labels = _labels({column: [of.get(column) for of in found] for column in columns}, len(rows))
+        vectors = _float32(rows)
     if vectors.size == 0:
         raise RequestError(f"{where} has no latent vectors")
     bad = np.argwhere(~np.isfinite(vectors))
@@ -99,7 +102,8 @@ def _lines(file: BinaryIO, where: str) -> Iterator[str]:
 def _tsv(lines: Iterator[str], where: str) -> Iterator[Row]:
     header = next(lines, "").rstrip("\r\n").split("\t")
     places = _vector_columns(header, where)
-    named, labelled = (header.index(column) if column in header else None for column in ("name", "label"))
+    named = header.index("name") if "name" in header else None
+    labelled = {column: place for place, column in enumerate(header) if _is_label(column)}
     for number, line in enumerate(lines, start=2):
         cells = line.rstrip("\r\n").split("\t")
         if len(cells) != len(header):
@@ -108,7 +112,7 @@ def _tsv(lines: Iterator[str], where: str) -> Iterator[Row]:
             raise RequestError(f"{where}, line {number}: {len(cells)} cells, but the header has {len(header)} columns")
         row = [_number(cells[place], f"{where}, line {number}, column {header[place]}") for place in places]
         name = f"row {number - 1}" if named is None else _unescaped(cells[named])
-        yield name, None if labelled is None else _unescaped(cells[labelled]), row
+        yield name, {column: _unescaped(cells[place]) for column, place in labelled.items()}, row
 
 
 def _vector_columns(header: list[str], where: str) -> list[int]:
@@ -163,7 +167,7 @@ def _jsonl(lines: Iterator[str], where: str) -> Iterator[Row]:
         width = width or len(vector)
         if len(vector) != width:
             raise RequestError(f"{at}: {column!r} has {len(vector)} numbers, but {width} in the first line")
-        yield str(row.get("name", f"row {number}")), row.get("label"), vector
+        yield str(row.get("name", f"row {number}")), {key: of for key, of in row.items() if _is_label(key)}, vector
 
 
 def _parquet(content: bytes, where: str) -> tuple[Sequence[str], Labels, npt.NDArray[np.float32]]:
@@ -190,12 +194,14 @@ def _parquet(content: bytes, where: str) -> tuple[Sequence[str], Labels, npt.NDA
         has = "no vector" if lengths[odd[0]] < 0 else f"{lengths[odd[0]]} numbers"
         raise RequestError(f"{where}, row {odd[0] + 1}: {column!r} has {has}, but other rows have {width} numbers")
     vectors = flat.to_numpy().astype(np.float32).reshape(len(lengths), width)  # null becomes NaN
-    names, labels = (table[text].to_pylist() if text in table.column_names else None for text in ("name", "label"))
+    names = table["name"].to_pylist() if "name" in table.column_names else None
+    labels = {text: table[text].to_pylist() for text in table.column_names if _is_label(text)}
     return _names(names, len(vectors)), _labels(labels, len(vectors)), vectors
 
 
 def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], Labels, npt.NDArray[np.float32]]:
-    names, labels = None, None
+    names: Sequence[Any] | None = None
+    labels: dict[str, Sequence[Any]] = {}
     column = "array"
     try:
         loaded = np.load(file, allow_pickle=False)
@@ -206,7 +212,8 @@ def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], Labels, npt.NDArr
             if not column:
                 raise _no_column(where, COLUMNS, loaded.files)
             vectors = loaded[column]
-            names, labels = (loaded[text].ravel().tolist() if text in loaded else None for text in ("name", "label"))
+            names = loaded["name"].ravel().tolist() if "name" in loaded else None
+            labels = {text: loaded[text].ravel().tolist() for text in loaded.files if _is_label(text)}
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise RequestError(f"{where} is damaged or not a NumPy file of numbers: {first_line(error)}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
@@ -219,10 +226,14 @@ def _names(names: Sequence[Any] | None, n: int) -> Sequence[str]:
     return [str(name) for name in names] if names is not None and len(names) == n else [f"row {i + 1}" for i in range(n)]
 
 
-def _labels(labels: Sequence[Any] | None, n: int) -> Labels:
-    """Labels for n rows, or None unless there are n of them and at least one isn't empty."""
-    found = [None if label in (None, "") else str(label) for label in labels or ()]
-    return found if len(found) == n and any(label is not None for label in found) else None
+def _is_label(column: str) -> bool:
+    return column == "label" or column.startswith("label_")
+
+
+def _labels(labels: Mapping[str, Sequence[Any]], n: int) -> Labels:
+    """Labels for n rows, without columns that don't have n of them or are empty."""
+    found = {column: [None if label in (None, "") else str(label) for label in of] for column, of in labels.items()}
+    return {column: of for column, of in found.items() if len(of) == n and any(label is not None for label in of)}
 
 
 def _no_column(where: str, wanted: Iterable[str], columns: Iterable[str]) -> RequestError:

@@ -100,7 +100,8 @@ class Understood:
     tables: tuple[ReadTables, ...] = ()
     layouts: tuple[str, ...] = ()  # of JSON that is not a list of objects: "rows of 'data'"
     encodings: Mapping[str, str] = field(default_factory=dict)  # not UTF-8, by the byte-order mark -> a file
-    classes: Mapping[str, int] = field(default_factory=dict)  # class -> its examples, without copies
+    classes: Mapping[str, int | Mapping[str, int]] = field(default_factory=dict)
+    """class -> its examples, without copies; with several labels, label -> those"""
     skipped: tuple[Group, ...] = ()  # found, but not read
     followed: Group | None = None  # links to folders: "train/cat → /data/cat"
     removed: Mapping[str, int] = field(default_factory=dict)  # examples, by reason: empty, copies, in_validation, …

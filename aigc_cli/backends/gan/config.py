@@ -67,7 +67,8 @@ class GANPlan(Plan, Train):
 @dataclass(frozen=True)
 class Sample(PictureSampleOptions):
     label: str | None = option(None, metavar="CLASS")
-    """Draw pictures of this class, by name or number (for a run trained with --conditional)."""
+    """Draw pictures of this class, by name or number (for a run trained with --conditional). Of several labels, such as
+    colour=red,shape=cross; the model chooses those that are left out."""
     size: str | None = option(None, metavar="N|WxH", auto="the run's")
     """Size of the pictures in pixels: a side, or width x height (for a run trained with --tile)."""
     truncation: float = option(1.0, min=0, metavar="ψ")

@@ -15,7 +15,6 @@ from aigc_cli.backends.gan.config import Eval, Train
 from aigc_cli.backends.gan.loaded import Loaded, load_discriminator, seen
 from aigc_cli.backends.gan.model import Discriminator
 from aigc_cli.backends.gan.sample import Draw, drawn, latent
-from aigc_cli.backends.pictures.batches import labels_of
 from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures
 from aigc_cli.backends.pictures.quality import quality, stacked
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
@@ -54,8 +53,9 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
 def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> Iterator[Draw]:
     """The first n pictures of a seed, with classes in the training pictures' proportions."""
     among = np.random.default_rng(options.seed).integers(len(dataset.train), size=n)
-    for index, number in enumerate(labels_of(dataset.train, among).tolist()):
-        yield Draw(latent(loaded, options.seed, index), number, {})
+    numbers = loaded.numbers_of(loaded.labels_of(dataset.train, among), n)
+    for index, of in enumerate(numbers):
+        yield Draw(latent(loaded, options.seed, index), of, {})
 
 
 @torch.inference_mode()
@@ -69,19 +69,20 @@ def _margin(
         usable = loaded.usable(arrays)
         chosen = usable[np.random.default_rng(options.seed).permutation(len(usable))[:SCORED]]
         parts = np.array_split(chosen, -(-len(chosen) // options.batch_size))
-        return np.concatenate([score(arrays.take(some), labels_of(arrays, some)) for some in parts])
+        return np.concatenate([score(arrays.take(some), loaded.labels_of(arrays, some)) for some in parts])
 
-    def score(pixels: NDArray[np.uint8], labels: torch.Tensor) -> NDArray[np.float64]:
+    def score(pixels: NDArray[np.uint8], labels: torch.Tensor | None) -> NDArray[np.float64]:
         x = seen(torch.from_numpy(pixels).to(loaded.device))
-        given = labels.to(loaded.device), discriminator.clusters_of(x)
-        numbers: NDArray[np.float64] = discriminator(x, *given).cpu().double().numpy()
+        clusters = discriminator.clusters_of(x)
+        numbers: NDArray[np.float64] = discriminator(x, labels, clusters).cpu().double().numpy()
         return numbers
 
     of_samples = []
     draws = _draws(loaded, dataset, options, min(SCORED, len(held_out)))
     while some := list(islice(draws, options.batch_size)):
-        pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
-        of_samples.append(score(np.stack(pictures), torch.tensor([one.number for one in some])))
+        numbers = [one.numbers for one in some]
+        pictures = loaded.pictures(torch.stack([one.z for one in some]), numbers)
+        of_samples.append(score(np.stack(pictures), loaded.labels_from(numbers)))
     base = np.concatenate(of_samples).mean()
     margins = (mean(scores(arrays) - base, unit="nats", seed=options.seed) for arrays in (held_out, dataset.train))
     of_held_out, of_train = margins

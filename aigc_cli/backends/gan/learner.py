@@ -25,6 +25,7 @@ from aigc_cli.backends.gan.schedules import betas, gamma_factor, lr_factor
 from aigc_cli.backends.gan.tile import latents, rolled
 from aigc_cli.backends.pictures.adversarial import frozen, gradient_penalty
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, large_pictures
+from aigc_cli.backends.pictures.choice import labels_in_turn
 from aigc_cli.backends.pictures.options import first_sample
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
@@ -233,7 +234,7 @@ class GANLearner(Learner):
         random = torch.Generator().manual_seed(self.plan.seed)
         z = latents(self.generator.config, PREVIEWS, generator=random)
         z = self.generator.with_clusters(z, self.generator.drawn_clusters(PREVIEWS, random))
-        labels = torch.arange(PREVIEWS, device=self.device) % max(1, len(self.data.classes))
+        labels = labels_in_turn(self.data.classes, PREVIEWS).to(self.device)
         pictures = [
             picture
             for some in self._chunks(np.arange(PREVIEWS))

@@ -14,6 +14,7 @@ from torch import Tensor
 from aigc_cli.backends.gan.config import Train
 from aigc_cli.backends.gan.model import Discriminator, Generator, load_pretrained
 from aigc_cli.backends.pictures.batches import to_bytes, to_unit
+from aigc_cli.backends.pictures.choice import Numbers
 from aigc_cli.backends.pictures.loaded import LoadedPictures, load_parts
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.run import Run
@@ -35,10 +36,9 @@ class Loaded(LoadedPictures):
         return self.generator.label.takes_unlabelled
 
     @torch.inference_mode()
-    def pictures(self, z: Tensor, numbers: Sequence[int]) -> list[Pixels]:
+    def pictures(self, z: Tensor, numbers: Sequence[Numbers]) -> list[Pixels]:
         """The pictures of latents (n, latent) and class numbers, -1 for no class."""
-        labels = torch.tensor(numbers, device=self.device) if self.plan.conditional else None
-        return list(pictures_of(self.generator(z.to(self.device), labels)))
+        return list(pictures_of(self.generator(z.to(self.device), self.labels_from(numbers))))
 
 
 def load_discriminator(folder: Path, generator: Generator) -> Discriminator | None:

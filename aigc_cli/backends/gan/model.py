@@ -2,7 +2,7 @@
 
 Each level halves a picture of any height and width, rounding up. There are no blocks at full resolution: most of the work is
 done at low resolution with many channels. Pictures are (B, C, H, W) float32 with pixels in [-1, 1]; labels are (B,) int64 in
-0 … n_classes − 1, or −1 for no label, and None if the model has no classes.
+0 … n_classes − 1, or −1 for no label, (B, labels) if there are several, and None if the model has no classes.
 
 Both networks may also be conditioned on clusters of the training pictures (see `clusters.py`). A latent then ends with a weight
 for each cluster: 1 for the picture's cluster and 0 for the others, or a mixture on the way from one to another.
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from aigc_cli.backends.gan.clusters import SIDE, nearest, thumbnails
-from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding, upsampled
+from aigc_cli.backends.pictures.layers import Bottleneck, LabelEmbedding, class_vectors, embedded, upsampled
 from aigc_cli.backends.pictures.networks import PictureNetworkConfig
 from aigc_cli.engine.network import load_network, save_network
 
@@ -205,7 +205,7 @@ class Discriminator(nn.Module):
         self.to_vector = nn.Linear(config.widths[-1] * math.prod(config.sizes[-1]), config.vector_width)
         self.out = nn.Linear(config.vector_width, 1)
         initialise(self)
-        self.classes = nn.Parameter(torch.zeros(config.n_classes + 1, config.vector_width)) if config.n_classes else None
+        self.classes = class_vectors(config.n_classes, config.vector_width)
         self.by_cluster = None
         if config.n_clusters:
             self.by_cluster = nn.Parameter(torch.zeros(config.n_clusters, config.vector_width))
@@ -225,7 +225,7 @@ class Discriminator(nn.Module):
         scores: Tensor = self.out(h).squeeze(1)
         if self.classes is not None:
             assert labels is not None, "a conditional model needs labels"
-            scores = scores + (h * F.embedding(labels.remainder(len(self.classes)), self.classes)).sum(1)
+            scores = scores + (h * embedded(labels, self.classes, self.config.n_classes)).sum(1)
         if self.by_cluster is not None:
             assert clusters is not None, "a model with clusters needs the pictures' clusters"
             scores = scores + (h * F.embedding(clusters, self.by_cluster)).sum(1)

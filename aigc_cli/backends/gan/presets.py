@@ -11,6 +11,7 @@ from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.data.pictures.dataset import PictureDataset
+from aigc_cli.data.pictures.labels import number_of_classes
 from aigc_cli.errors import RequestError
 
 #: The longest side of the last level, which becomes one vector.
@@ -112,7 +113,7 @@ def model_config(plan: GANPlan, data: PictureDataset) -> GANConfig:
         widths=tuple(preset.width * min(2**level, WIDEST) for level in range(levels)),
         blocks=(preset.blocks,) * levels,
         vector_width=preset.vector_width,
-        n_classes=len(data.classes) if plan.conditional else 0,
+        n_classes=number_of_classes(data.classes) if plan.conditional else 0,
         tile=plan.tile,
         n_clusters=plan.clusters,
     )

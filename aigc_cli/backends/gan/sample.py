@@ -16,6 +16,7 @@ from aigc_cli.backends.gan.config import Sample
 from aigc_cli.backends.gan.loaded import Loaded
 from aigc_cli.backends.gan.tile import check_cells, latents
 from aigc_cli.backends.pictures.batches import at_once
+from aigc_cli.backends.pictures.choice import Numbers, in_turn
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.pictures.options import parse_size
 from aigc_cli.data.pictures.format import Size, describe_size
@@ -25,17 +26,17 @@ from aigc_cli.errors import RequestError
 
 @dataclass(frozen=True)
 class Draw:
-    """A picture to draw: its latent (latent,), or map of them, its class (-1 for none), and its record for `--json`."""
+    """A picture to draw: its latent (latent,), or map of them, its class numbers, and its record for `--json`."""
 
     z: Tensor
-    number: int
+    numbers: Numbers
     record: Mapping[str, Any]
 
 
 def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
     """The requested samples, in order."""
     loaded = Loaded.of(run, options.device)
-    label = None if options.label is None else loaded.class_number(options.label)
+    label = None if options.label is None else loaded.chosen(options.label)
     size = _size(loaded, options)
     draws = (
         _from_seeds(loaded, options, label, size)
@@ -62,10 +63,9 @@ def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Dr
     """The pictures of `draws`, computed in batches."""
     draws = iter(draws)
     while some := list(islice(draws, batch_size)):
-        pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.number for one in some])
+        pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.numbers for one in some])
         for one, pixels in zip(some, pictures, strict=True):
-            known = {"label": loaded.classes[one.number]} if loaded.classes and one.number >= 0 else {}
-            yield Drawn({**one.record, **known}, pixels)
+            yield Drawn({**one.record, **loaded.named(one.numbers)}, pixels)
 
 
 def latent(loaded: Loaded, seed: int, index: int, size: Size | None = None) -> Tensor:
@@ -82,22 +82,22 @@ def truncated(loaded: Loaded, z: Tensor, truncation: float) -> Tensor:
     return torch.cat((truncation * z[:n], z[n:]))
 
 
-def _class_of(loaded: Loaded, seed: int, index: int) -> int:
-    """Cycles through the classes, starting with another one for each seed."""
-    return (seed + index) % len(loaded.classes) if loaded.classes else -1
+def _classes_of(loaded: Loaded, seed: int, index: int) -> Numbers:
+    """Cycles through the classes or their combinations, starting with another one for each seed."""
+    return in_turn(loaded.classes, seed + index)
 
 
-def _from_seeds(loaded: Loaded, options: Sample, label: int | None, size: Size) -> Iterator[Draw]:
+def _from_seeds(loaded: Loaded, options: Sample, label: Numbers | None, size: Size) -> Iterator[Draw]:
     for position in range(options.expected()):
         seed, index = options.seed_of(position), options.index_of(position)
-        number = _class_of(loaded, seed, index) if label is None else label
+        numbers = _classes_of(loaded, seed, index) if label is None else label
         z = truncated(loaded, latent(loaded, seed, index, size), options.truncation)
-        yield Draw(z, number, {"seed": seed, "index": index})
+        yield Draw(z, numbers, {"seed": seed, "index": index})
 
 
-def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: int | None, size: Size) -> Iterator[Draw]:
-    """Draws from one seed's picture to another's, all of the first one's class."""
-    number = _class_of(loaded, first, 0) if label is None else label
+def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: Numbers | None, size: Size) -> Iterator[Draw]:
+    """Draws from one seed's picture to another's, all of the first one's classes."""
+    numbers = _classes_of(loaded, first, 0) if label is None else label
     a, b = latent(loaded, first, 0, size), latent(loaded, last, 0, size)
     n = loaded.generator.config.latent
     for index in range(options.n):
@@ -105,7 +105,7 @@ def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label:
         record = {"seed": first, "to": last, "index": index, "share": round(share, 6)}
         normal = between(a[:n].flatten(), b[:n].flatten(), share).view_as(a[:n])
         z = torch.cat((normal, torch.lerp(a[n:], b[n:], share)))
-        yield Draw(truncated(loaded, z, options.truncation), number, record)
+        yield Draw(truncated(loaded, z, options.truncation), numbers, record)
 
 
 def between(a: Tensor, b: Tensor, share: float) -> Tensor:

@@ -13,6 +13,8 @@ from aigc_cli.files import bytes_of
 
 #: Pixel values computed at once without gradients: a few hundred MB in a decoder.
 VALUES = 1 << 21
+#: The share of training pictures whose labels are dropped, if they have several.
+DROPPED = 0.1
 #: With fewer training pictures, samples are near copies of them, or rough.
 FEW = 100
 #: From this side on, details take long to learn, and fewer pictures seen than this are few: FastGAN (Liu et al. 2021) sees this
@@ -24,7 +26,7 @@ class PictureBatches:
     """The batch of a step, as a pure function of (seed, step). Every epoch is reshuffled.
 
     `pixels` is (B, height, width, channels) uint8, `labels` (B,) int64, -1 for no label. With `flip`, half of the pictures are
-    mirrored. With --tile, windows are at other offsets every time.
+    mirrored. With --tile, windows are at other offsets every time. Of several labels, (B, labels), some are dropped.
     """
 
     def __init__(self, arrays: PictureArrays, batch_size: int, seed: int, *, flip: bool = False) -> None:
@@ -40,7 +42,10 @@ class PictureBatches:
         if self.flip:
             mirrored = np.random.default_rng((self.seed, step, 1)).random(len(pixels)) < 0.5
             pixels[mirrored] = pixels[mirrored, :, ::-1]
-        return {"pixels": torch.from_numpy(pixels), "labels": labels_of(self.arrays, index)}
+        labels = labels_of(self.arrays, index)
+        if labels.ndim > 1:
+            labels = without_some(labels, np.random.default_rng((self.seed, step, 3)))
+        return {"pixels": torch.from_numpy(pixels), "labels": labels}
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:
@@ -87,8 +92,15 @@ def large_pictures(size: Size, seen: int) -> str | None:
     )
 
 
+def without_some(labels: Tensor, random: np.random.Generator) -> Tensor:
+    """Several labels (B, labels), all of them replaced by −1 in a tenth of the rows, and otherwise each in a tenth: so that a
+    model learns to do without any of them (Ho and Salimans 2022, classifier-free guidance)."""
+    dropped = (random.random(tuple(labels.shape)) < DROPPED) | (random.random((len(labels), 1)) < DROPPED)
+    return labels.masked_fill(torch.from_numpy(dropped), -1)
+
+
 def labels_of(arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor:
-    """The labels (n,) of some pictures, -1 for no label."""
+    """The labels of some pictures, -1 for no label: (n,), or (n, labels) if there are several."""
     labels = np.full(len(index), -1, np.int64) if arrays.labels is None else arrays.labels[index]
     return torch.from_numpy(labels)
 

@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.data.pictures.format import describe_size
+from aigc_cli.data.pictures.labels import by_label
 from aigc_cli.engine.trainable import Example
 
 CLASSES = 6
@@ -31,10 +33,16 @@ def _of_other_classes(data: PictureDataset, shown: list[int]) -> Iterator[int]:
     """The first picture of each class that no `shown` picture is of, as long as few classes are shown."""
     if data.train.labels is None:
         return
-    known = {int(data.train.labels[number]) for number in shown}
-    for label in [label for label in range(len(data.classes)) if label not in known][: CLASSES - len(known)]:
-        with suppress(IndexError):
-            yield int(np.flatnonzero(data.train.labels == label)[0])
+    for of_label, classes in zip(_columns(data.train.labels), by_label(data.classes).values(), strict=True):
+        known = {int(of_label[number]) for number in shown}
+        for label in [label for label in range(len(classes)) if label not in known][: CLASSES - len(known)]:
+            with suppress(IndexError):
+                yield int(np.flatnonzero(of_label == label)[0])
+
+
+def _columns(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The labels (n,) or (n, labels) by label, (labels, n)."""
+    return labels.reshape(len(labels), -1).T
 
 
 def _bytes(path: Path) -> int:
@@ -54,5 +62,8 @@ def _about(data: PictureDataset, number: int, folder: Path) -> str:
 
         with suppress(OSError), Image.open(path) as picture:
             facts.append(describe_size(upright_size(picture)))
-    label = -1 if data.train.labels is None else int(data.train.labels[number])
-    return ", ".join(facts + ([data.classes[label]] if 0 <= label < len(data.classes) else []))
+    if data.train.labels is not None:
+        of_picture = _columns(data.train.labels)[:, number].tolist()
+        of_labels = by_label(data.classes).values()
+        facts += [classes[label] for label, classes in zip(of_picture, of_labels, strict=True) if label >= 0]
+    return ", ".join(facts)

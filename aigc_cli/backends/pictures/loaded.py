@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.batches import at_once, labels_of
+from aigc_cli.backends.pictures.choice import Numbers, chosen_numbers, named
 from aigc_cli.backends.pictures.options import PictureEvalOptions, PictureInput, PictureTrainOptions, prepare_dataset
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat, check_unchanged, read_pictures
-from aigc_cli.data.sources.split_names import nfc
+from aigc_cli.data.pictures.labels import Classes
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
-from aigc_cli.options import did_you_mean, rebuild
+from aigc_cli.options import rebuild
 
 Model = TypeVar("Model", bound=nn.Module)
 Plan = TypeVar("Plan", bound=PictureTrainOptions)
@@ -33,14 +34,15 @@ class LoadedPictures(ABC):
 
     plan: PictureTrainOptions
     format: PictureFormat
-    classes: Sequence[str]
+    classes: Classes
     """The classes the model is conditioned on; none without --conditional."""
     device: torch.device
 
     @property
     @abstractmethod
     def takes_unlabelled(self) -> bool:
-        """Whether the model works without a label: it has no classes, or was trained on unlabelled pictures too."""
+        """Whether the model works without a label: it has no classes, or was trained on unlabelled pictures too. Of several
+        labels, some are always dropped in training."""
 
     @property
     def dimensions(self) -> int:
@@ -54,6 +56,23 @@ class LoadedPictures(ABC):
     def labels(self, labels: Tensor) -> Tensor | None:
         """Class numbers on the device; None if the model has no classes."""
         return labels.to(self.device) if self.plan.conditional else None
+
+    def labels_from(self, numbers: Sequence[Numbers]) -> Tensor | None:
+        """Class numbers of pictures, as `labels` returns them."""
+        if not self.plan.conditional:
+            return None
+        labels = torch.tensor(numbers)
+        return self.labels(labels if isinstance(self.classes, Mapping) else labels[:, 0])
+
+    def numbers_of(self, labels: Tensor | None, n: int) -> list[Numbers]:
+        """The inverse of `labels_from`, for n pictures."""
+        if labels is None:
+            return [()] * n
+        return [tuple(row) for row in (labels if labels.ndim > 1 else labels[:, None]).tolist()]
+
+    def named(self, numbers: Numbers) -> dict[str, str]:
+        """The class names in a picture's record, without labels that it doesn't have."""
+        return {key: name for key, name in named(numbers, self.classes).items() if name is not None}
 
     def labels_of(self, arrays: PictureArrays, index: NDArray[np.int64]) -> Tensor | None:
         """The labels of some pictures, as `labels` returns them."""
@@ -70,24 +89,16 @@ class LoadedPictures(ABC):
             which = "has no label" if len(arrays) == 1 else f"has {missing:,} pictures without a label"
             raise RequestError(f"{source} {which}, but this model was trained only on labelled pictures; {advice}")
 
-    def class_number(self, name: str, where: str | None = None) -> int:
-        """The number of a class, from its name or number. Raises `RequestError` for a class the model was not trained on;
-        `where` is where the name was given, --label if None."""
-        where = f"--label {name}" if where is None else f"{where}: label {name!r}"
+    def chosen(self, label: str) -> Numbers:
+        """The classes that --label names. Raises `RequestError` for classes the model was not trained on."""
         if not self.plan.conditional:
-            raise RequestError(f"{where}: this run was trained without --conditional, so it can't draw one class")
-        numbers = {nfc(known): number for number, known in enumerate(self.classes)}
-        if nfc(name) in numbers:
-            return numbers[nfc(name)]
-        if name.isdecimal() and int(name) < len(self.classes):
-            return int(name)
-        known = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
-        raise RequestError(f"{where}: the model has no such class; it has {known}{did_you_mean(name, self.classes)}")
+            raise RequestError(f"--label {label}: this run was trained without --conditional, so it can't draw one class")
+        return chosen_numbers(label, self.classes)
 
 
 def load_parts(
     run: Run, device: str, plan: type[Plan], load: Callable[[Path], Model]
-) -> tuple[Plan, PictureFormat, Sequence[str], torch.device, Model]:
+) -> tuple[Plan, PictureFormat, Classes, torch.device, Model]:
     """The fields of `LoadedPictures`, and the run's model on the device."""
     where = open_device(device)
     data, settled = run.record["data"], rebuild(plan, run.record["plan"])

@@ -6,6 +6,11 @@ from collections.abc import Mapping
 
 from aigc_cli.engine.meanings import Meaning
 
+CLASS_SHARES = (
+    "How far the class proportions of the samples are from those of the data: 0 when they agree, 1 when they have no class in "
+    "common. Lower is better."
+)
+
 SAMPLE_QUALITY: Mapping[str, Meaning] = {
     "fd_(.+)": Meaning("Fréchet distance, {0} features", "How far samples as a whole are from real pictures, by the mean and "
         "covariance of their features. Lower is better."),
@@ -34,8 +39,8 @@ SAMPLE_QUALITY: Mapping[str, Meaning] = {
     "coverage": Meaning("Coverage", "The share of real pictures with a sample among their neighbours. Higher is better."),
     "copies": Meaning("Copies", "The share of samples that are closer to a training picture than 99 % of unseen real pictures "
         "are. Well above the floor, the model copies."),
-    "class_shares": Meaning("Difference in classes", "How far the class proportions of the samples are from those of the data: "
-        "0 when they agree, 1 when they have no class in common. Lower is better."),
+    "class_shares": Meaning("Difference in classes", CLASS_SHARES),
+    "class_shares_(.+)": Meaning("Difference in classes, {0}", CLASS_SHARES),
 }  # fmt: skip
 
 REFERENCES: Mapping[str, str] = {

@@ -34,12 +34,14 @@ class PictureNetworkConfig:
     blocks: tuple[int, ...]
     """Blocks at each level, in each of the two networks."""
     vector_width: int
-    n_classes: int = 0
-    """The number of classes that the networks are conditioned on; 0 for none."""
+    n_classes: int | tuple[int, ...] = 0
+    """The number of classes that the networks are conditioned on, 0 for none; of several labels, the number of each."""
 
     def __post_init__(self) -> None:
         for name, minimum in self.least.items():
-            if not _at_least(minimum, getattr(self, name)):
+            value = getattr(self, name)
+            several = name == "n_classes" and isinstance(value, tuple) and bool(value)
+            if not _at_least(minimum, *(value if several else (value,))):
                 raise RequestError(f"{name} is {getattr(self, name)!r}; it must be an integer of at least {minimum}")
         if not self.widths or len(self.widths) != len(self.blocks):
             raise RequestError(f"widths {self.widths} and blocks {self.blocks} must have one number for each level")
@@ -67,7 +69,8 @@ class PictureNetworkConfig:
         if model_type != cls.model_type:
             raise RequestError(f"the model type is {model_type!r}; only {cls.model_type!r} can be opened")
         try:
-            return cls(**fields | {name: tuple(fields[name]) for name in cls.sequences if name in fields})
+            several = ("n_classes",) if isinstance(fields.get("n_classes"), list) else ()
+            return cls(**fields | {name: tuple(fields[name]) for name in (*cls.sequences, *several) if name in fields})
         except TypeError as error:
             raise RequestError(f"config.json has a missing or invalid value: {error}") from error
 

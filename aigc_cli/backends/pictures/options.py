@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from aigc_cli.backends.base import DecodeOptions, EvalOptions, OutputOptions, SampleOptions
+from aigc_cli.backends.pictures.choice import label_text
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.presets import nominal_budget
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode
+from aigc_cli.data.pictures.labels import Classes
 from aigc_cli.data.pictures.white import FULL
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions, TrainOptions
@@ -33,7 +35,7 @@ class PictureInput(CommandOptions):
     """Options of every command that reads pictures."""
 
     label: str | None = option(None, metavar="NAME", names="column", panel=PICTURES, auto="subfolders, or a column of classes")
-    """The column or array with the labels."""
+    """The column or array with the labels, or several with commas between them."""
     input_format: str | None = option(None, metavar="SUFFIX", panel=PICTURES, auto="from its first bytes")
     """Format of standard input: png, jpg, parquet, npz, tar, …"""
 
@@ -110,7 +112,7 @@ class PictureDecodeOptions(PictureOutput, DecodeOptions):
     """Options of `aigc decode BACKEND` when latent vectors become pictures."""
 
 
-def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[str] | None = None) -> Prepared:
+def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Classes | None = None) -> Prepared:
     """The pictures of --data and --val, decoded into memory-mapped arrays, with the run's record of them. `classes` are those
     of the run that was trained on them, if any."""
     from aigc_cli.backends.pictures.examples import examples
@@ -136,7 +138,7 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Sequence[st
         dedup=options.dedup,
         tile=tile,
         reduced=options.longest_side if tile else None,
-        classes=None if classes is None else tuple(classes),
+        classes=classes,
     )
     data: PictureDataset = prepare_pictures(request, progress=bus.stage)
     decided: dict[str, Any] = {"longest_side": longest} if options.size is None and not tile else {}
@@ -173,8 +175,10 @@ def longest_side(options: TrainOptions) -> int:
     return next(side for side, flops in LONGEST_SIDES if budget <= flops)
 
 
-def first_sample(classes: Sequence[str]) -> str:
+def first_sample(classes: Classes) -> str:
     """Arguments for `aigc sample` to draw the first of the classes that a run learned, if any."""
+    if isinstance(classes, Mapping):
+        return f"--label {shlex.quote(label_text({label: of[0] for label, of in classes.items()}))} -n 4"
     name = next((name for name in classes if not name.startswith("-")), None)
     return "-n 4" if name is None else f"--label {shlex.quote(name)} -n 4"
 

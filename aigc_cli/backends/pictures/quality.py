@@ -6,12 +6,13 @@ Free of torch and numpy at import, because of the options.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from aigc_cli.backends.base import Sample
+from aigc_cli.data.pictures.labels import Classes, by_label
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.errors import RequestError
@@ -75,7 +76,7 @@ def quality(
     samples: Iterable[Pixels],
     train: PictureArrays,
     held_out: PictureArrays,
-    classes: Sequence[str],
+    classes: Classes,
     options: QualityOptions,
     *,
     seed: int,
@@ -87,8 +88,9 @@ def quality(
     `samples` are chunks of pictures (b, height, width, channels). Only N are drawn: the smallest of -n and the numbers
     of training and held-out pictures. All measures use the same N: `fd_…` and `kd_…` (named after the features; `fid` and `kid`
     with those that these are defined by), `precision`, `recall`, `density`, `coverage` and `copies`, and with label features
-    also `class_shares`. Each has a `floor`: the same measure for N training pictures in place of the samples (for `copies`, for
-    held-out pictures). Copies are searched for among no more than N training pictures if features take long.
+    also `class_shares` (`class_shares_NAME` for each of several labels). Each has a `floor`: the same measure for N training
+    pictures in place of the samples (for `copies`, for held-out pictures). Copies are searched for among no more than N training
+    pictures if features take long.
 
     Raises `RequestError`, before anything is drawn, if the data lacks the labels that --features needs, the file that it names
     is a wrong one, or the sheet of --copies can't be written.
@@ -133,7 +135,7 @@ def reconstruction_distances(
     reconstructed: Callable[[slice], Pixels],
     held_out: PictureArrays,
     train: PictureArrays,
-    classes: Sequence[str],
+    classes: Classes,
     options: QualityOptions,
     *,
     seed: int,
@@ -170,15 +172,20 @@ def _extractor(
     options: QualityOptions,
     pixels: Pixels,
     labels: NDArray[np.int64] | None,
-    classes: Sequence[str],
+    classes: Classes,
     device: torch.device,
     bus: Bus,
 ) -> Extractor:
-    from aigc_cli.metrics.pictures.features import make_extractor
+    from aigc_cli.metrics.pictures.features import LabelFeatures, SeveralLabelFeatures, make_extractor
 
     kind = options.features.partition(":")[0]
     bus.stage(f"preparing the features: {kind}", 0, None)
     try:
+        if options.features == "labels" and isinstance(classes, Mapping) and labels is not None:
+            of_label = zip(classes.items(), labels.T, strict=True)
+            return SeveralLabelFeatures(
+                {label: LabelFeatures(pixels, of, len(names), 0, device) for (label, names), of in of_label}
+            )
         return make_extractor(options.features, pixels, labels, len(classes), device=device)
     except RequestError as error:
         other = "; use --features random" if kind == "labels" else ""
@@ -199,12 +206,10 @@ def stacked(samples: Iterable[Sample]) -> Iterator[Pixels]:
         yield np.stack(chunk)
 
 
-def _compared(
-    extractor: Extractor, features: Features, real: Manifold, classes: Sequence[str], seed: int
-) -> dict[str, Measure]:
+def _compared(extractor: Extractor, features: Features, real: Manifold, classes: Classes, seed: int) -> dict[str, Measure]:
     """Compare features (n, d) with those of n real pictures."""
     from aigc_cli.metrics.pictures.class_shares import class_shares
-    from aigc_cli.metrics.pictures.features import LabelFeatures
+    from aigc_cli.metrics.pictures.features import LabelFeatures, SeveralLabelFeatures
     from aigc_cli.metrics.pictures.frechet import frechet
     from aigc_cli.metrics.pictures.kernel_distance import kd
     from aigc_cli.metrics.pictures.manifold import Manifold, manifold
@@ -215,9 +220,15 @@ def _compared(
         kd_name: kd(features, real.points, seed=seed),
         **manifold(real, Manifold(features), seed=seed),
     }
+    points = real.points.astype(features.dtype)
     if isinstance(extractor, LabelFeatures):
-        of_samples, of_real = (extractor.classes(points) for points in (features, real.points.astype(features.dtype)))
-        measures["class_shares"] = class_shares(of_samples, of_real, classes, seed=seed)
+        measures["class_shares"] = class_shares(
+            extractor.classes(features), extractor.classes(points), [*by_label(classes)[""]], seed=seed
+        )
+    elif isinstance(extractor, SeveralLabelFeatures):
+        of_samples, of_real = extractor.classes(features), extractor.classes(points)
+        for label, names in by_label(classes).items():
+            measures[f"class_shares_{label}"] = class_shares(of_samples[label], of_real[label], names, seed=seed)
     return measures
 
 

@@ -87,8 +87,9 @@ class Sample(PictureSampleOptions):
     guidance: float | None = option(None, min=0, panel=MORE, auto="1: none")
     """How much to exaggerate what sets the class apart, for a run trained with --objective samples and --conditional."""
     label: str | None = option(None, metavar="CLASS")
-    """The class of every picture, by its name or its number (a run trained with --conditional). Otherwise samples take turns,
-    --reconstruct and --interpolate take the pictures' own labels, and --traverse the most common class."""
+    """The class of every picture, by its name or its number (a run trained with --conditional); of several labels, such as
+    colour=red,shape=cross, and the model chooses those that are left out. Without --label samples take turns, --reconstruct and
+    --interpolate take the pictures' own labels, and --traverse the most common class."""
     interpolate: tuple[str, str] | None = option(None, metavar="A B")
     """Interpolate from one picture to another in -n steps."""
     reconstruct: str | None = option(None, metavar="SRC")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aigc_cli.backends.pictures.batches import labels_of
+from aigc_cli.backends.pictures.choice import Numbers, named
 from aigc_cli.backends.pictures.loaded import dataset_of, keyed, read_pictures_for
 from aigc_cli.backends.vae.bound import Bounds, importance_weighted
 from aigc_cli.backends.vae.codes.verbs import encoded_codes
@@ -44,9 +44,10 @@ class Posteriors:
 
 @torch.inference_mode()
 def encode_pictures(run: Run, options: Encode, bus: Bus) -> Iterator[Encoded]:
-    """Encode pictures, one row each: `label` if the model has classes; `score`, the bound on −log p(x) in nats from --k draws;
-    `bits_per_dim` if pixels are discrete; `percentile`, the percentage of held-out pictures with a lower score; `mean` and
-    `log_var`. A model without a likelihood (--objective samples) has no scores. With --codes, rows have `codes` instead."""
+    """Encode pictures, one row each: `label` if the model has classes, `label_NAME` for each of several labels; `score`, the
+    bound on −log p(x) in nats from --k draws; `bits_per_dim` if pixels are discrete; `percentile`, the percentage of held-out
+    pictures with a lower score; `mean` and `log_var`. A model without a likelihood (--objective samples) has no scores. With
+    --codes, rows have `codes` instead."""
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
     assert options.data is not None
@@ -77,9 +78,9 @@ def _rows(
     loaded: Loaded, arrays: PictureArrays, index: Index, posterior: Posterior, columns: dict[str, NDArray[np.float64]]
 ) -> Encoded:
     """Rows with these columns, and the posterior last, because it is wide."""
-    labels = None
-    if loaded.classes:
-        labels = [loaded.classes[i] if i >= 0 else None for i in labels_of(arrays, index).tolist()]
+    numbers = loaded.numbers_of(loaded.labels_of(arrays, index), len(index))
+    named_rows = [named(of, loaded.classes) for of in numbers]
+    labels = {column: [row[column] for row in named_rows] for column in named_rows[0]}
     wide = {"mean": posterior.mean.cpu().numpy(), "log_var": posterior.log_var.cpu().numpy()}
     return Encoded([arrays.names[i] for i in index.tolist()], columns | wide, labels)
 
@@ -112,13 +113,13 @@ def batched(arrays: PictureArrays, index: Index, batch_size: int) -> Iterator[tu
 
 
 def posteriors(
-    loaded: Loaded, arrays: PictureArrays, batch_size: int, index: Index | None = None, label: int | None = None
+    loaded: Loaded, arrays: PictureArrays, batch_size: int, index: Index | None = None, label: Numbers | None = None
 ) -> Iterator[tuple[Index, Tensor | None, Posterior, Tensor]]:
     """In batches: the indices of pictures, their labels (their own, or `label` for all), their posteriors, and the pictures as
     the model's input (n, channels, height, width)."""
     for some, pixels in batched(arrays, np.arange(len(arrays)) if index is None else index, batch_size):
         x = loaded.seen(pixels, some.tolist())
-        labels = loaded.labels_of(arrays, some) if label is None else loaded.labels(torch.full((len(some),), label))
+        labels = loaded.labels_of(arrays, some) if label is None else loaded.labels_from([label] * len(some))
         yield some, labels, loaded.model.encode(x, labels), x
 
 

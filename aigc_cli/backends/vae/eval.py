@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from aigc_cli.backends.vae.codes.measures import code_measures
 from aigc_cli.backends.vae.config import Eval, Sample, Train
 from aigc_cli.backends.vae.encode import LABEL_ADVICE, Index, Posteriors, bounded, encoded, joined, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
-from aigc_cli.backends.vae.sample import sample_pictures
+from aigc_cli.backends.vae.sample import from_prior, sample_pictures
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -86,9 +87,14 @@ def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list
 def _samples(
     run: Run, loaded: Loaded, dataset: PictureDataset, arrays: PictureArrays, options: Eval, bus: Bus
 ) -> tuple[dict[str, Measure], list[str]]:
-    """Measures of what `aigc sample vae` draws."""
+    """Measures of what `aigc sample vae` draws; of several labels, in the proportions of the training pictures."""
     asked = Sample(n=options.n, seed=options.seed, device=options.device, batch_size=options.batch_size)
-    samples = stacked(sample_pictures(run, asked, bus))
+    if isinstance(loaded.classes, Mapping):  # combinations that are rare or missing must not count as much as others
+        among = np.random.default_rng(options.seed).integers(len(dataset.train), size=options.n)
+        numbers = loaded.numbers_of(loaded.labels_of(dataset.train, among), options.n)
+        samples = stacked(from_prior(loaded, asked, numbers))
+    else:
+        samples = stacked(sample_pictures(run, asked, bus))
     return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus)
 
 

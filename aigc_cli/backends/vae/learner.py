@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, large_pictures, to_unit
+from aigc_cli.backends.pictures.choice import labels_in_turn
 from aigc_cli.backends.pictures.options import first_sample
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.config import VAEPlan
@@ -113,7 +114,7 @@ class VAELearner(Learner):
     def preview(self) -> Preview:
         labels = None
         if self.plan.conditional:
-            labels = torch.arange(PREVIEWS, device=self.device) % len(self.data.classes)
+            labels = labels_in_turn(self.data.classes, PREVIEWS).to(self.device)
         z = self._preview_latents(PREVIEWS, labels)
         batch = at_once(self.values, PREVIEWS)
         pictures = []

@@ -14,6 +14,7 @@ from aigc_cli.backends.vae.config import Size, Train, VAEPlan
 from aigc_cli.backends.vae.likelihood import MixtureOfLogistics
 from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.data.pictures.dataset import PictureDataset
+from aigc_cli.data.pictures.labels import number_of_classes
 from aigc_cli.errors import RequestError
 
 #: The longest side of the last level, which becomes one vector.
@@ -122,7 +123,7 @@ class Shape(TypedDict):
     channels: int
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
-    n_classes: int
+    n_classes: int | tuple[int, ...]
 
 
 def shape_of(plan: VAEPlan, data: PictureDataset, width: int, blocks: tuple[int, int]) -> Shape:
@@ -135,7 +136,7 @@ def shape_of(plan: VAEPlan, data: PictureDataset, width: int, blocks: tuple[int,
         "channels": data.format.channels,
         "widths": tuple(width * min(2**level, WIDEST) for level in range(levels)),
         "blocks": tuple(blocks[level > 0] for level in range(levels)),
-        "n_classes": len(data.classes) if plan.conditional else 0,
+        "n_classes": number_of_classes(data.classes) if plan.conditional else 0,
     }
 
 

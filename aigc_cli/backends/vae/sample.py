@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aigc_cli.backends.base import Sample as Drawn
-from aigc_cli.backends.pictures.batches import labels_of
+from aigc_cli.backends.pictures.choice import Numbers, class_number, in_turn
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.backends.vae.codes.verbs import decoded_codes, require_reconstruct
 from aigc_cli.backends.vae.config import Decode, Sample
@@ -21,6 +21,7 @@ from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.priors.flow_matching import FlowMatchingPrior
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.dataset import PictureArrays, read_pictures
+from aigc_cli.data.pictures.labels import by_label
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -51,7 +52,7 @@ def sample_pictures(run: Run, options: Sample, bus: Bus) -> Iterator[Drawn]:
     elif options.traverse:
         yield from _traversed(run, loaded, options, bus)
     else:
-        yield from _from_prior(loaded, options)
+        yield from from_prior(loaded, options)
 
 
 @torch.inference_mode()
@@ -68,35 +69,39 @@ def decode_latents(run: Run, options: Decode, latents: Latents, bus: Bus) -> Ite
     yield from _decoded(loaded, torch.from_numpy(latents.vectors), numbers, records, options.batch_size)
 
 
-def _decoded_classes(loaded: Loaded, options: Decode, latents: Latents) -> list[int]:
-    """The class of each row, from --label or the table's column `label`; -1 for none."""
+def _decoded_classes(loaded: Loaded, options: Decode, latents: Latents) -> list[Numbers]:
+    """The classes of each row, from --label or the table's columns `label` or `label_NAME`."""
     n = len(latents.names)
     if options.label is not None:
-        return [loaded.class_number(options.label)] * n
-    if not loaded.classes:
-        return [-1] * n
-    numbers = [-1 if label is None else loaded.class_number(label, latents.source) for label in latents.labels or [None] * n]
-    if -1 in numbers and not loaded.takes_unlabelled:
-        where = f"row {numbers.index(-1) + 1} has no label" if latents.labels else "there is no column 'label'"
+        return [loaded.chosen(options.label)] * n
+    columns = []
+    for name, classes in by_label(loaded.classes).items():
+        labels = latents.labels.get(f"label_{name}" if name else "label", [None] * n)
+        columns.append([-1 if of is None else class_number(of, classes, f"{latents.source}: label {of!r}") for of in labels])
+    numbers: list[Numbers] = [*zip(*columns, strict=True)] if columns else [()] * n
+    if (-1,) in numbers and not loaded.takes_unlabelled:
+        where = f"row {numbers.index((-1,)) + 1} has no label" if "label" in latents.labels else "there is no column 'label'"
         raise RequestError(
             f"{latents.source}: {where}, but this model was trained only on labelled pictures; choose a class with --label"
         )
     return numbers
 
 
-def _from_prior(loaded: Loaded, options: Sample) -> Iterator[Drawn]:
-    """z = f⁻¹(τ·u), u ~ N(0, I). Picture i depends only on (seed, i). Cycles through the classes unless --label is given."""
-    label = None if options.label is None else loaded.class_number(options.label)
+@torch.inference_mode()
+def from_prior(loaded: Loaded, options: Sample, classes: Sequence[Numbers] | None = None) -> Iterator[Drawn]:
+    """z = f⁻¹(τ·u), u ~ N(0, I). Picture i depends only on (seed, i). Cycles through the classes or their combinations unless
+    `classes`, those of each picture, or --label are given."""
+    label = None if options.label is None else loaded.chosen(options.label)
     latents = loaded.model.config.latents
     for at in range(0, options.n, options.batch_size):
         index = range(at, min(at + options.batch_size, options.n))
         u = torch.stack([torch.randn(latents, generator=keyed(options.seed, i)) for i in index])
-        numbers = [i % len(loaded.classes) if label is None else label for i in index] if loaded.plan.conditional else None
-        labels = None if numbers is None else torch.tensor(numbers, device=loaded.device)
+        numbers = [classes[i] if classes else label or in_turn(loaded.classes, i) for i in index]
+        labels = loaded.labels_from(numbers)
         z = loaded.model.prior.inverse(options.temperature * u.to(loaded.device), labels)
         for i, pixels in zip(index, loaded.pictures(z, labels), strict=True):
             record: dict[str, Any] = {"seed": options.seed, "index": i}
-            yield Drawn(record if numbers is None else record | _label(loaded, numbers[i - at]), pixels)
+            yield Drawn(record | loaded.named(numbers[i - at]), pixels)
 
 
 def _set_solver(loaded: Loaded, options: Sample, modes: list[str]) -> None:
@@ -116,9 +121,9 @@ def _set_solver(loaded: Loaded, options: Sample, modes: list[str]) -> None:
             raise RequestError(f"{flag} is for runs trained with --objective samples, and this one wasn't; remove it")
 
 
-def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[PictureArrays, int | None]:
-    """The pictures of a source, and the class that --label gives to all of them; None if their own labels are used."""
-    label = None if options.label is None else loaded.class_number(options.label)
+def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[PictureArrays, Numbers | None]:
+    """The pictures of a source, and the classes that --label gives to all of them; None if their own labels are used."""
+    label = None if options.label is None else loaded.chosen(options.label)
     arrays = read_pictures(source, loaded.format, classes=loaded.classes if label is None else (), progress=bus.stage)
     for note in arrays.notes:
         bus.note(note)
@@ -130,18 +135,18 @@ def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[Pictu
 def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: Bus) -> Iterator[Drawn]:
     """From one picture to another in the space where the prior is N(0, I). If their classes differ, each half of
     the result has the class of its end."""
-    means, numbers = [], []
+    means, numbers = [], list[Numbers]()
     for source in ends:
         arrays, label = _read(loaded, source, options, bus)
         if len(arrays) != 1:
             raise RequestError(f"--interpolate {source} has {len(arrays):,} pictures; give two files with one picture each")
         _, labels, posterior, _ = next(posteriors(loaded, arrays, 1, label=label))
         means.append(posterior.mean)
-        numbers.append(-1 if labels is None else int(labels))
-    a, b = loaded.model.prior.to_noise(torch.cat(means), loaded.labels(torch.tensor(numbers)))
+        numbers += loaded.numbers_of(labels, 1)
+    a, b = loaded.model.prior.to_noise(torch.cat(means), loaded.labels_from(numbers))
     share = torch.linspace(0, 1, options.n, device=loaded.device)[:, None]
     classes = [numbers[s > 0.5] for s in share.flatten().tolist()]
-    z = loaded.model.prior.inverse(loaded.model.prior.between(a, b, share), loaded.labels(torch.tensor(classes)))
+    z = loaded.model.prior.inverse(loaded.model.prior.between(a, b, share), loaded.labels_from(classes))
     records = ({"seed": options.seed, "index": i, "share": round(float(s), 6)} for i, s in enumerate(share))
     yield from _decoded(loaded, z, classes, records, options.batch_size)
 
@@ -153,15 +158,15 @@ def _reconstructed(loaded: Loaded, options: Sample, source: str, bus: Bus) -> It
     if len(first) < len(arrays):
         bus.note(f"the first {len(first):,} of {len(arrays):,} pictures; for all of them, use -n {len(arrays)}")
     for index, labels, posterior, _ in posteriors(loaded, arrays, options.batch_size, first, label):
-        numbers = [-1] * len(index) if labels is None else labels.tolist()
+        numbers = loaded.numbers_of(labels, len(index))
         for i, number, pixels in zip(index.tolist(), numbers, loaded.pictures(posterior.mean, labels), strict=True):
             record = {"seed": options.seed, "index": i, "name": arrays.names[i]}
-            yield Drawn(record | _label(loaded, number), pixels)
+            yield Drawn(record | loaded.named(number), pixels)
 
 
 def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[Drawn]:
     """A row per latent, varied over the middle 95 % of held-out pictures' posterior means, with the other latents at the
-    prior's centre. With classes, all are of the class of --label, or of the most common one."""
+    prior's centre. With classes, all are of those of --label, or of the most common ones."""
     arrays = held_out(run, bus)
     index = loaded.usable(arrays)[:TRAVERSE_PICTURES]
     if not len(index):
@@ -170,12 +175,12 @@ def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[
         )
     table = encoded(loaded, arrays, index, options.batch_size)
     if options.label is not None:
-        number = loaded.class_number(options.label)
+        number = loaded.chosen(options.label)
     else:
-        number = Counter(labels_of(arrays, index).tolist()).most_common(1)[0][0]
+        number = Counter(loaded.numbers_of(loaded.labels_of(arrays, index), len(index))).most_common(1)[0][0]
     information = information_per_latent(table.mean, table.log_var).mean(0)
     origin = torch.zeros(1, loaded.model.config.latents, device=loaded.device)
-    centre = loaded.model.prior.inverse(origin, loaded.labels(torch.tensor([number])))
+    centre = loaded.model.prior.inverse(origin, loaded.labels_from([number]))
     for rank, latent in enumerate(np.argsort(-information, kind="stable")[:TRAVERSED].tolist()):
         low, high = np.quantile(table.mean[:, latent], [0.025, 0.975])
         z = centre.repeat(options.n, 1)
@@ -187,17 +192,12 @@ def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[
 
 
 def _decoded(
-    loaded: Loaded, z: Tensor, numbers: Sequence[int], records: Iterator[dict[str, Any]], batch_size: int
+    loaded: Loaded, z: Tensor, numbers: Sequence[Numbers], records: Iterator[dict[str, Any]], batch_size: int
 ) -> Iterator[Drawn]:
-    """A picture for each latent (n, latents) and class number (n), -1 for no class."""
-    labels = loaded.labels(torch.tensor(numbers))
+    """A picture for each latent (n, latents) and its class numbers (n)."""
+    labels = loaded.labels_from(numbers)
     for at in range(0, len(z), batch_size):
         some = slice(at, at + batch_size)
         pictures = loaded.pictures(z[some].to(loaded.device), None if labels is None else labels[some])
         for number, pixels in zip(numbers[some], pictures, strict=True):
-            yield Drawn(next(records) | _label(loaded, number), pixels)
-
-
-def _label(loaded: Loaded, number: int) -> dict[str, Any]:
-    """The class in a picture's record."""
-    return {"label": loaded.classes[number]} if loaded.classes and number >= 0 else {}
+            yield Drawn(next(records) | loaded.named(number), pixels)

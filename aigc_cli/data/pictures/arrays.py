@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.arrays import StoredArray, arrays_of
+from aigc_cli.data.pictures.labels import joined, label_columns
 from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture, describe_origins
 from aigc_cli.data.pictures.white import FULL
 from aigc_cli.data.sources.split_names import nfc, ordered, split_of, words_of
@@ -53,15 +54,16 @@ class ArrayReader:
         self._scale, notes = _scale(self._images)
         self.count = self._images.shape[0]
         beside = [array for array in arrays if _is_column(array, self.count)]
-        chosen = _choose_labels(beside, label, self._images)
-        self._labels = None if chosen is None else _label_names(chosen)
-        numbers = [array for array in beside if array is not chosen and array.dtype.kind in "buif"]
+        asked = label_columns(label, [array.key for array in beside]) or (None,)
+        chosen = [array for name in asked if (array := _choose_labels(beside, name, self._images)) is not None]
+        self._labels = _label_names(chosen)
+        numbers = [array for array in beside if array not in chosen and array.dtype.kind in "buif"]
         self.factors = tuple(array.key for array in numbers)
         self._factors = [array.load().reshape(-1) for array in numbers]
         self.origins: dict[str, str] = {"pictures": f"the array {self._images.key!r}"} if self._images.key else {}
         if self.origins:
-            if chosen is not None:
-                self.origins["labels"] = f"the array {chosen.key!r}"
+            if chosen:
+                self.origins["labels"] = " and ".join(f"the array {array.key!r}" for array in chosen)
             notes.insert(0, describe_origins(self.origins))
         self.notes = tuple(notes)
 
@@ -176,7 +178,14 @@ def describe_unlabelled(path: Path) -> str:
     return f"it holds {held}, and labels are whole numbers or texts, one a picture"
 
 
-def _label_names(array: StoredArray) -> list[str]:
+def _label_names(arrays: Sequence[StoredArray]) -> Sequence[str | None] | None:
+    """The label of each picture, or all of them as one; None without arrays."""
+    if len(arrays) < 2:
+        return _texts(arrays[0]) if arrays else None
+    return [joined(values) for values in zip(*map(_texts, arrays), strict=True)]
+
+
+def _texts(array: StoredArray) -> list[str]:
     values = array.load().reshape(-1)
     if values.dtype.kind == "S":
         return [value.decode("utf-8", "replace") for value in values.tolist()]

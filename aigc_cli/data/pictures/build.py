@@ -114,7 +114,7 @@ def _open(
         if wanted.tile:
             raise RequestError(f"--tile cuts windows from large pictures, and those of {part.location} are small; give --data")
         format = PictureFormat(*(wanted.size or (32, 32)), wanted.mode or "RGB", wanted.fit)
-        return [demo_reader(part, format)], format, False
+        return [demo_reader(part, format, wanted.label)], format, False
     readers = open_readers(part, wanted.label, labels)
     known = wanted.size and (wanted.region or not wanted.tile)
     if known and wanted.size and wanted.mode and (wanted.ground or wanted.mode == "RGBA") and wanted.white:

@@ -10,6 +10,7 @@ import numpy as np
 
 from aigc_cli.data.pictures.decode import Decoded
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted
+from aigc_cli.data.pictures.labels import SEPARATOR, in_order, label_columns
 from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.pictures.store import StoredColumns, save
 from aigc_cli.data.pictures.white import FULL, describe_few_bits, describe_white, white_of, white_without_few
@@ -84,7 +85,7 @@ class Collector:
             origins.setdefault(what, []).append(origin)
         n = len(self._labels)
         declared = [nfc(name) for reader in readers for name in reader.classes]
-        classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *_in_order(self._classes.keys() - {*declared})]))}
+        classes = {name: i for i, name in enumerate(dict.fromkeys([*declared, *in_order(self._classes.keys() - {*declared})]))}
         number_of = np.array([*(classes[name] for name in self._classes), -1], np.int64)  # -1 stays -1
         known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}
         whole = {name: (values == np.rint(values)).all() for name, values in known.items()}
@@ -112,6 +113,7 @@ class Collector:
             ),
             format=self._format.to_json(),
             classes=list(classes),
+            **({"labels": label_columns(wanted.label)} if any(SEPARATOR in name for name in classes) else {}),
             long=wanted.long,
             notes=[*notes, *(note for note in told if note)],
             n_unreadable=self.skipped,
@@ -161,12 +163,6 @@ class Collector:
         self._names.flush()
         text = (self._folder / "names.bin").read_bytes()[self._ends[row] : self._ends[row + 1]]
         return text.decode("utf-8", "surrogateescape")
-
-
-def _in_order(names: set[str]) -> list[str]:
-    """Sorted as numbers if all are numbers, otherwise as strings."""
-    numbers = all(name.isascii() and name.removeprefix("-").isdigit() for name in names)
-    return sorted(names, key=int) if numbers else sorted(names)
 
 
 def listed_failures(failures: Sequence[tuple[str, str]], most: int = 10) -> str:

@@ -17,9 +17,10 @@ from aigc_cli.data.pictures.entries import open_store
 from aigc_cli.data.pictures.folders import notes_on_test
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size, describe_size
 from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.pictures.labels import Classes, by_label, label_columns
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.near import with_near
-from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, names_of, why_unlabelled
+from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, label_applies, names_of, why_unlabelled
 from aigc_cli.data.pictures.store import Factors, Store
 from aigc_cli.data.pictures.windows import Windows
 from aigc_cli.data.sources.opening import Opened, changes, open_evaluation, open_training
@@ -59,13 +60,13 @@ class PictureRequest:
     fit: Fit = "crop"
     ground: Ground | None = None  # what transparent pictures are laid on
     white: int | None = None  # the value of white with more than 8 bits per channel
-    label: str | None = None  # the column or array with the labels
+    label: str | None = None  # the columns or arrays with the labels, with commas between them
     input_format: str | None = None  # of standard input: png jpg … parquet arrow npy npz tar zip
     conditional: bool = False  # classes are learned: a source without labels is refused
     dedup: Dedup = "exact"
     tile: bool = False  # windows of pictures at their own scale
     reduced: int | None = None  # with tile: the longest side that pictures are reduced to first
-    classes: tuple[str, ...] | None = None  # those of an existing run; None: those with pictures to train on
+    classes: Classes | None = None  # those of an existing run; None: those with pictures to train on
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class PictureArrays:
 
     pixels: npt.NDArray[np.uint8]  # (N, height, width, channels), of the whole source
     rows: npt.NDArray[np.int64]  # (n,) the rows in use
-    labels: npt.NDArray[np.int64] | None  # (n,) class numbers, -1 for none
+    labels: npt.NDArray[np.int64] | None  # (n,) class numbers, -1 for none; of several labels (n, labels)
     names: Sequence[str]  # (n,) a file's path in its folder, a member's name, "row 17"
     factors: Factors  # name -> (n,) values; empty if none are known
     notes: Sequence[str] = ()  # on how they were read
@@ -111,7 +112,7 @@ class PictureDataset:
     select: PictureArrays  # chooses checkpoints and stops
     report: PictureArrays  # for the reported figures
     format: PictureFormat
-    classes: tuple[str, ...]  # empty if there are fewer than two
+    classes: Classes  # empty if there are fewer than two
     two_valued: bool  # every channel of every training pixel is 0 or 255
     explicit_val: bool  # `select` and `report` are both the whole of a --val or of the source's own val split
     info: dict[str, Any]  # for run.json
@@ -203,8 +204,7 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
         else:
             notes.append(f"validating on {len(held):,} picture{'s' * (len(held) != 1)}")
         if unknown:
-            of_labels = np.bincount(held_store.labels[held_store.labels >= 0], minlength=len(held_store.classes))
-            counted = listed(f"{name!r} ({of_labels[held_store.classes.index(name)]:,})" for name in unknown)
+            counted = listed(f"{name!r} ({count:,})" for name, count in unknown.items())
             notes.append(f"the validation data have labels that the training data lack: {counted}")
         was_cached = store.cached and held_store.cached
     if request.conditional and not classes:
@@ -213,22 +213,29 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
         raise RequestError(
             f"--conditional: {request.data} has no labels{why}; use a subfolder a class, or name a column: --label"
         )
+    of_labels, stores = by_label(classes), store.by_label()
+    told = ", ".join(f"{len(of)} classes" + f" of {name!r}" * bool(name) for name, of in of_labels.items())
     counted = f"{len(store.labels):,} pictures, {store.format.describe()}"
     if request.tile:
         counted = f"{len(store.labels):,} parts of pictures, windows of {store.format.describe()}"
-    notes.insert(0, counted + f", {len(classes)} classes" * bool(classes))
-    notes[1:1] = class_notes(store, plan.splits, classes)
-    if request.conditional and opened.test is not None and not opened.test.tables:
+    notes.insert(0, counted + f", {told}" * bool(told))
+    notes[1:1] = [
+        f"{name!r}: {note}" if name else note
+        for name, of_label in stores.items()
+        for note in class_notes(of_label, plan.splits, of_labels.get(name, ()))
+    ]
+    if request.conditional and not isinstance(classes, Mapping) and opened.test is not None and not opened.test.tables:
         notes += notes_on_test(names_of(opened.test), opened.test.split_level, classes)
     if not classes:
         understood = replace(understood, origins={what: of for what, of in understood.origins.items() if what != "labels"})
-    understood = replace(understood, classes=class_counts(store, plan.splits, classes), removed=plan.dropped)
+    counts = {name: class_counts(of, plan.splits, of_labels.get(name, ())) for name, of in stores.items()}
+    understood = replace(understood, classes=counts if store.label_names else counts[""], removed=plan.dropped)
     info = {
         **opened.describe(),
         "understood": understood.to_json(),
         "label": request.label,
         "format": store.format.to_json(),
-        "classes": list(classes),
+        "classes": {name: [*of] for name, of in classes.items()} if isinstance(classes, Mapping) else list(classes),
         "dropped": plan.dropped,
         "unreadable": list(store.unreadable),
         "splits": {name: {"pictures": len(of)} for name, of in arrays.items()},
@@ -250,15 +257,25 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
     return data, store, held_store
 
 
-def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8]) -> tuple[str, ...]:
-    """The classes of a data set, at least two or none; if they are learned, only those with pictures to train on."""
+def _classes(request: PictureRequest, store: Store, splits: npt.NDArray[np.uint8]) -> Classes:
+    """The classes of a data set, at least two or none; if they are learned, only those with pictures to train on.
+
+    Raises RequestError if they are learned, and one of several labels doesn't have two.
+    """
     if request.classes is not None:
         return request.classes
-    classes = store.classes
-    if request.conditional:
-        trained = {*store.labels[splits == TRAIN].tolist()}
-        classes = tuple(name for number, name in enumerate(classes) if number in trained)
-    return classes if len(classes) > 1 else ()
+    found = {}
+    for label, of_label in store.by_label().items():
+        classes = of_label.classes
+        if request.conditional:
+            trained = {*of_label.labels[splits == TRAIN].tolist()}
+            classes = tuple(name for number, name in enumerate(classes) if number in trained)
+        if len(classes) > 1:
+            found[label] = classes
+        elif label and request.conditional:
+            held = f"only the class {classes[0]!r}" if classes else "no class"
+            raise RequestError(f"--label {request.label}: {label!r} has {held} to train on; leave it out")
+    return found if store.label_names else found.get("", ())
 
 
 def _how_to_split(store: Store) -> str:
@@ -281,23 +298,41 @@ def check_unchanged(info: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Sequence[str]) -> tuple[PictureArrays, list[str]]:
-    """The rows of a store (None: all) with their labels as numbers of `classes`, and the labels not in `classes`."""
+def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Classes) -> tuple[PictureArrays, dict[str, int]]:
+    """The rows of a store (None: all) with their labels as numbers of `classes`, and the numbers of pictures of other classes.
+
+    Several labels that the store has under other names are taken in order.
+    """
     rows = np.arange(len(store.labels)) if rows is None else rows
     windows = None
     if store.format.region is not None and len(rows):
         windows = Windows.of(store.format, len(rows))
         rows = np.repeat(rows, len(windows.offsets) // len(rows))
-    labels, unknown = None, []
-    if classes:
-        numbers = {nfc(name): number for number, name in enumerate(classes)}
-        number_of = np.array([numbers.get(nfc(name), -1) for name in store.classes] + [-1], np.int64)  # -1 stays -1
-        found = store.labels[rows]
-        labels = number_of[found]
-        unknown = [store.classes[label] for label in np.unique(found) if label >= 0 and number_of[label] < 0]
-        labels = None if (labels < 0).all() else labels
+    columns, unknown = [], dict[str, int]()
+    for names, of_label in zip(by_label(classes).values(), _labels_of(store, classes), strict=False):
+        numbers = {nfc(name): number for number, name in enumerate(names)}
+        number_of = np.array([numbers.get(nfc(name), -1) for name in of_label.classes] + [-1], np.int64)  # -1 stays -1
+        found = of_label.labels[rows]
+        columns.append(number_of[found])
+        foreign, counts = np.unique(found[(found >= 0) & (number_of[found] < 0)], return_counts=True)
+        unknown |= {of_label.classes[label]: count for label, count in zip(foreign, counts.tolist(), strict=True)}
+    labels = None
+    if isinstance(classes, Mapping) and classes:
+        labels = np.stack(columns, 1) if columns else np.full((len(rows), len(classes)), -1, np.int64)
+    elif columns and (columns[0] >= 0).any():
+        labels = columns[0]
     factors = {name: values[rows] for name, values in store.factors.items()}
     return PictureArrays(store.pixels, rows, labels, store.names.of(rows), factors, store.notes, windows), unknown
+
+
+def _labels_of(store: Store, classes: Classes) -> list[Store]:
+    """The store with each of the labels alone; none if it has others."""
+    found = store.by_label()
+    if not isinstance(classes, Mapping):
+        return [] if store.label_names else [*found.values()]
+    if classes.keys() <= found.keys():
+        return [found[name] for name in classes]
+    return [*found.values()] if len(found) == len(classes) and store.label_names else []
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -308,7 +343,7 @@ def read_pictures(
     source: str,
     format: PictureFormat,
     *,
-    classes: Sequence[str] = (),
+    classes: Classes = (),
     label: str | None = None,
     split: str | None = None,
     input_format: str | None = None,
@@ -317,19 +352,24 @@ def read_pictures(
     """The pictures of another source, or one picture, in the format of a run; cached like training data.
 
     If the source has splits, `split` is read: by default test, otherwise val, otherwise train. All pictures count, also
-    copies. With `classes`, labels are their numbers, and other labels are refused. Raises RequestError
-    as `prepare_pictures` does.
+    copies. With `classes`, labels are their numbers, and other labels are refused; several labels are by default in columns of
+    their own names. Raises RequestError as `prepare_pictures` does.
     """
     with open_evaluation(PICTURES, source, split, input_format) as opened:
         snapshot, spooled = opened.snapshot, opened.spooled
+        if label is None and isinstance(classes, Mapping) and label_applies([snapshot.part]):
+            label = ",".join(classes)
         check_label_applies([snapshot.part], label)
+        if isinstance(classes, Mapping) and label is not None and len(label_columns(label)) != len(classes):
+            raise RequestError(f"--label {label}: name a column for each of the model's labels: {', '.join(classes)}")
         found = find_labels(snapshot.part, label, bool(classes), classes)
         store = open_store(snapshot, Wanted.exactly(format, label), progress, found)
         arrays, unknown = _arrays(store, None, classes)
         told = (*opened.notes, *found.notes, *arrays.notes)
         arrays = replace(arrays, notes=[named_as_given(note, spooled) for note in told])
         if unknown:
-            saw = f"the model never saw the labels {_listed(unknown)}; it saw {_listed(classes)}"
+            seen = [name for of in by_label(classes).values() for name in of]
+            saw = f"the model never saw the labels {_listed([*unknown])}; it saw {_listed(seen)}"
             raise RequestError(f"{snapshot.part.location}: {saw}")
     of_itself = spooled is not None and spooled.suffix in SUFFIXES
     return replace(arrays, names=["standard input"]) if of_itself else arrays

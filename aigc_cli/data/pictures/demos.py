@@ -9,6 +9,7 @@ from aigc_cli.data.pictures.scenes import Scenes, ScenesReader
 from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.sources.source import Part, Source
 from aigc_cli.data.understood import Understood
+from aigc_cli.errors import RequestError
 
 DEMOS = ("shapes", SCENES)
 
@@ -34,7 +35,10 @@ def demo_fingerprint(location: str) -> str:
     return (Scenes.of(location) if is_scenes(location) else Shapes.of(location)).fingerprint()
 
 
-def demo_reader(part: Part, format: PictureFormat) -> Reader:
+def demo_reader(part: Part, format: PictureFormat, label: str | None = None) -> Reader:
+    """Raises RequestError for a label that it doesn't have."""
     if is_scenes(part.location):
+        if label is not None:
+            raise RequestError(f"--label {label}: demo:{SCENES} has no labels")
         return ScenesReader(Scenes.of(part.location), part.split, format)
-    return ShapesReader(Shapes.of(part.location), format)
+    return ShapesReader(Shapes.of(part.location), format, label)

@@ -16,6 +16,7 @@ from typing import Any
 
 from aigc_cli.data import cache
 from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_repeated
+from aigc_cli.data.pictures.labels import Classes, by_label, joined, label_columns
 from aigc_cli.data.pictures.raw import describe_origins
 from aigc_cli.data.pictures.readers import LABEL_NAMES, name_in, names_of
 from aigc_cli.data.sources.source import Part
@@ -42,7 +43,24 @@ class FoundLabels:
         return None if self.labels is None else cache.key_of("metadata", list(self.labels))
 
 
-def find_labels(part: Part, label: str | None, learned: bool, classes: Sequence[str] = ()) -> FoundLabels:
+def find_labels(part: Part, label: str | None, learned: bool, classes: Classes = ()) -> FoundLabels:
+    """The labels of a part's picture files in the tables beside them, as `_find_label` finds them. `label` may name several
+    columns, with commas between them."""
+    known = [name for path in part.tables for name in _Table(path).names] if label and "," in label else ()
+    columns = label_columns(label, known)
+    if len(columns) < 2:
+        return _find_label(part, label, learned, () if isinstance(classes, Mapping) else classes)
+    of_run = by_label(classes)
+    found = [_find_label(part, column, learned, of_run.get(column, ())) for column in columns]
+    notes = tuple(dict.fromkeys(note for of in found for note in of.notes))
+    of_pictures = [of.labels for of in found if of.labels is not None]
+    if len(of_pictures) < len(columns):
+        return FoundLabels(notes=notes)
+    origins = {"labels": listed(dict.fromkeys(of.origins["labels"] for of in found))}
+    return FoundLabels(tuple(map(joined, zip(*of_pictures, strict=True))), notes, origins)
+
+
+def _find_label(part: Part, label: str | None, learned: bool, classes: Sequence[str] = ()) -> FoundLabels:
     """The labels of a part's picture files in the tables beside them: of the column `label`, otherwise of one named label,
     labels or class. Without `label` they are read only if classes are `learned` and the folders are none. `classes` are those
     of an existing run.

@@ -30,7 +30,7 @@ class RawPicture:
 
     name: str
     content: Content
-    label: str | None = None  # the name of its class
+    label: str | None = None  # the name of its class, or of several (`labels.joined`)
     factors: tuple[float | None, ...] = ()  # values of the reader's factors; None if unknown
 
 

@@ -124,11 +124,16 @@ def why_unlabelled(part: Part) -> list[str]:
     return found
 
 
+def label_applies(parts: Sequence[Part]) -> bool:
+    """Whether labels may have names in this source."""
+    suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
+    named = suffixes & {*TABLES, *ARCHIVES, ".npz"} or any(part.kind in ("hub", "demo") or part.tables for part in parts)
+    return bool(named)
+
+
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
     """Raise RequestError for a --label that would do nothing."""
-    suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
-    labelled = suffixes & {*TABLES, *ARCHIVES, ".npz"} or any(part.kind == "hub" or part.tables for part in parts)
-    if label is not None and not labelled:
+    if label is not None and not label_applies(parts):
         table = next(iter(sorted(Path(parts[0].location).glob("*.csv"))), None)
         rename = f"; rename {table.name} to metadata.csv, and its column of names to file_name" if table else ""
         raise RequestError(

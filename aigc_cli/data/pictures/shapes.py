@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from aigc_cli.data import cache
 from aigc_cli.data.pictures.format import PictureFormat
+from aigc_cli.data.pictures.labels import joined, label_columns
 from aigc_cli.data.pictures.raw import RawPicture
 from aigc_cli.errors import RequestError
 
@@ -32,6 +33,8 @@ FACTORS = ("shape", "colour", "size", "x", "y", "turn")
 """shape and colour: indices in `SHAPES` and `COLOURS`. size: the shape's radius as a share of the picture's shorter side. x, y:
 the position, from 0 (left, top) to 1, within the range where the shape is entirely visible. turn: rotation anticlockwise, in
 degrees below 90, so that it is unambiguous for all shapes."""
+
+LABELS = {"shape": SHAPES, "colour": tuple(COLOURS)}
 
 _VERSION = 1  # of the drawing code
 _SIZES = (0.18, 0.36)
@@ -133,15 +136,19 @@ def coverage(shape: int, factors: npt.NDArray[np.float32], height: int, width: i
 
 
 class ShapesReader:
-    """The pictures of `demo:shapes`, drawn in the given format."""
+    """The pictures of `demo:shapes`, drawn in the given format. `label` is shape (by default), colour, or both."""
 
-    classes = SHAPES
     factors = FACTORS
     notes: tuple[str, ...] = ()
     origins: Mapping[str, str] = MappingProxyType({})
 
-    def __init__(self, shapes: Shapes, format: PictureFormat) -> None:
+    def __init__(self, shapes: Shapes, format: PictureFormat, label: str | None = None) -> None:
         self._shapes, self._format = shapes, format
+        self._labels = label_columns(label) or ("shape",)
+        for name in self._labels:
+            if name not in LABELS:
+                raise RequestError(f"--label {label}: demo:shapes has no label {name!r}, only {' and '.join(LABELS)}")
+        self.classes = LABELS[self._labels[0]] if len(self._labels) == 1 else ()
         self.count = shapes.count
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
@@ -150,5 +157,6 @@ class ShapesReader:
         for factors in self._shapes.batches(at_once):
             for values, picture in zip(factors.tolist(), draw(factors, self._format), strict=True):
                 if number % step == 0:
-                    yield RawPicture(f"row {number}", picture, SHAPES[int(values[0])], tuple(values))
+                    found = [LABELS[name][int(values[FACTORS.index(name)])] for name in self._labels]
+                    yield RawPicture(f"row {number}", picture, found[0] if len(found) == 1 else joined(found), tuple(values))
                 number += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias, overload
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.pictures.format import PictureFormat
+from aigc_cli.data.pictures.labels import in_order, separated
 from aigc_cli.data.understood import EXAMPLES, Group
 
 Factors: TypeAlias = Mapping[str, npt.NDArray[np.int64] | npt.NDArray[np.float64]]
@@ -53,7 +54,7 @@ class Store:
     hashes: npt.NDArray[np.uint64]  # (n,) of the pixels
     two_valued: npt.NDArray[np.bool_]  # (n,) every channel of every pixel is 0 or 255
     labels: npt.NDArray[np.int64]  # (n,) numbers of `classes`; -1 for none
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # with several labels, a class for each combination of their values (`labels.joined`)
     names: Names
     factors: Factors
     format: PictureFormat
@@ -65,6 +66,20 @@ class Store:
     frames: int = 1  # the most pages or frames of a file, of which the first is read
     long: bool = False  # as `Wanted.long`
     cached: bool = True  # nothing had to be decoded
+    label_names: tuple[str, ...] = ()  # if there are several labels
+
+    def by_label(self) -> dict[str, Store]:
+        """The same pictures with each of their labels alone; the name of the only one is empty."""
+        if not self.label_names:
+            return {"": self}
+        values = [separated(name) for name in self.classes]
+        found = {}
+        for place, label in enumerate(self.label_names):
+            classes = in_order({value for of in values if (value := of[place]) is not None})
+            numbers = {name: number for number, name in enumerate(classes)}
+            of_class = np.array([*(-1 if of[place] is None else numbers[str(of[place])] for of in values), -1], np.int64)
+            found[label] = replace(self, labels=of_class[self.labels], classes=tuple(classes), label_names=())
+        return found
 
     @property
     def skipped(self) -> tuple[Group, ...]:
@@ -115,6 +130,7 @@ def load(folder: Path) -> Store | None:
             format=format,
             folder=folder,
             notes=tuple(facts["notes"]),
+            label_names=tuple(facts.get("labels", ())),
             long=facts.get("long", False),  # which earlier versions don't know
             unreadable=tuple(facts["unreadable"]),
             origins=facts.get("origins", {}),

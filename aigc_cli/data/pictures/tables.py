@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from aigc_cli.data.pictures.labels import joined, label_columns
 from aigc_cli.data.pictures.raw import IMAGE_NAMES, RawPicture, describe_origins
 from aigc_cli.data.pictures.readers import LABEL_NAMES
 from aigc_cli.data.sources import hub
@@ -37,14 +38,13 @@ class PictureColumns:
     """The roles of a table's columns."""
 
     image: str
-    label: str | None
-    label_names: tuple[str, ...] | None  # of a `ClassLabel`
+    labels: Mapping[str, tuple[str, ...] | None]  # the names of a `ClassLabel`
     factors: tuple[str, ...]
     origins: Mapping[str, str]
 
     @property
     def all(self) -> list[str]:
-        return [self.image, *([self.label] if self.label else []), *self.factors]
+        return [self.image, *self.labels, *self.factors]
 
 
 def choose_columns(schema: pa.Schema, label: str | None, where: object) -> PictureColumns:
@@ -55,20 +55,26 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     origins = {"pictures": origin}
     classes = [name for name in schema.names if kinds[name] == "ClassLabel"]
     named = [name for name in LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
-    if label is not None:
-        label = next((name for name in schema.names if nfc(name) == nfc(label)), label)
-    if label is not None and (label not in schema.names or label == image):
+    asked = [_label_column(schema, name, image, where) for name in label_columns(label, schema.names)]
+    chosen = asked or ([name for name in named if name in classes] + classes + named)[:1]
+    if chosen:
+        others = f" (not {_others(classes, chosen[0])}; choose with --label)" if not asked and len(classes) > 1 else ""
+        origins["labels"] = " and ".join(f"the column {name!r}" for name in chosen) + others
+    names = {name: features.get(name, {}).get("names") if kinds[name] == "ClassLabel" else None for name in chosen}
+    factors = [name for name in schema.names if name not in chosen and _is_number(schema.field(name).type)]
+    labels = {name: tuple(of) if of else None for name, of in names.items()}
+    return PictureColumns(image, labels, tuple(factors), origins)
+
+
+def _label_column(schema: pa.Schema, label: str, image: str, where: object) -> str:
+    """The column that --label names. Raises `RequestError` if there is none, or it can't hold labels."""
+    label = next((name for name in schema.names if nfc(name) == nfc(label)), label)
+    if label not in schema.names or label == image:
         others = ", ".join(repr(name) for name in schema.names if name != image) or "none"
         raise RequestError(f"{where}: there is no column {label!r}; columns other than the pictures are {others}")
-    if label is not None and not _can_be_label(schema.field(label).type):
+    if not _can_be_label(schema.field(label).type):
         raise RequestError(f"{where}: the column {label!r} is of type {schema.field(label).type}, which can't be a label")
-    chosen = label or next(iter([name for name in named if name in classes] + classes + named), None)
-    if chosen is not None:
-        others = f" (not {_others(classes, chosen)}; choose with --label)" if label is None and len(classes) > 1 else ""
-        origins["labels"] = f"the column {chosen!r}{others}"
-    names = features.get(chosen, {}).get("names") if chosen and kinds[chosen] == "ClassLabel" else None
-    factors = [name for name in schema.names if name != chosen and _is_number(schema.field(name).type)]
-    return PictureColumns(image, chosen, tuple(names) if names else None, tuple(factors), origins)
+    return label
 
 
 def columns_of_strings(schema: pa.Schema) -> tuple[str, ...]:
@@ -148,7 +154,8 @@ class TableReader:
         self._columns = choose_columns(schema, label, where)
         self._batches, self._where, self._prefix = batches, where, prefix
         self.picture = self._columns.image
-        self.classes = self._columns.label_names or ()
+        names = [*self._columns.labels.values()]
+        self.classes = (names[0] or ()) if len(names) == 1 else ()
         self.factors = self._columns.factors
         self.origins = self._columns.origins
         self.notes = (describe_origins(self.origins),)
@@ -159,17 +166,18 @@ class TableReader:
         with self._batches(columns.all) as batches:
             for batch in batches:
                 images = batch.column(columns.image)
-                labels = batch.column(columns.label).to_pylist() if columns.label else None
+                labels = {name: batch.column(name).to_pylist() for name in columns.labels}
                 factors = [batch.column(name).to_pylist() for name in columns.factors]
                 for index, row in zip(range(batch.num_rows), rows, strict=False):
                     if row % step == 0:
                         name = f"{self._prefix}row {row}"
-                        label = None if labels is None else self._class(labels[index], name)
+                        found = [self._class(label, of[index], name) for label, of in labels.items()]
+                        label = found[0] if len(found) == 1 else joined(found)
                         values = tuple(values[index] for values in factors)
                         yield RawPicture(name, _content(images[index].as_py()), label, values)
 
-    def _class(self, label: Any, name: str) -> str | None:
-        names = self._columns.label_names
+    def _class(self, column: str, label: Any, name: str) -> str | None:
+        names = self._columns.labels[column]
         if label is None or (names is not None and label == -1):
             return None
         if names is None:

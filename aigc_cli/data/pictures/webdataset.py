@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from aigc_cli.data.pictures.labels import joined, label_columns
 from aigc_cli.data.pictures.raw import IMAGE_NAMES
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.errors import RequestError
@@ -58,6 +59,17 @@ def _cut(name: str) -> tuple[str, str]:
 
 
 def labels_beside(archive: Archive, names: Sequence[str], label: str | None) -> tuple[list[str | None], str] | None:
+    """As `_label_beside`, of several members or keys if `label` has commas between them."""
+    asked = label_columns(label)
+    if len(asked) < 2:
+        return _label_beside(archive, names, label)
+    found = [of for name in asked if (of := _label_beside(archive, names, name)) is not None]
+    of_pictures = zip(*(labels for labels, _ in found), strict=True)
+    notes = " and ".join(note.removeprefix("labels of ") for _, note in found)
+    return [joined(values) for values in of_pictures], f"labels of {notes}"
+
+
+def _label_beside(archive: Archive, names: Sequence[str], label: str | None) -> tuple[list[str | None], str] | None:
     """The label of each picture from the member beside it, and a note; None if there are none.
 
     `label`: "cls", "txt", "json.KEY" or KEY; None: the .cls members, otherwise a label in the .json members. The members of an

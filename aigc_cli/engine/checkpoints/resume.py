@@ -57,13 +57,21 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
 def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:
     """Raise `RequestError` if this version reads other classes from the data than the run has, so that their numbers differ."""
     data = run.record["data"]
-    then, classes = (tuple(unicodedata.normalize("NFC", name) for name in of.get("classes", ())) for of in (data, now))
+    then, classes = (tuple(unicodedata.normalize("NFC", name) for name in _class_names(of)) for of in (data, now))
     if "classes" in data and then != classes:
         raise RequestError(
             f"this version of aigc reads the classes {', '.join(classes) or 'none'} from {now['location']}, but run "
             f"{display_path(run.path)} has {', '.join(then) or 'none'}, so it can't be resumed; "
             f"start a new run from its weights with --init-from {run.reference}"
         )
+
+
+def _class_names(data: Mapping[str, Any]) -> list[str]:
+    """All classes that a record of data names; those of several labels as label=class."""
+    classes = data.get("classes", ())
+    if isinstance(classes, Mapping):
+        return [f"{label}={name}" for label, of in classes.items() for name in of]
+    return list(classes)
 
 
 def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> int | None:

@@ -183,6 +183,29 @@ class LabelFeatures:
         return numbers
 
 
+class SeveralLabelFeatures:
+    """The features of a classifier for each of several labels, one after another: `labels`. Each one's accuracy is
+    `about["accuracy_NAME"]`."""
+
+    name, distances, slow = "labels", LabelFeatures.distances, False
+
+    def __init__(self, of_label: Mapping[str, LabelFeatures]) -> None:
+        self._of_label = of_label
+        self.about: Mapping[str, Any] = {
+            "features": self.name,
+            "dimensions": sum(of.about["dimensions"] for of in of_label.values()),
+            **{f"accuracy_{label}": of.about["accuracy"] for label, of in of_label.items()},
+        }
+
+    def __call__(self, pixels: Pixels) -> Features:
+        return np.concatenate([of(pixels) for of in self._of_label.values()], axis=1)
+
+    def classes(self, features: Features) -> dict[str, NDArray[np.int64]]:
+        """By label, the class that each picture most looks like, (n,)."""
+        parts = np.split(features, np.cumsum([of.about["dimensions"] for of in self._of_label.values()])[:-1], axis=1)
+        return {label: of.classes(part) for (label, of), part in zip(self._of_label.items(), parts, strict=True)}
+
+
 EXTRACTORS: Mapping[str, Callable[[Path, Pixels, NDArray[np.int64] | None, int, int, torch.device], Extractor]] = {
     "random": lambda file, pixels, labels, n_classes, seed, device: RandomFeatures(pixels, device),
     "pixels": lambda file, pixels, labels, n_classes, seed, device: PixelFeatures(pixels, device),

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.pictures.layers import LabelEmbedding
+from aigc_cli.backends.pictures.layers import LabelEmbedding, NClasses
 from aigc_cli.errors import RequestError
 
 
@@ -91,7 +91,7 @@ class Coupling(nn.Module):
 
     MAX_LOG_SCALE = 2.0
 
-    def __init__(self, latent: int, width: int, n_classes: int) -> None:
+    def __init__(self, latent: int, width: int, n_classes: NClasses) -> None:
         super().__init__()
         kept = latent // 2
         self.halves = [kept, latent - kept]
@@ -121,7 +121,7 @@ class Coupling(nn.Module):
 class RealNVP(ExplicitPrior):
     """A chain of affine couplings (RealNVP). With an even number, both halves are changed equally often."""
 
-    def __init__(self, *, latent: int, couplings: int, width: int, n_classes: int = 0) -> None:
+    def __init__(self, *, latent: int, couplings: int, width: int, n_classes: NClasses = 0) -> None:
         super().__init__()
         self.couplings = nn.ModuleList([Coupling(latent, width, n_classes) for _ in range(couplings)])
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from aigc_cli.backends.pictures.layers import NClasses
 from aigc_cli.backends.vae.priors.flow import Prior
 from aigc_cli.backends.vae.priors.velocity import VelocityTransformer
 from aigc_cli.errors import RequestError
@@ -60,7 +61,7 @@ class FlowMatchingPrior(Prior):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, *, shape: tuple[int, int, int], width: int, blocks: int, n_classes: int = 0) -> None:
+    def __init__(self, *, shape: tuple[int, int, int], width: int, blocks: int, n_classes: NClasses = 0) -> None:
         super().__init__()
         channels, *sides = shape
         self.shape = shape

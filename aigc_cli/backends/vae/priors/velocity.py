@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from aigc_cli.backends.pictures.layers import LabelEmbedding
+from aigc_cli.backends.pictures.layers import LabelEmbedding, NClasses
 
 #: The width of an attention head, and the number of frequencies that a time is described by.
 HEAD, FREQUENCIES = 32, 64
@@ -60,7 +60,7 @@ class TransformerBlock(nn.Module):
 class VelocityTransformer(nn.Module):
     """v(z_t, t, label): tokens (B, N, channels), times (B,) in [0, 1] and labels (B,) to velocities (B, N, channels)."""
 
-    def __init__(self, *, places: int, channels: int, width: int, blocks: int, n_classes: int) -> None:
+    def __init__(self, *, places: int, channels: int, width: int, blocks: int, n_classes: NClasses) -> None:
         super().__init__()
         self.first = nn.Linear(channels, width)
         self.position = nn.Parameter(0.02 * torch.randn(places, width))

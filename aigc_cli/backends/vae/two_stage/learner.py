@@ -73,7 +73,8 @@ class TwoStageLearner(AutoencoderLearner):
         with torch.no_grad():
             z = self._latents(self.seen(batch["pixels"]))
         labels = self.labels(batch["labels"])
-        labels = None if labels is None else without_some_labels(labels)
+        if labels is not None and labels.ndim == 1:  # of several labels, some are already dropped in the batch
+            labels = without_some_labels(labels)
         loss = self.prior.loss(z, labels, torch.randn_like(z), logit_normal(len(z), z.device)).mean()
         return Loss(loss)
 
