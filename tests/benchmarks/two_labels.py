@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pictures import Pixels, write_sheet
 
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.shapes import COLOURS, SHAPES, Shapes, _coverage, draw
+from aigc_cli.data.pictures.shapes import COLOURS, SHAPES, Shapes, coverage, draw
 from aigc_cli.metrics.statistics.proportion import proportion
 
 NAMES = tuple(COLOURS)
@@ -66,14 +66,14 @@ def _read(picture: NDArray[np.float32]) -> tuple[int, int]:
         reach = np.sqrt(area / unit)
         size, room = reach / side, side - 2 * reach
         rows = np.array([[shape, 0, size, (x - reach) / room, (y - reach) / room, turn] for turn in TURNS], np.float32)
-        drawn = _coverage(shape, rows, side, side)
+        drawn = coverage(shape, rows, side, side)
         overlaps.append((np.minimum(drawn, cover).sum((1, 2)) / np.maximum(drawn, cover).sum((1, 2))).max())
     return colour, int(np.argmax(overlaps)) if max(overlaps) >= LEAST else -1
 
 
 def row(name: str, right: NDArray[np.bool_]) -> str:
     share = proportion(right)
-    return f"{name:28} {share.value:7.1%}  [{share.low:.1%}, {share.high:.1%}]  n = {share.n:,}"
+    return f"{name:32} {share.value:7.1%}  [{share.low:.1%}, {share.high:.1%}]  n = {share.n:,}"
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--train", nargs="*", default=[], metavar="OPTION", help="more options for train, without their dashes")
     parser.add_argument("--pictures", type=int, default=20_000, help="to train on, before pairs are left out")
     parser.add_argument("--each", type=int, default=40, help="samples of each pair")
-    parser.add_argument("--sheets", type=Path, help="a folder for two samples of each pair")
+    parser.add_argument("--sheets", type=Path, help="a folder for samples of each pair")
     parser.add_argument("--runs-dir", help="keep the runs here, and measure those that are finished")
     arguments = parser.parse_args()
 
@@ -111,35 +111,33 @@ def main() -> None:
 
 
 def measure(backend: str, name: str, runs: str, work: Path, each: int, sheets: Path | None) -> None:
-    """Print the shares for all pairs and for each label alone."""
+    """Print the shares for all pairs, which samples take turns through, and for each label alone."""
 
-    def sampled(label: str, n: int) -> Pixels:
+    def sampled(n: int, *label: str) -> tuple[Pixels, NDArray[np.str_], NDArray[np.str_]]:
         out = work / "samples.npz"
-        asked = ["--run", name, "--runs-dir", runs, "--label", label, "-n", n, "--seed", 0]
-        aigc("sample", backend, *asked, "--out", out, "--force")
-        found: Pixels = np.load(out)["pictures"]
-        return found
+        aigc("sample", backend, "--run", name, "--runs-dir", runs, *label, "-n", n, "--seed", 0, "--out", out, "--force")
+        with np.load(out) as arrays:
+            given = (arrays[f"label_{of}"] if f"label_{of}" in arrays else np.array([""]) for of in ("colour", "shape"))
+            return arrays["pictures"], *given
 
-    right: dict[bool, list[NDArray[np.bool_]]] = {False: [], True: []}
-    shown = []
-    for c, colour in enumerate(NAMES):
-        for s, shape in enumerate(SHAPES):
-            pixels = sampled(f"colour={colour},shape={shape}", each)
-            shown.append(pixels[:2])
-            colours, shapes = read(pixels)
-            both = (colours == c) & (shapes == s)
-            right[(colour, shape) in UNSEEN].append(both)
-            if (colour, shape) in UNSEEN:
-                print(
-                    row(f"  {colour} {shape}", both), f" colour {np.mean(colours == c):.1%}, shape {np.mean(shapes == s):.1%}"
-                )
-    print(row(f"{name}, seen pairs", np.concatenate(right[False])))
-    print(row(f"{name}, unseen pairs", np.concatenate(right[True])))
-    alone = [read(sampled(f"colour={colour}", each))[0] == c for c, colour in enumerate(NAMES)]
+    pixels, colours, shapes = sampled(each * len(NAMES) * len(SHAPES))
+    read_colours, read_shapes = read(pixels)
+    right_colour = np.array(NAMES)[read_colours] == colours
+    right_shape = (read_shapes >= 0) & (np.array(SHAPES)[read_shapes] == shapes)
+    unseen = np.zeros(len(pixels), np.bool_)
+    for colour, shape in sorted(UNSEEN):
+        of_pair = (colours == colour) & (shapes == shape)
+        unseen |= of_pair
+        parts = f"colour {right_colour[of_pair].mean():.1%}, shape {right_shape[of_pair].mean():.1%}"
+        print(row(f"  {colour} {shape}", (right_colour & right_shape)[of_pair]), parts)
+    for told, which in (("seen", ~unseen), ("unseen", unseen)):
+        for what, right in (("both", right_colour & right_shape), ("colour", right_colour), ("shape", right_shape)):
+            print(row(f"{name}, {told} pairs, {what}", right[which]))
+    write_sheet(sheets, f"two-labels-{name}", pixels[: 2 * len(NAMES) * len(SHAPES)])
+    alone = [read(sampled(each, "--label", colour)[0])[0] == c for c, colour in enumerate(NAMES)]
     print(row(f"{name}, a colour alone", np.concatenate(alone)))
-    alone = [read(sampled(f"shape={shape}", each))[1] == s for s, shape in enumerate(SHAPES)]
+    alone = [read(sampled(each, "--label", shape)[0])[1] == s for s, shape in enumerate(SHAPES)]
     print(row(f"{name}, a shape alone", np.concatenate(alone)), flush=True)
-    write_sheet(sheets, f"two-labels-{name}", np.concatenate(shown))
 
 
 if __name__ == "__main__":

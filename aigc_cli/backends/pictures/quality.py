@@ -89,8 +89,8 @@ def quality(
     of training and held-out pictures. All measures use the same N: `fd_…` and `kd_…` (named after the features; `fid` and `kid`
     with those that these are defined by), `precision`, `recall`, `density`, `coverage` and `copies`, and with label features
     also `class_shares` (`class_shares_NAME` for each of several labels). Each has a `floor`: the same measure for N training
-    pictures in place of the samples (for `copies`, for held-out pictures). Copies are searched for among no more than N training
-    pictures if features take long.
+    pictures in place of the samples (for `copies`, for held-out pictures). Copies are searched for among no more than N
+    training pictures if features take long.
 
     Raises `RequestError`, before anything is drawn, if the data lacks the labels that --features needs, the file that it names
     is a wrong one, or the sheet of --copies can't be written.
