@@ -33,8 +33,8 @@ class CodePreset(Preset):
 
 
 PRESETS = (
-    CodePreset("nano", 4e13, 24, (1, 1), 32),
-    CodePreset("micro", 6e14, 24, (1, 2), 48),
+    CodePreset("nano", 4e13, 24, (1, 1), 16),
+    CodePreset("micro", 6e14, 24, (1, 2), 32),
     CodePreset("tiny", 6e15, 32, (1, 3), 48),
     CodePreset("small", 1e17, 64, (2, 3), 64),
     CodePreset("base", float("inf"), 96, (2, 4), 128),
