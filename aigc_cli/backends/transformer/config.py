@@ -193,6 +193,9 @@ class Sample(SampleOptions):
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Samples per batch."""
 
+    def expected(self) -> int | None:
+        return None if self.prompt == "-" or "-" in self.given else self.n
+
 
 @dataclass(frozen=True)
 class Eval(TextOptions, EvalOptions):
