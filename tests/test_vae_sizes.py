@@ -17,7 +17,9 @@ from aigc_cli.backends.pictures.options import longest_side, parse_size, prepare
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.networks import VAEConfig
-from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, decide, model_config, picture_bytes
+from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, autoencoder_bytes, decide, model_config, picture_bytes
+from aigc_cli.backends.vae.two_stage.presets import PRESETS as TWO_STAGES
+from aigc_cli.backends.vae.two_stage.presets import decide_two_stages
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
 from aigc_cli.engine.events import Bus
 from aigc_cli.errors import RequestError
@@ -104,6 +106,16 @@ def test_a_step_takes_half_of_the_memory_that_is_left() -> None:
     assert f"micro-batches of {plan.micro_batch_size}:" in reasons[-1] and "of the 100 MB of memory left" in reasons[-1]
     assert decide(settled(Train(preset="nano")), data, 1e12, memory=1)[0].micro_batch_size == 1
     assert decide(settled(Train(micro_batch_size=50)), data, 1e12, memory=1)[0].micro_batch_size == 50
+
+
+def test_a_step_for_samples_leaves_room_for_the_discriminator() -> None:
+    data = dataset(64, 64, n=200)
+    asked = settled(Train(objective="samples", preset="nano"))
+    plan, _ = decide_two_stages(asked, data, 1e12, memory=10**8)
+    assert decide_two_stages(asked, data, 1e12, memory=10**9)[0].micro_batch_size == plan.batch_size
+    preset = TWO_STAGES[0]
+    without, of_all = (of(64 * 64, preset.width, preset.blocks, 3) for of in (picture_bytes, autoencoder_bytes))
+    assert plan.micro_batch_size * without < plan.micro_batch_size * of_all <= 0.5e8
 
 
 def test_a_batch_is_no_larger_than_the_data() -> None:

@@ -144,3 +144,9 @@ def picture_bytes(pixels: int, width: int, blocks: tuple[int, int], pixel_parame
     """Bytes that a training step takes per picture with this many pixels and parameters per pixel, for activations and for the
     likelihood. Fitted to measured peaks at 128×128 pixels within 25 % (tests/benchmarks/RECIPE.md)."""
     return pixels * (12 * width * sum(blocks) + 50 * pixel_parameters)
+
+
+def autoencoder_bytes(pixels: int, width: int, blocks: tuple[int, int], channels: int) -> float:
+    """As `picture_bytes`, for an autoencoder that is adversarial in the end: the discriminator of patches has 7/16 of a channel
+    of `width` at every pixel, of real and reconstructed pictures, and again for the gradient penalty."""
+    return picture_bytes(pixels, width, blocks, channels) + 21 * width * pixels

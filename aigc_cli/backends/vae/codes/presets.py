@@ -12,7 +12,7 @@ from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.vae.codes.quantiser import check_levels
 from aigc_cli.backends.vae.config import Size, Train, VAEPlan
 from aigc_cli.backends.vae.networks import VAEConfig
-from aigc_cli.backends.vae.presets import picture_bytes, shape_of
+from aigc_cli.backends.vae.presets import autoencoder_bytes, shape_of
 from aigc_cli.backends.vae.two_stage.presets import LR
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.errors import RequestError
@@ -74,7 +74,7 @@ def decide_codes(options: Train, data: PictureDataset, flops: float, memory: int
     preset = preset_for(PRESETS, flops, options.preset)
     batch_size = options.batch_size or min(preset.batch_size, len(data.train))
     pixels = data.format.height * data.format.width
-    needed = picture_bytes(pixels, preset.width, preset.blocks, data.format.channels)
+    needed = autoencoder_bytes(pixels, preset.width, preset.blocks, data.format.channels)
     at_once, reasons = micro_batch(batch_size, needed, memory, options.micro_batch_size)
     plan = VAEPlan.of(
         dataclasses.replace(options, objective="samples", levels=text),

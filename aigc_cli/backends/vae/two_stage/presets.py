@@ -8,7 +8,7 @@ from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.vae.config import Size, Train, VAEPlan
 from aigc_cli.backends.vae.networks import VAEConfig
-from aigc_cli.backends.vae.presets import LATENT_MAP, picture_bytes, shape_of
+from aigc_cli.backends.vae.presets import LATENT_MAP, autoencoder_bytes, shape_of
 from aigc_cli.data.pictures.dataset import PictureDataset
 from aigc_cli.errors import RequestError
 
@@ -57,7 +57,7 @@ def decide_two_stages(
     preset = preset_for(PRESETS, flops, options.preset)
     batch_size = options.batch_size or min(preset.batch_size, len(data.train))
     pixels = data.format.height * data.format.width
-    needed = picture_bytes(pixels, preset.width, preset.blocks, data.format.channels)
+    needed = autoencoder_bytes(pixels, preset.width, preset.blocks, data.format.channels)
     at_once, reasons = micro_batch(batch_size, needed, memory, options.micro_batch_size)
     plan = VAEPlan.of(
         options,
