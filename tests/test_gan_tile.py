@@ -138,10 +138,21 @@ def test_textures_are_sampled_in_any_size(trained: Shell) -> None:
     assert large.shape == (3, 32, 48, 3)
     alone = sampled(trained, "-n", 3, "--size", "48x32", "--seed", 1, "--batch-size", 1)
     assert np.abs(large.astype(int) - alone).max() <= 1
-    way = sampled(trained, "--size", "32", "--interpolate", 1, 2, "-n", 3)
-    ends = sampled(trained, "--size", "32", "--seeds", "1,2")
-    assert np.abs(way[0].astype(int) - ends[0]).max() <= 1
-    assert sampled(trained, "--label", "dark", "-n", 8).mean() < sampled(trained, "--label", "light", "-n", 8).mean()
+    way = sampled(trained, "--size", "32", "--interpolate", 1, 3, "-n", 3)
+    ends = sampled(trained, "--size", "32", "--seeds", "1,3")  # of the same class
+    assert np.abs(way[0].astype(int) - ends[0]).max() <= 1 and np.abs(way[2].astype(int) - ends[1]).max() <= 1
+    dark, light = (sampled(trained, "--label", name, "-n", 64, "--seed", 1).mean() for name in ("dark", "light"))
+    assert dark < light
+
+
+def test_samples_have_no_seam(trained: Shell) -> None:
+    """The mean gradient across the wrap is no larger than inside, within three standard errors; and samples aren't even."""
+    samples = sampled(trained, "-n", 300, "--size", "32", "--seed", 5).astype(float)
+    for axis in (1, 2):
+        across = np.abs(samples - np.roll(samples, 1, axis)).mean(tuple({1, 2, 3} - {axis}))  # (n, side); the first: the wrap
+        more = across[:, 0] - across[:, 1:].mean(1)
+        assert across.mean() > 1
+        assert more.mean() < 3 * more.std() / len(more) ** 0.5
 
 
 def test_what_textures_cant_be_is_refused_in_one_line(trained: Shell) -> None:

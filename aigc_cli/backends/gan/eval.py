@@ -14,7 +14,7 @@ from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.gan.config import Eval, Train
 from aigc_cli.backends.gan.loaded import Loaded, load_discriminator, seen
 from aigc_cli.backends.gan.model import Discriminator
-from aigc_cli.backends.gan.sample import Draw, drawn, latent
+from aigc_cli.backends.gan.sample import Draw, drawn, latent, shift
 from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures
 from aigc_cli.backends.pictures.quality import quality, stacked
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
@@ -55,7 +55,7 @@ def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> It
     among = np.random.default_rng(options.seed).integers(len(dataset.train), size=n)
     numbers = loaded.numbers_of(loaded.labels_of(dataset.train, among), n)
     for index, of in enumerate(numbers):
-        yield Draw(latent(loaded, options.seed, index), of, {})
+        yield Draw(latent(loaded, options.seed, index), of, {}, shift(loaded, options.seed, index))
 
 
 @torch.inference_mode()
@@ -80,9 +80,8 @@ def _margin(
     of_samples = []
     draws = _draws(loaded, dataset, options, min(SCORED, len(held_out)))
     while some := list(islice(draws, options.batch_size)):
-        numbers = [one.numbers for one in some]
-        pictures = loaded.pictures(torch.stack([one.z for one in some]), numbers)
-        of_samples.append(score(np.stack(pictures), loaded.labels_from(numbers)))
+        pictures = [sample.content for sample in drawn(loaded, some, len(some))]
+        of_samples.append(score(np.stack(pictures), loaded.labels_from([one.numbers for one in some])))
     base = np.concatenate(of_samples).mean()
     margins = (mean(scores(arrays) - base, unit="nats", seed=options.seed) for arrays in (held_out, dataset.train))
     of_held_out, of_train = margins

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,8 @@ class Draw:
     z: Tensor
     numbers: Numbers
     record: Mapping[str, Any]
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Pixels down and right to shift a texture around by."""
 
 
 def sample_pictures(run: Run, options: Sample) -> Iterator[Drawn]:
@@ -64,7 +67,8 @@ def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Dr
     draws = iter(draws)
     while some := list(islice(draws, batch_size)):
         pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.numbers for one in some])
-        for one, pixels in zip(some, pictures, strict=True):
+        for one, picture in zip(some, pictures, strict=True):
+            pixels = np.roll(picture, [round(by) for by in one.shift], (0, 1)) if any(one.shift) else picture
             yield Drawn({**one.record, **loaded.named(one.numbers)}, pixels)
 
 
@@ -82,6 +86,15 @@ def truncated(loaded: Loaded, z: Tensor, truncation: float) -> Tensor:
     return torch.cat((truncation * z[:n], z[n:]))
 
 
+def shift(loaded: Loaded, seed: int, index: int) -> tuple[float, float]:
+    """How far to shift a texture around, in pixels down and right, by less than a cell: as in training, so that where it wraps
+    is no special place in a cell. (0, 0) without --tile."""
+    if not loaded.plan.tile:
+        return 0.0, 0.0
+    down, right = torch.randint(loaded.generator.config.cell, (2,), generator=keyed(seed, index, "shift")).tolist()
+    return down, right
+
+
 def _classes_of(loaded: Loaded, seed: int, index: int) -> Numbers:
     """Cycles through the classes or their combinations, starting with another one for each seed."""
     return in_turn(loaded.classes, seed + index)
@@ -92,7 +105,7 @@ def _from_seeds(loaded: Loaded, options: Sample, label: Numbers | None, size: Si
         seed, index = options.seed_of(position), options.index_of(position)
         numbers = _classes_of(loaded, seed, index) if label is None else label
         z = truncated(loaded, latent(loaded, seed, index, size), options.truncation)
-        yield Draw(z, numbers, {"seed": seed, "index": index})
+        yield Draw(z, numbers, {"seed": seed, "index": index}, shift(loaded, seed, index))
 
 
 def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label: Numbers | None, size: Size) -> Iterator[Draw]:
@@ -100,12 +113,14 @@ def _interpolated(loaded: Loaded, options: Sample, first: int, last: int, label:
     numbers = _classes_of(loaded, first, 0) if label is None else label
     a, b = latent(loaded, first, 0, size), latent(loaded, last, 0, size)
     n = loaded.generator.config.latent
+    from_a, from_b = shift(loaded, first, 0), shift(loaded, last, 0)
     for index in range(options.n):
         share = index / max(1, options.n - 1)
         record = {"seed": first, "to": last, "index": index, "share": round(share, 6)}
         normal = between(a[:n].flatten(), b[:n].flatten(), share).view_as(a[:n])
         z = torch.cat((normal, torch.lerp(a[n:], b[n:], share)))
-        yield Draw(truncated(loaded, z, options.truncation), numbers, record)
+        down, right = ((1 - share) * start + share * end for start, end in zip(from_a, from_b, strict=True))
+        yield Draw(truncated(loaded, z, options.truncation), numbers, record, (down, right))
 
 
 def between(a: Tensor, b: Tensor, share: float) -> Tensor:
