@@ -64,6 +64,15 @@ def test_it_is_unbiased_and_its_error_is_that_of_repeated_draws(shift: float) ->
     assert 0.85 < np.sqrt((errors**2).mean()) / values.std() < (1.2 if shift else 1.7)
 
 
+def test_against_the_same_second_set_the_error_is_that_of_draws_of_the_first() -> None:
+    draw = np.random.default_rng(0)
+    y = draw.normal(0.3, 1, (60, 4))
+    found = [kernel_distance(draw.normal(0, 1, (400, 4)), y, same_second=True) for _ in range(60)]
+    values, errors = np.array(found).T
+    assert 0.8 < np.sqrt((errors**2).mean()) / values.std() < 1.25
+    assert errors.mean() < kernel_distance(draw.normal(0, 1, (400, 4)), y).standard_error / 1.5
+
+
 def test_the_interval_holds_the_truth_and_the_order_of_points_does_not_matter() -> None:
     draw = np.random.default_rng(3)
     x, y = draw.standard_normal((400, 4)), draw.standard_normal((300, 4)) + 0.5

@@ -183,7 +183,7 @@ class GANLearner(Learner):
             drawn.append(self.extract(pictures_of(x)))
             of_fake.append(self.scores(x, given))
         features = np.concatenate(drawn)
-        distance, error = kernel_distance(features, reference)
+        distance, error = kernel_distance(features, reference, same_second=True)  # as at every evaluation
         fake = float(torch.cat(of_fake).mean())
         measures = {
             "kd_random": distance,

@@ -22,14 +22,15 @@ class Estimate(NamedTuple):
     standard_error: float
 
 
-def kernel_distance(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Estimate:
+def kernel_distance(x: ArrayLike, y: ArrayLike, *, seed: int = 0, same_second: bool = False) -> Estimate:
     """The squared MMD of Bińkowski et al. (2018), "Demystifying MMD GANs", section 4; x: (m, d), y: (n, d).
 
     The kernel is k(x, y) = (x·y / d + 1)³ and the estimate the unbiased one (Gretton et al., 2012, eq. 3), over all pairs:
     what the usual mean over random subsets of 1,000 tends to as they grow in number. Being unbiased, its expectation does
     not depend on the sizes of the sets, and it is below zero half of the time where their distributions are equal.
 
-    The standard error leaves out a twentieth of both sets in turn; `seed` draws the twentieths.
+    The standard error leaves out a twentieth of both sets in turn; `seed` draws the twentieths. With `same_second` it leaves
+    out only points of x: the error of a comparison of several sets with the same y.
     Time: O((m + n)² d); 0.2 s on a core for 2,000 points of 192 features in each set.
 
     Raises `RequestError` for a set of fewer than two points, `AigcError` where a point is not finite.
@@ -46,16 +47,17 @@ def kernel_distance(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Estimate:
     within_second = _sums(second, second_group, second, second_group, itself=True)
     across = _sums(first, first_group, second, second_group)
 
-    def mmd2(kept: NDArray[np.float64]) -> float:
-        """Of the groups where `kept`, shape (GROUPS,), is 1 rather than 0."""
-        m, n = kept @ first_group.sum(axis=0), kept @ second_group.sum(axis=0)
-        within = kept @ within_first @ kept / (m * (m - 1)) + kept @ within_second @ kept / (n * (n - 1))
-        return float(within - 2 * (kept @ across @ kept) / (m * n))
+    def mmd2(kept: NDArray[np.float64], of_second: NDArray[np.float64]) -> float:
+        """Of the groups where `kept`, or `of_second`, each of shape (GROUPS,), is 1 rather than 0."""
+        m, n = kept @ first_group.sum(axis=0), of_second @ second_group.sum(axis=0)
+        within = kept @ within_first @ kept / (m * (m - 1)) + of_second @ within_second @ of_second / (n * (n - 1))
+        return float(within - 2 * (kept @ across @ of_second) / (m * n))
 
     everything = np.ones(GROUPS)
     few = min(len(first), len(second)) < 2 * GROUPS
-    error = math.nan if few else standard_error([mmd2(everything - left_out) for left_out in np.eye(GROUPS)])
-    return Estimate(mmd2(everything), error)
+    parts = [everything - left_out for left_out in np.eye(GROUPS)]
+    error = math.nan if few else standard_error([mmd2(kept, everything if same_second else kept) for kept in parts])
+    return Estimate(mmd2(everything, everything), error)
 
 
 def kd(x: ArrayLike, y: ArrayLike, *, seed: int = 0) -> Measure:
