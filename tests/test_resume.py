@@ -27,7 +27,7 @@ ARGUMENTS = {
     ],
     "gan": [
         "gan", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
-        "--eval-items", "16", "--conditional", "--augment-target", "0.01",
+        "--eval-items", "16", "--conditional", "--clusters", "6", "--augment-target", "0.01",
     ],
     "tile": [
         "gan", "--tile", "--data", "textures", "--size", "16", "--steps", "60", "--preset", "nano", "--batch-size", "8",
