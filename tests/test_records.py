@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
+from aigc_cli.data.pictures.dataset import check_unchanged as pictures_unchanged
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.records.dataset import RecordRequest, check_unchanged, prepare_records, read_records
 from aigc_cli.data.records.holds import holds_records
@@ -276,3 +277,19 @@ def test_a_folder_holds_what_most_of_its_files_are(tmp_path: Path) -> None:
     assert not holds_records(str(tmp_path / "a"), None)
     draw(tmp_path / "a" / "2.png", 2)
     assert holds_records(str(tmp_path / "a"), None)
+
+
+def test_a_column_of_the_table_labels_the_pictures(tmp_path: Path) -> None:
+    captioned(tmp_path / "a")
+    rows = [(f"pictures/{n}.png", ("cat", "dog")[n % 2]) for n in range(30)]
+    path = table(tmp_path / "a", [*rows, ("", "cat")], ("file", "animal"))
+    data = prepare_pictures(PictureRequest(str(path), label="animal", conditional=True), progress=quiet)
+    assert data.classes == ("cat", "dog") and data.train.labels is not None
+    for name, label in zip(data.train.names, data.train.labels.tolist(), strict=True):
+        assert label == int(Path(name).stem) % 2
+    assert pictures_unchanged(data.info) == []
+    several = table(tmp_path / "a", [(*row, "AB"[n % 3 == 0]) for n, row in enumerate(rows)], ("file", "animal", "group"))
+    both = prepare_pictures(PictureRequest(str(several), label="animal,group", conditional=True), progress=quiet)
+    assert both.classes == {"animal": ("cat", "dog"), "group": ("A", "B")}
+    with pytest.raises(RequestError, match="has no column 'animals'; it has 'animal'"):
+        prepare_pictures(PictureRequest(str(path), label="animals", conditional=True), progress=quiet)

@@ -87,7 +87,7 @@ def open_listed(path: Path) -> Source | None:
         origins={"pictures": f"the column {found.column!r}"},
         skipped=tuple(group for group in groups if group is not None),
     )
-    part = Part(str(path), "files", tuple(files.values()), listed_in=path)
+    part = Part(str(path), "files", tuple(files.values()), tables=(path,), listed_in=path)
     return Source(str(path), {"all": part}, tuple(found.rows.notes), understood)
 
 

@@ -12,13 +12,14 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from aigc_cli.data import cache
 from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_repeated
 from aigc_cli.data.pictures.labels import Classes, by_label, joined, label_columns
+from aigc_cli.data.pictures.listed import Listing, listing_of
 from aigc_cli.data.pictures.raw import describe_origins
 from aigc_cli.data.pictures.readers import LABEL_NAMES, name_in, names_of
+from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
@@ -74,15 +75,17 @@ def _find_label(part: Part, label: str | None, learned: bool, classes: Sequence[
     if not names:
         return FoundLabels(notes=(f"{shown} is not read: there are no picture files that it could describe",))
     if label is None and not learned:
+        if part.listed_in is not None:  # which names the pictures, and is read for that
+            return FoundLabels()
         return FoundLabels(notes=(f"{shown} is not read: its labels are for --conditional",))
     if label is None and len({*classes_of_folders(names, part.split_level)} - {None}) > 1:
         return FoundLabels(
             notes=(f"{shown} is not read: the folders are the classes; --label NAME takes them from its column",)
         )
-    tables = [_Table(path) for path in part.tables]
+    tables = [_Table(path, listing_of(path) if path == part.listed_in else None) for path in part.tables]
     columns = [table.column(label) for table in tables]
     if not any(columns):
-        others = ", ".join(dict.fromkeys(repr(name) for table in tables for name in table.names if name != _FILE_NAME))
+        others = ", ".join(dict.fromkeys(repr(name) for table in tables for name in table.names if name != table.file_name))
         if label is not None:
             raise RequestError(f"{shown} in {part.location} has no column {label!r}; it has {others or 'no other'}")
         return FoundLabels(notes=(f"{shown} is not read: it has no column {_or(LABEL_NAMES)}; --label names one of {others}",))
@@ -105,6 +108,8 @@ def _find_label(part: Part, label: str | None, learned: bool, classes: Sequence[
         )
     known = {*names}
     missing = [name for name in found if name not in known and not _exists(part.location, name)]
+    if part.listed_in is not None:  # told when it was opened
+        missing = []
     origins = {"labels": f"the column {next(filter(None, columns))!r} of {shown}"}
     notes = [describe_origins(origins), *notes, *(f"{shown}: {note}" for note in on_values)]
     notes += [f"{name_in(table.path, part)}: {note}" for table in tables for note in table.notes]
@@ -143,56 +148,40 @@ def _plain(found: Mapping[str, str | None], classes: Sequence[str]) -> tuple[dic
 
 
 class _Table:
-    """A table with the column file_name."""
+    """A table with the column file_name, or with another column of paths that was found in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listing: Listing | None = None) -> None:
         self.path = path
-        self.notes: Sequence[str] = ()
-        if path.suffix.lower() == ".parquet":
-            from aigc_cli.data.pictures.tables import read_schema
-
-            self.names = tuple(read_schema(path).names)
-        else:
-            from aigc_cli.data.tables.table import sniff
-
-            table = sniff(path, _asked())
-            self.names, self.notes = table.names, table.notes
+        self._rows = Rows(path) if listing is None else listing.rows
+        self._listed = listing is not None
+        self.file_name = _FILE_NAME if listing is None else listing.column
+        self.names = self._rows.names
+        self.notes = self._rows.notes if listing is None else ()  # told when it was opened
 
     def column(self, label: str | None) -> str | None:
         """The column with the labels; None if there is none. Raises RequestError if it can't say whose labels they are."""
         wanted = LABEL_NAMES if label is None else (nfc(label),)
         column = next((name for of in wanted for name in self.names if nfc(name) == of), None)
-        if column is not None and _FILE_NAME not in self.names:
+        if column is not None and self.file_name not in self.names:
             columns = ", ".join(map(repr, self.names))
-            raise RequestError(f"{self.path} needs a column {_FILE_NAME!r} that names the pictures; its columns are {columns}")
+            raise RequestError(
+                f"{self.path} needs a column {self.file_name!r} that names the pictures; its columns are {columns}"
+            )
         return column
 
     def rows(self, column: str) -> Iterator[tuple[str, str | None]]:
         """The name of each picture and its label."""
-        for number, row in enumerate(self._values(column), start=1):
-            name, value = row.get(_FILE_NAME), row.get(column)
+        for number, row in enumerate(self._rows.values((self.file_name, column)), start=1):
+            name, value = row.get(self.file_name), row.get(column)
+            if self._listed and not name:  # a row without a picture
+                continue
             if not isinstance(name, str) or not isinstance(value, str | int | float | None):
-                wrong = _FILE_NAME if not isinstance(name, str) else column
+                wrong = self.file_name if not isinstance(name, str) else column
                 kind = type(row.get(wrong)).__name__
                 raise RequestError(
                     f"{self.path}, row {number}: {wrong!r} must be one value, such as a text; it is of type {kind}"
                 )
             yield name, None if value in (None, "") else str(value)
-
-    def _values(self, column: str) -> Iterator[Any]:
-        if self.path.suffix.lower() == ".parquet":
-            from aigc_cli.data.pictures.tables import read_columns
-
-            return read_columns(self.path, [_FILE_NAME, column])
-        from aigc_cli.data.tables.table import named_values
-
-        return iter(named_values(self.path, (_FILE_NAME, column), _asked()))
-
-
-def _asked() -> Any:
-    from aigc_cli.data.tables.table import Asked
-
-    return Asked((_FILE_NAME,))  # which shows that the first row is a header
 
 
 def _in_source(name: str, folder: PurePosixPath) -> str:
