@@ -134,7 +134,7 @@ def test_the_spread_is_that_of_samples_over_that_of_pictures() -> None:
     measures = made.evaluate(64)
     assert measures["spread"] == pytest.approx(1, abs=1e-3)
     assert measures["margin_held_out"] == pytest.approx(0, abs=1e-4)
-    assert abs(measures["kd_random"]) < 5 * measures["kd_error"] + 0.1
+    assert -0.5 < measures["kd_random"] < 0  # the very pictures are closer than other ones of their kind
 
 
 def test_one_held_out_picture_is_enough_to_choose_by() -> None:
