@@ -179,7 +179,7 @@ class Sample(SampleOptions):
     """--beam divides log-probabilities by the length to this power; 0 prefers short texts."""
     stop: tuple[str, ...] = option((), text=True, metavar="TEXT", panel=MORE)
     """End a sample before this text; repeatable."""
-    guidance: float | None = option(None, min=0, panel=MORE, auto="1: none")
+    guidance: float | None = option(None, min=0, panel=MORE, auto="1.5 for pictures, 1 (none) for texts")
     """How much to exaggerate what is given, for records with pictures whose last field is generated from all the others."""
     match: str | None = option(None, text=True, metavar="REGEX", panel=MORE, auto="off")
     """Make every sample (or its last field) match this regular expression as a whole (Rust's syntax; \\d is 0 to 9), unless

@@ -23,6 +23,8 @@ SMALLEST = 8
 WIDEST = 4
 #: The number of pixels that presets are made for.
 PIXELS = 32 * 32
+#: The budget in floating-point operations from which on --objective samples draws better (measured on emoji of 64×64).
+ENOUGH_FOR_SAMPLES = 4e13
 #: Latents at each position of the last level, unless pixels are two-valued.
 LATENT_MAP = 8
 
@@ -82,7 +84,9 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
         lr=preset.lr,
         cooldown=1.0,
     )
-    return plan, [reason, *reasons, *few_pictures(len(data.train))]
+    other = options.objective is None and likelihood != "bernoulli" and flops > ENOUGH_FOR_SAMPLES
+    hint = ["for scores and latents; for samples that look real, train with --objective samples"] if other else []
+    return plan, [reason, *hint, *reasons, *few_pictures(len(data.train))]
 
 
 def likelihood_for(options: Train, data: PictureDataset) -> tuple[Literal["bernoulli", "logistics", "gaussian"], str]:

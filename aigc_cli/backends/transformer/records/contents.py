@@ -23,8 +23,8 @@ from aigc_cli.engine.events import Bus
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.options import fields_of
 
-#: The default of --guidance.
-GUIDANCE = 1.0
+#: The default of --guidance for pictures.
+GUIDANCE = 1.5
 
 
 def codes_in(ids: Sequence[int], tokenizer: Tokenizer, n: int) -> NDArray[np.int64]:
@@ -117,7 +117,8 @@ def guided(loaded: Loaded[LanguageModel], options: SampleOptions) -> Loaded[Lang
         if options.guidance is not None:
             raise RequestError("--guidance: only for records with pictures and other fields to be given")
         return loaded
-    scale = GUIDANCE if options.guidance is None else options.guidance
+    of_pictures = GUIDANCE if loaded.start.codes[-1] else 1.0
+    scale = of_pictures if options.guidance is None else options.guidance
     if scale == 1 or options.beam is not None:
         return loaded
     sos, end, n_leading = loaded.tokenizer.sos_id, loaded.tokenizer.field_id, len(loaded.start.fields) - 1

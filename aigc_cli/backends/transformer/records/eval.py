@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.pictures.quality import AT_ONCE, QualityOptions, quality
 from aigc_cli.backends.transformer.config import Eval, Train
+from aigc_cli.backends.transformer.config import Sample as SampleOptions
 from aigc_cli.backends.transformer.decoder_only.eval import field_costs
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
@@ -22,7 +23,7 @@ from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.loaded import CODEC, Loaded, load
-from aigc_cli.backends.transformer.records.contents import codes_in
+from aigc_cli.backends.transformer.records.contents import codes_in, guided
 from aigc_cli.backends.transformer.records.prepare import prepare
 from aigc_cli.backends.transformer.records.tokens import RecordTokens, codes_of, tokens_of
 from aigc_cli.data.pictures.output import Pixels
@@ -201,10 +202,11 @@ def _pictures(run: Run, held: Held, data: RecordTokens, options: Eval, bus: Bus)
     codec, tokenizer = data.codec, held.loaded.tokenizer
     asked = QualityOptions(n=DRAWN if options.n is None else options.n)
     places = held.loaded.start.codes[-1]
+    drawing = guided(held.loaded, SampleOptions())
 
     def samples() -> Iterator[Pixels]:
         jobs = [Job(number, held.prompt(number)) for number in range(len(held.records))]
-        made = held.loaded.generate(jobs, options=SamplingOptions(), seed=options.seed, batch_size=options.batch_size)
+        made = drawing.generate(jobs, options=SamplingOptions(), seed=options.seed, batch_size=options.batch_size)
         chunk = []
         for one in made:
             chunk.append(codes_in(one.ids, tokenizer, places))
