@@ -89,7 +89,7 @@ def test_the_fewest_latents(kind: Kind) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prior": "vamp"}, "prior is 'vamp'; it must be one of flow, normal, matching"),
+        ({"prior": "vamp"}, "prior is 'vamp'; it must be one of flow, normal, matching, none"),
         ({"prior": "matching"}, "latent is 6 and latent_map 0; a prior of a map needs 0 and at least 1"),
         ({"likelihood": "poisson"}, "likelihood is 'poisson'; it must be one of bernoulli, logistics, gaussian, picture"),
     ],

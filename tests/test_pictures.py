@@ -577,7 +577,11 @@ def test_a_size_that_nothing_can_hold(tmp_path: Path, monkeypatch: pytest.Monkey
         (b"", {}, "standard input is empty; pipe the data in, or name a file with --data"),
         (b"text", {}, "standard input is not in a known format of pictures; give its format with --input-format"),
         (b"text", {"input_format": "png"}, "standard input cannot be decoded: not a picture in a known format"),
-        (b"x", {"input_format": "docx"}, "--input-format 'docx' is not one of " + ", ".join(s[1:] for s in SUFFIXES)),
+        (
+            b"x",
+            {"input_format": "docx"},
+            "--input-format 'docx' is not one of " + ", ".join([*(s[1:] for s in SUFFIXES), "jsonl"]),
+        ),
     ],
 )
 def test_wrong_standard_input_leaves_nothing(

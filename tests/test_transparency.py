@@ -141,7 +141,7 @@ def test_formats_of_earlier_versions_have_a_white_ground() -> None:
 def test_plans_of_earlier_versions_keep_white_and_the_full_range() -> None:
     plan = GANPlan.of(
         Train(data="d", steps=1, batch_size=1), preset="small", latent=1, gamma=1.0, lr=1.0, cooldown=0.5, ema=1, threads=1,
-        compile=False, eval_items=1, ground="black", white=4095,
+        compile=False, eval_items=1, ground="black", white=4095, clusters=0,
     )  # fmt: skip
     record = recorded(plan)
     assert (GANPlan.read(record).ground, GANPlan.read(record).white) == ("black", 4095)

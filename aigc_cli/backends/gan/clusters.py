@@ -45,7 +45,7 @@ def k_means(points: Tensor, k: int, seed: int) -> Tensor:
     centres = points[random.integers(len(points), size=1)]
     distances = (points - centres).square().sum(1)
     for _ in range(k - 1):
-        shares = distances.double().numpy()
+        shares = distances.cpu().double().numpy()
         total = shares.sum()
         chosen = random.choice(len(points), size=1, p=shares / total if total > 0 else None)
         centres = torch.cat((centres, points[chosen]))

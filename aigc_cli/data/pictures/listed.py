@@ -21,6 +21,7 @@ from aigc_cli.data.pictures.readers import SUFFIXES
 from aigc_cli.data.pictures.rows import SUFFIXES as TABLES
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.sources.source import Part, Source, suffix_of
+from aigc_cli.data.sources.stand_ins import refuse_stand_in
 from aigc_cli.data.understood import Files, Group, Understood, listed
 from aigc_cli.errors import RequestError
 
@@ -96,6 +97,7 @@ def listing_of(path: Path) -> Listing | None:
     suffix = suffix_of(path, TABLES)
     if suffix is None or not path.is_file() or (suffix == ".parquet" and path.suffix.lower() != suffix):
         return None
+    refuse_stand_in(path)
     stat = path.stat()
     return _listing_of(path, stat.st_size, stat.st_mtime_ns)
 
