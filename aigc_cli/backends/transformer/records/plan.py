@@ -16,7 +16,7 @@ def plan_for(options: Train, data: RecordTokens, machine: Machine) -> tuple[Deco
     """The plan, and the reasons. The context has room for the longest record, of which no part may be cut."""
     lengths = np.diff(data.train.offsets) + 1
     longest = max(int((np.diff(arrays.offsets) + 1).max()) for arrays in (data.train, data.select, data.report))
-    context = max(options.context or 0, -(-longest // 32) * 32)
+    context = max(options.context or 0, -(-longest // 8) * 8)
     return decide(
         replace(options, context=context),
         flops=machine.flops * machine.seconds,
