@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -231,13 +232,33 @@ def test_killed_in_either_phase_the_same_command_or_resume_ends_alike(
     assert weights(of_run) == weights(shell.cwd / "runs" / "transformer" / painter)
 
 
+@pytest.mark.slow
+def test_interrupted_while_the_codec_is_trained_it_says_how_to_go_on(
+    table: Path, painter: str, codec: Path, tmp_path: Path, toy_path: Path, shared_cache: Path
+) -> None:
+    elsewhere = make_shell(tmp_path, toy_path, shared_cache)
+    process = elsewhere.start(
+        "train", "transformer", "--data", table, *SMALL[2:], "--steps", "3000", "--checkpoint-seconds", "0.1"
+    )
+    wait_for_checkpoint(process, tmp_path / "runs" / "vae")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].endswith("was trained; the same command goes on with it")
+
+
 def kill_after(process: subprocess.Popen[str], run: Path) -> None:
     """Kill a process once this run has a checkpoint."""
-    deadline = time.monotonic() + 240
-    while not list(run.glob("checkpoints/step-*")):
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
-        time.sleep(0.02)
+    wait_for_checkpoint(process, run)
     process.kill()
     process.communicate()
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "running"
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until a run in this folder, or the run itself, has a checkpoint."""
+    deadline = time.monotonic() + 240
+    while not list(folder.rglob("checkpoints/step-*")):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.02)

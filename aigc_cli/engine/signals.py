@@ -11,6 +11,9 @@ from types import FrameType
 
 from aigc_cli.errors import Interrupted
 
+#: The message of an interruption that nobody has said anything of yet.
+UNTOLD = "interrupted"
+
 
 class Interrupts:
     """The signal received, if any. It raises `Interrupted` at once, but within `deferred` it is only recorded."""
@@ -26,7 +29,7 @@ class Interrupts:
             os._exit(128 + number)
         self.received = number
         if not self._deferred:
-            raise Interrupted("interrupted", number)
+            raise Interrupted(UNTOLD, number)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from aigc_cli.engine.loop import TrainLoop
 from aigc_cli.engine.planning.plan import plan_run
 from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.engine.signals import Interrupts
+from aigc_cli.engine.signals import UNTOLD, Interrupts
 from aigc_cli.engine.trainable import AnyPlan, Trainable
 from aigc_cli.errors import AigcError, Interrupted, RequestError, first_line
 from aigc_cli.machine import packages
@@ -55,6 +55,8 @@ def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[
                 loop = resumed
                 held.enter_context(interrupts.deferred())
         except Interrupted as error:
+            if str(error) != UNTOLD:  # it was the training of another run, which this one needs first
+                raise
             kept = "the run is unchanged" if asked.resume else "nothing was saved"
             raise Interrupted(f"interrupted before training started; {kept}", error.signal_number) from None
         return _finish(loop, interrupts)
