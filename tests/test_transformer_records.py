@@ -169,6 +169,24 @@ def test_answers_are_measured(shell: Shell, namer: str, table: Path) -> None:
     assert measures["retrieval"]["chance"] == 1 / 16
 
 
+def test_a_run_from_anothers_weights_keeps_the_codec(shell: Shell, table: Path, painter: str, tmp_path: Path) -> None:
+    shell.ok("train", "transformer", "--data", table, "--init-from", painter, "--run", "tuned", *SMALL[2:], "--steps", "4")
+    aside = tmp_path / "painter"
+    (shell.cwd / "runs" / "transformer" / painter).rename(aside)
+    try:
+        shell.ok("train", "transformer", "--run", "tuned", "--resume", "--steps", "6")
+    finally:
+        aside.rename(shell.cwd / "runs" / "transformer" / painter)
+
+
+def test_records_are_read_from_standard_input(shell: Shell, table: Path, painter: str) -> None:
+    rows = [line.split("\t") for line in table.read_text().splitlines()[1:]]
+    lines = [json.dumps({"picture": f"data/{name}", "caption": caption}) for name, caption in rows]
+    arguments = ["--run", "piped", *SMALL[2:], "--steps", "4"]
+    shell.ok("train", "transformer", "--data", "-", *arguments, input="\n".join(lines) + "\n")
+    shell.ok("train", "transformer", "--run", "piped", "--resume", "--steps", "6")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -54,6 +54,8 @@ def trained_codec(options: Train, records: RecordDataset, device: str, bus: Bus)
 def _named(options: Train) -> Path:
     """The model folder of --codec: a model folder itself, or a run."""
     assert options.codec is not None
+    if Path(options.codec).is_absolute() and not Path(options.codec).exists():
+        raise RequestError(f"the codec {display_path(Path(options.codec))} is not there any more: its run was moved or went on")
     if (Path(options.codec) / "config.json").is_file():
         return Path(options.codec).absolute()
     return find_run(Path(options.runs_dir), codec_backend().name, options.codec).model.resolve()
@@ -100,6 +102,8 @@ def _request(options: Train, records: RecordDataset) -> Any:
         "ground": form.ground,
         "white": form.white,
     }
+    if records.spooled is not None:  # standard input can't be read again
+        reading |= {"data": str(records.spooled), "input_format": None}
     minutes = None if options.minutes is None else SHARE * options.minutes
     return kind(**{**taken, **reading, "codes": True, "minutes": minutes})
 

@@ -66,10 +66,11 @@ def prepare(options: Train, bus: Bus) -> Prepared:
                 telling = Bus()
             codec, folder, trained = trained_codec(asked, records, options.device, telling)
             data = _in_tokens(records, request, codec, folder, bus)
+    of_initial = given is not None and options.codec is None
     form = records.format
     decided = {
         "tokenizer_budget": tokenizer_budget(options),
-        "codec": str(folder),
+        "codec": options.codec if of_initial else str(folder),  # a run keeps what it was initialised from
         "size": f"{form.width}x{form.height}",
         "mode": form.mode,
         "fields": ",".join(field.name for field in records.fields),
