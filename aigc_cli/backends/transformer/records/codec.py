@@ -65,7 +65,7 @@ def _made(options: Train, records: RecordDataset, bus: Bus) -> tuple[Path, bool]
     """The model folder of the codec for these data and this budget: trained now, or by the same request before."""
     backend = codec_backend()
     asked = _request(options, records)
-    unchanging = {name: getattr(asked, name) for name in ("minutes", "steps", "seed", "threads", "deterministic")}
+    unchanging = {name: getattr(asked, name) for name in ("val", "minutes", "steps", "seed", "threads", "deterministic")}
     key = cache.key_of(records.info["fingerprint"], records.format.to_json(), unchanging)
     name = f"codec-{key[:8]}"
     path = Path(options.runs_dir) / backend.name / name
@@ -89,7 +89,8 @@ def _made(options: Train, records: RecordDataset, bus: Bus) -> tuple[Path, bool]
 
 def _request(options: Train, records: RecordDataset) -> Any:
     """What `aigc train` of the codec's backend would be asked for."""
-    kind: Any = codec_backend().options["train"]
+    backend = codec_backend()
+    kind: Any = backend.options["train"]
     shared = {field.name for field in dataclasses.fields(kind)} & {field.name for field in dataclasses.fields(options)}
     own = {"run", "resume", "preset", "batch_size", "micro_batch_size", "lr", "init_from", "config", "dry_run", "patience"}
     own |= {"warmup", "cooldown", "eval_every", "eval_items", "log_every", "dedup"}
@@ -105,7 +106,7 @@ def _request(options: Train, records: RecordDataset) -> Any:
     if records.spooled is not None:  # standard input can't be read again
         reading |= {"data": str(records.spooled), "input_format": None}
     minutes = None if options.minutes is None else SHARE * options.minutes
-    return kind(**{**taken, **reading, "codes": True, "minutes": minutes})
+    return kind(**{**taken, **reading, **backend.codec_options, "minutes": minutes})
 
 
 def _told_as_codec(bus: Bus) -> Bus:
