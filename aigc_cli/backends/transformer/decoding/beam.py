@@ -121,7 +121,7 @@ def _search(
             return
         scores = state.logits.log_softmax(dim=-1)
         to_come = [left for search in going for left in search.to_come]
-        lengths = [rules.since_field(ids) for search in going for _, ids in search.live]
+        lengths = [rules.since_field(ids) for search in going for _, ids in search.live] if rules.coded else None
         rules.exclude(scores, to_come, [at for search in going for at in search.states], lengths)
         # From each beam, as many continuations as could be the best overall, and one more for the end.
         values, tokens = scores.topk(min(options.beams + 1, scores.shape[1]), dim=1)
