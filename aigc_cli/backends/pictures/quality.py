@@ -82,6 +82,7 @@ def quality(
     seed: int,
     device: torch.device,
     bus: Bus,
+    beside: Mapping[str, Iterable[Pixels]] | None = None,
 ) -> tuple[dict[str, Measure], list[str]]:
     """Compare samples with as many held-out pictures. Returns measures by name, and notes.
 
@@ -90,7 +91,8 @@ def quality(
     with those that these are defined by), `precision`, `recall`, `density`, `coverage` and `copies`, and with label features
     also `class_shares` (`class_shares_NAME` for each of several labels). Each has a `floor`: the same measure for N training
     pictures in place of the samples (for `copies`, for held-out pictures). Copies are searched for among no more than N
-    training pictures if features take long.
+    training pictures if features take long. Each of `beside` is measured in the same way, and stands beside the measures by its
+    name.
 
     Raises `RequestError`, before anything is drawn, if the data lacks the labels that --features needs, the file that it names
     is a wrong one, or the sheet of --copies can't be written.
@@ -122,13 +124,25 @@ def quality(
     training = _features(extractor, _chunks(searched, lambda part: pixels[part]), searched, "reading training pictures", bus)
     bus.stage("comparing", 0, None)
     around = Manifold(real)
-    measures, floors = (_compared(extractor, some, around, classes, seed) for some in (drawn, training[:n]))
-    found = copies(drawn, training, real)
+    floors = _compared(extractor, training[:n], around, classes, seed)
+
+    def measured(features: Features) -> tuple[dict[str, Measure], Copies]:
+        found = copies(features, training, real)
+        compared = _compared(extractor, features, around, classes, seed)
+        measures = {name: measure.beside(floor=floors[name]) for name, measure in compared.items()}
+        return measures | {"copies": found.proportion}, found
+
+    measures, found = measured(drawn)
     if sheet is not None:
         _write_sheet(sheet, np.concatenate(kept), pixels, found)
-    measures = {name: measure.beside(floor=floors[name]) for name, measure in measures.items()} | {"copies": found.proportion}
     notes = _notes(n, searched, len(train), options, extractor) + _verdict(measures, extractor)
-    return {name: measure.beside(**extractor.about) for name, measure in measures.items()}, notes
+    measures = {name: measure.beside(**extractor.about) for name, measure in measures.items()}
+    for other, chunks in (beside or {}).items():
+        of_other, _ = measured(_features(extractor, _first(chunks, n, None), n, f"reading what is {other}", bus))
+        measures = {
+            name: measure.beside(**{other: of_other[name].beside(**extractor.about)}) for name, measure in measures.items()
+        }
+    return measures, notes
 
 
 def reconstruction_distances(
