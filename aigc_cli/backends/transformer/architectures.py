@@ -23,9 +23,6 @@ from aigc_cli.backends.transformer.encoder_decoder.model import load_pretrained 
 from aigc_cli.backends.transformer.encoder_decoder.presets import plan_for as plan_for_pairs
 from aigc_cli.backends.transformer.learner import LanguageLearner
 from aigc_cli.backends.transformer.loaded import Loaded, load
-from aigc_cli.backends.transformer.records.eval import evaluation as record_evaluation
-from aigc_cli.backends.transformer.records.learner import RecordLearner
-from aigc_cli.backends.transformer.records.plan import plan_for as plan_for_records
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.trainable import Machine
@@ -60,15 +57,13 @@ ARCHITECTURES: dict[str, Architecture[Any]] = {
 }
 
 
-#: Records with pictures.
-RECORDS: Architecture[Any] = Architecture(
-    DecoderOnlyPlan, plan_for_records, RecordLearner, record_evaluation, ARCHITECTURES["decoder-only"].load
-)
-
-
 def of_data(arch: str, info: Mapping[str, Any]) -> Architecture[Any]:
     """The architecture for data that a run records as `info`."""
-    return RECORDS if "fields" in info else ARCHITECTURES[arch]
+    if "fields" not in info:
+        return ARCHITECTURES[arch]
+    from aigc_cli.backends.transformer.records.architecture import RECORDS
+
+    return RECORDS
 
 
 def of_run(run: Run) -> Architecture[Any]:

@@ -12,10 +12,7 @@ from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.transformer.architectures import ARCHITECTURES, of_data, of_run
 from aigc_cli.backends.transformer.config import Eval, Sample, Train, TransformerPlan
 from aigc_cli.backends.transformer.prepare import fields_of, prepare
-from aigc_cli.backends.transformer.records.prepare import prepare as prepare_records
 from aigc_cli.backends.transformer.sample import sample_texts
-from aigc_cli.data.records.dataset import check_unchanged as records_unchanged
-from aigc_cli.data.records.holds import holds_records
 from aigc_cli.data.text.dataset import check_unchanged
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
@@ -29,11 +26,20 @@ class TransformerBackend:
     # Training
 
     def prepare(self, options: Train, bus: Bus) -> Prepared:
-        with_pictures = holds_records(options.data_source, fields_of(options) or None)
-        return (prepare_records if with_pictures else prepare)(options, bus)
+        from aigc_cli.data.records.holds import holds_records
+
+        if not holds_records(options.data_source, fields_of(options) or None):
+            return prepare(options, bus)
+        from aigc_cli.backends.transformer.records.prepare import prepare as prepare_records
+
+        return prepare_records(options, bus)
 
     def changed(self, info: dict[str, Any]) -> list[str]:
-        return records_unchanged(info) if "fields" in info else check_unchanged(info)
+        if "fields" not in info:
+            return check_unchanged(info)
+        from aigc_cli.data.records.dataset import check_unchanged as records_unchanged
+
+        return records_unchanged(info)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[TransformerPlan, list[str]]:
         planned: tuple[TransformerPlan, list[str]] = of_data(options.arch, data.info).plan(options, data.arrays, machine)

@@ -15,7 +15,6 @@ from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.inputs import TextInput, read_inputs
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.records.contents import contents_of, guided
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -24,14 +23,14 @@ from aigc_cli.options import fields_of
 
 if TYPE_CHECKING:
     from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
+    from aigc_cli.backends.transformer.records.contents import Contents
 
 
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples in order. `piece` is called with text as it is generated."""
-    loaded = guided(of_run(run).load(run, options.device, bus), options)
+    loaded, contents = _with_pictures(of_run(run).load(run, options.device, bus), options, bus)
     tokenizer = loaded.tokenizer
     assert options.seed is not None
-    contents = contents_of(loaded, options, bus)
     check_choices(options)
     constraint = _constraint(options, tokenizer)
     names = loaded.start.fields
@@ -114,6 +113,17 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     for count, what in ((unreached, "last field started"), (unmatched, "text matched")):
         if count:
             bus.note(f"{count:,} samples reached the token limit before their {what}; use a higher --max-tokens")
+
+
+def _with_pictures(loaded: Loaded[LanguageModel], options: Sample, bus: Bus) -> tuple[Loaded[LanguageModel], Contents | None]:
+    """The model with --guidance, and what reads and writes the pictures of its records; None if it has none."""
+    if options.guidance is not None and (loaded.codec is None or len(loaded.start.fields) < 2):
+        raise RequestError("--guidance: only for records with pictures and other fields to be given")
+    if loaded.codec is None:
+        return loaded, None
+    from aigc_cli.backends.transformer.records.contents import contents_of, guided
+
+    return guided(loaded, options), contents_of(loaded, loaded.codec, options, bus)
 
 
 def _begun(start: Start, text: TextInput) -> str:

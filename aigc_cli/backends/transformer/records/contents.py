@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,33 +63,16 @@ class Contents:
         codes: list[int] = self.codec.encode(arrays.take([0]))[0].tolist()
         return codes
 
-    def values(self, ids: Sequence[int], n_leading: int) -> list[Any]:
-        """The content of each generated field: the bytes of a text, or pixels (height, width, channels)."""
-        parts: list[list[int]] = [[]]
-        for token in ids:
-            if token == self.tokenizer.field_id:
-                parts.append([])
-            else:
-                parts[-1].append(token)
-        found: list[Any] = []
-        for number, part in enumerate(parts, n_leading):
-            n = self.start.codes[number]
-            if n:
-                found.append(self.codec.decode(codes_in(part, self.tokenizer, n)[None])[0])
-            else:
-                found.append(self.tokenizer.decode_bytes(part))
-        return found
-
     def drawn(self, made: Generated, given: Sequence[str], seed: int) -> Sample:
         """A sample whose last field is a picture, with the texts of its other fields."""
-        values = self.values(made.ids, len(given))
-        if len(given) + len(values) < len(self.start.fields):
+        if len(given) + len(made.fields) < len(self.start.fields):
             raise AigcError(
                 f"sample {made.index} has no picture yet after {len(made.ids):,} tokens; give the fields before it with --given"
             )
-        texts = [*given, *(value.decode("utf-8", "ignore") if isinstance(value, bytes) else "" for value in values)]
+        texts = [*given, *(part.decode("utf-8", "ignore") for part in made.fields)]  # "" for a picture
         of_names = self.without_generated_pictures(dict(zip(self.start.fields, texts, strict=True)), len(given))
-        return Sample({"seed": seed, "index": made.index, **of_names}, values[-1])
+        codes = codes_in(made.ids, self.tokenizer, self.start.codes[-1])
+        return Sample({"seed": seed, "index": made.index, **of_names}, self.codec.decode(codes[None])[0])
 
     def without_generated_pictures(self, of_names: dict[str, str], n_given: int) -> dict[str, str]:
         """The fields that are text, or the names of given pictures."""
@@ -98,28 +80,21 @@ class Contents:
         return {name: text for name, text in of_names.items() if name not in made}
 
 
-def contents_of(loaded: Loaded[LanguageModel], options: SampleOptions, bus: Bus) -> Contents | None:
-    """For records with pictures, what reads and writes these. Raises `RequestError` for options that pictures have no use
-    for."""
-    if loaded.codec is None:
-        return None
+def contents_of(loaded: Loaded[LanguageModel], codec: Codec, options: SampleOptions, bus: Bus) -> Contents:
+    """What reads and writes the pictures of records. Raises `RequestError` for options that pictures have no use for."""
     if loaded.start.codes[-1]:
         fields = fields_of(SampleOptions)
         of_texts = ("max_tokens", "beam", "stop", "match", "echo", "stream")
         if named := [fields[name].flag for name in of_texts if getattr(options, name) != fields[name].default]:
             raise RequestError(f"{', '.join(named)}: only for texts, but this run's last field is a picture")
-    return Contents(loaded.start, loaded.tokenizer, loaded.codec, bus)
+    return Contents(loaded.start, loaded.tokenizer, codec, bus)
 
 
 def guided(loaded: Loaded[LanguageModel], options: SampleOptions) -> Loaded[LanguageModel]:
-    """The model with --guidance."""
-    if loaded.codec is None or len(loaded.start.fields) < 2:
-        if options.guidance is not None:
-            raise RequestError("--guidance: only for records with pictures and other fields to be given")
-        return loaded
+    """The model of records with --guidance."""
     of_pictures = GUIDANCE if loaded.start.codes[-1] else 1.0
     scale = of_pictures if options.guidance is None else options.guidance
-    if scale == 1 or options.beam is not None:
+    if scale == 1 or options.beam is not None or len(loaded.start.fields) < 2:
         return loaded
     sos, end, n_leading = loaded.tokenizer.sos_id, loaded.tokenizer.field_id, len(loaded.start.fields) - 1
 

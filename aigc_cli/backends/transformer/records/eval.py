@@ -25,7 +25,7 @@ from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.loaded import CODEC, Loaded, load
 from aigc_cli.backends.transformer.records.contents import codes_in, guided
 from aigc_cli.backends.transformer.records.prepare import prepare
-from aigc_cli.backends.transformer.records.tokens import RecordTokens, codes_of, tokens_of
+from aigc_cli.backends.transformer.records.tokens import RecordTokens, codes_of, parts_of, prompt_of, tokens_of
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.records.dataset import RecordArrays, RecordField, check_unchanged, read_records
 from aigc_cli.data.text.tokens import TokenArrays
@@ -53,39 +53,22 @@ class Held:
     @cached_property
     def parts(self) -> list[list[list[int]]]:
         """The tokens of each record's fields."""
-        end, parts = self.loaded.tokenizer.field_id, []
-        for begin, stop in zip(self.tokens.offsets[:-1].tolist(), self.tokens.offsets[1:].tolist(), strict=True):
-            record: list[list[int]] = [[]]
-            for token in self.tokens.tokens[begin:stop].tolist():
-                if token == end:
-                    record.append([])
-                else:
-                    record[-1].append(token)
-            parts.append(record)
-        return parts
+        return [parts_of(self.tokens, number, self.loaded.tokenizer) for number in range(self.tokens.n_docs)]
 
     def prompt(self, number: int) -> list[int]:
         """The tokens of a record up to its last field."""
-        tokenizer, prompt = self.loaded.tokenizer, [self.loaded.tokenizer.sos_id]
-        assert tokenizer.field_id is not None
-        for part in self.parts[number][:-1]:
-            prompt += [*part, tokenizer.field_id]
-        return prompt
+        return prompt_of(self.parts[number][:-1], self.loaded.tokenizer)
 
     def costs(self, leading: Sequence[int], last: Sequence[int], batch_size: int) -> NDArray[np.float64]:
         """The cost in nats of the last field of the records `last` given the leading fields of the records `leading`, (n,)."""
-        tokenizer = self.loaded.tokenizer
-        assert tokenizer.field_id is not None
         tokens: list[int] = []
         offsets = [0]
         for first, final in zip(leading, last, strict=True):
-            for part in self.parts[first][:-1]:
-                tokens += [*part, tokenizer.field_id]
-            tokens += self.parts[final][-1]
+            tokens += [*self.prompt(first)[1:], *self.parts[final][-1]]
             offsets.append(len(tokens))
         n = np.ones(len(last), np.int64)
         arrays = TokenArrays(np.array(tokens, np.uint32), np.array(offsets), n, n)
-        found = field_costs(self.predicted(arrays, batch_size), arrays, Corpus.of(arrays, tokenizer), self.loaded)
+        found = field_costs(self.predicted(arrays, batch_size), arrays, Corpus.of(arrays, self.loaded.tokenizer), self.loaded)
         return found[self.fields[-1].name][0]
 
     def predicted(self, arrays: TokenArrays, batch_size: int) -> NDArray[np.float64]:
@@ -220,9 +203,8 @@ def _pictures(run: Run, held: Held, data: RecordTokens, options: Eval, bus: Bus)
         return (codec.decode(held.codes[at : at + AT_ONCE]) for at in range(0, len(held.codes), AT_ONCE))
 
     train, real = data.records.train.pictures, held.records.pictures
-    measured, notes = quality(samples(), train, real, (), asked, seed=options.seed, device=held.loaded.device, bus=bus)
-    beside, _ = quality(reconstructions(), train, real, (), asked, seed=options.seed, device=held.loaded.device, bus=bus)
-    return {name: measure.beside(reconstructed=beside[name]) for name, measure in measured.items()}, notes
+    others = {"reconstructed": reconstructions()}
+    return quality(samples(), train, real, (), asked, seed=options.seed, device=held.loaded.device, bus=bus, beside=others)
 
 
 def _answers(held: Held, data: RecordTokens | None, options: Eval, bus: Bus) -> dict[str, Measure]:
@@ -249,12 +231,7 @@ def _with_picture_of(held: Held, number: int, other: int) -> list[int]:
     for at, n_codes in enumerate(held.loaded.start.codes[:-1]):
         if n_codes:
             parts[at] = held.parts[other][at]
-    tokenizer = held.loaded.tokenizer
-    assert tokenizer.field_id is not None
-    prompt = [tokenizer.sos_id]
-    for part in parts[:-1]:
-        prompt += [*part, tokenizer.field_id]
-    return prompt
+    return prompt_of(parts[:-1], held.loaded.tokenizer)
 
 
 def _written(held: Held, prompts: Sequence[list[int]], options: Eval, bus: Bus) -> list[str]:

@@ -21,7 +21,7 @@ from aigc_cli.backends.transformer.loaded import CODEC, Loaded
 from aigc_cli.backends.transformer.loss import IGNORED
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.records.contents import codes_in
-from aigc_cli.backends.transformer.records.tokens import RecordTokens
+from aigc_cli.backends.transformer.records.tokens import RecordTokens, parts_of, prompt_of
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.learner import Batch, Preview
@@ -64,7 +64,8 @@ class RecordLearner(TransformerLearner):
         """Records with the leading fields of held-out ones."""
         data, tokenizer = self.data, self.data.tokenizer
         loaded = Loaded(CausalLM(self.model), tokenizer, self.start, self.device)
-        prompts = [leading_of(data, number) for number in range(min(PREVIEWS, data.select.n_docs))]
+        numbers = range(min(PREVIEWS, data.select.n_docs))
+        prompts = [prompt_of(parts_of(data.select, number, tokenizer)[:-1], tokenizer) for number in numbers]
         jobs = [Job(index, prompt) for index, prompt in enumerate(prompts)]
         made = list(loaded.generate(jobs, options=SamplingOptions(), seed=self.plan.seed, batch_size=PREVIEWS))
         if not self.start.codes[-1]:
@@ -94,14 +95,6 @@ class RecordLearner(TransformerLearner):
 
     def describe(self) -> str:
         return f"{super().describe()}, {self.data.codec.n_codes:,} of them codes"
-
-
-def leading_of(data: RecordTokens, number: int) -> list[int]:
-    """The tokens of a held-out record up to its last field."""
-    tokenizer = data.tokenizer
-    ids = data.select.tokens[data.select.offsets[number] : data.select.offsets[number + 1]].tolist()
-    ends = [place for place, token in enumerate(ids) if token == tokenizer.field_id]
-    return [tokenizer.sos_id, *(ids[: ends[-1] + 1] if ends else [])]
 
 
 def without_leading(

@@ -103,6 +103,26 @@ def tokens_of(
     return TokenArrays(np.array(tokens, np.uint32), np.array(offsets), np.maximum(chars, 1), np.maximum(sizes, 1)), cut
 
 
+def parts_of(arrays: TokenArrays, number: int, tokenizer: Tokenizer) -> list[list[int]]:
+    """The tokens of each field of a record."""
+    parts: list[list[int]] = [[]]
+    for token in arrays.tokens[arrays.offsets[number] : arrays.offsets[number + 1]].tolist():
+        if token == tokenizer.field_id:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def prompt_of(leading: Sequence[Sequence[int]], tokenizer: Tokenizer) -> list[int]:
+    """The tokens of a record up to its last field, from those of its leading fields."""
+    assert tokenizer.field_id is not None
+    prompt = [tokenizer.sos_id]
+    for part in leading:
+        prompt += [*part, tokenizer.field_id]
+    return prompt
+
+
 def codes_of(pictures: PictureArrays, codec: Codec, codec_folder: Path, progress: Progress) -> NDArray[np.int64]:
     """The codes of pictures (n, places), from the cache if they were made before; a picture of several records is encoded
     once."""
