@@ -50,7 +50,7 @@ class CodeLearner(AutoencoderLearner):
 
     def _preview_latents(self, n: int, labels: Tensor | None) -> Tensor:
         """The latents of held-out pictures."""
-        return torch.cat([self.model.encode(x).mean for x, _ in self._held_out(self.order[:n])])
+        return self._held_out_latents(n)
 
     def save_model(self, folder: Path) -> None:
         save_codec(self.model, self.data.format, folder)

@@ -92,6 +92,10 @@ class AutoencoderLearner(VAELearner):
             loss = loss + penalty_weight * 2 * gradient_penalty(scores.mean(1), pictures)
         return Loss(loss, {"margin": (real - fake).detach().mean()})
 
+    def _held_out_latents(self, n: int) -> Tensor:
+        """The latents of up to n held-out pictures, (n, latents)."""
+        return torch.cat([self.model.encode(x).mean for x, _ in self._held_out(self.order[:n])])
+
     def _latents(self, x: Tensor) -> Tensor:
         """A draw from each picture's posterior, (B, latents)."""
         posterior = self.model.encode(x)

@@ -112,7 +112,7 @@ class TwoStageLearner(AutoencoderLearner):
         """Draws from the prior; before its training, the latents of held-out pictures."""
         if self.prior.started:
             return super()._preview_latents(n, labels)
-        return torch.cat([self.model.encode(x).mean for x, _ in self._held_out(self.order[:n])])
+        return self._held_out_latents(n)
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         held_out = [line for line in history if line.get("event") == "evaluated" and "flow_matching" in line]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
 from aigc_cli.backends.presets import Preset, preset_for
@@ -17,23 +19,29 @@ LR = 6e-3
 
 
 @dataclass(frozen=True)
-class TwoStagePreset(Preset):
-    """A size. The prior has as many places for small pictures as for large ones, and takes most of the time."""
+class AutoencoderPreset(Preset):
+    """A size of an autoencoder whose latents are a map."""
 
     name: Size
-    width: int  # channels of the autoencoder's first level; they double at every level
+    width: int  # channels of the first level; they double at every level
     blocks: tuple[int, int]  # at the first level and at each other level, in encoder and decoder
-    prior_width: int
-    prior_blocks: int
     batch_size: int
 
 
+@dataclass(frozen=True)
+class TwoStagePreset(AutoencoderPreset):
+    """With a prior, which has as many places for small pictures as for large ones, and takes most of the time."""
+
+    prior_width: int
+    prior_blocks: int
+
+
 PRESETS = (
-    TwoStagePreset("nano", 4e13, 24, (1, 1), 96, 4, 32),
-    TwoStagePreset("micro", 6e14, 24, (1, 1), 160, 5, 48),
-    TwoStagePreset("tiny", 6e15, 32, (1, 2), 256, 6, 48),
-    TwoStagePreset("small", 1e17, 64, (2, 3), 384, 8, 64),
-    TwoStagePreset("base", float("inf"), 96, (2, 4), 512, 12, 128),
+    TwoStagePreset("nano", 4e13, 24, (1, 1), 32, 96, 4),
+    TwoStagePreset("micro", 6e14, 24, (1, 1), 48, 160, 5),
+    TwoStagePreset("tiny", 6e15, 32, (1, 2), 48, 256, 6),
+    TwoStagePreset("small", 1e17, 64, (2, 3), 64, 384, 8),
+    TwoStagePreset("base", float("inf"), 96, (2, 4), 128, 512, 12),
 )
 #: Options that only a likelihood has, with their defaults.
 OF_LIKELIHOOD = {"likelihood": "auto", "binarise": "no", "prior": "flow", "latent": None, "mixtures": None, "levels": None}
@@ -55,6 +63,14 @@ def decide_two_stages(
             )
             raise RequestError(f"--{name} is for {other}")
     preset = preset_for(PRESETS, flops, options.preset)
+    settled = {"latent": 0, "latent_map": LATENT_MAP, "couplings": preset.prior_blocks, "mixtures": 1}
+    return plan_autoencoder(options, preset, data, memory, settled)
+
+
+def plan_autoencoder(
+    options: Train, preset: AutoencoderPreset, data: PictureDataset, memory: int | None, settled: Mapping[str, Any]
+) -> tuple[VAEPlan, list[str]]:
+    """The plan for an autoencoder of this size, and the reasons; `settled` are the plan's options of the latents."""
     batch_size = options.batch_size or min(preset.batch_size, len(data.train))
     pixels = data.format.height * data.format.width
     needed = autoencoder_bytes(pixels, preset.width, preset.blocks, data.format.channels)
@@ -62,10 +78,7 @@ def decide_two_stages(
     plan = VAEPlan.of(
         options,
         preset=preset.name,
-        latent=0,
-        latent_map=LATENT_MAP,
-        couplings=preset.prior_blocks,
-        mixtures=1,
+        **settled,
         batch_size=batch_size,
         micro_batch_size=at_once,
         lr=LR,
@@ -77,14 +90,11 @@ def decide_two_stages(
 def two_stage_config(plan: VAEPlan, data: PictureDataset) -> VAEConfig:
     """The shape of a plan's network."""
     preset = preset_for(PRESETS, 0, plan.preset)
-    return VAEConfig(
-        **shape_of(plan, data, preset.width, preset.blocks),
-        likelihood="picture",
-        latent=0,
-        latent_map=plan.latent_map,
-        vector_width=1,
-        vector_blocks=0,
-        prior="matching",
-        couplings=plan.couplings,
-        flow_width=preset.prior_width,
-    )
+    shape = autoencoder_shape(plan, preset, data)
+    return VAEConfig(**shape, prior="matching", couplings=plan.couplings, flow_width=preset.prior_width)
+
+
+def autoencoder_shape(plan: VAEPlan, preset: AutoencoderPreset, data: PictureDataset) -> dict[str, Any]:
+    """The fields of `VAEConfig` of an autoencoder whose latents are a map alone."""
+    of_map = {"latent": 0, "latent_map": plan.latent_map, "vector_width": 1, "vector_blocks": 0}
+    return {**shape_of(plan, data, preset.width, preset.blocks), **of_map, "likelihood": "picture"}
