@@ -205,6 +205,11 @@ class Backend:
     """What its options of `train` must be so that the run is a codec."""
 
     def load(self) -> Implementation:
-        module, _, name = self.implementation.partition(":")
-        implementation: Implementation = getattr(importlib.import_module(module), name)()
+        implementation: Implementation = imported(self.implementation)()
         return implementation
+
+
+def imported(target: str) -> Any:
+    """What `module:name` names."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)

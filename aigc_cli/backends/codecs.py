@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
-from aigc_cli.backends.base import Backend, Codec
+from aigc_cli.backends.base import Backend, Codec, imported
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -37,6 +36,5 @@ def open_codec(run: Run | Path, device: str) -> Codec:
 
 def _load(backend: Backend, folder: Path, device: str) -> Codec:
     assert backend.codec is not None
-    module, _, function = backend.codec.partition(":")
-    codec: Codec = getattr(importlib.import_module(module), function)(folder, device)
+    codec: Codec = imported(backend.codec)(folder, device)
     return codec
