@@ -25,7 +25,7 @@ from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
-_FILE_NAME = "file_name"
+FILE_NAME = "file_name"
 _NOTHING = ("", "nan", "null", "n/a")
 _WHOLE = re.compile(r"-?\d+\.0+")
 
@@ -93,7 +93,7 @@ def _find_label(part: Part, label: str | None, learned: bool, classes: Sequence[
     several: set[str] = set()
     for table, column in zip(tables, columns, strict=True):
         for listed_name, value in table.rows(column) if column else ():
-            name = _in_source(listed_name, PurePosixPath(name_in(table.path, part)).parent)
+            name = in_source(listed_name, PurePosixPath(name_in(table.path, part)).parent)
             if found.setdefault(name, value) != value:
                 several.add(name)
     notes = []
@@ -154,7 +154,7 @@ class _Table:
         self.path = path
         self._rows = Rows(path) if listing is None else listing.rows
         self._listed = listing is not None
-        self.file_name = _FILE_NAME if listing is None else listing.column
+        self.file_name = FILE_NAME if listing is None else listing.column
         self.names = self._rows.names
         self.notes = self._rows.notes if listing is None else ()  # told when it was opened
 
@@ -184,7 +184,7 @@ class _Table:
             yield name, None if value in (None, "") else str(value)
 
 
-def _in_source(name: str, folder: PurePosixPath) -> str:
+def in_source(name: str, folder: PurePosixPath) -> str:
     """The path in the source of a file that a table in `folder` names, in NFC."""
     return posixpath.normpath(nfc(str(folder / name.replace("\\", "/"))))
 

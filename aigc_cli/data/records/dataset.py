@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.near import Dedup
 from aigc_cli.data.pictures import dataset as pictures
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureRequest, prepare_opened
 from aigc_cli.data.pictures.entries import open_store
-from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted
+from aigc_cli.data.pictures.format import PictureFormat, Wanted
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.records.fields import RecordField, choose_fields
@@ -49,21 +48,10 @@ _OF_TEXTS = re.compile(r"ignored files of other types in .*: [\d,]+ \.(txt|json|
 
 
 @dataclass(frozen=True)
-class RecordRequest:
+class RecordRequest(PictureRequest):
     """What the user asked for."""
 
-    data: str
-    val: str | None = None
     fields: tuple[str, ...] | None = None  # in order; None: all columns with words in them, then the picture
-    input_format: str | None = None  # of standard input
-    dedup: Dedup = "exact"
-    size: Size | None = None  # of the pictures, (height, width)
-    longest: int = LONGEST  # the longest side, without a size
-    long: bool = False  # pictures more than 4 times as long as wide may be longer than that
-    mode: Mode | None = None
-    fit: Fit = "crop"
-    ground: Ground | None = None  # what transparent pictures are laid on
-    white: int | None = None  # the value of white with more than 8 bits per channel
 
     def exactly(self, format: PictureFormat) -> RecordRequest:
         """The same with pictures in the format of a codec, so that the pictures held out from it are held out here too."""
@@ -109,12 +97,8 @@ def prepare_records(request: RecordRequest, *, progress: Progress) -> RecordData
         if beside is not None:
             choose_fields(beside, request.fields)  # before pictures are decoded
         val_beside = None if opened.val is None else texts_beside(opened.val.part)
-        wanted = PictureRequest(
-            request.data, request.val, request.size, request.longest, request.long, request.mode, request.fit, request.ground,
-            request.white, dedup=request.dedup,
-        )  # fmt: skip
         opened = _as_records(opened, beside)
-        data, store, held_store = prepare_opened(wanted, opened, progress)
+        data, store, held_store = prepare_opened(request, opened, progress)
         beside = beside or classes_beside(store, opened.train.part.location)
         fields = choose_fields(beside, request.fields)
         joined = _join(beside, store, fields, progress, opened.train.part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 
 from aigc_cli.data.pictures.demos import is_scenes
 from aigc_cli.data.pictures.listed import Listing, file_of, listing_of
+from aigc_cli.data.pictures.metadata import FILE_NAME, in_source
 from aigc_cli.data.pictures.readers import ARCHIVES, READ, name_in, names_of, picture_files
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.pictures.store import Store
@@ -23,7 +23,6 @@ from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
-_FILE_NAME = "file_name"
 _LOOKED_AT = 200  # rows, for the columns of texts
 
 
@@ -81,10 +80,10 @@ def _listed(listing: Listing, columns: Sequence[str]) -> Iterator[Record]:
 def _of_metadata(part: Part) -> Beside | None:
     tables = [Rows(path) for path in part.tables]
     for table in tables:
-        if _FILE_NAME not in table.names:
+        if FILE_NAME not in table.names:
             named = listed(map(repr, table.names), 10)
-            raise RequestError(f"{table.path} needs a column {_FILE_NAME!r} that names the pictures; its columns are {named}")
-    columns = tuple(dict.fromkeys(name for table in tables for name in table.names if name != _FILE_NAME))
+            raise RequestError(f"{table.path} needs a column {FILE_NAME!r} that names the pictures; its columns are {named}")
+    columns = tuple(dict.fromkeys(name for table in tables for name in table.names if name != FILE_NAME))
     return Beside(part.location, PICTURE, columns, _usual(tables, columns), partial(_metadata, part, tables))
 
 
@@ -93,11 +92,11 @@ def _metadata(part: Part, tables: Sequence[Rows], columns: Sequence[str]) -> Ite
     names = {*map(nfc, names_of(part))}
     for table in tables:
         folder = PurePosixPath(name_in(table.path, part)).parent
-        rows = table.values([_FILE_NAME, *(name for name in columns if name in table.names)])
+        rows = table.values([FILE_NAME, *(name for name in columns if name in table.names)])
         for number, row in enumerate(rows, start=1):
-            value = row.get(_FILE_NAME)
+            value = row.get(FILE_NAME)
             text = value.strip() if isinstance(value, str) else ""
-            name = nfc(posixpath.normpath(str(folder / text.replace("\\", "/")))) if text else None
+            name = in_source(text, folder) if text else None
             texts = texts_of(row, columns, f"{table.path}, row {number:,}")
             if name is None or name in names or name.startswith(("../", "/")) or file_of(Path(part.folder), name) is None:
                 yield name, texts
