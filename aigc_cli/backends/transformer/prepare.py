@@ -12,7 +12,7 @@ from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_bu
 from aigc_cli.data.text.dataset import TextDataset, TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.formats import TextLayout
-from aigc_cli.data.text.tokens import document
+from aigc_cli.data.text.tokens import TokenArrays, document
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.trainable import Example, Prepared
 from aigc_cli.errors import RequestError
@@ -24,10 +24,22 @@ LONGEST_EXAMPLE = 10_000
 def prepare(options: Train, bus: Bus) -> Prepared:
     """The texts of --data and --val as tokens, with the run's record of them."""
     options.check()
-    request = TextRequest(
+    data = prepare_text(text_request(options, reading_of(options)), progress=bus.stage)
+    decided = {
+        "tokenizer_budget": tokenizer_budget(options),
+        "source_ratio": source_share(options),
+        "lines": data.info["layout"] == "lines",
+        "paragraphs": data.info["layout"] == "paragraphs",
+    }
+    return prepared(options, data, partial(examples, data), decided)
+
+
+def text_request(options: Train, reading: Reading) -> TextRequest:
+    """What is asked for of texts and their tokenizer."""
+    return TextRequest(
         data=options.data_source,
         val=options.val,
-        reading=reading_of(options),
+        reading=reading,
         dedup=options.dedup,
         input_format=options.input_format,
         tokenizer=options.tokenizer,
@@ -38,22 +50,19 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         chars_affordable=chars_affordable(options),
         tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
     )
-    data = prepare_text(request, progress=bus.stage)
-    decided = {
-        "tokenizer_budget": tokenizer_budget(options),
-        "source_ratio": source_share(options),
-        "lines": data.info["layout"] == "lines",
-        "paragraphs": data.info["layout"] == "paragraphs",
-    }
-    return prepared(options, data, partial(examples, data), decided)
 
 
 def examples(data: TextDataset) -> list[Example]:
-    """Training texts that would show a mistake: the first, the longest and the shortest."""
+    """Training texts that would show a mistake."""
+    return [_example(data, number, which) for number, which in telling(data.train).items()]
+
+
+def telling(train: TokenArrays) -> dict[int, list[str]]:
+    """The training texts that would show a mistake by number, and which each is: the first, the longest or the shortest."""
     chosen: dict[int, list[str]] = {}
-    for which, number in data.train.extremes().items():
+    for which, number in train.extremes().items():
         chosen.setdefault(number, []).append(which)
-    return [_example(data, number, of) for number, of in chosen.items()]
+    return chosen
 
 
 def _example(data: TextDataset, number: int, which: list[str]) -> Example:

@@ -12,8 +12,8 @@ from aigc_cli.backends.base import Codec
 from aigc_cli.backends.pictures.options import longest_side, parse_size
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.transformer.config import Train
-from aigc_cli.backends.transformer.prepare import enumerated, fields_of
-from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_budget, vocab_limit
+from aigc_cli.backends.transformer.prepare import enumerated, fields_of, telling, text_request
+from aigc_cli.backends.transformer.presets import tokenizer_budget
 from aigc_cli.backends.transformer.records.codec import given_codec, trained_codec
 from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT, RecordTokens, codes_of, fit, tokens_of
 from aigc_cli.data.records.dataset import RecordArrays, RecordDataset, RecordField, RecordRequest, prepare_records
@@ -30,17 +30,7 @@ DRY_STEPS = 1
 def prepare(options: Train, bus: Bus) -> Prepared:
     """The records of --data and --val as tokens, with the run's record of them. Without --codec, a codec is trained first."""
     _check(options)
-    request = TextRequest(
-        data=options.data_source,
-        reading=Reading(lower=options.lower),
-        tokenizer=options.tokenizer,
-        vocab_size=options.vocab_size,
-        min_freq=options.min_freq,
-        unk=options.unk,
-        vocab_limit=vocab_limit(options),
-        chars_affordable=chars_affordable(options),
-        tokenizer_from=None if options.init_from is None else Path(options.init_from) / "model",
-    )
+    request = text_request(options, Reading(lower=options.lower))
     check_tokenizer(request)
     wanted = RecordRequest(
         data=options.data_source,
@@ -52,20 +42,17 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         longest=longest_side(options),
         mode=options.mode,
     )
-    trained = False
-    if (given := given_codec(options, options.device)) is not None:
-        codec, folder = given
-        records = prepare_records(wanted.exactly(codec.format), progress=bus.stage)
+    given = given_codec(options, options.device)
+    records = prepare_records(wanted if given is None else wanted.exactly(given[0].format), progress=bus.stage)
+    with tempfile.TemporaryDirectory() as scratch:
+        if given is not None:
+            codec, folder, trained = *given, False
+        elif options.dry_run:
+            short = replace(options, runs_dir=scratch, steps=DRY_STEPS, dry_run=False)
+            codec, folder, trained = trained_codec(short, records, options.device, Bus())
+        else:
+            codec, folder, trained = trained_codec(options, records, options.device, bus)
         data = _in_tokens(records, request, codec, folder, bus)
-    else:
-        records = prepare_records(wanted, progress=bus.stage)
-        with tempfile.TemporaryDirectory() as scratch:
-            asked, telling = options, bus
-            if options.dry_run:
-                asked = replace(options, runs_dir=scratch, steps=DRY_STEPS, dry_run=False)
-                telling = Bus()
-            codec, folder, trained = trained_codec(asked, records, options.device, telling)
-            data = _in_tokens(records, request, codec, folder, bus)
     of_initial = given is not None and options.codec is None
     form = records.format
     decided = {
@@ -119,10 +106,8 @@ def _in_tokens(records: RecordDataset, request: TextRequest, codec: Codec, folde
 
 def examples(data: RecordTokens) -> list[Example]:
     """The first training record, and the ones with the longest and the shortest texts."""
-    chosen: dict[int, list[str]] = {}
-    for which, number in data.train.extremes().items():
-        chosen.setdefault(number, []).append(which)
-    return [Example(enumerated(of), described(data.records.train, data.fields, number)) for number, of in chosen.items()]
+    chosen = telling(data.train).items()
+    return [Example(enumerated(which), described(data.records.train, data.fields, number)) for number, which in chosen]
 
 
 def described(arrays: RecordArrays, fields: Sequence[RecordField], number: int) -> str:
