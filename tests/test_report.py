@@ -271,14 +271,14 @@ def test_what_a_stranger_s_run_would_have_typed_is_quoted(tmp_path: Path) -> Non
 
 def test_measures_and_notes_are_escaped_and_what_is_unknown_is_shown_by_its_name() -> None:
     from aigc_cli.backends.gan.meanings import MEANINGS as GAN
-    from aigc_cli.ui.report import Measured, Report, render
+    from aigc_cli.ui.report import Measured, Report, in_table, render
 
     measures = {
         EVIL: {"value": 1.5, "low": 1.0, "high": 2.0, "n": 7, "unit": EVIL, "floor": {"value": 0.5, "low": None}, EVIL: EVIL},
         "wobble_of_text": {"value": None, "low": None, "high": None, "n": 3},
         "precision": {"value": -0.25, "low": -0.5, "high": 0.0, "n": 12345, "train": 0.75, "k": 3},
     }
-    measured = Measured(EVIL, measures, [EVIL])
+    measured = Measured(EVIL, measures, [EVIL], examples=[{EVIL: EVIL, "picture": in_table(b"no picture")}])
     text = render(Report("a", "finished", EVIL, {"backend": "x"}, [], [], measured, "", [], [(EVIL, EVIL)], EVIL, meanings=GAN))
     page = Page(text)
     assert page.all("script") == [] and page.all("img") == []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -167,6 +170,41 @@ def test_answers_are_measured(shell: Shell, namer: str, table: Path) -> None:
     assert exact["frequent"]["value"] == pytest.approx(1 / 3, abs=0.05)
     assert 0 <= exact["another_picture"]["value"] <= 1
     assert measures["retrieval"]["chance"] == 1 / 16
+
+
+def examples_of(page: str) -> list[list[str | bytes]]:
+    """The table of unseen examples on a report page, with its titles first: texts, and the content of pictures."""
+    (table,) = re.findall(r'<table class="examples">(.*?)</table>', page, re.S)
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in re.findall(r"<tr>(.*?)</tr>", table, re.S)]
+    prefix = '<img src="data:image/png;base64,'
+    return [
+        [base64.b64decode(of.removeprefix(prefix).partition('"')[0]) if of.startswith(prefix) else of for of in row]
+        for row in cells
+    ]
+
+
+def test_the_report_shows_pictures_beside_what_is_drawn_for_their_words(shell: Shell, painter: str, table: Path) -> None:
+    shell.ok("report", painter, "--out", "painter.html")
+    titles, *rows = examples_of((shell.cwd / "painter.html").read_text())
+    assert titles == ["caption", "picture", "picture, reconstructed", "picture, drawn"]
+    assert rows
+    files = {pixels(path).tobytes(): int(path.stem) for path in (table.parent / "pictures").iterdir()}
+    for caption, *pictures in rows:
+        real, reconstructed, drawn = (np.asarray(Image.open(io.BytesIO(of))) for of in pictures if isinstance(of, bytes))
+        assert caption == f"a {[*COLOURS][files[real.tobytes()] % 3]} square"
+        assert real.shape == reconstructed.shape == drawn.shape
+        assert not np.array_equal(reconstructed, drawn)
+
+
+def test_the_report_shows_words_beside_those_that_are_written_for_their_pictures(shell: Shell, namer: str) -> None:
+    measures = json.loads(shell.ok("eval", "transformer", "--run", namer, "--json"))
+    shell.ok("report", namer, "--out", "namer.html")
+    titles, *rows = examples_of((shell.cwd / "namer.html").read_text())
+    assert titles == ["picture", "caption", "caption, written"]
+    assert len(rows) == measures["exact_match"]["n"] < 12
+    assert all(isinstance(picture, bytes) for picture, *_ in rows)
+    right = sum(text == written for _, text, written in rows)
+    assert right == round(measures["exact_match"]["value"] * len(rows))
 
 
 def test_a_run_from_anothers_weights_keeps_the_codec(shell: Shell, table: Path, painter: str, tmp_path: Path) -> None:

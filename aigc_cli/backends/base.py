@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -142,6 +142,9 @@ class Evaluation:
     data: str
     measures: Mapping[str, Mapping[str, Any]]
     notes: list[str] = field(default_factory=list)
+    examples: Sequence[Mapping[str, str | bytes]] = ()
+    """Unseen examples, each beside what the model makes of it, for `aigc report`: by the same titles, a text or the content of
+    a PNG file."""
 
 
 class Codec(Protocol):

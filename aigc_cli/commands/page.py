@@ -18,7 +18,7 @@ from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
 from aigc_cli.errors import AigcError
 from aigc_cli.options import fields_of, renamed
-from aigc_cli.ui.report import FilmFrame, Measured, Origin, Picture, Report, Setting, png
+from aigc_cli.ui.report import FilmFrame, Measured, Origin, Picture, Report, Setting, in_table, png
 
 #: The most previews on the page, in number and in bytes.
 MAX_FRAMES, MAX_BYTES = 40, 6 << 20
@@ -81,7 +81,8 @@ def _why_not(error: Exception, debug: bool, bus: Bus) -> str:
 
 
 def _found(evaluation: Evaluation, copies: Picture | None) -> Measured:
-    return Measured(evaluation.data, evaluation.measures, evaluation.notes, copies)
+    examples = [{title: in_table(content) for title, content in of.items()} for of in evaluation.examples]
+    return Measured(evaluation.data, evaluation.measures, evaluation.notes, copies, examples)
 
 
 def _frames(run: Run) -> tuple[list[FilmFrame], int]:

@@ -21,6 +21,10 @@ from aigc_cli.ui.text import duration, printable
 PAGE = Path(__file__).parent / "page"
 #: The maximum width of a picture in CSS pixels; small ones are enlarged by an integer factor.
 MAX_WIDTH = 620
+#: The same of a picture in a table.
+MAX_WIDTH_IN_TABLE = 128
+#: The most characters of a text in a table.
+MAX_TEXT_IN_TABLE = 500
 #: Facts about the data that `understood` has too. Earlier versions don't record that.
 UNDERSTOOD = ("files", "columns", "read_as", "classes", "dropped", "unreadable")
 Origin: TypeAlias = Literal["given", "decided", "default"]
@@ -64,6 +68,8 @@ class Measured:
     measures: Mapping[str, Mapping[str, Any]]
     notes: Sequence[str] = ()
     copies: Picture | None = None
+    examples: Sequence[Mapping[str, Picture | str]] = ()
+    """Unseen examples with what the model makes of them: pictures and texts by the same titles."""
 
 
 @dataclass(frozen=True)
@@ -97,16 +103,23 @@ class _Shown:
     x: float
 
 
-def png(content: bytes) -> Picture | None:
+def png(content: bytes, max_width: int = MAX_WIDTH) -> Picture | None:
     """A PNG file for the page; None for any other file."""
     if not content.startswith(_PNG) or len(content) < 24:
         return None
     width, height = struct.unpack(">II", content[16:24])
     if not width or not height:
         return None
-    factor = max(1, MAX_WIDTH // width)
+    factor = max(1, max_width // width)
     source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
     return Picture(source, width * factor, height * factor, factor > 1)
+
+
+def in_table(content: str | bytes) -> Picture | str:
+    """A text, or the content of a PNG file, for a table; long texts are cut."""
+    if isinstance(content, str):
+        return content if len(content) <= MAX_TEXT_IN_TABLE else content[:MAX_TEXT_IN_TABLE] + " …"
+    return png(content, MAX_WIDTH_IN_TABLE) or ""
 
 
 def render(report: Report) -> str:

@@ -5,30 +5,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
-from aigc_cli.backends.pictures.quality import AT_ONCE, QualityOptions, quality
 from aigc_cli.backends.transformer.config import Eval, Train
-from aigc_cli.backends.transformer.config import Sample as SampleOptions
 from aigc_cli.backends.transformer.decoder_only.eval import field_costs
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
-from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
 from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
-from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
+from aigc_cli.backends.transformer.decoder_only.packing import Corpus
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.loaded import CODEC, Loaded, load
-from aigc_cli.backends.transformer.records.contents import codes_in, guided
+from aigc_cli.backends.transformer.records.drawn import draw
+from aigc_cli.backends.transformer.records.held import SHOWN, Held
 from aigc_cli.backends.transformer.records.prepare import prepare
-from aigc_cli.backends.transformer.records.tokens import RecordTokens, codes_of, parts_of, prompt_of, tokens_of
-from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.records.dataset import RecordArrays, RecordField, check_unchanged, read_records
-from aigc_cli.data.text.tokens import TokenArrays
+from aigc_cli.backends.transformer.records.tokens import RecordTokens, codes_of, prompt_of, tokens_of
+from aigc_cli.data.records.dataset import RecordField, check_unchanged, read_records
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -36,47 +31,8 @@ from aigc_cli.metrics.statistics.bootstrap import Measure, mean, ratio_of_sums
 from aigc_cli.metrics.statistics.proportion import proportion
 from aigc_cli.options import rebuild
 
-#: Records among which the right one is to be found, records that it is searched for, and records that are answered or drawn.
-AMONG, SEARCHED, ANSWERED, DRAWN = 16, 100, 500, 1000
-
-
-@dataclass(frozen=True)
-class Held:
-    """Records to measure on, as they are and as tokens."""
-
-    records: RecordArrays
-    tokens: TokenArrays
-    codes: NDArray[np.int64]  # of their pictures (n, places)
-    fields: tuple[RecordField, ...]
-    loaded: Loaded[CausalLM]
-
-    @cached_property
-    def parts(self) -> list[list[list[int]]]:
-        """The tokens of each record's fields."""
-        return [parts_of(self.tokens, number, self.loaded.tokenizer) for number in range(self.tokens.n_docs)]
-
-    def prompt(self, number: int) -> list[int]:
-        """The tokens of a record up to its last field."""
-        return prompt_of(self.parts[number][:-1], self.loaded.tokenizer)
-
-    def costs(self, leading: Sequence[int], last: Sequence[int], batch_size: int) -> NDArray[np.float64]:
-        """The cost in nats of the last field of the records `last` given the leading fields of the records `leading`, (n,)."""
-        tokens: list[int] = []
-        offsets = [0]
-        for first, final in zip(leading, last, strict=True):
-            tokens += [*self.prompt(first)[1:], *self.parts[final][-1]]
-            offsets.append(len(tokens))
-        n = np.ones(len(last), np.int64)
-        arrays = TokenArrays(np.array(tokens, np.uint32), np.array(offsets), n, n)
-        found = field_costs(self.predicted(arrays, batch_size), arrays, Corpus.of(arrays, self.loaded.tokenizer), self.loaded)
-        return found[self.fields[-1].name][0]
-
-    def predicted(self, arrays: TokenArrays, batch_size: int) -> NDArray[np.float64]:
-        """The cost in nats of each prediction."""
-        network = self.loaded.model.network
-        corpus = Corpus.of(arrays, self.loaded.tokenizer)
-        pieces = evaluation_pieces(corpus, network.config.context)
-        return prediction_nats(network, corpus, pieces, batch_size=batch_size, device=self.loaded.device)
+#: Records among which the right one is to be found, records that it is searched for, and records that are answered.
+AMONG, SEARCHED, ANSWERED = 16, 100, 500
 
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
@@ -88,19 +44,22 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     held, name = _held(run, loaded, data, options, bus)
     bus.stage("evaluating", 0, None)
     measures = _likelihood(held, options)
-    n_fields = len(held.fields)
-    if n_fields > 1 and len(held.records) >= AMONG:
+    examples: Sequence[Mapping[str, str | bytes]] = ()
+    if len(held.fields) > 1 and len(held.records) >= AMONG:
         measures["retrieval"] = _retrieval(held, options, bus)
     if options.n != 0 and held.loaded.start.codes[-1]:
+        drawn = draw(held, options, bus)
+        examples = drawn.examples()
         if data is None:
             notes.append("pictures are not compared: that needs the training pictures")
         else:
-            of_samples, told = _pictures(run, held, data, options, bus)
+            of_samples, told = drawn.quality(data, options, bus)
             measures |= of_samples
             notes += told
     elif options.n != 0:
-        measures |= _answers(held, data, options, bus)
-    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
+        of_answers, examples = _answers(held, data, options, bus)
+        measures |= of_answers
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes, examples)
 
 
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[RecordTokens | None, list[str]]:
@@ -179,42 +138,17 @@ def _retrieval(held: Held, options: Eval, bus: Bus) -> Measure:
     return proportion(right).beside(chance=1 / AMONG)
 
 
-def _pictures(run: Run, held: Held, data: RecordTokens, options: Eval, bus: Bus) -> tuple[dict[str, Measure], list[str]]:
-    """Measures of the pictures that are drawn for the leading fields of held-out records, each beside those of
-    reconstructions."""
-    codec, tokenizer = data.codec, held.loaded.tokenizer
-    asked = QualityOptions(n=DRAWN if options.n is None else options.n)
-    places = held.loaded.start.codes[-1]
-    drawing = guided(held.loaded, SampleOptions())
-
-    def samples() -> Iterator[Pixels]:
-        jobs = [Job(number, held.prompt(number)) for number in range(len(held.records))]
-        made = drawing.generate(jobs, options=SamplingOptions(), seed=options.seed, batch_size=options.batch_size)
-        chunk = []
-        for one in made:
-            chunk.append(codes_in(one.ids, tokenizer, places))
-            if len(chunk) == min(AT_ONCE, len(held.records)):
-                yield codec.decode(np.stack(chunk))
-                chunk = []
-        if chunk:
-            yield codec.decode(np.stack(chunk))
-
-    def reconstructions() -> Iterator[Pixels]:
-        return (codec.decode(held.codes[at : at + AT_ONCE]) for at in range(0, len(held.codes), AT_ONCE))
-
-    train, real = data.records.train.pictures, held.records.pictures
-    others = {"reconstructed": reconstructions()}
-    return quality(samples(), train, real, (), asked, seed=options.seed, device=held.loaded.device, bus=bus, beside=others)
-
-
-def _answers(held: Held, data: RecordTokens | None, options: Eval, bus: Bus) -> dict[str, Measure]:
+def _answers(
+    held: Held, data: RecordTokens | None, options: Eval, bus: Bus
+) -> tuple[dict[str, Measure], list[dict[str, str | bytes]]]:
     """How often the likeliest last field, token by token, is the record's own; beside the training records' most frequent one,
-    and the answers if each picture is another record's."""
+    and the answers if each picture is another record's. Also some of the answers, to look at."""
     n = min(ANSWERED if options.n is None else options.n, len(held.records))
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(held.records))[:n]).tolist()
     name = held.fields[-1].name
     wanted = [held.records.texts[name][number] for number in chosen]
-    right = _exact(_written(held, [held.prompt(number) for number in chosen], options, bus), wanted)
+    written = _written(held, [held.prompt(number) for number in chosen], options, bus)
+    right = _exact(written, wanted)
     beside: dict[str, Measure] = {}
     if data is not None:
         ((frequent, _),) = Counter(data.records.train.texts[name]).most_common(1)
@@ -222,7 +156,11 @@ def _answers(held: Held, data: RecordTokens | None, options: Eval, bus: Bus) -> 
     if n > 1 and any(held.loaded.start.codes):
         prompts = [_with_picture_of(held, number, other) for number, other in zip(chosen, np.roll(chosen, 1), strict=True)]
         beside["another_picture"] = proportion(_exact(_written(held, prompts, options, bus), wanted))
-    return {"exact_match": proportion(right).beside(decoding="greedy", **beside)}
+    shown = [*zip(chosen, wanted, written, strict=True)][:: -(-n // SHOWN)]
+    examples: list[dict[str, str | bytes]] = [
+        {**held.leading(number), name: text, f"{name}, written": answer} for number, text, answer in shown
+    ]
+    return {"exact_match": proportion(right).beside(decoding="greedy", **beside)}, examples
 
 
 def _with_picture_of(held: Held, number: int, other: int) -> list[int]:
