@@ -16,28 +16,35 @@ from aigc_cli.data.understood import listed
 _COUNTED = 6  # classes listed individually
 
 
-def class_notes(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[str]) -> list[str]:
-    """Notes on the number of pictures per class and on anything unusual; `splits` (n,) has each picture's split."""
+def class_notes(
+    store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[str], one: str = "picture", things: str = "pictures"
+) -> list[str]:
+    """Notes on the number of examples per class and on anything unusual; `splits` (n,) has each one's split, and `one` and
+    `things` are what they are called."""
+
+    def are(count: int) -> str:
+        return f"1 {one} is" if count == 1 else f"{count:,} {things} are"
+
     kept = np.flatnonzero(splits != DROPPED)
     counts = class_counts(store, splits, classes)
-    notes = [_counted([*counts.items()])] if classes else []
+    notes = [_counted([*counts.items()], things)] if classes else []
     if conflicts := _in_several(store, kept):
         as_what = listed(f"{name!r} ({count:,})" for name, count in conflicts.most_common())
-        notes.append(f"{_pictures(sum(conflicts.values()))} in several classes; kept as {as_what}")
+        notes.append(f"{are(sum(conflicts.values()))} in several classes; kept as {as_what}")
     known = {nfc(name) for name in classes}
     if classes and (gone := [name for name in store.classes if nfc(name) not in known]):
-        notes.append(f"no pictures to train on, so no class: {listed(map(repr, gone))}")
+        notes.append(f"no {things} to train on, so no class: {listed(map(repr, gone))}")
     if single := [name for name in classes if counts[name] == 1]:
         trained = {nfc(store.classes[label]) for label in np.unique(store.labels[splits == TRAIN]) if label >= 0}
         use = ", used for training" if {*map(nfc, single)} <= trained else ""
-        notes.append(f"classes with a single picture{use}: {listed(map(repr, single))}")
+        notes.append(f"classes with a single {one}{use}: {listed(map(repr, single))}")
     folded = Counter(name.strip().casefold() for name in classes)
     if alike := [name for name in classes if folded[name.strip().casefold()] > 1]:
         notes.append(f"classes that differ only in case or spaces: {listed(map(repr, sorted(alike, key=str.casefold)))}")
     unlabelled = kept[store.labels[kept] < 0]
     if classes and len(unlabelled):
         names = listed(store.names.of(unlabelled[:3])) + (f" and {len(unlabelled) - 3:,} more" if len(unlabelled) > 3 else "")
-        notes.append(f"{_pictures(len(unlabelled))} in no class: {names}")
+        notes.append(f"{are(len(unlabelled))} in no class: {names}")
     return notes
 
 
@@ -49,15 +56,11 @@ def class_counts(store: Store, splits: npt.NDArray[np.uint8], classes: Sequence[
     return {name: counts.get(nfc(name), 0) for name in classes}
 
 
-def _pictures(count: int) -> str:
-    return "1 picture is" if count == 1 else f"{count:,} pictures are"
-
-
-def _counted(counts: Sequence[tuple[str, int]]) -> str:
+def _counted(counts: Sequence[tuple[str, int]], things: str) -> str:
     told = ", ".join(f"{name} {count:,}" for name, count in counts[:_COUNTED])
     if len(counts) > _COUNTED:
         sizes = [count for _, count in counts]
-        told += f", … {len(counts):,} in all, of {min(sizes):,} to {max(sizes):,} pictures"
+        told += f", … {len(counts):,} in all, of {min(sizes):,} to {max(sizes):,} {things}"
     return f"classes: {told}"
 
 

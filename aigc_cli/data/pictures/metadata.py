@@ -44,15 +44,18 @@ class FoundLabels:
         return None if self.labels is None else cache.key_of("metadata", list(self.labels))
 
 
-def find_labels(part: Part, label: str | None, learned: bool, classes: Classes = ()) -> FoundLabels:
+def find_labels(
+    part: Part, label: str | None, learned: bool, classes: Classes = (), names: Sequence[str] | None = None
+) -> FoundLabels:
     """The labels of a part's picture files in the tables beside them, as `_find_label` finds them. `label` may name several
-    columns, with commas between them."""
+    columns, with commas between them. `names` are those of the files, by default of pictures."""
+    names = [nfc(name) for name in (names_of(part) if names is None else names)]
     known = [name for path in part.tables for name in _Table(path).names] if label and "," in label else ()
     columns = label_columns(label, known)
     if len(columns) < 2:
-        return _find_label(part, label, learned, () if isinstance(classes, Mapping) else classes)
+        return _find_label(part, names, label, learned, () if isinstance(classes, Mapping) else classes)
     of_run = by_label(classes)
-    found = [_find_label(part, column, learned, of_run.get(column, ())) for column in columns]
+    found = [_find_label(part, names, column, learned, of_run.get(column, ())) for column in columns]
     notes = tuple(dict.fromkeys(note for of in found for note in of.notes))
     of_pictures = [of.labels for of in found if of.labels is not None]
     if len(of_pictures) < len(columns):
@@ -61,14 +64,13 @@ def find_labels(part: Part, label: str | None, learned: bool, classes: Classes =
     return FoundLabels(tuple(map(joined, zip(*of_pictures, strict=True))), notes, origins)
 
 
-def _find_label(part: Part, label: str | None, learned: bool, classes: Sequence[str] = ()) -> FoundLabels:
+def _find_label(part: Part, names: Sequence[str], label: str | None, learned: bool, classes: Sequence[str] = ()) -> FoundLabels:
     """The labels of a part's picture files in the tables beside them: of the column `label`, otherwise of one named label,
     labels or class. Without `label` they are read only if classes are `learned` and the folders are none. `classes` are those
     of an existing run.
 
     Raises RequestError for a table that can't be read, has no column `label`, or lists none of the pictures.
     """
-    names = [nfc(name) for name in names_of(part)]
     if not part.tables:
         return FoundLabels(notes=tuple(notes_on_repeated(part.location, names, part.split_level) if learned else ()))
     shown = listed(name_in(path, part) for path in part.tables)

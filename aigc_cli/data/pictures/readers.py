@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -141,14 +141,14 @@ def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
         )
 
 
-def picture_files(part: Part) -> list[Path]:
-    """The files of a part that are a picture each."""
-    return [path for path in part.files if suffix_of(path, READ) in SUFFIXES]
+def picture_files(part: Part, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """The files of a part that are a picture each, or an example of another kind, with other suffixes."""
+    return [path for path in part.files if suffix_of(path, suffixes)]
 
 
-def names_of(part: Part) -> list[str]:
+def names_of(part: Part, suffixes: Collection[str] = SUFFIXES) -> list[str]:
     """Their paths in the source's folder."""
-    return decode_paths([name_in(path, part) for path in picture_files(part)])[0]
+    return decode_paths([name_in(path, part) for path in picture_files(part, suffixes)])[0]
 
 
 def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | None = None) -> list[Reader]:

@@ -81,11 +81,10 @@ class Store:
             found[label] = replace(self, labels=of_class[self.labels], classes=tuple(classes), label_names=())
         return found
 
-    @property
-    def skipped(self) -> tuple[Group, ...]:
+    def skipped(self, things: str = "pictures") -> tuple[Group, ...]:
         """What could not be decoded."""
         names = tuple(str(of["name"]) for of in self.unreadable[:EXAMPLES])
-        return (Group("pictures that cannot be decoded", self.n_unreadable, names),) if names else ()
+        return (Group(f"{things} that cannot be decoded", self.n_unreadable, names),) if names else ()
 
 
 @dataclass(frozen=True)

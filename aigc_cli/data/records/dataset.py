@@ -178,7 +178,7 @@ def _dataset(
         fields={field.name: field.kind for field in fields},
         columns=ReadColumns(tuple(field.name for field in fields), others=others[:EXAMPLES]),
         removed={**data.info["dropped"], "copies": n_copies},
-        skipped=(*opened.understood.skipped, *store.skipped, *joined.skipped),
+        skipped=(*opened.understood.skipped, *store.skipped(), *joined.skipped),
     ).to_json()
     info = {
         **data.info,
