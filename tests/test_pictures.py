@@ -247,7 +247,7 @@ def test_factors_go_with_their_pictures(tmp_path: Path) -> None:
         cells.append({"bytes": file.getvalue(), "path": None})
     pq.write_table(pa.table({**table, "image": cells}), tmp_path / "a.parquet")
     dataset = _prepare(tmp_path / "a.parquet")
-    assert "'gap' is not known for every picture, so it isn't a factor" in dataset.notes
+    assert "'gap' is not known for every example, so it isn't a factor" in dataset.notes
     for split in (dataset.train, dataset.select, dataset.report):
         assert list(split.factors) == ["angle", "count"]
         assert (split.factors["angle"] == split.rows / 8).all()

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain, islice
-from pathlib import Path
-from typing import TypeVar
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.collector import Collector, listed_failures
-from aigc_cli.data.pictures.decode import Decoded, NotDecodable, decode, decode_regions, look
+from aigc_cli.data.pictures.collector import PictureCollector
+from aigc_cli.data.pictures.decode import Decoded, decode, decode_regions, look
 from aigc_cli.data.pictures.demos import demo_reader
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format
-from aigc_cli.data.pictures.raw import Content, RawPicture, Reader
+from aigc_cli.data.pictures.many import (
+    AT_ONCE,
+    in_parallel,
+    nothing_in,
+    sampled,
+    stop_if_too_many,
+    too_many_unreadable,
+    total_of,
+)
+from aigc_cli.data.pictures.raw import Content, NotDecodable, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.white import white_of
 from aigc_cli.data.pictures.windows import in_windows, most_regions
@@ -30,15 +34,10 @@ from aigc_cli.data.sources.opening import Snapshot
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError
 from aigc_cli.files import bytes_of
-from aigc_cli.machine import memory, usable_cores
+from aigc_cli.machine import memory
 
-_T = TypeVar("_T")
-
-_SAMPLE = 500  # pictures looked at to choose the format
-_AT_ONCE = 8  # pictures that a thread decodes at a time
 _REPORT = 64  # pictures between two reports
 _BLACK = 3  # levels of 255: as good as black
-_TOLERATED = 0.1  # the share of undecodable pictures that is tolerated
 _PIXEL_BYTES = 1500  # memory of a training step per pixel and picture, with the smallest networks and any channels
 
 
@@ -46,7 +45,7 @@ def build_entry(key: str, snapshot: Snapshot, wanted: Wanted, labels: Sequence[s
     """Decode the source's pictures and put them into the cache; `labels` are those of its picture files, by default their
     folders."""
     readers, format, white_is_open = _open(snapshot.part, wanted, labels, progress)
-    _check_room(_total(readers), format)
+    _check_room(total_of(readers), format)
     while True:
         try:
             return _fill(key, snapshot, readers, format, white_is_open, wanted, progress)
@@ -73,22 +72,22 @@ def _fill(
 ) -> None:
     """Decode all pictures in the format. Raises _OtherWhite for one whose numbers are above white, or which is the
     first to determine white, unless white was asked for."""
-    part, total = snapshot.part, _total(readers)
+    part, total = snapshot.part, total_of(readers)
     factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
     most = 1 if format.region is None else most_regions(format, total)
 
     def decoded_parts(content: Content) -> list[Decoded]:
         return [decode(content, format)] if format.region is None else decode_regions(content, format, most)
 
-    at_once, seen = _AT_ONCE if format.region is None else 1, 0
-    with opening.new_entry(key, [snapshot]) as folder, Collector(folder, format, factors) as collector:
+    at_once, seen = AT_ONCE if format.region is None else 1, 0
+    with opening.new_entry(key, [snapshot]) as folder, PictureCollector(folder, format, factors) as collector:
         for reader in readers:
             columns = [reader.factors.index(name) for name in factors]
-            for raw, parts in _parallel(reader.read(), decoded_parts, at_once):
+            for raw, parts in in_parallel(reader.read(), lambda raw: decoded_parts(raw.content), at_once):
                 seen += 1
                 if isinstance(parts, NotDecodable):
                     collector.skip(raw.name, str(parts))
-                    _stop_if_too_many(part, collector, total)
+                    stop_if_too_many(part, collector, total, "pictures")
                 else:
                     for decoded in parts:
                         if wanted.white is None and decoded.highest is not None:
@@ -100,8 +99,8 @@ def _fill(
                     progress("reading pictures", seen, total)
         progress("reading pictures", seen, total)
         if seen == 0:
-            raise _no_pictures(part, readers)
-        _stop_if_too_many(part, collector, seen)
+            raise nothing_in(part, readers, "pictures")
+        stop_if_too_many(part, collector, seen, "pictures")
         collector.finish(wanted, readers)
 
 
@@ -121,13 +120,13 @@ def _open(
         return readers, choose_format(wanted, []), False
     looks, failures = [], []
     progress("looking at a sample", 0, None)
-    for raw, seen in _parallel(_sample(readers), look):
+    for raw, seen in in_parallel(sampled(readers), lambda raw: look(raw.content)):
         if isinstance(seen, NotDecodable):
             failures.append((raw.name, str(seen)))
         else:
             looks.append(seen)
     if not looks:
-        raise _too_many_unreadable(part, failures) if failures else _no_pictures(part, readers)
+        raise too_many_unreadable(part, failures, "pictures") if failures else nothing_in(part, readers, "pictures")
     _refuse_black(part, looks)
     if wanted.tile:
         wanted = in_windows(wanted, looks)
@@ -142,26 +141,6 @@ def _refuse_black(part: Part, looks: Sequence[Look]) -> None:
             f"the pictures in {part.location} hold only numbers from 0 to {highest} of 255, so all would be black; "
             f"multiply them by {255 // highest}, such as with 'magick mogrify -evaluate multiply {255 // highest} *.png'"
         )
-
-
-def _sample(readers: Sequence[Reader]) -> Iterator[RawPicture]:
-    """Some of the pictures, spread over the source, or the first ones if their number is unknown."""
-    total = _total(readers)
-    if total is None:
-        return islice(chain.from_iterable(reader.read() for reader in readers), _SAMPLE)
-    step = max(1, -(-total // _SAMPLE))
-    return chain.from_iterable(reader.read(step) for reader in readers)
-
-
-def _total(readers: Sequence[Reader]) -> int | None:
-    counts = [reader.count for reader in readers]
-    return None if None in counts else sum(count or 0 for count in counts)
-
-
-def _no_pictures(part: Part, readers: Sequence[Reader]) -> RequestError:
-    """With what the readers found instead."""
-    found = "; ".join(note for reader in readers for note in reader.notes)
-    return RequestError(f"there are no pictures in {part.location}" + (found and f" ({found})"))
 
 
 def _check_room(total: int | None, format: PictureFormat) -> None:
@@ -182,44 +161,3 @@ def _check_room(total: int | None, format: PictureFormat) -> None:
             f"{total or 1:,} pictures of {format.describe()} take {bytes_of(needed)}, and the cache {cache.cache_dir()} has "
             f"{bytes_of(free)} left; choose a smaller --size or set AIGC_CACHE_DIR"
         )
-
-
-def _stop_if_too_many(part: Part, collector: Collector, total: int | None) -> None:
-    """Raise RequestError once more than a tenth of `total` pictures cannot be decoded."""
-    if total is not None and collector.skipped > _TOLERATED * total:
-        raise _too_many_unreadable(part, collector.unreadable)
-
-
-def _too_many_unreadable(part: Part, failures: Sequence[tuple[str, str]]) -> RequestError:
-    if part.files == (Path(part.location),) and failures[0][0] == part.files[0].name:
-        return RequestError(f"{part.location} cannot be decoded: {failures[0][1]}")
-    return RequestError(
-        f"more than a tenth of the pictures in {part.location} cannot be decoded: {listed_failures(failures)}; "
-        "replace or remove them"
-    )
-
-
-def _parallel(
-    pictures: Iterable[RawPicture], function: Callable[[Content], _T], at_once: int = _AT_ONCE
-) -> Iterator[tuple[RawPicture, _T | NotDecodable]]:
-    """The results of `function` for each picture, or why it failed, in order; a bounded number are in memory."""
-
-    def run(batch: list[RawPicture]) -> list[tuple[RawPicture, _T | NotDecodable]]:
-        results: list[tuple[RawPicture, _T | NotDecodable]] = []
-        for raw in batch:
-            try:
-                results.append((raw, function(raw.content)))
-            except NotDecodable as error:
-                results.append((raw, error))
-        return results
-
-    left = iter(pictures)
-    workers = min(8, usable_cores())
-    pending: deque[Future[list[tuple[RawPicture, _T | NotDecodable]]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        while batch := list(islice(left, at_once)):
-            pending.append(pool.submit(run, batch))
-            if len(pending) > (2 * workers if at_once > 1 else workers):
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
 
 from aigc_cli.data.pictures.format import GROUNDS, Look, PictureFormat, Size
-from aigc_cli.data.pictures.raw import MAX_PIXELS, Content
+from aigc_cli.data.pictures.raw import MAX_PIXELS, Content, NotDecodable
 from aigc_cli.data.pictures.srgb import in_srgb
 from aigc_cli.data.pictures.white import FULL, in_8_bits, range_of, white_of
 from aigc_cli.data.pictures.windows import cut, reduced
@@ -59,10 +59,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 Pixels = npt.NDArray[np.uint8]
-
-
-class NotDecodable(Exception):
-    """The message says why, in a few words."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ def describe_origins(origins: Mapping[str, str]) -> str:
     return ", ".join(f"{what} of {origin}" for what, origin in origins.items())
 
 
+class NotDecodable(Exception):
+    """The message says why, in a few words."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawPicture:
     """One picture of a source."""
@@ -34,12 +38,12 @@ class RawPicture:
     factors: tuple[float | None, ...] = ()  # values of the reader's factors; None if unknown
 
 
-class Reader(Protocol):
-    """The pictures of one file, or of the picture files of a folder, in order."""
+class Described(Protocol):
+    """The examples of one file, or of the files of a folder that are one example each, in order."""
 
     @property
     def count(self) -> int | None:
-        """The number of pictures; None if not known in advance."""
+        """The number of examples; None if not known in advance."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -47,15 +51,19 @@ class Reader(Protocol):
 
     @property
     def factors(self) -> tuple[str, ...]:
-        """The names of the factors of variation, numbers that every picture has."""
+        """The names of the factors of variation, numbers that every example has."""
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """Where "pictures" and "labels" are from, where that had to be chosen: "the column 'image'"."""
+        """Where examples and "labels" are from, where that had to be chosen: "the column 'image'"."""
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines for the user."""
+
+
+class Reader(Described, Protocol):
+    """The pictures of one file, or of the picture files of a folder, in order."""
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         """Every `step`-th picture. Raises `RequestError` if the source can't be read."""
