@@ -86,7 +86,8 @@ class Collector:
         known = {name: np.array(values) for name, values in self._factors.items() if not np.isnan(values).any()}
         whole = {name: (values == np.rint(values)).all() for name, values in known.items()}
         skipped = f"skipped {self.skipped:,} that cannot be decoded: {listed_failures(self.unreadable)}"
-        unknown = (f"{name!r} is not known for every example, so it isn't a factor" for name in self._factors if name not in known)
+        unknown = [name for name in self._factors if name not in known]
+        told = [*told, *(f"{name!r} is not known for every example, so it isn't a factor" for name in unknown)]
         save(
             self._folder,
             StoredColumns(
@@ -99,7 +100,7 @@ class Collector:
             format=format.to_json(),
             classes=list(classes),
             **({"labels": label_columns(label)} if any(SEPARATOR in name for name in classes) else {}),
-            notes=[*notes, *([skipped] if self.skipped else []), *(note for note in told if note), *unknown],
+            notes=[*notes, *([skipped] if self.skipped else []), *(note for note in told if note)],
             n_unreadable=self.skipped,
             origins={what: listed(of) for what, of in origins.items()},
             unreadable=[{"name": name, "reason": reason} for name, reason in self.unreadable],
