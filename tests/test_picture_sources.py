@@ -327,7 +327,7 @@ def test_cells_without_a_picture_are_not_decodable(tmp_path: Path) -> None:
         reasons.append(str(caught.value))
     assert reasons == [
         "its cell is empty",
-        "its cell has a file name instead of a picture",
+        "its cell has only a file name",
         "not a picture in a known format",
     ]
 

@@ -78,6 +78,19 @@ def arrays_of(path: Path) -> list[StoredArray]:
     return found
 
 
+def scalars_of(path: Path) -> dict[str, float]:
+    """The single numbers in an .npz, by their names. Raises `RequestError` as `arrays_of`."""
+    with explained(path), _whole(path), zipfile.ZipFile(path) as archive:
+        keys = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    found = {}
+    for key in keys:
+        with _opened(path, key) as file:
+            shape, _, dtype = _read_header(file)
+            if math.prod(shape) == 1 and len(shape) < 2 and dtype.kind in "uif":
+                found[key] = float(np.frombuffer(file.read(dtype.itemsize), dtype)[0])
+    return found
+
+
 @contextmanager
 def _opened(path: Path, key: str) -> Iterator[BinaryIO]:
     with explained(path), _whole(path):

@@ -53,10 +53,10 @@ class ArrayReader:
         self._layout = _layout(self._images)
         self._scale, notes = _scale(self._images)
         self.count = self._images.shape[0]
-        beside = [array for array in arrays if _is_column(array, self.count)]
+        beside = [array for array in arrays if is_column(array, self.count)]
         asked = label_columns(label, [array.key for array in beside]) or (None,)
-        chosen = [array for name in asked if (array := _choose_labels(beside, name, self._images)) is not None]
-        self._labels = _label_names(chosen)
+        chosen = [array for name in asked if (array := choose_labels(beside, name, self._images, "picture")) is not None]
+        self._labels = label_names(chosen)
         numbers = [array for array in beside if array not in chosen and array.dtype.kind in "buif"]
         self.factors = tuple(array.key for array in numbers)
         self._factors = [array.load().reshape(-1) for array in numbers]
@@ -156,19 +156,20 @@ def _scale(array: StoredArray) -> tuple[int | None, list[str]]:
     return (None if highest > 255 else 255), []
 
 
-def _is_column(array: StoredArray, count: int) -> bool:
-    """Whether it has one value per picture."""
+def is_column(array: StoredArray, count: int) -> bool:
+    """Whether it has one value for each."""
     return array.shape in ((count,), (count, 1)) and array.dtype.kind in "buifUS"
 
 
-def _choose_labels(beside: Sequence[StoredArray], label: str | None, images: StoredArray) -> StoredArray | None:
+def choose_labels(beside: Sequence[StoredArray], label: str | None, of: StoredArray, one: str) -> StoredArray | None:
+    """The array with the labels; None if there is none. Raises RequestError if there is none of the name `label`."""
     if label is None:
         named = [array for word in _LABEL_WORDS for array in beside if word in words_of(array.key)]
         return next((array for array in named if array.dtype.kind != "f"), None)
     chosen = next((array for array in beside if nfc(array.key) == nfc(label) and array.dtype.kind != "f"), None)
     if chosen is None:
         keys = ", ".join(repr(array.key) for array in beside if array.dtype.kind != "f") or "none"
-        raise RequestError(f"{images.path}: no array {label!r} holds a label for each picture; {keys} could")
+        raise RequestError(f"{of.path}: no array {label!r} holds a label for each {one}; {keys} could")
     return chosen
 
 
@@ -178,8 +179,8 @@ def describe_unlabelled(path: Path) -> str:
     return f"it holds {held}, and labels are whole numbers or texts, one a picture"
 
 
-def _label_names(arrays: Sequence[StoredArray]) -> Sequence[str | None] | None:
-    """The label of each picture, or all of them as one; None without arrays."""
+def label_names(arrays: Sequence[StoredArray]) -> Sequence[str | None] | None:
+    """The label of each, or all of them as one; None without arrays."""
     if len(arrays) < 2:
         return _texts(arrays[0]) if arrays else None
     return [joined(values) for values in zip(*map(_texts, arrays), strict=True)]

@@ -17,7 +17,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aigc_cli.data.pictures.readers import SUFFIXES
+from aigc_cli.data.pictures.raw import Medium
+from aigc_cli.data.pictures.readers import PICTURE_FILES
 from aigc_cli.data.pictures.rows import SUFFIXES as TABLES
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.sources.source import Part, Source, suffix_of
@@ -62,10 +63,10 @@ class Listing:
             yield (inside(text, self.path.parent, where) if text else None), row
 
 
-def open_listed(path: Path) -> Source | None:
+def open_listed(path: Path, medium: Medium = PICTURE_FILES) -> Source | None:
     """The pictures that a table lists, each once and in order; None if it lists none. Raises RequestError for a table that
     can't be read, that lists only files that aren't there, or that has several columns of pictures."""
-    found = listing_of(path)
+    found = listing_of(path, medium)
     if found is None:
         return None
     names = dict.fromkeys(name for name, _ in found.read() if name is not None)
@@ -75,61 +76,61 @@ def open_listed(path: Path) -> Source | None:
         file = file_of(path.parent, name)
         if file is None:
             missing.append(name)
-        elif suffix_of(file, SUFFIXES) is None:
+        elif suffix_of(file, medium.suffixes) is None:
             others.append(name)
         else:
             files[str(file)] = file
     groups = (
-        Group.of("picture that is not there", "pictures that are not there", missing),
-        Group.of("file that is no picture", "files that are no pictures", others),
+        Group.of(f"{medium.one} that is not there", f"{medium.many} that are not there", missing),
+        Group.of(f"file that is no {medium.one}", f"files that are no {medium.many}", others),
     )
     understood = Understood(
         files=Files.of([PurePosixPath(name).suffix.lower() for name in files], names),
-        origins={"pictures": f"the column {found.column!r}"},
+        origins={medium.many: f"the column {found.column!r}"},
         skipped=tuple(group for group in groups if group is not None),
     )
     part = Part(str(path), "files", tuple(files.values()), tables=(path,), listed_in=path)
     return Source(str(path), {"all": part}, tuple(found.rows.notes), understood)
 
 
-def listing_of(path: Path) -> Listing | None:
+def listing_of(path: Path, medium: Medium = PICTURE_FILES) -> Listing | None:
     """The table with its column of paths, found by the values; None if it has none. Raises RequestError as `open_listed`."""
     suffix = suffix_of(path, TABLES)
     if suffix is None or not path.is_file() or (suffix == ".parquet" and path.suffix.lower() != suffix):
         return None
     refuse_stand_in(path)
     stat = path.stat()
-    return _listing_of(path, stat.st_size, stat.st_mtime_ns)
+    return _listing_of(path, medium, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _listing_of(path: Path, size: int, modified: int) -> Listing | None:
+def _listing_of(path: Path, medium: Medium, size: int, modified: int) -> Listing | None:
     rows = Rows(path)
-    found = _columns_of_pictures(rows)
-    if any(_is_there(path.parent, name) for name in rows.names):  # the first row names a picture, not a column
+    found = _columns_of(rows, medium)
+    if any(_is_there(path.parent, name, medium) for name in rows.names):  # the first row names a picture, not a column
         rows = Rows(path, header=False)
-        found = _columns_of_pictures(rows)
-    there = [column for column, values in found.items() if any(_is_there(path.parent, value) for value in values)]
+        found = _columns_of(rows, medium)
+    there = [column for column, values in found.items() if any(_is_there(path.parent, value, medium) for value in values)]
     if len(there) > 1:
-        several = f"{path} has pictures in the columns {listed(map(repr, there))}"
-        raise NotReadable(f"{several}; a record has one picture: leave the others out", there)
+        several = f"{path} has {medium.many} in the columns {listed(map(repr, there))}"
+        raise NotReadable(f"{several}; a record has one {medium.one}: leave the others out", there)
     if there:
         return Listing(rows, there[0])
     for column, values in found.items():
         if (address := next((value for value in values if _ADDRESS.match(value)), None)) is not None:
             raise NotReadable(
-                f"{path}: the pictures in {column!r} are addresses, such as {_short(address)}, and are not downloaded; "
+                f"{path}: the {medium.many} in {column!r} are addresses, such as {_short(address)}, and are not downloaded; "
                 "download them, and name the files",
                 [column],
             )
         inside(values[0], path.parent, str(path))
-        missing = f"{path}: none of the pictures in {column!r} is there, such as {_short(values[0])}"
+        missing = f"{path}: none of the {medium.many} in {column!r} is there, such as {_short(values[0])}"
         raise NotReadable(f"{missing}; paths are relative to {path.parent}", [column])
     return None
 
 
-def _columns_of_pictures(rows: Rows) -> dict[str, list[str]]:
-    """The columns in which at least half of the first values are names of pictures, with these values."""
+def _columns_of(rows: Rows, medium: Medium) -> dict[str, list[str]]:
+    """The columns in which at least half of the first values are names of such files, with these values."""
     columns = [name for name in rows.strings if name][:_MOST_COLUMNS]
     values: dict[str, list[str]] = {name: [] for name in columns}
     for row in islice(rows.values(columns) if columns else (), _LOOKED_AT):
@@ -137,17 +138,17 @@ def _columns_of_pictures(rows: Rows) -> dict[str, list[str]]:
             value = row.get(name)
             if isinstance(value, str) and value.strip():
                 values[name].append(value.strip())
-    named = {name: [value for value in of if is_name(value)] for name, of in values.items()}
+    named = {name: [value for value in of if is_name(value, medium)] for name, of in values.items()}
     return {name: of for name, of in named.items() if of and 2 * len(of) >= len(values[name])}
 
 
-def is_name(value: str) -> bool:
+def is_name(value: str, medium: Medium = PICTURE_FILES) -> bool:
     """Whether a text may be the name of a picture file."""
-    return len(value) < 1000 and "\n" not in value and suffix_of(re.sub(r"[?#].*$", "", value), SUFFIXES) is not None
+    return len(value) < 1000 and "\n" not in value and suffix_of(re.sub(r"[?#].*$", "", value), medium.suffixes) is not None
 
 
-def _is_there(folder: Path, value: str) -> bool:
-    return is_name(value) and (name := _relative(value, folder)) is not None and file_of(folder, name) is not None
+def _is_there(folder: Path, value: str, medium: Medium) -> bool:
+    return is_name(value, medium) and (name := _relative(value, folder)) is not None and file_of(folder, name) is not None
 
 
 def file_of(folder: Path, name: str) -> Path | None:

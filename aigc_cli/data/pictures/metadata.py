@@ -17,8 +17,8 @@ from aigc_cli.data import cache
 from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_repeated
 from aigc_cli.data.pictures.labels import Classes, by_label, joined, label_columns
 from aigc_cli.data.pictures.listed import Listing, listing_of
-from aigc_cli.data.pictures.raw import describe_origins
-from aigc_cli.data.pictures.readers import LABEL_NAMES, name_in, names_of
+from aigc_cli.data.pictures.raw import Medium, describe_origins
+from aigc_cli.data.pictures.readers import LABEL_NAMES, PICTURE_FILES, name_in, names_of
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.split_names import nfc
@@ -45,17 +45,22 @@ class FoundLabels:
 
 
 def find_labels(
-    part: Part, label: str | None, learned: bool, classes: Classes = (), names: Sequence[str] | None = None
+    part: Part,
+    label: str | None,
+    learned: bool,
+    classes: Classes = (),
+    names: Sequence[str] | None = None,
+    medium: Medium = PICTURE_FILES,
 ) -> FoundLabels:
     """The labels of a part's picture files in the tables beside them, as `_find_label` finds them. `label` may name several
-    columns, with commas between them. `names` are those of the files, by default of pictures."""
-    names = [nfc(name) for name in (names_of(part) if names is None else names)]
-    known = [name for path in part.tables for name in _Table(path).names] if label and "," in label else ()
+    columns, with commas between them. `names` are those of the files, by default of all picture files."""
+    names = [nfc(name) for name in (names_of(part, medium.suffixes) if names is None else names)]
+    known = [name for path in part.tables for name in _Table(path, medium).names] if label and "," in label else ()
     columns = label_columns(label, known)
     if len(columns) < 2:
-        return _find_label(part, names, label, learned, () if isinstance(classes, Mapping) else classes)
+        return _find_label(part, names, label, learned, () if isinstance(classes, Mapping) else classes, medium)
     of_run = by_label(classes)
-    found = [_find_label(part, names, column, learned, of_run.get(column, ())) for column in columns]
+    found = [_find_label(part, names, column, learned, of_run.get(column, ()), medium) for column in columns]
     notes = tuple(dict.fromkeys(note for of in found for note in of.notes))
     of_pictures = [of.labels for of in found if of.labels is not None]
     if len(of_pictures) < len(columns):
@@ -64,7 +69,9 @@ def find_labels(
     return FoundLabels(tuple(map(joined, zip(*of_pictures, strict=True))), notes, origins)
 
 
-def _find_label(part: Part, names: Sequence[str], label: str | None, learned: bool, classes: Sequence[str] = ()) -> FoundLabels:
+def _find_label(
+    part: Part, names: Sequence[str], label: str | None, learned: bool, classes: Sequence[str], medium: Medium
+) -> FoundLabels:
     """The labels of a part's picture files in the tables beside them: of the column `label`, otherwise of one named label,
     labels or class. Without `label` they are read only if classes are `learned` and the folders are none. `classes` are those
     of an existing run.
@@ -75,7 +82,7 @@ def _find_label(part: Part, names: Sequence[str], label: str | None, learned: bo
         return FoundLabels(notes=tuple(notes_on_repeated(part.location, names, part.split_level) if learned else ()))
     shown = listed(name_in(path, part) for path in part.tables)
     if not names:
-        return FoundLabels(notes=(f"{shown} is not read: there are no picture files that it could describe",))
+        return FoundLabels(notes=(f"{shown} is not read: there are no {medium.one} files that it could describe",))
     if label is None and not learned:
         if part.listed_in is not None:  # which names the pictures, and is read for that
             return FoundLabels()
@@ -84,7 +91,7 @@ def _find_label(part: Part, names: Sequence[str], label: str | None, learned: bo
         return FoundLabels(
             notes=(f"{shown} is not read: the folders are the classes; --label NAME takes them from its column",)
         )
-    tables = [_Table(path, listing_of(path) if path == part.listed_in else None) for path in part.tables]
+    tables = [_Table(path, medium, listing_of(path, medium) if path == part.listed_in else None) for path in part.tables]
     columns = [table.column(label) for table in tables]
     if not any(columns):
         others = ", ".join(dict.fromkeys(repr(name) for table in tables for name in table.names if name != table.file_name))
@@ -100,12 +107,12 @@ def _find_label(part: Part, names: Sequence[str], label: str | None, learned: bo
                 several.add(name)
     notes = []
     if not found.keys() & {*names} and (renamed := _by_stem(part.location, found, names)):
-        notes.append(f"{shown} names pictures in another form, such as {next(iter(found))!r} for {next(iter(renamed))!r}")
+        notes.append(f"{shown} names {medium.many} in another form, such as {next(iter(found))!r} for {next(iter(renamed))!r}")
         found = renamed
     found, on_values = _plain(found, classes)
     if not found.keys() & {*names}:
         raise RequestError(
-            f"{shown} lists none of the pictures in {part.location}: "
+            f"{shown} lists none of the {medium.many} in {part.location}: "
             f"it names {next(iter(found), 'none')!r}, and there is {names[0]!r}"
         )
     known = {*names}
@@ -152,8 +159,8 @@ def _plain(found: Mapping[str, str | None], classes: Sequence[str]) -> tuple[dic
 class _Table:
     """A table with the column file_name, or with another column of paths that was found in it."""
 
-    def __init__(self, path: Path, listing: Listing | None = None) -> None:
-        self.path = path
+    def __init__(self, path: Path, medium: Medium, listing: Listing | None = None) -> None:
+        self.path, self._medium = path, medium
         self._rows = Rows(path) if listing is None else listing.rows
         self._listed = listing is not None
         self.file_name = FILE_NAME if listing is None else listing.column
@@ -167,7 +174,7 @@ class _Table:
         if column is not None and self.file_name not in self.names:
             columns = ", ".join(map(repr, self.names))
             raise RequestError(
-                f"{self.path} needs a column {self.file_name!r} that names the pictures; its columns are {columns}"
+                f"{self.path} needs a column {self.file_name!r} that names the {self._medium.many}; its columns are {columns}"
             )
         return column
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,32 +16,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aigc_cli.data.pictures.listed import file_of, inside, is_name
+from aigc_cli.data.pictures.raw import Medium
+from aigc_cli.data.pictures.readers import PICTURE_FILES
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
 _LOOKED_AT = 200  # rows, for the key of the pictures
 _AT_ONCE = 100  # rows written together
-_DATA = re.compile(r"data:image/[\w.+-]+;base64,")
-_BASE64 = re.compile(r"(iVBORw0KGgo|/9j/|R0lGOD|UklGR|SUkqA|TU0AK|Qk[0-3])[A-Za-z0-9+/\s]")  # PNG, JPEG, GIF, WebP, TIFF, BMP
 
 
-def pack(path: Path, folder: Path) -> Path:
+def pack(path: Path, folder: Path, medium: Medium = PICTURE_FILES) -> Path:
     """A Parquet file beside the file of JSON Lines, with its pictures and other columns. Paths are relative to `folder`.
 
     Raises RequestError if no column holds pictures, or several do, and for a path that leaves the folder.
     """
     rows = Rows(path)
-    key = _key_of_pictures(rows, folder)
+    key = _key_of(rows, folder, medium)
     others = {name: _column([row.get(name) for row in rows.values(rows.names)]) for name in rows.names if name != key}
-    image = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-    schema = pa.schema({key: image, **{name: of.type for name, of in others.items()}})
+    encoded = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    schema = pa.schema({key: encoded, **{name: of.type for name, of in others.items()}})
     packed = path.with_suffix(".parquet")
     try:
         with pq.ParquetWriter(packed, schema) as writer:
-            start, values = 0, _pictures(rows, key, folder)
+            start, values = 0, _encoded(rows, key, folder, medium)
             while batch := list(islice(values, _AT_ONCE)):
-                columns = [pa.array(batch, image), *(of.slice(start, len(batch)) for of in others.values())]
+                columns = [pa.array(batch, encoded), *(of.slice(start, len(batch)) for of in others.values())]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
                 start += len(batch)
     except BaseException:
@@ -59,40 +58,40 @@ def _column(values: list[Any]) -> pa.Array:
     return found.cast(pa.string()) if pa.types.is_null(found.type) else found
 
 
-def _key_of_pictures(rows: Rows, folder: Path) -> str:
+def _key_of(rows: Rows, folder: Path, medium: Medium) -> str:
     found: dict[str, None] = {}
     for row in islice(rows.values(rows.names), _LOOKED_AT):
-        found.update((name, None) for name, value in row.items() if holds_picture(value, folder))
+        found.update((name, None) for name, value in row.items() if holds(value, folder, medium))
     if len(found) == 1:
         return next(iter(found))
     if found:
         raise RequestError(
-            f"{rows.path} has pictures in {listed(map(repr, found))}; a record has one picture: leave the others out"
+            f"{rows.path} has {medium.many} in {listed(map(repr, found))}; a record has one {medium.one}: leave the others out"
         )
     raise RequestError(
-        f"{rows.path}: no value is a picture: the name of a picture file that is in {folder}, or a picture in base64; "
-        f"there is {listed(map(repr, rows.names)) or 'none'}"
+        f"{rows.path}: no value is a {medium.one}: the name of a {medium.one} file that is in {folder}, or a {medium.one} in "
+        f"base64; there is {listed(map(repr, rows.names)) or 'none'}"
     )
 
 
-def holds_picture(value: object, folder: Path) -> bool:
+def holds(value: object, folder: Path, medium: Medium = PICTURE_FILES) -> bool:
     """Whether a value is the name of a picture in the folder, or a picture in base64."""
     if not isinstance(value, str):
         return False
-    if _DATA.match(value) or _BASE64.match(value):
+    if medium.base64.match(value):
         return True
-    return is_name(value.strip()) and file_of(folder, value.strip()) is not None
+    return is_name(value.strip(), medium) and file_of(folder, value.strip()) is not None
 
 
-def _pictures(rows: Rows, key: str, folder: Path) -> Iterator[Mapping[str, Any] | None]:
+def _encoded(rows: Rows, key: str, folder: Path, medium: Medium) -> Iterator[Mapping[str, Any] | None]:
     for number, row in enumerate(rows.values((key,)), start=1):
         value = row.get(key)
         text = value.strip() if isinstance(value, str) else ""
-        start = _DATA.match(text)
+        start = medium.base64.match(text)
         if not text:
             yield None
-        elif start or _BASE64.match(text):
-            yield {"bytes": _decoded(text[start.end() :] if start else text), "path": None}
+        elif start:
+            yield {"bytes": _decoded(text.removeprefix(start["address"] or "")), "path": None}
         else:
             file = file_of(folder, inside(text, folder, f"{rows.path}, row {number:,}"))
             yield {"bytes": None if file is None else file.read_bytes(), "path": text}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -13,8 +13,8 @@ from aigc_cli.data.compression import open_bytes
 from aigc_cli.data.pictures import arrays
 from aigc_cli.data.pictures.arrays import ArrayReader
 from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_forms, origin_of
-from aigc_cli.data.pictures.raw import RawPicture, Reader
-from aigc_cli.data.pictures.webdataset import BESIDE, choose_pictures, labels_beside
+from aigc_cli.data.pictures.raw import ARCHIVES, IMAGE_NAMES, TABLES, Medium, RawPicture, Reader, in_base64
+from aigc_cli.data.pictures.webdataset import BESIDE, choose_members, labels_beside
 from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
@@ -33,11 +33,19 @@ REMEDIES = {
     **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "dcraw -T converts them to .tiff"),
 }
 """By suffix, how to convert files that are not read."""
-ARCHIVES = (".tar", ".tgz", ".zip")
-TABLES = (".parquet", ".arrow")
+PICTURE_FILES = Medium(
+    "picture",
+    "pictures",
+    SUFFIXES,
+    REMEDIES,
+    IMAGE_NAMES,
+    "Image",
+    # PNG, JPEG, GIF, WebP, TIFF, BMP
+    in_base64("image", "iVBORw0KGgo|/9j/|R0lGOD|UklGR|SUkqA|TU0AK|Qk[0-3]"),
+)
 LABEL_NAMES = ("label", "labels", "class")
 """Columns of labels, most likely first."""
-READ = (*SUFFIXES, *TABLES, *arrays.SUFFIXES, *ARCHIVES)
+READ = PICTURE_FILES.read
 """The suffixes of files that pictures are read from."""
 
 
@@ -69,15 +77,15 @@ class ArchiveReader:
     classes: tuple[str, ...] = ()
     factors: tuple[str, ...] = ()
 
-    def __init__(self, path: Path, label: str | None, prefix: str) -> None:
-        self._archive, self._prefix = Archive(path), prefix
-        names, note = choose_pictures(path, self._archive.names(SUFFIXES))
+    def __init__(self, path: Path, label: str | None, prefix: str, medium: Medium = PICTURE_FILES) -> None:
+        self._archive, self._prefix, self._medium = Archive(path), prefix, medium
+        names, note = choose_members(path, self._archive.names(medium.suffixes), medium)
         self.count = len(names)
         self._names = frozenset(names)
-        notes = [*self._archive.notes, *self._archive.skipped(SUFFIXES)]
+        notes = [*self._archive.notes, *self._archive.skipped(medium.suffixes)]
         if not names:
-            found_instead = by_suffix(self._archive.suffixes().elements(), REMEDIES)
-            notes.append(f"no pictures in {path.name}" + (f": {found_instead}" if found_instead else ""))
+            found_instead = by_suffix(self._archive.suffixes().elements(), medium.remedies)
+            notes.append(f"no {medium.many} in {path.name}" + (f": {found_instead}" if found_instead else ""))
         if note is not None:
             notes.append(note)
         notes += notes_on_forms(names)
@@ -89,7 +97,7 @@ class ArchiveReader:
                 "unpack it and give the folder"
             )
         self.origins = origin_of(self._labels)
-        beside = labels_beside(self._archive, names, label)
+        beside = labels_beside(self._archive, names, label, medium)
         if beside is not None:
             self.origins = {"labels": beside[1].removeprefix("labels of ")}
             self._labels = [value and nfc(value) for value in beside[0]]
@@ -99,17 +107,19 @@ class ArchiveReader:
 
     def _others(self, used: Sequence[str]) -> list[str]:
         """A note on files of other types, except those `used`. Raises RequestError if most would have to be converted."""
-        others = Counter({suffix: n for suffix, n in self._archive.suffixes().items() if suffix not in (*SUFFIXES, *used)})
+        medium = self._medium
+        known = (*medium.suffixes, *used)
+        others = Counter({suffix: n for suffix, n in self._archive.suffixes().items() if suffix not in known})
         if not (self.count and others):
             return []
-        told = by_suffix(others.elements(), REMEDIES)
-        if sum(others[suffix] for suffix in REMEDIES) > self.count:
+        told = by_suffix(others.elements(), medium.remedies)
+        if sum(others[suffix] for suffix in medium.remedies) > self.count:
             raise RequestError(f"most of {self._archive.path} is in formats that are not supported: {told}")
         return [f"ignored files of other types in {self._archive.path.name}: {told}"]
 
     def read(self, step: int = 1) -> Iterator[RawPicture]:
         labels = iter(self._labels[::step])
-        for name, content in self._archive.read(SUFFIXES, step, self._names):
+        for name, content in self._archive.read(self._medium.suffixes, step, self._names):
             yield RawPicture(self._prefix + name, content, next(labels))
 
 
@@ -117,7 +127,7 @@ def why_unlabelled(part: Part) -> list[str]:
     """What the files of a part hold instead of labels, or beside the pictures."""
     found = [arrays.describe_unlabelled(path) for path in part.files if path.suffix.lower() == ".npz"]
     for path in part.files:
-        if suffix_of(path, READ) in ARCHIVES:
+        if suffix_of(path, ARCHIVES) is not None:
             tables = (PurePosixPath(name).name for name in Archive(path).names((".csv", ".jsonl", ".parquet")))
             if (table := next((name for name in tables if name.lower().startswith("metadata.")), None)) is not None:
                 found.append(f"{table} in {path.name} is not read: unpack it and give the folder")
@@ -126,9 +136,10 @@ def why_unlabelled(part: Part) -> list[str]:
 
 def label_applies(parts: Sequence[Part]) -> bool:
     """Whether labels may have names in this source."""
-    suffixes = {suffix_of(path, READ) for part in parts for path in part.files}
-    named = suffixes & {*TABLES, *ARCHIVES, ".npz"} or any(part.kind in ("hub", "demo") or part.tables for part in parts)
-    return bool(named)
+    files = (path for part in parts for path in part.files)
+    if any(suffix_of(path, (*TABLES, *ARCHIVES, ".npz")) for path in files):
+        return True
+    return any(part.kind in ("hub", "demo") or part.tables for part in parts)
 
 
 def check_label_applies(parts: Sequence[Part], label: str | None) -> None:
@@ -151,32 +162,38 @@ def names_of(part: Part, suffixes: Collection[str] = SUFFIXES) -> list[str]:
     return decode_paths([name_in(path, part) for path in picture_files(part, suffixes)])[0]
 
 
-def open_readers(part: Part, label: str | None, labels: Sequence[str | None] | None = None) -> list[Reader]:
+def open_readers(
+    part: Part,
+    label: str | None,
+    labels: Sequence[str | None] | None = None,
+    medium: Medium = PICTURE_FILES,
+    open_arrays: Callable[[Path, str, str | None, str], Reader] = ArrayReader,
+) -> list[Reader]:
     """Readers for the pictures of a part that isn't drawn: one for all picture files, then one for each other file. `labels`
     are those of the picture files, by default their folders."""
     if part.kind == "hub":
         from aigc_cli.data.pictures.tables import open_hub
 
-        return [open_hub(part.location, part.split, label)]
+        return [open_hub(part.location, part.split, label, medium)]
     readers: list[Reader] = []
-    if pictures := picture_files(part):
+    if pictures := picture_files(part, medium.suffixes):
         names, note = decode_paths([name_in(path, part) for path in pictures])
         notes = (*([note] if note else []), *notes_on_forms(names))
         folders = classes_of_folders(names, part.split_level)
         readers.append(FileReader(pictures, names, labels or folders, {} if labels else origin_of(folders), notes))
     several = len(part.files) > 1
-    columns = any(suffix_of(path, READ) in {*TABLES, ".npz"} for path in part.files)  # a label names one of them
+    columns = any(suffix_of(path, (*TABLES, ".npz")) for path in part.files)  # a label names one of them
     for path in part.files:
-        suffix = suffix_of(path, READ)
+        suffix = suffix_of(path, medium.read)
         prefix = name_in(path, part) if several else ""
         if suffix in ARCHIVES:
-            readers.append(ArchiveReader(path, None if columns else label, prefix + "/" * several))
+            readers.append(ArchiveReader(path, None if columns else label, prefix + "/" * several, medium))
         elif suffix in arrays.SUFFIXES:
-            readers.append(ArrayReader(path, part.split, label, prefix + " " * several))
+            readers.append(open_arrays(path, part.split, label, prefix + " " * several))
         elif suffix in TABLES:
             from aigc_cli.data.pictures.tables import open_table
 
-            readers.append(open_table(path, label, prefix + " " * several))
+            readers.append(open_table(path, label, prefix + " " * several, medium))
     return readers
 
 

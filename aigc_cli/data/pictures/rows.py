@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aigc_cli.data.pictures.raw import IMAGE_NAMES
 from aigc_cli.data.sources.source import suffix_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 
-_SHOW_A_HEADER = ("file_name", "image", "img", "picture", "photo", "path", "filename", "file", "caption")
+_SHOW_A_HEADER = ("file_name", *IMAGE_NAMES, "audio", "sound", "path", "filename", "file", "caption")
 
 
 class Rows:

@@ -21,8 +21,8 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from aigc_cli.data.pictures.labels import joined, label_columns
-from aigc_cli.data.pictures.raw import IMAGE_NAMES, RawPicture, describe_origins
-from aigc_cli.data.pictures.readers import LABEL_NAMES
+from aigc_cli.data.pictures.raw import Medium, RawPicture, describe_origins
+from aigc_cli.data.pictures.readers import LABEL_NAMES, PICTURE_FILES
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.errors import RequestError
@@ -47,15 +47,15 @@ class PictureColumns:
         return [self.image, *self.labels, *self.factors]
 
 
-def choose_columns(schema: pa.Schema, label: str | None, where: object) -> PictureColumns:
+def choose_columns(schema: pa.Schema, label: str | None, where: object, medium: Medium = PICTURE_FILES) -> PictureColumns:
     """Choose columns. Raises `RequestError` if there is no picture column, or no column `label` that can hold labels."""
     features = _features(schema)
     kinds = {name: features.get(name, {}).get("_type") for name in schema.names}
-    image, origin = _choose_image(schema, kinds, where)
-    origins = {"pictures": origin}
+    image, origin = _choose_image(schema, kinds, where, medium)
+    origins = {medium.many: origin}
     classes = [name for name in schema.names if kinds[name] == "ClassLabel"]
     named = [name for name in LABEL_NAMES if name in schema.names and _can_be_label(schema.field(name).type)]
-    asked = [_label_column(schema, name, image, where) for name in label_columns(label, schema.names)]
+    asked = [_label_column(schema, name, image, where, medium) for name in label_columns(label, schema.names)]
     chosen = asked or ([name for name in named if name in classes] + classes + named)[:1]
     if chosen:
         others = f" (not {_others(classes, chosen[0])}; choose with --label)" if not asked and len(classes) > 1 else ""
@@ -66,12 +66,12 @@ def choose_columns(schema: pa.Schema, label: str | None, where: object) -> Pictu
     return PictureColumns(image, labels, tuple(factors), origins)
 
 
-def _label_column(schema: pa.Schema, label: str, image: str, where: object) -> str:
+def _label_column(schema: pa.Schema, label: str, image: str, where: object, medium: Medium) -> str:
     """The column that --label names. Raises `RequestError` if there is none, or it can't hold labels."""
     label = next((name for name in schema.names if nfc(name) == nfc(label)), label)
     if label not in schema.names or label == image:
         others = ", ".join(repr(name) for name in schema.names if name != image) or "none"
-        raise RequestError(f"{where}: there is no column {label!r}; columns other than the pictures are {others}")
+        raise RequestError(f"{where}: there is no column {label!r}; columns other than the {medium.many} are {others}")
     if not _can_be_label(schema.field(label).type):
         raise RequestError(f"{where}: the column {label!r} is of type {schema.field(label).type}, which can't be a label")
     return label
@@ -105,15 +105,15 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
     return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
 
 
-def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object) -> tuple[str, str]:
+def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object, medium: Medium) -> tuple[str, str]:
     """The column of pictures, and how to tell it."""
     of_bytes = [name for name in schema.names if _holds_bytes(schema.field(name).type)]
-    images = [name for name in of_bytes if kinds[name] == "Image"]
-    images = images or [name for name in of_bytes if name in IMAGE_NAMES] or of_bytes
+    images = [name for name in of_bytes if kinds[name] == medium.feature]
+    images = images or [name for name in of_bytes if name in medium.columns] or of_bytes
     if not images:
         columns = ", ".join(map(repr, schema.names)) or "none"
-        raise RequestError(f"{where}: no column holds pictures; the columns are {columns}")
-    chosen = next((name for name in IMAGE_NAMES if name in images), images[0])
+        raise RequestError(f"{where}: no column holds {medium.many}; the columns are {columns}")
+    chosen = next((name for name in medium.columns if name in images), images[0])
     return chosen, f"the column {chosen!r}" + (f" (not {_others(images, chosen)})" if len(images) > 1 else "")
 
 
@@ -149,9 +149,10 @@ class TableReader:
         label: str | None,
         where: str,
         prefix: str,
+        medium: Medium,
     ) -> None:
         self.count = count
-        self._columns = choose_columns(schema, label, where)
+        self._columns = choose_columns(schema, label, where, medium)
         self._batches, self._where, self._prefix = batches, where, prefix
         self.picture = self._columns.image
         names = [*self._columns.labels.values()]
@@ -196,7 +197,7 @@ def _content(cell: Any) -> Callable[[], BinaryIO]:
         return partial(io.BytesIO, cell)
     if path and (path.startswith("hf://") or "::hf://" in path):  # only files on the Hub: data must not name any others
         return partial(_download, path)
-    return partial(_missing, "its cell has a file name instead of a picture" if path else "its cell is empty")
+    return partial(_missing, "its cell has only a file name" if path else "its cell is empty")
 
 
 def _download(path: str) -> BinaryIO:
@@ -208,7 +209,7 @@ def _missing(reason: str) -> BinaryIO:
     raise OSError(reason)
 
 
-def open_table(path: Path, label: str | None, prefix: str) -> TableReader:
+def open_table(path: Path, label: str | None, prefix: str, medium: Medium = PICTURE_FILES) -> TableReader:
     """The pictures of a Parquet or Arrow file. Raises `RequestError` if it is damaged or has no pictures."""
     kind = path.suffix.lower().removeprefix(".")
     if kind == "parquet":
@@ -216,11 +217,11 @@ def open_table(path: Path, label: str | None, prefix: str) -> TableReader:
             schema, rows = file.schema_arrow, file.metadata.num_rows
             size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
         at_a_time = max(1, min(1000, _BATCH_BYTES * rows // max(size, 1)))
-        return TableReader(schema, rows, partial(_parquet, path, at_a_time), label, str(path), prefix)
+        return TableReader(schema, rows, partial(_parquet, path, at_a_time), label, str(path), prefix, medium)
     if kind == "arrow":
         with _whole(path, kind), _arrow_batches(path) as (schema, batches):
             rows = sum(batch.num_rows for batch in batches)
-        return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix)
+        return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix, medium)
     raise RequestError(f"{path} must be unpacked first: Parquet and Arrow are memory-mapped, and compressed internally")
 
 
@@ -246,12 +247,12 @@ def _named(value: Any, feature: Mapping[str, Any]) -> Any:
     return names[value] if 0 <= value < len(names) else None
 
 
-def open_hub(location: str, split: str, label: str | None) -> TableReader:
+def open_hub(location: str, split: str, label: str | None, medium: Medium = PICTURE_FILES) -> TableReader:
     """The pictures of a Hub dataset, streamed."""
     with hub.explained(location):
         features = hub.stream(location, split).features
         schema = features.arrow_schema if features else pa.schema([])
-    return TableReader(schema, None, partial(_hub, location, split), label, location, "")
+    return TableReader(schema, None, partial(_hub, location, split), label, location, "", medium)
 
 
 @contextmanager

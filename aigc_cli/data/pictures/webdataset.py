@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aigc_cli.data.pictures.labels import joined, label_columns
-from aigc_cli.data.pictures.raw import IMAGE_NAMES
+from aigc_cli.data.pictures.raw import Medium
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.errors import RequestError
 
@@ -19,7 +19,7 @@ BESIDE = (".cls", ".json", ".txt")
 _KEYS = ("label", "class", "cls")  # of the objects in .json members
 
 
-def choose_pictures(path: Path, names: Sequence[str]) -> tuple[list[str], str | None]:
+def choose_members(path: Path, names: Sequence[str], medium: Medium) -> tuple[list[str], str | None]:
     """Those of an archive's pictures to learn from, and a note if examples have several: 7.jpg rather than 7.seg.png, otherwise
     7.img.png. Raises RequestError if none is likelier than the others."""
     suffixes: dict[str, dict[str, None]] = {}  # by key, in order
@@ -31,15 +31,15 @@ def choose_pictures(path: Path, names: Sequence[str]) -> tuple[list[str], str | 
     words = [suffix.rpartition(".")[0] for suffix in several]
     if len(several) < 2 or len(suffixes) < 2 or any(word and not any(map(str.isalpha, word)) for word in words):
         return list(names), None
-    likely = [suffix for word in ("", *IMAGE_NAMES) for suffix, of in zip(several, words, strict=True) if of.lower() == word]
+    likely = [suffix for word in ("", *medium.columns) for suffix, of in zip(several, words, strict=True) if of.lower() == word]
     best = likely[0] if likely else ""
     if not likely or sum(word == best.rpartition(".")[0] for word in words) > 1:
         found = ", ".join(f".{suffix}" for suffix in several)
         raise RequestError(
-            f"{path} has several pictures an example ({found}); leave one of them: {_removal(path, several[-1])}"
+            f"{path} has several {medium.many} an example ({found}); leave one of them: {_removal(path, several[-1])}"
         )
     rest = ", ".join(f".{suffix}" for suffix in counts if suffix != best)
-    return [name for name in names if _cut(name)[1] == best], f"pictures are the .{best} members, not {rest}"
+    return [name for name in names if _cut(name)[1] == best], f"{medium.many} are the .{best} members, not {rest}"
 
 
 def _removal(path: Path, suffix: str) -> str:
@@ -58,18 +58,22 @@ def _cut(name: str) -> tuple[str, str]:
     return str(path.with_name(key)), suffix
 
 
-def labels_beside(archive: Archive, names: Sequence[str], label: str | None) -> tuple[list[str | None], str] | None:
+def labels_beside(
+    archive: Archive, names: Sequence[str], label: str | None, medium: Medium
+) -> tuple[list[str | None], str] | None:
     """As `_label_beside`, of several members or keys if `label` has commas between them."""
     asked = label_columns(label)
     if len(asked) < 2:
-        return _label_beside(archive, names, label)
-    found = [of for name in asked if (of := _label_beside(archive, names, name)) is not None]
+        return _label_beside(archive, names, label, medium)
+    found = [of for name in asked if (of := _label_beside(archive, names, name, medium)) is not None]
     of_pictures = zip(*(labels for labels, _ in found), strict=True)
     notes = " and ".join(note.removeprefix("labels of ") for _, note in found)
     return [joined(values) for values in of_pictures], f"labels of {notes}"
 
 
-def _label_beside(archive: Archive, names: Sequence[str], label: str | None) -> tuple[list[str | None], str] | None:
+def _label_beside(
+    archive: Archive, names: Sequence[str], label: str | None, medium: Medium
+) -> tuple[list[str | None], str] | None:
     """The label of each picture from the member beside it, and a note; None if there are none.
 
     `label`: "cls", "txt", "json.KEY" or KEY; None: the .cls members, otherwise a label in the .json members. The members of an
@@ -93,7 +97,7 @@ def _label_beside(archive: Archive, names: Sequence[str], label: str | None) -> 
             return [found.get(example_of(name)) for name in names], f"labels of the {suffix} members{key}"
     if label is not None:
         has = ", ".join(sorted(suffix for suffix in BESIDE if counts[suffix])) or "no .cls, .json or .txt"
-        raise RequestError(f"{archive.path}: no member beside a picture gives --label {label}; it has {has} members")
+        raise RequestError(f"{archive.path}: no member beside a {medium.one} gives --label {label}; it has {has} members")
     return None
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from aigc_cli.data.pictures.arrays import SUFFIXES as ARRAYS
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.listed import NotReadable, listing_of
-from aigc_cli.data.pictures.piped import holds_picture
-from aigc_cli.data.pictures.readers import ARCHIVES, READ, SUFFIXES, TABLES, picture_files
+from aigc_cli.data.pictures.piped import holds
+from aigc_cli.data.pictures.raw import ARCHIVES, TABLES
+from aigc_cli.data.pictures.readers import READ, SUFFIXES, picture_files
 from aigc_cli.data.records.texts import PICTURE
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
@@ -72,7 +73,7 @@ def _piped_picture(head: bytes) -> str | None:
     suffix = sniff(PICTURES, head)
     if suffix == ".jsonl":
         pairs = re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*"([^"\\]*)', head.decode("utf-8", "replace"))
-        return next((key for key, value in pairs if holds_picture(value, Path.cwd())), None)
+        return next((key for key, value in pairs if holds(value, Path.cwd())), None)
     if suffix == ".tar":
         return PICTURE if suffix_of(head[:100].rstrip(b"\0").decode("utf-8", "replace"), SUFFIXES) else None
     return PICTURE if suffix in SUFFIXES else None

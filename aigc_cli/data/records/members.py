@@ -8,8 +8,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from aigc_cli.data.pictures.readers import SUFFIXES, name_in
-from aigc_cli.data.pictures.webdataset import BESIDE, choose_pictures, ways_to_examples
+from aigc_cli.data.pictures.readers import PICTURE_FILES, SUFFIXES, name_in
+from aigc_cli.data.pictures.webdataset import BESIDE, choose_members, ways_to_examples
 from aigc_cli.data.records.texts import CAPTION, CLASS, PICTURE, Beside, Record, of_words, text_file, texts_of
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part
@@ -33,7 +33,7 @@ def members_beside(part: Part) -> Beside | None:
 
 def _examples(archive: Archive) -> dict[str, Mapping[str, Any]]:
     """What is beside each picture that has anything beside it, by field."""
-    names, _ = choose_pictures(archive.path, archive.names(SUFFIXES))
+    names, _ = choose_members(archive.path, archive.names(SUFFIXES), PICTURE_FILES)
     members = archive.names(BESIDE)
     ways = ways_to_examples(names)
     example_of = next((of for of in ways if {*map(of, names)} & {*map(of, members)}), None)

@@ -12,7 +12,8 @@ from typing import Any
 from aigc_cli.data.pictures.demos import is_scenes
 from aigc_cli.data.pictures.listed import Listing, file_of, listing_of
 from aigc_cli.data.pictures.metadata import FILE_NAME, in_source
-from aigc_cli.data.pictures.readers import ARCHIVES, READ, name_in, names_of, picture_files
+from aigc_cli.data.pictures.raw import ARCHIVES
+from aigc_cli.data.pictures.readers import READ, name_in, names_of, picture_files
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.records.members import members_beside
