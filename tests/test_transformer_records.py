@@ -172,6 +172,14 @@ def test_answers_are_measured(shell: Shell, namer: str, table: Path) -> None:
     assert measures["retrieval"]["chance"] == 1 / 16
 
 
+def test_a_judge_says_whether_drawn_pictures_suit_their_words(shell: Shell, painter: str, table: Path) -> None:
+    found = json.loads(shell.ok("eval", "transformer", "--run", painter, "--data", table, "--json"))["agreement"]
+    assert found["n"] == found["real"]["n"] == found["reconstructed"]["n"] == 60
+    assert found["real"]["value"] > 0.8  # three colours are easy
+    assert found["low"] <= found["value"] <= found["high"]
+    assert (found["among"], found["chance"]) == (3, 1 / 3)
+
+
 def examples_of(page: str) -> list[list[str | bytes]]:
     """The table of unseen examples on a report page, with its titles first: texts, and the content of pictures."""
     (table,) = re.findall(r'<table class="examples">(.*?)</table>', page, re.S)

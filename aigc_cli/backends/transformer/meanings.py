@@ -26,6 +26,8 @@ MEANINGS = Meanings(
             "fields before it. Lower is better; comparable only with the same codec.", "nats/picture"),
         "retrieval": Meaning("Retrieval", "How often a record's own leading fields, among those of 16 records, make its last "
             "field the likeliest. Higher is better."),
+        "agreement": Meaning("Agreement", "How often a judge, trained on the real pairs of the training data, finds the "
+            "words that a picture was drawn for among those of 16 unseen records. Higher is better."),
         **SAMPLE_QUALITY,
         # Samples
         r"distinct_(\d+)": Meaning("Distinct {0}-grams", "How varied the samples are: the share of word sequences of this "
@@ -55,6 +57,7 @@ MEANINGS = Meanings(
         "another_picture": "the same answers when each picture is another record's",
         "frequent": "always answering with the most frequent answer",
         "reconstructed": "the same measure on held-out pictures turned into codes and back",
+        "real": "the same measure on the real held-out pictures",
         "chance": "guessing",
         "nearest": "answering with the answer to the most similar training source",
     },

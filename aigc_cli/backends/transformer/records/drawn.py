@@ -18,6 +18,8 @@ from aigc_cli.backends.transformer.records.held import SHOWN, Held
 from aigc_cli.backends.transformer.records.tokens import RecordTokens
 from aigc_cli.data.pictures.output import Pixels, encode_picture
 from aigc_cli.engine.events import Bus
+from aigc_cli.metrics.records.agreement import agreement
+from aigc_cli.metrics.records.judge import train_judge
 from aigc_cli.metrics.statistics.bootstrap import Measure
 
 #: Pictures that are drawn unless -n says otherwise.
@@ -47,6 +49,34 @@ class Drawn:
             self.pictures(), train, real, (), QualityOptions(n=_asked(options)),
             seed=options.seed, device=self.held.loaded.device, bus=bus, beside={"reconstructed": self.reconstructions()},
         )  # fmt: skip
+
+    def agreement(self, data: RecordTokens, options: Eval, bus: Bus) -> dict[str, Measure]:
+        """How often a judge that is trained on the training records finds the texts that a picture was drawn for, beside those
+        of the real pictures and of reconstructions. Nothing if there are no texts, or all are the same."""
+        records = data.records.train
+        texts, of_training = (
+            self.held.leading_texts(self.numbers.tolist()),
+            self.held.leading_texts(range(len(records)), records),
+        )
+        if min(len({*texts}), len({*of_training})) < 2:
+            return {}
+
+        def tell(step: int, steps: int) -> None:
+            bus.stage("training a judge of pictures and texts", step, steps)
+
+        judge = train_judge(records.pictures.take, of_training, device=self.held.loaded.device, progress=tell)
+        of_texts = judge.of_texts(texts)
+        real = self.held.records.pictures
+        chunks = {
+            "drawn": self.pictures(),
+            "reconstructed": self.reconstructions(),
+            "real": (real.take(self.numbers[at : at + AT_ONCE]) for at in range(0, len(texts), AT_ONCE)),
+        }
+        found = {
+            name: agreement(np.concatenate([*map(judge.of_pictures, of)]), of_texts, texts, seed=options.seed)
+            for name, of in chunks.items()
+        }
+        return {"agreement": found.pop("drawn").beside(**found)}
 
     def examples(self) -> list[dict[str, str | bytes]]:
         """The leading fields of the first records with the real picture, the reconstructed one and the one that is drawn for

@@ -54,7 +54,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
             notes.append("pictures are not compared: that needs the training pictures")
         else:
             of_samples, told = drawn.quality(data, options, bus)
-            measures |= of_samples
+            measures |= drawn.agreement(data, options, bus) | of_samples
             notes += told
     elif options.n != 0:
         of_answers, examples = _answers(held, data, options, bus)

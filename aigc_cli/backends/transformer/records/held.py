@@ -71,6 +71,12 @@ class Held:
         """The fields of a record before its last, to look at."""
         return {field.name: self.shown(field, number) for field in self.fields[:-1]}
 
+    def leading_texts(self, numbers: Sequence[int], records: RecordArrays | None = None) -> list[str]:
+        """The texts before the last field of these records, or of others with the same fields, a line for each field."""
+        texts = (self.records if records is None else records).texts
+        names = [field.name for field in self.fields[:-1] if field.kind == "text"]
+        return ["\n".join(texts[name][number] for name in names) for number in numbers]
+
     def shown(self, field: RecordField, number: int) -> str | bytes:
         """A field of a record, to look at: its text, or its picture as a PNG file."""
         if field.kind == "text":
