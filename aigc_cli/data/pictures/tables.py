@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count as counting
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -223,6 +224,31 @@ def open_table(path: Path, label: str | None, prefix: str, medium: Medium = PICT
             rows = sum(batch.num_rows for batch in batches)
         return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix, medium)
     raise RequestError(f"{path} must be unpacked first: Parquet and Arrow are memory-mapped, and compressed internally")
+
+
+def read_any_schema(path: Path) -> pa.Schema:
+    """The columns of a Parquet or Arrow file. Raises `RequestError` if it is damaged."""
+    if path.suffix.lower() == ".parquet":
+        return read_schema(path)
+    with _whole(path, "arrow"), _arrow_batches(path) as (schema, _):
+        return schema
+
+
+def holds_feature(schema: pa.Schema, feature: str) -> bool:
+    """Whether a column has this feature of Hugging Face's `datasets`."""
+    return any(of.get("_type") == feature for of in _features(schema).values())
+
+
+def first_cell(path: Path, schema: pa.Schema) -> bytes | None:
+    """The first file in a column of files; None if there is no such column, or nothing in it."""
+    columns = [field.name for field in schema if _holds_bytes(field.type)]
+    opened = _parquet(path, 1, columns) if path.suffix.lower() == ".parquet" else _arrow(path, columns)
+    with opened as batches:
+        for batch in islice(batches, 1 if columns else 0):
+            for row in batch.slice(0, 1).to_pylist():
+                cells = (cell.get("bytes") if isinstance(cell, dict) else cell for cell in row.values())
+                return next((cell for cell in cells if cell), None)
+    return None
 
 
 def read_schema(path: Path) -> pa.Schema:

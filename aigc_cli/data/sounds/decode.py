@@ -123,12 +123,17 @@ def _check_beginning(file: BinaryIO) -> bool:
     file.seek(0)
     if not head:
         raise NotDecodable("it is empty")
-    if head.startswith(_BEGINNINGS):
+    if is_sound(head):
         return head.startswith((b"ID3", *_MP3_SYNC))
     other = next((what for start, what in _OTHERS if head.startswith(start)), None)
     if head[4:8] == b"ftyp":
         other = "an MPEG-4 file"
     raise NotDecodable(f"it is {other}, which is not read: ffmpeg converts it" if other else "it is no sound file")
+
+
+def is_sound(head: bytes) -> bool:
+    """Whether a file that begins with these bytes may be a sound."""
+    return head.startswith(_BEGINNINGS) and head[8:12] != b"WEBP"
 
 
 class _Encoded:

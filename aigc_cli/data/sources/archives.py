@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple, NoReturn, Self, TypeAlias, cast
 
@@ -112,6 +113,15 @@ class Archive:
     def _numbers(self, suffixes: Collection[str]) -> list[int]:
         every = enumerate(zip(self._names, self._skipped_as, strict=True))
         return [number for number, (name, reason) in every if not reason and _suffix(name) in suffixes]
+
+
+def first_names(path: Path, most: int) -> list[str]:
+    """The names of up to so many files in an archive, but links and those that are ignored, without reading the others.
+
+    Raises RequestError as `Archive` does.
+    """
+    names, _ = decode_names([member.name for member in islice(_members(path), most) if not member.link])
+    return [str(PurePosixPath(name)) for name in names if not _why_skipped(name)]
 
 
 def _raise(error: Exception) -> NoReturn:
