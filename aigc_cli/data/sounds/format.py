@@ -1,0 +1,76 @@
+"""The format of a run's sounds: rate, length and channels, and the bands, frames and levels of the picture of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+from aigc_cli.data.pictures.format import PictureFormat
+
+Scale: TypeAlias = Literal["erb", "mel", "linear"]
+
+OVERLAP = 4
+"""How many windows each sample is in. At 4, squared Hann windows add up to a constant."""
+
+_SHORTEST_HOP = 8  # samples
+_LONGEST_HOP = 0.02  # seconds: above it, longer sounds get more frames,
+_MOST_FRAMES = 4  # up to so many times the longest side
+
+
+@dataclass(frozen=True)
+class SoundFormat:
+    """The format of every sound of a run, and of its picture.
+
+    A picture has a column per frame of `hop` samples, and a row per frequency band, the lowest at the bottom; in stereo, the
+    left channel is above the right one. Levels 1 to 255 are equal steps in dB, 255 being `top`; level 0 is silence, or less
+    than `top` − `range` dB.
+    """
+
+    rate: int  # Hz
+    samples: int
+    channels: int  # 1 or 2
+    bands: int
+    frames: int
+    hop: int  # samples; frames × hop is at least `samples`
+    scale: Scale = "erb"
+    top: float = 0.0
+    """dB of level 255; 0 dB is a sine of amplitude 1 in the centre of a band"""
+    range: float = 80.0  # dB
+
+    @property
+    def window(self) -> int:
+        """The length of a frame's window in samples."""
+        return OVERLAP * self.hop
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+    @property
+    def picture(self) -> PictureFormat:
+        return PictureFormat(self.bands * self.channels, self.frames, "L")
+
+    def describe(self) -> str:
+        """For display: "1 s at 8,000 Hz, 64 bands × 64 frames"; "stereo" after the rate if so."""
+        stereo = ", stereo" if self.channels == 2 else ""
+        return f"{self.seconds:.3g} s at {self.rate:,} Hz{stereo}, {self.bands} bands × {self.frames} frames"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> SoundFormat:
+        return cls(**fields)
+
+
+def bands_and_frames(rate: int, seconds: float, longest: int = 64) -> tuple[int, int, int]:
+    """(bands, frames, hop) of sounds of a length, for pictures of about `longest` pixels a side.
+
+    As many bands as `longest`, and as many frames, or up to four times as many for sounds in which a frame would be longer
+    than 20 ms. Frames are a multiple of 4, which networks halve.
+    """
+    samples = max(1, round(rate * seconds))
+    wanted = min(max(longest, samples / rate / _LONGEST_HOP), _MOST_FRAMES * longest)
+    frames = 4 * max(1, round(min(wanted, samples / _SHORTEST_HOP) / 4))
+    return longest, frames, -(-samples // frames)
