@@ -320,3 +320,15 @@ def test_of_a_single_recording_the_end_is_held_out() -> None:
     hashes = np.arange(100, dtype=np.uint64)
     plan = plan_recordings(hashes, [f"a from {place}.00 s" for place in range(100)])
     assert plan.splits.tolist() == [TRAIN] * 90 + [SELECT] * 5 + [REPORT] * 5
+
+
+def test_every_class_keeps_a_recording_to_train_on() -> None:
+    names = [f"{recording}.wav from {place}.00 s" for recording in range(6) for place in range(10)]
+    hashes = np.random.default_rng(0).integers(0, 2**63, len(names)).astype(np.uint64)
+    two_each = np.repeat(np.arange(3), 20)
+    plan = plan_recordings(hashes, names, two_each)
+    assert (plan.splits.reshape(6, 10) == plan.splits.reshape(6, 10)[:, :1]).all()
+    assert {*two_each[plan.splits == TRAIN].tolist()} == {0, 1, 2}
+    alone = np.repeat(np.arange(6), 10)  # a recording a class: the end of each is held out
+    plan = plan_recordings(hashes, names, alone)
+    assert plan.splits.reshape(6, 10).tolist() == [[TRAIN] * 8 + [SELECT, REPORT]] * 6

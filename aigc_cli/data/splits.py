@@ -68,7 +68,7 @@ def plan_with_slice(
         return _with_cut(plan, int(kept[0]), int(lengths[kept[0]]), unit)
     least = 2 if whole else 1
     splits[kept] = (
-        assign(hashes[kept], least=least) if classes is None else _assign_in_classes(hashes[kept], classes[kept], least)
+        assign(hashes[kept], least=least) if classes is None else assign_in_classes(hashes[kept], classes[kept], least)
     )
     held = np.flatnonzero(splits >= SELECT)
     longest = int(kept[np.argmax(lengths[kept])])
@@ -157,7 +157,7 @@ def _smallest_class_first(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
     return np.argsort(sizes[classes + 1], kind="stable")
 
 
-def _assign_in_classes(hashes: npt.NDArray[np.uint64], classes: npt.NDArray[np.int64], least: int) -> npt.NDArray[np.uint8]:
+def assign_in_classes(hashes: npt.NDArray[np.uint64], classes: npt.NDArray[np.int64], least: int) -> npt.NDArray[np.uint8]:
     """As `assign`, but every class has an example to train on: one that would have none keeps the one with the largest hash."""
     pinned = np.zeros(len(hashes), bool)
     while True:

@@ -7,18 +7,21 @@ be held out, and the windows of an hour need the memory of one region.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.pictures.raw import NotDecodable
 from aigc_cli.data.sounds.raw import Clip, RawSound, Wave
-from aigc_cli.data.splits import DROPPED, REPORT, SELECT, SplitPlan, assign, plan_with_val, rough
+from aigc_cli.data.splits import DROPPED, REPORT, SELECT, SplitPlan, assign_in_classes, plan_with_val, rough
 
 _PLACE = re.compile(r" from \d+\.\d+ s$")
 _FEW = 3  # recordings: with fewer, time is held out
 _HELD = 0.1
+_ROUGH = 100  # held-out parts
 _QUIET = 1 / 65_536  # half a step of 16 bits
 
 
@@ -59,32 +62,32 @@ def recording_of(name: str) -> str:
     return _PLACE.sub("", name)
 
 
-def plan_recordings(hashes: npt.NDArray[np.uint64], names: Sequence[str]) -> SplitPlan:
-    """Hold out whole recordings, given the hash and the name of each of n regions in order; of one or two, the end of each.
+def plan_recordings(
+    hashes: npt.NDArray[np.uint64], names: Sequence[str], classes: npt.NDArray[np.int64] | None = None
+) -> SplitPlan:
+    """Hold out whole recordings, given the hash and the name of each of n regions in order. Where there are only one or two, or
+    with `classes` (n,) only one of a class, the end of each is held out instead.
 
     Regions that are copies of others are left out.
     """
-    plan = plan_with_val(hashes, np.ones(len(hashes), np.int64), np.empty(0, np.uint64))
-    splits, notes = plan.splits, plan.notes
-    _, groups = np.unique([recording_of(name) for name in names], return_inverse=True)
+    plan = plan_with_val(hashes, np.ones(len(hashes), np.int64), np.empty(0, np.uint64), classes=classes)
+    splits = plan.splits
     kept = np.flatnonzero(splits != DROPPED)
-    present = np.unique(groups[kept])
-    if len(present) >= _FEW:
-        of_group = np.array([np.bitwise_xor.reduce(hashes[kept[groups[kept] == group]]) for group in present], np.uint64)
-        held = assign(of_group, least=2)
-        splits[kept] = held[np.searchsorted(present, groups[kept])]
-        n = int((held >= SELECT).sum())
-        notes = (*notes, f"held out {n:,} of {len(present):,} recordings, chosen by a hash of each")
+    _, first, groups = np.unique([recording_of(names[row]) for row in kept.tolist()], return_index=True, return_inverse=True)
+    of_class = np.zeros(len(first), np.int64) if classes is None else classes[kept[first]]
+    if len(first) >= _FEW and min(Counter(of_class.tolist()).values()) > 1:
+        of_group = np.array([np.bitwise_xor.reduce(hashes[kept[groups == group]]) for group in range(len(first))], np.uint64)
+        chosen = assign_in_classes(of_group, of_class, 2)
+        splits[kept] = chosen[groups]
+        how = f"held out {int((chosen >= SELECT).sum()):,} of {len(first):,} recordings, chosen by a hash of each"
     else:
-        for group in present:
-            rows = kept[groups[kept] == group]
-            held_out = max(2, round(_HELD * len(rows)))
-            if len(rows) <= held_out:
-                continue
-            splits[rows[-held_out:]] = SELECT
-            splits[rows[len(rows) - held_out // 2 :]] = REPORT
-        notes = (*notes, "held out the last tenth of the recording" + "s" * (len(present) > 1))
-    held_rows = int((splits >= SELECT).sum())
-    if 0 < held_rows < 100:
-        notes = (*notes, rough(f"{held_rows} parts"))
-    return SplitPlan(splits, dropped=plan.dropped, notes=notes)
+        for group in range(len(first)):
+            rows = kept[groups == group]
+            held = max(2, round(_HELD * len(rows)))
+            if len(rows) > held:
+                splits[rows[-held:]] = SELECT
+                splits[rows[len(rows) - held // 2 :]] = REPORT
+        how = "held out the last tenth of the recording" + "s" * (len(first) > 1)
+    held_out = int((splits >= SELECT).sum())
+    few = (rough(f"{held_out} parts"),) if 0 < held_out < _ROUGH else ()
+    return replace(plan, splits=splits, notes=(*plan.notes, how, *few))
