@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Shell
 from PIL import Image
+from test_music import piece
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -39,6 +40,9 @@ def tour(module_shell: Shell) -> Shell:
     (cwd / "prompts.tsv").write_text("1\tThe old\n2\tThe red\n")
     (cwd / "titles.jsonl").write_text('{"title": "1"}\n{"title": "2", "author": "old"}\n')
     (cwd / "book.txt").write_text("The king sat down. The queen stood up, and nobody said a word.\n" * 200)
+    (cwd / "chorales").mkdir()
+    for number in range(12):
+        piece(number).dump_midi(cwd / "chorales" / f"{number:02}.mid")
     draw = np.random.default_rng(0)
     for folder in ("photos", "animals/cat", "animals/dog"):
         (cwd / folder).mkdir(parents=True)

@@ -12,10 +12,11 @@ source, and where samples go, is the same for all kinds (`opening`, `commands.de
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol
 from aigc_cli.data.sources.fingerprints import FileRecord, content_fingerprint
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import OtherFiles, Part, Source, open_source, suffix_of
+from aigc_cli.data.understood import Group
 from aigc_cli.errors import AigcError, RequestError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "text": "aigc_cli.data.text.kind:TEXT",
     "pictures": "aigc_cli.data.pictures.kind:PICTURES",
+    "music": "aigc_cli.data.music.kind:MUSIC",
 }
 GROUP = "aigc.kinds"
 
@@ -63,6 +66,34 @@ class ArrayFile(Protocol):
 
     def save(self, file: BinaryIO, columns: Mapping[str, Sequence[Any]]) -> None:
         """Write all samples, and `columns` with one value per sample."""
+
+
+class Transcriber(Protocol):
+    """Reads the files of another kind of data, such as music, as texts."""
+
+    def key(self) -> list[Any]:
+        """What the texts depend on besides the files, JSON-serialisable."""
+
+    def record(self) -> Mapping[str, Any]:
+        """What run.json records of it, for `Kind.of_run`."""
+
+    def documents(self, part: Part) -> Iterator[str]:
+        """A text for each example of a part, in order; empty for one that cannot be read."""
+
+    def variants(self, text: str) -> Iterator[str]:
+        """What to train on for a training text: itself first, then what is as good, such as the same in other keys."""
+
+    def place(self, part: Part, number: int) -> str:
+        """Where a text is in the part, by its number."""
+
+    def about(self, text: str) -> str:
+        """How long a text is, for a person."""
+
+    def notes(self, part: Part) -> list[str]:
+        """What a person should know of how a part is read."""
+
+    def skipped(self, part: Part) -> tuple[Group, ...]:
+        """What could not be read."""
 
 
 class Kind(ABC):
@@ -98,6 +129,12 @@ class Kind(ABC):
     """Suffixes of files that show many samples."""
     arrays: ClassVar[bool] = False
     """Whether samples can be written as one array."""
+    likelihood: ClassVar[tuple[str, float]] = ("bits_per_char", math.log(2))
+    """What learns from texts calls the cost of a character, and how many nats its unit is."""
+    as_texts: ClassVar[bool] = False
+    """Whether its files can be read as texts, by a `transcriber`."""
+    longest: ClassVar[int | None] = None
+    """The characters that a sample has at most by default, with `as_texts`; None for a few contexts of the model."""
 
     # A source
 
@@ -143,7 +180,37 @@ class Kind(ABC):
         """What a part depends on besides the content and suffixes of its files, such as their names."""
         return []
 
+    # What learns from texts
+
+    def transcriber(self, part: Part) -> Transcriber | None:
+        """How the files of a part are read as texts; None if they are texts."""
+        return None
+
+    def read_prompt(self, text: str) -> str:
+        """The beginning of a sample that a person asks for with `text`."""
+        return text
+
+    def preview(self, texts: Sequence[str]) -> tuple[str, bytes, str]:
+        """A file that shows samples while a model is trained: its suffix, its content, and its text if it is text."""
+        return ".txt", ("\n\n".join(texts) + "\n").encode(), texts[0]
+
+    def beats(self, text: str) -> float:
+        """The length of an example that is read as this text, in beats."""
+        raise NotImplementedError
+
+    def is_whole(self, text: str) -> bool:
+        """Whether the file of a sample can be read again as it was written."""
+        raise NotImplementedError
+
     # A sample
+
+    def of_run(self, data: Mapping[str, Any]) -> Kind:
+        """The same, for the samples of a run with this record of its data."""
+        return self
+
+    def describe(self, content: Any) -> Mapping[str, Any]:
+        """What is worth knowing of a sample that is written as a file, for its record."""
+        return {}
 
     @abstractmethod
     def show(self, content: Any) -> str | npt.NDArray[np.uint8]:

@@ -15,7 +15,7 @@ MODEL = "Model"
 PAIRS = "Answers: --arch encoder-decoder"
 TEXT = "Reading the data"
 PICTURES = "Pictures in records"
-Format = Literal["txt", "tsv", "csv", "json", "jsonl", "parquet", "arrow"]
+Format = Literal["txt", "tsv", "csv", "json", "jsonl", "parquet", "arrow", "mid"]
 Size = Literal["nano", "micro", "tiny", "mini", "small", "medium", "base"]
 
 
@@ -188,8 +188,9 @@ class Sample(SampleOptions):
     """Print the prompt before each sample, or the source and a tab before each answer."""
     stream: bool = option(False)
     """Print characters as they are generated."""
-    format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")
-    """Format of pictures in a folder or tar, if the last field is a picture."""
+    format: Literal["png", "jpeg", "webp", "mid", "wav"] | None = option(None, panel=OUTPUT, auto="png, or mid")
+    """Format of files in a folder or tar: of pictures, if the last field is a picture, or of music, which FluidSynth plays into
+    a .wav."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Samples per batch."""
 
@@ -211,10 +212,10 @@ class Eval(TextOptions, EvalOptions):
 
 BACKEND = Backend(
     name="transformer",
-    summary="A Transformer language model for texts of any kind.",
+    summary="A Transformer language model for texts of any kind, music and records.",
     demo="demo:verse",
     options={"train": Train, "sample": Sample, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.transformer.backend:TransformerBackend",
-    kinds=("text", "pictures"),
+    kinds=("text", "pictures", "music"),
 )

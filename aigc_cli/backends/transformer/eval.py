@@ -13,6 +13,7 @@ from aigc_cli.backends.transformer.config import Eval, Train
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prepare import layout_of, prepare
+from aigc_cli.data.kinds import Kind
 from aigc_cli.data.text.dataset import TextDataset, TokenArrays, check_unchanged, documents, encode_documents
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
@@ -51,7 +52,7 @@ def training_data(run: Run, options: Eval, bus: Bus) -> tuple[TextDataset | None
 
 
 def data_to_measure(
-    loaded: Loaded[LanguageModel], options: Eval, data: TextDataset | None, bus: Bus
+    loaded: Loaded[LanguageModel], options: Eval, data: TextDataset | None, kind: Kind, bus: Bus
 ) -> tuple[TokenArrays, str]:
     """The data to evaluate on, and its name: --data, or the half of the held-out data that chose no checkpoint."""
     if options.data is None:
@@ -65,6 +66,7 @@ def data_to_measure(
         split=options.split,
         progress=bus.stage,
         tell=bus.note,
+        kind=kind,
     )
     if data is not None and (known := in_training(arrays, data.train, loaded.tokenizer)):
         bus.note(f"{known:,} of {arrays.n_docs:,} texts of {options.data} are in the training data: their measures say little")

@@ -28,6 +28,8 @@ from aigc_cli.engine.settings import Plan
 #: AdamW's peak learning rate as a share of Muon's.
 ADAMW_SHARE = 0.2
 PREVIEWS, PREVIEW_TOKENS = 2, 200
+#: Objectives, as they are called in advice.
+_UNITS = {"bits_per_char": "bits per character", "nats_per_event": "nats per event"}
 #: Characters of a text in a suggested command.
 SHOWN = 40
 #: Epochs after which even a well-regularised model hardly improves.
@@ -102,4 +104,4 @@ class LanguageLearner(Learner):
         return shlex.quote(option + " ".join(text[:SHOWN].split()))
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
-        return advice(history, self.steps_per_epoch)
+        return advice(history, self.steps_per_epoch, objective=self.objective, unit=_UNITS[self.objective])

@@ -19,6 +19,13 @@ MEANINGS = Meanings(
         "perplexity": Meaning("Perplexity", "The number of equally likely tokens the model in effect chooses among. Lower is "
             "better; comparable only between models with the same tokenizer.", "per token"),
         "unknown_words": Meaning("Unknown words", "The share of words that are not in the vocabulary."),
+        # Music
+        "nats_per_event": Meaning("Nats per event", "What an event of an unseen piece costs, such as a pitch or a duration. "
+            "Lower is better.", "nats/event"),
+        "nats_per_beat": Meaning("Nats per beat", "The same per quarter note of music. Lower is better.", "nats/beat"),
+        "valid": Meaning("Whole files", "The share of samples whose file can be read again with all its notes. Best at 1."),
+        "copied_bars": Meaning("Copied bars", "The share of samples with a whole bar of the training pieces, in any key, not "
+            "counting bars that recur all over them. Best close to the human figure."),
         # Records
         "nats_per_record": Meaning("Nats per record", "What all fields of an unseen record cost together. Lower is better.",
             "nats"),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.transformer.config import TextOptions, Train
 from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_budget, vocab_limit
+from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.data.kinds import WrongKind, find_kind
 from aigc_cli.data.text.dataset import TextDataset, TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.formats import TextLayout
@@ -16,7 +19,11 @@ from aigc_cli.data.text.tokens import TokenArrays, document
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.trainable import Example, Prepared
 from aigc_cli.errors import RequestError
+from aigc_cli.options import fields_of as fields_of_options
 
+#: Options that say nothing of files of another kind, which are read as texts.
+ONLY_FOR_TEXTS = ("column", "lines", "paragraphs", "header", "fields", "source", "target", "source_ratio", "tokenizer",
+    "vocab_size", "lower", "min_freq", "unk", "dedup")  # fmt: skip
 #: The most tokens of a text that is shown as an example.
 LONGEST_EXAMPLE = 10_000
 
@@ -24,7 +31,11 @@ LONGEST_EXAMPLE = 10_000
 def prepare(options: Train, bus: Bus) -> Prepared:
     """The texts of --data and --val as tokens, with the run's record of them."""
     options.check()
-    data = prepare_text(text_request(options, reading_of(options)), progress=bus.stage)
+    request = text_request(options, reading_of(options))
+    try:
+        data = prepare_text(request, progress=bus.stage)
+    except WrongKind as error:
+        data = prepare_text(_of_kind(request, options, error), progress=bus.stage)
     decided = {
         "tokenizer_budget": tokenizer_budget(options),
         "source_ratio": source_share(options),
@@ -32,6 +43,26 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         "paragraphs": data.info["layout"] == "paragraphs",
     }
     return prepared(options, data, partial(examples, data), decided)
+
+
+def _of_kind(request: TextRequest, options: Train, error: WrongKind) -> TextRequest:
+    """The request for a source of another kind of data, whose files can be read as texts. Raises RequestError if they can't, or
+    for options that are only for texts."""
+    kind = find_kind(error.kind)
+    if not kind.as_texts:
+        raise error
+    for_texts = fields_of_options(Train)
+    given = [for_texts[name].flag for name in ONLY_FOR_TEXTS if getattr(options, name) != for_texts[name].default]
+    if given:
+        raise RequestError(f"{', '.join(given)}: only for texts, and {options.data_source} holds {kind.name}")
+    if options.init_from is None:
+        return replace(request, kind=kind)
+    begun_with = Start.load(Path(options.init_from) / "model").kind
+    if begun_with.name != kind.name:
+        raise RequestError(
+            f"the run of --init-from learned from {begun_with.name}, and {options.data_source} holds {kind.name}"
+        )
+    return replace(request, kind=begun_with)
 
 
 def text_request(options: Train, reading: Reading) -> TextRequest:
@@ -66,10 +97,14 @@ def telling(train: TokenArrays) -> dict[int, list[str]]:
 
 
 def _example(data: TextDataset, number: int, which: list[str]) -> Example:
+    place = data.places.get(which[0])
+    if data.transcriber is not None:
+        whole = document(data.train, data.tokenizer, number, int(data.train.chars[number]))
+        return Example(enumerated(which), place or "", data.transcriber.about(whole))
     chars = int(data.train.chars[number])
     text = document(data.train, data.tokenizer, number, LONGEST_EXAMPLE)
     length = f"{chars:,} character{'s' * (chars != 1)}"
-    return Example(enumerated(which), text, ", ".join([length, *filter(None, [data.places.get(which[0])])]))
+    return Example(enumerated(which), text, ", ".join([length, *filter(None, [place])]))
 
 
 def enumerated(names: Sequence[str]) -> str:

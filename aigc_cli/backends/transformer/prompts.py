@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from aigc_cli.backends.transformer.decoding.token_rules import CodedFields, FieldEnds
+from aigc_cli.data.kinds import Kind, find_kind
 from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean
@@ -28,13 +31,22 @@ class Start:
     answers: bool = False  # texts are answers (targets) to sources
     source_share: float | None = None  # the share of a text that is the source, if texts are split
     codes: tuple[int, ...] = ()  # by field, the number of codes that it is made of, 0 for text; empty if all are text
+    of_kind: Mapping[str, Any] | None = (
+        None  # what run.json records of data that are no texts: `kind`, and what it takes to write one
+    )
     unseen: tuple[int, ...] = ()  # tokens that don't occur in the training text, so that the model knows nothing about them
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of data that the texts stand for."""
+        return TEXT if self.of_kind is None else find_kind(self.of_kind["kind"]).of_run(self.of_kind)
 
     @classmethod
     def of(cls, data: TextDataset, context: int, fields: tuple[str, ...] = ()) -> Start:
         documents = len(data.train.offsets) - 1
         rows = max(1.0, len(data.train.tokens) / context)
-        return cls(len(fields) > 1 or documents / rows > 0.02, fields)
+        of_kind = None if data.transcriber is None else {"kind": data.kind.name, **data.transcriber.record()}
+        return cls(len(fields) > 1 or documents / rows > 0.02, fields, of_kind=of_kind)
 
     def leading(self, given: Mapping[str, str], where: str) -> list[str]:
         """The texts of the leading fields, in order. Raises `RequestError` for other fields, or if no field is left to
@@ -87,7 +99,8 @@ class Start:
         return tokenizer.seen(ids + tokenizer.encode(prompt or ""))
 
     def save(self, folder: Path) -> None:
-        (folder / "aigc.json").write_text(json.dumps({"start": asdict(self)}) + "\n")
+        start = {name: value for name, value in asdict(self).items() if value is not None or name != "of_kind"}
+        (folder / "aigc.json").write_text(json.dumps({"start": start}) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Start:

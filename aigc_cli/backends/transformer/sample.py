@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples in order. `piece` is called with text as it is generated."""
     loaded, contents = _with_pictures(of_run(run).load(run, options.device, bus), options, bus)
-    tokenizer = loaded.tokenizer
+    tokenizer, kind = loaded.tokenizer, loaded.start.kind
     assert options.seed is not None
     check_choices(options)
+    if kind.as_texts and (options.match or options.stop):
+        raise RequestError(f"--match and --stop are for texts, and this run learned from {kind.name}")
     constraint = _constraint(options, tokenizer)
     names = loaded.start.fields
     unmatched = unreached = too_long = 0
@@ -41,6 +43,8 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     def jobs() -> Iterator[Job]:
         nonlocal too_long
         for number, text in enumerate(read_inputs(loaded.start, options.given, options.prompt)):
+            if kind.as_texts and text.prompt is not None:
+                text = text._replace(prompt=kind.read_prompt(text.prompt))
             inputs[number] = text
             if number == 0 and (note := _begun(loaded.start, text)):
                 bus.note(note)
@@ -69,7 +73,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
                 top_p=options.top_p,
                 min_p=options.min_p,
                 repetition_penalty=options.repetition_penalty,
-                max_tokens=options.max_tokens,
+                max_tokens=kind.longest if options.max_tokens is None else options.max_tokens,
                 stop=options.stop,
             ),
             seed=options.seed,
@@ -85,6 +89,11 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             yield contents.drawn(made, leading, options.seed)
             continue
         written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last one may end within a character
+        if kind.as_texts:
+            whole_text = (prompt or "") + written[0]
+            of_sample = {"seed": options.seed, "index": made.index, "finish": made.finish, **kind.describe(whole_text)}
+            yield Drawn(of_sample, whole_text)
+            continue
         reached = len(leading) + len(written) >= len(names)
         text = written[-1] if reached else ""
         unreached += not reached

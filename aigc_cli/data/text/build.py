@@ -34,7 +34,7 @@ from aigc_cli.data.splits import (
     plan_with_val,
     rough,
 )
-from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, recognise, routed, scan, stream
+from aigc_cli.data.text.documents import Reading, Scan, chosen_columns, recognise, routed, scan, stream, with_variants
 from aigc_cli.data.text.fitting import fit_tokenizer
 from aigc_cli.data.text.near import without_near
 from aigc_cli.data.text.pieces import End
@@ -72,7 +72,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
             raise RequestError(
                 f"{train.location} has {rows} different {what}{hint}; training, selection and reporting need one each"
             )
-        plan = plan_with_slice(scanned.hashes, scanned.chars, "characters", whole=whole)
+        plan = plan_with_slice(scanned.hashes, scanned.chars, "events" if reading.transcriber else "characters", whole=whole)
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
         reads = [(train, plan)]
     else:
@@ -107,11 +107,16 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
         tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
         tokenizer.save(folder / "tokenizer")
-        encode_to({split: folder / SPLITS[split] for split in sizes}, _pieces(reads, reading), tokenizer, n_bytes, progress)
-        splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size) for split in sizes}
+        transcribed = reading.transcriber is not None
+        counts: list[int] = []  # of the variants of each training document
+        pieces = _pieces(reads, reading, counts)
+        encode_to(
+            {split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, None if transcribed else n_bytes, progress
+        )
+        splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size, transcribed) for split in sizes}
         facts = {
             "arrays": list(splits),
-            "rows": _rows(load_arrays(folder / SPLITS[TRAIN], tokenizer.vocab_size), plan),
+            "rows": _rows(load_arrays(folder / SPLITS[TRAIN], tokenizer.vocab_size), plan, counts),
             "normalised": replaced.total() or None,
             "notes": [
                 *_of_replaced(replaced),
@@ -129,14 +134,19 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def _rows(train: TokenArrays, plan: SplitPlan) -> dict[str, int]:
-    """The places, from 1, that the first, the longest and the shortest training document have in the source."""
+def _rows(train: TokenArrays, plan: SplitPlan, counts: Sequence[int]) -> dict[str, int]:
+    """The places, from 1, that the first, the longest and the shortest training document have in the source. `counts` are those
+    of their variants, if they have any."""
     rows = np.flatnonzero(plan.splits == TRAIN) + 1
+    rows = np.repeat(rows, counts) if counts else rows
     return {which: int(rows[number]) for which, number in train.extremes().items()}
 
 
-def _pieces(reads: Sequence[tuple[Part, SplitPlan]], reading: Reading) -> Iterator[tuple[int, str, End]]:
-    return chain.from_iterable(routed(stream(part, reading), plan) for part, plan in reads)
+def _pieces(
+    reads: Sequence[tuple[Part, SplitPlan]], reading: Reading, counts: list[int] | None = None
+) -> Iterator[tuple[int, str, End]]:
+    pieces = chain.from_iterable(routed(stream(part, reading), plan) for part, plan in reads)
+    return with_variants(pieces, reading, counts)
 
 
 def _refuse_copies(part: Part, reading: Reading, copies: int, n: int) -> None:
@@ -173,8 +183,10 @@ def _not_searched(train: npt.NDArray[np.int64], held: npt.NDArray[np.int64]) -> 
 _PURPOSE = {TRAIN: "training", SELECT: "choosing checkpoints", REPORT: "evaluation"}
 
 
-def _counts(folder: Path, vocab_size: int) -> dict[str, int]:
+def _counts(folder: Path, vocab_size: int, transcribed: bool) -> dict[str, int]:
     arrays = load_arrays(folder, vocab_size)
+    if transcribed:
+        return {"pieces": arrays.n_docs, "events": int(arrays.chars.sum())}
     counts = {
         "documents": arrays.n_docs,
         "characters": int(arrays.chars.sum()),
@@ -228,7 +240,7 @@ def _training_sample(request: TextRequest, train: Part, plan: SplitPlan, train_b
     """Evenly spread pieces of training text, about `_SAMPLE_BYTES` in total."""
     share = min(1.0, _SAMPLE_BYTES / max(train_bytes, 1))
     credit = 0.0
-    for split, text, _ in routed(stream(train, request.reading), plan):
+    for split, text, _ in with_variants(routed(stream(train, request.reading), plan), request.reading):
         if split == TRAIN:
             if credit >= 0:
                 yield text

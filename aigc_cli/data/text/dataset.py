@@ -13,6 +13,7 @@ import numpy as np
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
+from aigc_cli.data.kinds import Kind, Transcriber, find_kind
 from aigc_cli.data.sources.opening import Opened, cached, changes, new_entry, open_evaluation, open_training
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.standard_input import named_as_given
@@ -46,7 +47,8 @@ _VERSION = 2  # of cache entries; raised when the same source would be prepared 
 
 def check_unchanged(info: Mapping[str, Any]) -> list[str]:
     """What differs now from the source that a `TextDataset.info`, or run.json, describes, a line each."""
-    if (changed := changes(TEXT, info)) or "read_as" in info or info["location"].startswith(("hf:", "demo:")):
+    kind = find_kind(info.get("kind", TEXT.name))
+    if (changed := changes(kind, info)) or "read_as" in info or info["location"].startswith(("hf:", "demo:")):
         return changed
     # A run of an earlier version, which took a file for what its suffix says and chose columns by the first row.
     reading = Reading(tuple(info.get("columns", ())), info.get("layout", "document"))
@@ -72,6 +74,8 @@ class TextDataset:
     cached: bool  # whether nothing had to be prepared
     explicit_val: bool  # whether `select` and `report` are both the whole of --val or of a folder's val split
     spooled: Path | None = None  # the copy of standard input
+    kind: Kind = TEXT  # of the source, with what it takes to write samples
+    transcriber: Transcriber | None = None  # how its files are read as texts, if they are none
     places: Mapping[str, str] = field(default_factory=dict)  # of `TokenArrays.extremes` in the source, if known: "row 17"
 
     @cached_property
@@ -92,8 +96,10 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
     written or the source changes while it is read.
     """
     check_request(request)
-    with open_training(TEXT, request.data, request.val, request.input_format) as opened:
+    with open_training(request.kind, request.data, request.val, request.input_format) as opened:
         reading, told = as_piped(request.reading, opened.spooled, request.input_format)
+        transcriber = request.kind.transcriber(opened.train.part)
+        reading = replace(reading, transcriber=transcriber)
         check_options_apply(opened.parts, reading, piped=opened.spooled is not None)
         request = settled(replace(request, reading=reading))
         tables = any(holds_tables(part) for part in opened.parts)
@@ -101,6 +107,7 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
         understood = replace(opened.understood, **_read(recognised[0]))
         if understood.val is not None:
             understood = replace(understood, val=replace(understood.val, **_read(recognised[1])))
+        understood = replace(understood, skipped=understood.skipped + recognised[0].skipped)
         if opened.spooled is not None:
             understood = understood.of_standard_input()
         told += dict.fromkeys(named_as_given(note, opened.spooled) for part in recognised for note in part.notes)
@@ -108,12 +115,12 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
         build = partial(build_entry, key, request, opened, progress)
         (facts, arrays, tokenizer), was_cached = cached(key, opened.snapshots, _load, build)
         notes, near = list(facts["notes"]), facts.get("near_duplicates", {})
-        folder = None if opened.train.part.kind == "demo" else cache.lookup(key)  # demos are written at random, and some alike
+        generated = opened.train.part.kind == "demo"  # at random, and some alike
+        folder = None if generated or transcriber is not None else cache.lookup(key)
         if request.dedup == "exact" and folder is not None:
             near, told_of_near = look_for_near(folder, arrays, tokenizer, sliced=opened.val is None, progress=progress)
             notes += told_of_near
         understood = replace(understood, removed=facts["info"]["dropped"], near_duplicates=near)
-        unit = _unit(opened.train.part, reading)
         understood = replace(understood, normalised=facts.get("normalised"))
         return TextDataset(
             **arrays,
@@ -124,14 +131,25 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
                 "columns": list(reading.columns),
                 "layout": reading.layout,
                 "read_as": [part.unexpected for part in recognised],
+                **({} if transcriber is None else transcriber.record()),
                 **facts["info"],
                 "understood": understood.to_json(),
             },
             cached=was_cached,
             explicit_val=opened.val is not None,
             spooled=opened.spooled,
-            places={which: f"{unit} {row:,}" for which, row in facts.get("rows", {}).items()} if unit else {},
+            places=_places(facts.get("rows", {}), opened.train.part, request.reading),
+            kind=opened.train.kind if transcriber is None else opened.train.kind.of_run(transcriber.record()),
+            transcriber=transcriber,
         )
+
+
+def _places(rows: Mapping[str, int], part: Part, reading: Reading) -> dict[str, str]:
+    """Where the texts with these numbers, from 1, are in the source."""
+    if reading.transcriber is not None:
+        return {which: reading.transcriber.place(part, row - 1) for which, row in rows.items()}
+    unit = _unit(part, reading)
+    return {which: f"{unit} {row:,}" for which, row in rows.items()} if unit else {}
 
 
 def _unit(part: Part, reading: Reading) -> str:
@@ -163,7 +181,8 @@ def _key(request: TextRequest, opened: Opened, unexpected: Sequence[tuple[Any, .
 def _key_of(reading: Reading) -> list[Any]:
     share = [] if reading.source_share is None else [reading.source_share]
     header = [] if reading.header is None else ["header", reading.header]
-    return [reading.columns, reading.layout, reading.lower, *share, *header]
+    transcribed = [] if reading.transcriber is None else reading.transcriber.key()
+    return [reading.columns, reading.layout, reading.lower, *share, *header, *transcribed]
 
 
 def _load(folder: Path) -> tuple[dict[str, Any], dict[str, TokenArrays], Tokenizer] | None:
@@ -186,18 +205,19 @@ def encode_documents(
     split: str | None = None,
     progress: Progress,
     tell: Callable[[str], None] | None = None,
+    kind: Kind = TEXT,
 ) -> TokenArrays:
     """The documents of another source, encoded with an existing tokenizer, and cached like training data.
 
     From a folder with splits, `split` is read; by default test, otherwise val, otherwise train. Copies are kept, empty
     documents dropped. `tell` is called with notes on how they are read. Raises `RequestError` as `prepare_text` does.
     """
-    with open_evaluation(TEXT, src, split, input_format) as opened:
+    with open_evaluation(kind, src, split, input_format) as opened:
         snapshot, spooled = opened.snapshot, opened.spooled
         part = snapshot.part
         reading, piped = as_piped(reading, spooled, input_format)
         check_options_apply([part], reading, piped=spooled is not None)
-        reading = replace(reading, lower=tokenizer.lower)
+        reading = replace(reading, lower=tokenizer.lower, transcriber=kind.transcriber(part))
         recognised = recognise(part, reading)
         unexpected = recognised.unexpected
         if tell is not None:

@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.compression import ends_at_returns, explained, open_bytes
+from aigc_cli.data.kinds import Transcriber
 from aigc_cli.data.not_text import refuse_other_bytes
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.source import Part
-from aigc_cli.data.splits import DROPPED, SplitPlan
+from aigc_cli.data.splits import DROPPED, TRAIN, SplitPlan
 from aigc_cli.data.tables.choice import Tables, find_columns
 from aigc_cli.data.tables.columns import choose
 from aigc_cli.data.tables.table import Asked, Row, rows_of, sniff_dataset
@@ -31,7 +32,7 @@ from aigc_cli.data.text.formats import TextLayout, is_table, read_documents
 from aigc_cli.data.text.pieces import End, Piece, documents_in_pieces, halves
 from aigc_cli.data.text.tokenizers.tokenizer import normalise
 from aigc_cli.data.transcoding import marked_encoding
-from aigc_cli.data.understood import ReadColumns, ReadTables, listed
+from aigc_cli.data.understood import Group, ReadColumns, ReadTables, listed
 from aigc_cli.errors import RequestError
 
 _REPORT_BYTES = 1 << 20
@@ -50,6 +51,7 @@ class Reading:
     source_share: float | None = None  # a document's first so much of its characters and the rest are two fields
     lower: bool = False  # in lower case
     header: bool | None = None  # of TSV and CSV: whether the first row names the columns; None: to be found out
+    transcriber: Transcriber | None = None  # of files of another kind
 
     @property
     def n_fields(self) -> int:
@@ -89,7 +91,9 @@ def _replaced() -> re.Pattern[str]:
 
 
 def _raw(part: Part, reading: Reading) -> Iterator[Piece]:
-    if part.kind == "files":
+    if reading.transcriber is not None:
+        yield from documents_in_pieces((text,) for text in reading.transcriber.documents(part))
+    elif part.kind == "files":
         asked = Asked(reading.columns, reading.header)
         found = _tables(part, asked)
         for path in part.files:
@@ -142,6 +146,7 @@ class Recognised:
     tables: tuple[ReadTables, ...] = ()
     layouts: tuple[str, ...] = ()
     encodings: Mapping[str, str] = field(default_factory=dict)  # by byte-order mark -> a file
+    skipped: tuple[Group, ...] = ()  # what could not be read
 
 
 def recognise(part: Part, reading: Reading, *, beside_tables: bool = False) -> Recognised:
@@ -149,6 +154,8 @@ def recognise(part: Part, reading: Reading, *, beside_tables: bool = False) -> R
     table that is named like a text where the part has tables too, or is used `beside_tables`."""
     if part.kind == "demo":
         return Recognised((), ())
+    if reading.transcriber is not None:
+        return Recognised(tuple(reading.transcriber.notes(part)), (), skipped=reading.transcriber.skipped(part))
     if part.kind == "hub":
         with hub.explained(part.location):
             table = sniff_dataset(hub.stream(part.location, part.split), _BATCHES_OF_HUB)
@@ -233,6 +240,21 @@ def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
         if done - reported >= _REPORT_BYTES:
             progress("bytes read", reported := done, None)
     return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done, unanswered)
+
+
+def with_variants(
+    pieces: Iterable[tuple[int, str, End]], reading: Reading, counts: list[int] | None = None
+) -> Iterator[tuple[int, str, End]]:
+    """The pieces that `routed` yields, with what a transcriber says is as good to train on as each training text; `counts` gets
+    how many these are."""
+    if reading.transcriber is None:
+        yield from pieces
+        return
+    for split, text, end in pieces:
+        variants = list(reading.transcriber.variants(text)) if split == TRAIN else [text]
+        if split == TRAIN and counts is not None:
+            counts.append(len(variants))
+        yield from ((split, variant, end) for variant in variants)
 
 
 def routed(pieces: Iterable[Piece], plan: SplitPlan) -> Iterator[tuple[int, str, End]]:

@@ -20,7 +20,9 @@ def fit_tokenizer(request: TextRequest, texts: Iterable[str], n_bytes: int, prog
     sample = list(texts)
     n_sampled = sum(map(len, sample))
     progress("fitting the tokenizer", 0, n_sampled)
-    if request.tokenizer == "char":
+    if request.reading.transcriber is not None:
+        fitted, reason = fit_char(sample, min_count=1), "an event each"
+    elif request.tokenizer == "char":
         fitted, reason = fit_char(sample), "as given"
     elif is_of_words(request.tokenizer):
         segmenter = SpacyWords.named(request.tokenizer) if is_spacy(request.tokenizer) else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aigc_cli.data.kinds import Kind
 from aigc_cli.data.near import Dedup
 from aigc_cli.data.sources import source as sources
 from aigc_cli.data.sources.source import Part
@@ -13,6 +14,7 @@ from aigc_cli.data.tables.delimited import OWN
 from aigc_cli.data.text.archived import is_archive
 from aigc_cli.data.text.documents import PLAIN, Reading
 from aigc_cli.data.text.formats import is_table
+from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.tokenizers.spacy_words import is_spacy
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, is_of_words
 from aigc_cli.data.text.tokenizers.words import LEAST
@@ -31,6 +33,7 @@ class TextRequest:
     val: str | None = None
     reading: Reading = PLAIN
     dedup: Dedup = "exact"
+    kind: Kind = TEXT  # of the source: text, or one whose files are read as texts
     input_format: str | None = None  # of standard input: tsv csv json jsonl txt parquet arrow
     tokenizer: str = "auto"  # of KINDS, or spacy:PIPELINE, or spacy:blank:LANG
     vocab_size: int | None = None  # for bpe and words

@@ -67,7 +67,7 @@ def encode_to(
     folders: Mapping[int, Path],
     pieces: Iterable[tuple[int, str, End]],
     tokenizer: Tokenizer,
-    total_bytes: int,
+    total_bytes: int | None,
     progress: Progress,
 ) -> None:
     """Tokenise pieces (split, text, what ends at its end) and write each split to its folder."""

@@ -22,6 +22,7 @@ from aigc_cli.backends.transformer.decoder_only.likelihood import (
 )
 from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
+from aigc_cli.backends.transformer.decoder_only.transcribed import likelihood_of, samples_of_kind
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.eval import (
     MAX_TEXT,
@@ -53,10 +54,16 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     if options.tokenize != "auto":
         raise RequestError("--tokenize is for answers (--arch encoder-decoder), but this run has none")
     loaded = load(run, load_pretrained, CausalLM, options.device, bus)
-    tokenizer, seed = loaded.tokenizer, options.seed
+    tokenizer, seed, kind = loaded.tokenizer, options.seed, loaded.start.kind
     data, notes = training_data(run, options, bus)
-    arrays, name = data_to_measure(loaded, options, data, bus)
-    units = likelihood_units(loaded, arrays, options.batch_size, lambda done, total: bus.stage("evaluating", done, total))
+    arrays, name = data_to_measure(loaded, options, data, kind, bus)
+    units = likelihood_units(
+        loaded,
+        arrays,
+        options.batch_size,
+        lambda done, total: bus.stage("evaluating", done, total),
+        least=1 if kind.as_texts else FEW_DOCUMENTS,
+    )
     measures = likelihood_measures(units, seed)
     report = readable(arrays, tokenizer)
     known = len(report) == arrays.n_docs and not tokenizer.lower  # the true distribution is that of the original text
@@ -80,12 +87,15 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
                 "an n-gram model of the same text predicts it better than this model, which has hardly learned anything; "
                 "train a new run with more --minutes"
             )
+    if kind.as_texts:
+        measures = likelihood_of(measures, kind, units, report, seed)
     if data is not None and options.n:
         bus.stage("sampling", 0, None)
-        samples = draw(loaded, options.n, seed, options.batch_size)
+        samples = draw(loaded, options.n, seed, options.batch_size, kind.longest)
         if not any(samples):
             raise AigcError("all samples are empty: the model ends its texts immediately; train it longer")
-        measures |= sample_measures(samples, report, TrainingText(train), seed=seed)
+        sampled = sample_measures(samples, report, TrainingText(train), seed=seed)
+        measures |= samples_of_kind(sampled, kind, samples, report) if kind.as_texts else sampled
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 
@@ -94,16 +104,22 @@ def _source(run: Run, options: Eval) -> str:
 
 
 def likelihood_units(
-    loaded: Loaded[CausalLM], arrays: TokenArrays, batch_size: int, progress: Callable[[int, int], None]
+    loaded: Loaded[CausalLM],
+    arrays: TokenArrays,
+    batch_size: int,
+    progress: Callable[[int, int], None],
+    *,
+    least: int = FEW_DOCUMENTS,
 ) -> Units:
-    """The cost of every document of the split, its end included; long ones in strides with at least half a context."""
+    """The cost of every document of the split, its end included; long ones in strides with at least half a context. With fewer
+    than the `least` documents, units are windows."""
     corpus = Corpus.of(arrays, loaded.tokenizer, measured=True)
     pieces = evaluation_pieces(corpus, loaded.model.network.config.context)
     costs = prediction_nats(
         loaded.model.network, corpus, pieces, batch_size=batch_size, device=loaded.device, progress=progress
     )
     fields = field_costs(costs, arrays, corpus, loaded)
-    if fields or arrays.n_docs >= FEW_DOCUMENTS:
+    if fields or arrays.n_docs >= least:
         begins = corpus.first_predictions
         nats = np.add.reduceat(costs, begins)
         units = Units(nats, arrays.chars, arrays.bytes, np.diff(corpus.offsets) + 1, "documents", fields)
@@ -176,8 +192,8 @@ def readable(arrays: TokenArrays, tokenizer: Tokenizer, max_chars: int = MAX_TEX
     return [tokenizer.decode(part)[:max_chars] for part in parts]
 
 
-def draw(loaded: Loaded[CausalLM], n: int, seed: int, batch_size: int) -> list[str]:
+def draw(loaded: Loaded[CausalLM], n: int, seed: int, batch_size: int, longest: int | None) -> list[str]:
     """`n` samples like those of `aigc sample` without a prompt."""
     jobs = [Job(0, loaded.start.prompt_ids(loaded.tokenizer, None), n)]
-    samples = loaded.generate(jobs, options=SamplingOptions(), seed=seed, batch_size=batch_size)
+    samples = loaded.generate(jobs, options=SamplingOptions(max_tokens=longest), seed=seed, batch_size=batch_size)
     return [sample.text for sample in samples]

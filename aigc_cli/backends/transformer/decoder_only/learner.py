@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,7 @@ class TransformerLearner(LanguageLearner):
         tokenizer = data.tokenizer
         self.model = Transformer(model_config(plan, tokenizer.vocab_size, tokenizer.eot_id, tokenizer.sos_id))
         super().__init__(plan, data, self.model, self.starts(plan, data), device)
+        self.objective, self.nats_per_unit = data.kind.likelihood
         corpus = Corpus.of(data.train, tokenizer)
         self.batches = TrainingBatches(corpus, plan.context, plan.batch_size, plan.seed)
         self.steps_per_epoch = corpus.predictions / (plan.batch_size * plan.context)
@@ -55,14 +55,14 @@ class TransformerLearner(LanguageLearner):
         return Loss(cross_entropy(hidden, self.model.head, batch["targets"])[0])
 
     def evaluate(self, items: int) -> dict[str, float]:
-        """Bits per character of the first `items` pieces of a fixed shuffle (exact for all pieces)."""
+        """What a character costs in the first `items` pieces of a fixed shuffle (exact for all pieces), in bits for texts."""
         pieces = self.pieces[np.arange(min(items, len(self.pieces)))]
         nats = prediction_nats(self.model, self.held_out, pieces, batch_size=32, device=self.device)
-        return {"bits_per_char": float(nats.sum()) / scored(pieces) / self.chars_per_prediction / math.log(2)}
+        return {self.objective: float(nats.sum()) / scored(pieces) / self.chars_per_prediction / self.nats_per_unit}
 
     def preview(self) -> Preview:
         texts = self.generated(CausalLM(self.model), [Job(0, self.start.prompt_ids(self.data.tokenizer, None), PREVIEWS)])
-        return Preview(".txt", ("\n\n".join(texts) + "\n").encode(), texts[0])
+        return Preview(*self.data.kind.preview(texts))
 
     def first_sample(self) -> str:
         """Arguments to go on from the first field of a held-out text, if texts have fields."""

@@ -26,6 +26,7 @@ from aigc_cli.backends.transformer.eval import (
 )
 from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.tokenizers.choice import cjk_share
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
@@ -47,7 +48,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     loaded = load(run, load_pretrained, Seq2SeqLM, options.device, bus)
     tokenizer = loaded.tokenizer
     data, notes = training_data(run, options, bus)
-    arrays, name = data_to_measure(loaded, options, data, bus)
+    arrays, name = data_to_measure(loaded, options, data, TEXT, bus)
     pairs = Pairs.of(arrays, tokenizer, measured=True)
     nats = answer_nats(
         loaded.model.network,

@@ -33,12 +33,11 @@ PREVIEWS = 16
 
 
 class RecordLearner(TransformerLearner):
-    objective = "nats_per_record"
-
     data: RecordTokens
 
     def __init__(self, plan: DecoderOnlyPlan, data: RecordTokens, device: torch.device) -> None:
         super().__init__(plan, data, device)
+        self.objective = "nats_per_record"
         self.records_per_prediction = data.select.n_docs / self.held_out.predictions
 
     def starts(self, plan: DecoderOnlyPlan, data: TextDataset) -> Start:
