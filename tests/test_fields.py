@@ -389,7 +389,7 @@ def test_a_run_without_fields_says_so(poet: Shell) -> None:
     [
         ({"fields": "title,text", "column": "text"}, "--fields and --column can't be used together"),
         ({"fields": "title,,text"}, "--fields 'title,,text': a name is empty; write for example --fields title,author,text"),
-        ({"fields": "title,title"}, "--fields 'title,title' names 'title' twice"),
+        ({"fields": "title,title"}, "--fields names 'title' twice"),
     ],
 )
 def test_wrong_fields_are_one_line(options: dict[str, str], message: str) -> None:

@@ -9,7 +9,9 @@ import re
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -238,6 +240,7 @@ def test_records_are_read_from_standard_input(shell: Shell, table: Path, painter
     [
         (["--given", "picture=nowhere.png"], "nowhere.png"),
         (["--given", "picture=data/captions.tsv"], "picture"),
+        (["--given", "picture=data"], "name a picture, not a folder"),
         (["--given", "caption=x"], "can only be given with"),
         (["--prompt", "a"], "is a picture"),
         (["--guidance", "-1"], "--guidance"),
@@ -248,6 +251,107 @@ def test_what_a_namer_cannot_do_is_said(shell: Shell, namer: str, arguments: lis
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_given_texts_that_are_too_long_are_cut_and_told_of(shell: Shell, painter: str) -> None:
+    words = ["a red square " + "and more " * n for n in (1000, 150_000)]
+    lines = "".join(json.dumps({"caption": text}) + "\n" for text in words)
+    done = shell(
+        "sample", "transformer", "--run", painter, "--given", "-", "-n", "1", "--seed", "1", "--out", "long.npz", input=lines
+    )
+    assert done.returncode == 0
+    assert (
+        len(re.findall(r"--given caption: cut to its first \d+ tokens, the most that this run has room for", done.stderr)) == 1
+    )
+    with np.load(shell.cwd / "long.npz") as both:
+        assert len(next(both[name] for name in both.files if both[name].ndim == 4)) == 2
+
+
+# Records good and bad, by the command: their lines and exit codes
+
+
+def described(shell: Shell, codec: Path, data: object, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Training on records, as far as the plan."""
+    done = shell("train", "transformer", "--data", data, "--codec", codec, "--dry-run", *arguments, *SMALL)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_bad_records_are_left_out_and_named(shell: Shell, codec: Path, tmp_path: Path) -> None:
+    table = squares(tmp_path / "a")
+    folder = table.parent / "pictures"
+    (folder / "words.txt").write_text("no picture")
+    (folder / "4.png").write_bytes((folder / "4.png").read_bytes()[:60])
+    more = ["pictures/gone.png\tgone", "pictures/words.txt\twords", "\tnothing", f"pictures/5.png\t{'long ' * 200_000}"]
+    with table.open("a") as file:
+        file.write("\n".join(more) + "\n")
+    done = described(shell, codec, table)
+    assert done.returncode == 0
+    for told in (
+        "59 records: caption (text), picture (picture, 16×16 RGB)",
+        f"1 picture that is not there in {table}: pictures/gone.png",
+        f"1 file that is no picture in {table}: pictures/words.txt",
+        "skipped 1 that cannot be decoded: 'pictures/4.png'",
+        "skipped 1 record without a picture: record 63",
+        "skipped 1 record with a text of over 65,536 characters: record 64",
+    ):
+        assert told in done.stdout + done.stderr
+
+
+def test_members_with_odd_names_are_read_or_left_out(shell: Shell, codec: Path, table: Path, tmp_path: Path) -> None:
+    pictures = [path.read_bytes() for path in sorted((table.parent / "pictures").iterdir())]
+    names = ["a b", "ü/猫", "quote'\"", "-n", "*?", "new\nline", "x" * 90, *map(str, range(40))]
+    outside = ["../out", "/absolute", "a/../../out"]
+    with tarfile.open(tmp_path / "odd.tar", "w") as tar:
+        for name, picture in zip([*names, *outside], pictures, strict=False):
+            for suffix, content in ((".png", picture), (".txt", f"the picture of {name}".encode())):
+                member = tarfile.TarInfo(name + suffix)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    done = described(shell, codec, tmp_path / "odd.tar")
+    assert done.returncode == 0
+    said = done.stdout + done.stderr
+    assert f"{len(names)} records: caption (text), picture (picture, 16×16 RGB)" in said
+    assert "with absolute paths or '..'" in said
+
+
+def _all_in(name: str) -> Callable[[Path], object]:
+    """A table whose pictures are all those of a name with a number in it."""
+    return lambda table: table.write_text("picture\tcaption\n" + "".join(f"{name.format(n)}\ttext {n}\n" for n in range(30)))
+
+
+def _wide(table: Path) -> None:
+    names = [f"c{number}" for number in range(10_000)]
+    rows = [[f"pictures/{n}.png", *[f"word {n}"] * 10_000] for n in range(3)]
+    table.write_text("\n".join("\t".join(row) for row in [["picture", *names], *rows]) + "\n")
+
+
+BOTH = ["--fields", "caption,picture"]
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "line"),
+    [
+        (_all_in("../{}.png"), BOTH, "'../0.png' is outside of the folder"),
+        (_all_in("/etc/{}.png"), BOTH, "'/etc/0.png' is outside of the folder"),
+        (_all_in("https://x.org/{}.png"), BOTH, "are not downloaded"),
+        (_all_in("pictures/gone-{}.png"), BOTH, "none of the pictures in 'picture' is there"),
+        (_wide, [], "has 10,000 columns of texts: name the fields to learn, at most 16"),
+        (_wide, ["--fields", ",".join(f"c{n}" for n in range(10_000)) + ",picture"], "--fields names 10,001 fields"),
+        (lambda table: None, ["--fields", "capton,picture"], "did you mean 'caption'?"),
+        (lambda table: None, ["--fields", "picture,picture"], "--fields names 'picture' twice"),
+    ],
+    ids=["outside", "absolute", "addresses", "gone", "wide", "many-fields", "misspelt", "twice"],
+)  # fmt: skip
+def test_records_that_are_refused(
+    change: Callable[[Path], object], arguments: list[str], line: str, shell: Shell, codec: Path, tmp_path: Path
+) -> None:
+    table = squares(tmp_path / "a", 30)
+    change(table)
+    done = described(shell, codec, table, *arguments)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("aigc: ") and line in last
 
 
 @pytest.mark.parametrize("arguments", [["--max-tokens", "3"], ["--match", "a+"], ["--beam", "2"], ["--stop", "x"]])

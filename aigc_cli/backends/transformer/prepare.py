@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -136,8 +137,8 @@ def fields_of(options: Train) -> tuple[str, ...]:
     names = tuple(name.strip() for name in options.fields.split(","))
     if "" in names:
         raise RequestError(f"--fields {options.fields!r}: a name is empty; write for example --fields title,author,text")
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise RequestError(f"--fields {options.fields!r} names {twice[0]!r} twice")
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise RequestError(f"--fields names {twice[0]!r} twice")
     return names
 
 

@@ -123,7 +123,8 @@ def _listing_of(path: Path, medium: Medium, size: int, modified: int) -> Listing
                 "download them, and name the files",
                 [column],
             )
-        inside(values[0], path.parent, str(path))
+        if _relative(values[0], path.parent) is None:
+            raise NotReadable(f"{path}: {_short(values[0])} is outside of the folder {path.parent}", [column])
         missing = f"{path}: none of the {medium.many} in {column!r} is there, such as {_short(values[0])}"
         raise NotReadable(f"{missing}; paths are relative to {path.parent}", [column])
     return None

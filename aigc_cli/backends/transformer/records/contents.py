@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Codec, Sample
 from aigc_cli.backends.transformer.config import Sample as SampleOptions
+from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoding.generate import Generated
 from aigc_cli.backends.transformer.decoding.guidance import Guided
 from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.inputs import TextInput
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT
 from aigc_cli.data.pictures.dataset import read_pictures
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
@@ -40,6 +43,8 @@ class Contents:
     tokenizer: Tokenizer
     codec: Codec
     bus: Bus
+    room: int  # tokens of all texts of a record, at most
+    cut: set[str] = field(default_factory=set)  # the fields whose cut texts were told of
 
     @property
     def last_is_picture(self) -> bool:
@@ -50,13 +55,27 @@ class Contents:
         `RequestError` for a prompt that would begin a picture."""
         if text.prompt and self.start.codes[len(text.leading)]:
             raise RequestError(f"--prompt: the next field, {self.start.fields[len(text.leading)]!r}, is a picture")
-        return [
-            self._codes(value, name) if n else value
-            for value, name, n in zip(text.leading, self.start.fields, self.start.codes, strict=False)
-        ]
+        found: list[str | list[int]] = []
+        room = self.room
+        for value, name, n in zip(text.leading, self.start.fields, self.start.codes, strict=False):
+            if n:
+                found.append(self._codes(value, name))
+                continue
+            ids = self.tokenizer.encode(value)
+            longest = min(room, LONGEST_TEXT)
+            if len(ids) > longest:
+                if name not in self.cut:
+                    self.cut.add(name)
+                    self.bus.note(f"--given {name}: cut to its first {longest} tokens, the most that this run has room for")
+                ids, value = ids[:longest], self.tokenizer.decode(ids[:longest])
+            room -= len(ids)
+            found.append(value)
+        return found
 
     def _codes(self, path: str, name: str) -> list[int]:
         """The codes of a picture file."""
+        if Path(path).is_dir():
+            raise RequestError(f"--given {name}={path}: name a picture, not a folder")
         arrays = read_pictures(path, self.codec.format, progress=self.bus.stage)
         if len(arrays) != 1:
             raise RequestError(f"--given {name}={path}: name one picture, not {len(arrays):,}")
@@ -87,7 +106,9 @@ def contents_of(loaded: Loaded[LanguageModel], codec: Codec, options: SampleOpti
         of_texts = ("max_tokens", "beam", "stop", "match", "echo", "stream")
         if named := [fields[name].flag for name in of_texts if getattr(options, name) != fields[name].default]:
             raise RequestError(f"{', '.join(named)}: only for texts, but this run's last field is a picture")
-    return Contents(loaded.start, loaded.tokenizer, codec, bus)
+    assert isinstance(loaded.model, CausalLM)
+    room = loaded.model.network.config.context - sum(loaded.start.codes) - len(loaded.start.fields)
+    return Contents(loaded.start, loaded.tokenizer, codec, bus, room)
 
 
 def guided(loaded: Loaded[LanguageModel], options: SampleOptions) -> Loaded[LanguageModel]:
