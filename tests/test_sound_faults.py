@@ -7,6 +7,7 @@ import io
 import struct
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def test_a_bad_sound_is_refused_in_a_few_words(fault: str, capfd: pytest.Capture
     assert expected in reason and reason and "\n" not in reason and len(reason) < 100 and "0x" not in reason
     assert allocated < 1 << 23
     assert capfd.readouterr() == ("", "")  # libraries of C may print by themselves
+
+
+@pytest.mark.parametrize(
+    "form", [("WAV", "PCM_16"), ("WAV", "IMA_ADPCM"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("CAF", "ALAC_16")]
+)
+def test_whatever_is_damaged_nothing_else_happens(form: tuple[str, str], capfd: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    data = np.frombuffer(written(*form), np.uint8)
+    for _ in range(100):
+        damaged = data.copy()
+        places = random.integers(0, min(len(data), int(random.choice([64, 300, len(data)]))), random.integers(1, 20))
+        damaged[places] = random.choice([0, 127, 128, 255], len(places))
+        with suppress(NotDecodable):
+            read(damaged.tobytes())
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("n_samples", [0, (1 << 36) - 1, 100_000])

@@ -332,3 +332,20 @@ def test_every_class_keeps_a_recording_to_train_on() -> None:
     alone = np.repeat(np.arange(6), 10)  # a recording a class: the end of each is held out
     plan = plan_recordings(hashes, names, alone)
     assert plan.splits.reshape(6, 10).tolist() == [[TRAIN] * 8 + [SELECT, REPORT]] * 6
+
+
+def test_sounds_of_the_hub_are_not_decoded_by_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    from aigc_cli.data.sources import hub
+
+    features = datasets.Features({"audio": datasets.Audio(), "label": datasets.ClassLabel(names=["a", "b"])})
+    cells = [{"bytes": encoded("FLAC"), "path": None}] * 3
+    table = datasets.Dataset(pa.table({"audio": cells, "label": [0, 1, 0]}, schema=features.arrow_schema))
+    monkeypatch.setattr(hub, "stream", lambda location, split: table.to_iterable_dataset())
+    (reader,) = open_readers(Part("hf:a/b@1", "hub", split="train"), None)
+    assert [(raw.name, raw.label, raw.wave()[0].shape) for raw in reader.read()] == [
+        ("row 0", "a", (2400, 1)),
+        ("row 1", "b", (2400, 1)),
+        ("row 2", "a", (2400, 1)),
+    ]

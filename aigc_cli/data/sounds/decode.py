@@ -48,7 +48,7 @@ def encoded(content: Callable[[], BinaryIO]) -> Open:
 def _opened(content: Callable[[], BinaryIO]) -> Iterator[Recording]:
     libsndfile = _reader()
     try:
-        with _seekable(content()) as file, _silenced(_check_beginning(file)), libsndfile(file) as sound:
+        with _seekable(content()) as file, _silenced(_check_beginning(file)), libsndfile(_Lenient(file)) as sound:
             yield _Encoded(sound)
     except (OSError, ValueError, RuntimeError, EOFError, zlib.error) as error:  # libsndfile's are RuntimeErrors
         reason = str(getattr(error, "error_string", first_line(error))).removeprefix("Error : ").rstrip(".")
@@ -115,6 +115,29 @@ def _seekable(file: BinaryIO) -> AbstractContextManager[BinaryIO]:
             raise NotDecodable(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
         return io.BytesIO(data)
     return file
+
+
+class _Lenient:
+    """A file for libsndfile, which is called from C: an exception would be printed, and forgotten. A damaged file makes it seek
+    to where nothing is."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (ValueError, OverflowError, OSError):
+            return self._file.seek(0)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except OSError:  # of the disk: the sound ends here, and is found to be truncated
+            return b""
 
 
 def _check_beginning(file: BinaryIO) -> bool:
