@@ -251,6 +251,12 @@ def test_the_rate_is_the_lowest_that_keeps_the_energy(hz: float, rate: int) -> N
     assert choose(WantedSounds(rate=22050), seen).rate == 22050
 
 
+def test_sounds_of_several_rates_get_the_usual_one_where_none_keeps_all() -> None:
+    seen = [look(made(noise_below(48_000, 0.5, 96_000, seed), 96_000)) for seed in range(2)]
+    seen += [look(made(noise_below(22_000, 0.5, seed=seed))) for seed in range(3)]
+    assert choose(WantedSounds(), seen).rate == 44_100
+
+
 def test_soft_sounds_count_for_the_rate_as_loud_ones_do() -> None:
     soft_and_high = np.concatenate([noise_below(3000), 0.02 * noise_below(15000)])
     assert choose(WantedSounds(), [look(made(soft_and_high))]).rate == 32000

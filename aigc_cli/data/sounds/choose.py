@@ -163,7 +163,8 @@ def _rate(wanted: WantedSounds, looks: Sequence[SoundLook]) -> tuple[int, str]:
         lost = f", keeps {share:.1%} of the energy" if share < KEPT else ""
         return wanted.rate, f"rate: {wanted.rate:,} Hz, as asked{lost} (the sounds have {shown})"
     own = min(max(source, USUAL_RATES[0]), USUAL_RATES[-1])
-    number = int(np.argmax(kept >= KEPT))
+    enough = np.flatnonzero(kept >= KEPT)
+    number = int(enough[0]) if len(enough) else -1
     lowest = USUAL_RATES[number]
     if lowest >= own:
         return own, f"rate: {own:,} Hz, that of the sounds" if own == source else f"rate: {own:,} Hz (the sounds have {shown})"
@@ -181,8 +182,7 @@ def _channels(wanted: WantedSounds, looks: Sequence[SoundLook]) -> tuple[int, tu
     more = sum(seen.channels > 1 for seen in looks)
     if not more:
         return 1, ()
-    alike = 2 * len(stereo) > len(looks) and not wide
-    why = "left and right hardly differ" if alike else f"{wide:,} of {len(looks):,} are stereo"
+    why = f"left and right differ in only {wide:,} of {len(looks):,}" if wide else "left and right hardly differ"
     return 1, (f"mono: {why}; --channels 2 keeps both",)
 
 
