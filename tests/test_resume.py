@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Shell
 from PIL import Image
+from sounding import write_beeps
 
 #: What is trained here, by its backend: enough steps for several evaluations, checkpoints between them, and the cool-down.
 ARGUMENTS = {
@@ -33,6 +34,10 @@ ARGUMENTS = {
         "gan", "--tile", "--data", "textures", "--size", "16", "--steps", "60", "--preset", "nano", "--batch-size", "8",
         "--eval-items", "16",
     ],
+    "sounds": [
+        "gan", "--data", "beeps", "--longest-side", "16", "--steps", "60", "--preset", "nano", "--batch-size", "8",
+        "--eval-items", "16",
+    ],
     "vae": [
         "vae", "--data", "demo:shapes?n=400", "--size", "12", "--steps", "120", "--preset", "nano", "--batch-size", "8", "--flip",
         "--eval-items", "16",
@@ -50,7 +55,10 @@ TIMES = ("seconds", "per_second")
 
 #: What is the engine's own doing is looked at once a backend.
 once_a_backend = pytest.mark.parametrize(
-    "case", [case for case in ARGUMENTS if case not in ("answers", "samples", "codes", "tile")], indirect=True, scope="module"
+    "case",
+    [case for case in ARGUMENTS if case not in ("answers", "samples", "codes", "sounds", "tile")],
+    indirect=True,
+    scope="module",
 )
 
 
@@ -85,6 +93,8 @@ def left_alone(case: str, backend: str, module_shell: Shell) -> Path:
         (module_shell.cwd / "textures").mkdir()
         draw = np.random.default_rng(0)
         Image.fromarray(draw.integers(0, 256, (96, 128), np.uint8)).save(module_shell.cwd / "textures" / "noise.png")
+    if case == "sounds":
+        write_beeps(module_shell.cwd / "beeps")
     module_shell.ok("train", *ARGUMENTS[case], "--run", f"{case}-alone", "-q")
     return module_shell.cwd / "runs" / backend / f"{case}-alone"
 

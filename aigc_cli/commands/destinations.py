@@ -186,7 +186,7 @@ class _Files:
                 raise _taken(path)
             with written_aside(path) as file:
                 file.write(content)
-            yield {"path": str(path), **sample.record}
+            yield {"path": str(path), **sample.record, **self.kind.describe(sample.content)}
 
     def _to_sheet(self, path: Path, suffix: str, samples: Iterable[Sample]) -> Iterator[Line]:
         first, samples = _first(samples)

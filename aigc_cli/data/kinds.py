@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 BUILT_IN = {
     "text": "aigc_cli.data.text.kind:TEXT",
     "pictures": "aigc_cli.data.pictures.kind:PICTURES",
+    "sounds": "aigc_cli.data.sounds.kind:SOUNDS",
     "music": "aigc_cli.data.music.kind:MUSIC",
 }
 GROUP = "aigc.kinds"
@@ -135,6 +136,8 @@ class Kind(ABC):
     """Whether its files can be read as texts, by a `transcriber`."""
     longest: ClassVar[int | None] = None
     """The characters that a sample has at most by default, with `as_texts`; None for a few contexts of the model."""
+    as_pictures: ClassVar[str | None] = None
+    """The module that reads its data as pictures (`pictures.preparing.AsPictures`), for backends that learn from those."""
 
     # A source
 

@@ -15,7 +15,8 @@ from aigc_cli.backends.gan.learner import GANLearner
 from aigc_cli.backends.gan.presets import decide
 from aigc_cli.backends.gan.sample import sample_pictures
 from aigc_cli.backends.gan.tile import check_window
-from aigc_cli.backends.pictures.options import PictureTraining, PictureTrainOptions, parse_size
+from aigc_cli.backends.pictures.options import PictureTraining, PictureTrainOptions
+from aigc_cli.data.pictures.format import parse_size
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from aigc_cli.backends.base import Backend
 from aigc_cli.backends.gan.meanings import MEANINGS
-from aigc_cli.backends.pictures.options import PICTURES, PictureEvalOptions, PictureSampleOptions, PictureTrainOptions
+from aigc_cli.backends.pictures.options import KINDS, PICTURES, PictureEvalOptions, PictureSampleOptions, PictureTrainOptions
 from aigc_cli.backends.pictures.quality import QualityOptions
 from aigc_cli.engine.settings import Plan
 from aigc_cli.errors import RequestError
@@ -48,10 +48,6 @@ class Train(PictureTrainOptions):
     """Compute the gradient penalties every so many steps, with their weight scaled to match."""
     ema: float = option(0.05, above=0, max=1, panel=EXPERT)
     """Half-life of the generator's moving average, as a share of the steps so far."""
-
-    @property
-    def in_windows(self) -> bool:
-        return self.tile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,5 +153,5 @@ BACKEND = Backend(
     options={"train": Train, "sample": Sample, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.gan.backend:GANBackend",
-    kinds=("pictures",),
+    kinds=KINDS,
 )

@@ -19,8 +19,7 @@ from aigc_cli.backends.gan.tile import check_cells, latents
 from aigc_cli.backends.pictures.batches import at_once
 from aigc_cli.backends.pictures.choice import Numbers, in_turn
 from aigc_cli.backends.pictures.loaded import keyed
-from aigc_cli.backends.pictures.options import parse_size
-from aigc_cli.data.pictures.format import Size, describe_size
+from aigc_cli.data.pictures.format import Size, describe_size, parse_size
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +16,17 @@ from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.batches import at_once, labels_of
 from aigc_cli.backends.pictures.choice import Numbers, chosen_numbers, named
-from aigc_cli.backends.pictures.options import PictureEvalOptions, PictureInput, PictureTrainOptions, prepare_dataset
-from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat, check_unchanged, read_pictures
+from aigc_cli.backends.pictures.options import (
+    KINDS,
+    PictureEvalOptions,
+    PictureInput,
+    PictureTrainOptions,
+    as_pictures,
+    prepare_dataset,
+)
+from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import Classes
+from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -33,7 +42,8 @@ class LoadedPictures(ABC):
     """A run of a picture model; a backend adds its networks."""
 
     plan: PictureTrainOptions
-    format: PictureFormat
+    data: Mapping[str, Any]
+    """The run's record of its data."""
     classes: Classes
     """The classes the model is conditioned on; none without --conditional."""
     device: torch.device
@@ -43,6 +53,15 @@ class LoadedPictures(ABC):
     def takes_unlabelled(self) -> bool:
         """Whether the model works without a label: it has no classes, or was trained on unlabelled pictures too. Of several
         labels, some are always dropped in training."""
+
+    @cached_property
+    def format(self) -> PictureFormat:
+        return PictureFormat.from_json(self.data["format"])
+
+    @property
+    def things(self) -> str:
+        """What its examples are called: "pictures"."""
+        return str(self.data.get("kind", KINDS[0]))
 
     @property
     def dimensions(self) -> int:
@@ -98,21 +117,26 @@ class LoadedPictures(ABC):
 
 def load_parts(
     run: Run, device: str, plan: type[Plan], load: Callable[[Path], Model]
-) -> tuple[Plan, PictureFormat, Classes, torch.device, Model]:
+) -> tuple[Plan, Mapping[str, Any], Classes, torch.device, Model]:
     """The fields of `LoadedPictures`, and the run's model on the device."""
     where = open_device(device)
     data, settled = run.record["data"], rebuild(plan, run.record["plan"])
     classes = data["classes"] if settled.conditional else ()
-    return settled, PictureFormat.from_json(data["format"]), classes, where, load(run.model).to(where)
+    return settled, data, classes, where, load(run.model).to(where)
+
+
+def read_pictures(loaded: LoadedPictures, source: str, **how: Any) -> PictureArrays:
+    """The pictures of a source in the run's format, or what its data are instead; for `how` see `AsPictures.read`."""
+    return as_pictures(loaded.things).read(source, loaded.data, **how)
 
 
 def read_pictures_for(
     loaded: LoadedPictures, source: str, options: PictureInput, bus: Bus, split: str | None = None
 ) -> PictureArrays:
-    """The pictures of a source in the run's format, labelled with the model's classes."""
+    """As `read_pictures`, labelled with the model's classes."""
     return read_pictures(
+        loaded,
         source,
-        loaded.format,
         classes=loaded.classes,
         label=options.label,
         input_format=options.input_format,
@@ -135,9 +159,9 @@ def evaluation_pictures(
 
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:
     """The data the run was trained on. Raises `RequestError` if it has changed."""
-    if changed := check_unchanged(run.record["data"]):
-        raise RequestError(changed[0])
     data, plan = run.record["data"], {**options.earlier, **run.record["plan"]}
+    if changed := as_pictures(data.get("kind", KINDS[0])).check_unchanged(data):
+        raise RequestError(changed[0])
     dataset: PictureDataset = prepare_dataset(rebuild(options, plan), bus, data["classes"]).arrays
     return dataset
 

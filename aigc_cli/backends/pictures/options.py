@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from aigc_cli.backends.base import DecodeOptions, EvalOptions, OutputOptions, SampleOptions
 from aigc_cli.backends.pictures.choice import label_text
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.presets import nominal_budget
+from aigc_cli.data.kinds import WrongKind, find_kind
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode
 from aigc_cli.data.pictures.labels import Classes
 from aigc_cli.data.pictures.white import FULL
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions, TrainOptions
 from aigc_cli.engine.trainable import Prepared
-from aigc_cli.errors import RequestError
-from aigc_cli.options import EXPERT, option
+from aigc_cli.options import EXPERT, fields_of, option
 
 if TYPE_CHECKING:
-    from aigc_cli.data.pictures.dataset import PictureDataset
+    from aigc_cli.data.pictures.preparing import AsPictures, PictureDataset, Request
 
+KINDS = ("pictures", "sounds")
+"""The kinds of data that are learned as pictures; a source is one of the first, unless it holds another."""
+DATA = "Reading the data"
 PICTURES = "Reading the pictures"
+SOUNDS = "Reading the sounds"
 #: Longest sides, each with the largest budget in floating-point operations it is used for.
 LONGEST_SIDES = ((64, 1e15), (128, 5e16), (256, math.inf))
 
@@ -34,9 +39,9 @@ LONGEST_SIDES = ((64, 1e15), (128, 5e16), (256, math.inf))
 class PictureInput(CommandOptions):
     """Options of every command that reads pictures."""
 
-    label: str | None = option(None, metavar="NAME", names="column", panel=PICTURES, auto="subfolders, or a column of classes")
+    label: str | None = option(None, metavar="NAME", names="column", panel=DATA, auto="subfolders, or a column of classes")
     """The column or array with the labels, or several with commas between them."""
-    input_format: str | None = option(None, metavar="SUFFIX", panel=PICTURES, auto="from its first bytes")
+    input_format: str | None = option(None, metavar="SUFFIX", panel=DATA, auto="from its first bytes")
     """Format of standard input: png, jpg, parquet, npz, tar, …"""
 
 
@@ -63,24 +68,27 @@ class PictureTrainOptions(PictureInput, TrainOptions):
     """What to lay transparent pictures on, except with --mode RGBA."""
     white: int | None = option(None, min=1, panel=EXPERT, auto="the smallest of 255, 1023, … 65535 that no number exceeds")
     """Number that is white in pictures of more than 8 bits per channel."""
-    dedup: Literal["exact", "near"] = option("exact", panel=PICTURES)
+    dedup: Literal["exact", "near"] = option("exact", panel=DATA)
     """Leave out exact copies only, or also training pictures that are near duplicates of held-out ones."""
     flip: bool = option(False, panel=PICTURES)
     """Mirror pictures half of the time. Not for digits, letters or anything else with a left and a right."""
-    conditional: bool = option(False, panel=PICTURES)
+    conditional: bool = option(False, panel=DATA)
     """Learn the classes too, so that `aigc sample --label` can draw one of them."""
-
-    @property
-    def in_windows(self) -> bool:
-        """Whether to learn from windows of pictures at their own scale."""
-        return False
+    rate: int | None = option(None, panel=SOUNDS, unit="Hz", auto="the lowest usual one that keeps their energy, 8000 to 48000")
+    """Samples per second."""
+    seconds: float | None = option(None, panel=SOUNDS, auto="as long as nearly all, or windows of long recordings")
+    """Length of the sounds."""
+    channels: Literal[1, 2] | None = option(None, panel=SOUNDS, auto="2 if left and right differ in most")
+    """Mono or stereo."""
+    trim: bool | None = option(None, panel=SOUNDS, auto="if it makes them much shorter")
+    """Cut off silence at both ends."""
 
 
 @dataclass(frozen=True)
 class PictureEvalOptions(PictureInput, EvalOptions):
     """Options of every `eval` on pictures."""
 
-    split: Literal["train", "val", "test"] | None = option(None, panel=PICTURES, auto="test, otherwise val, otherwise all")
+    split: Literal["train", "val", "test"] | None = option(None, panel=DATA, auto="test, otherwise val, otherwise all")
     """The split to evaluate on, if the data set comes in splits."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Pictures computed at once, at most; large ones are computed fewer at a time."""
@@ -95,8 +103,8 @@ class PictureOutput(OutputOptions):
     (.tar, or '-' for standard output)."""
     force: bool = option(False, panel=OUTPUT)
     """Overwrite files that exist."""
-    format: Literal["png", "jpeg", "webp"] | None = option(None, panel=OUTPUT, auto="png")
-    """Format of the pictures in a folder or tar; PNG and WebP are lossless."""
+    format: Literal["png", "jpeg", "webp", "wav", "flac", "ogg"] | None = option(None, panel=OUTPUT, auto="png, or wav")
+    """Format of the files in a folder or tar; PNG, WebP, WAV and FLAC are lossless."""
 
 
 @dataclass(frozen=True)
@@ -114,51 +122,46 @@ class PictureDecodeOptions(PictureOutput, DecodeOptions):
 
 def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Classes | None = None) -> Prepared:
     """The pictures of --data and --val, decoded into memory-mapped arrays, with the run's record of them. `classes` are those
-    of the run that was trained on them, if any."""
+    of the run that was trained on them, if any. Of another kind that is learned as pictures, if the source holds that."""
     from aigc_cli.backends.pictures.examples import examples
-    from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
+    from aigc_cli.data.pictures.preparing import Request
 
-    tile = options.in_windows
-    if tile and options.fit != "crop":
-        raise RequestError(f"--fit {options.fit} has nothing to fit: --tile cuts windows from pictures of any shape")
-    longest = longest_side(options) if tile else options.longest_side or longest_side(options)
-    request = PictureRequest(
-        data=options.data_source,
-        val=options.val,
-        size=None if options.size is None else parse_size(options.size),
-        longest=longest,
-        long=options.longest_side is None,
-        mode=options.mode,
-        fit=options.fit,
-        ground=options.ground,
-        white=options.white,
-        label=options.label,
-        input_format=options.input_format,
-        conditional=options.conditional,
-        dedup=options.dedup,
-        tile=tile,
-        reduced=options.longest_side if tile else None,
-        classes=classes,
-    )
-    data: PictureDataset = prepare_pictures(request, progress=bus.stage)
-    decided: dict[str, Any] = {"longest_side": longest} if options.size is None and not tile else {}
-    if options.size is None and (tile or max(data.format.size) > longest):  # long pictures, which a plan can't choose again
-        decided["size"] = f"{data.format.width}x{data.format.height}"
-    decided["white"] = data.format.white
-    if data.format.mode != "RGBA":
-        decided["ground"] = data.format.ground
-    data.notes.extend(too_few_to_compare(len(data.train), len(data.report)))
+    shared = ("val", "label", "input_format", "conditional", "dedup")
+    request = Request(options.data_source, classes=classes, **{name: getattr(options, name) for name in shared})
+    try:
+        data, decided = _prepared(KINDS[0], request, options, bus)
+    except WrongKind as error:
+        if error.kind not in KINDS[1:]:
+            raise
+        data, decided = _prepared(error.kind, request, options, bus)
+    data.notes.extend(too_few_to_compare(len(data.train), len(data.report), data.things))
     return prepared(options, data, partial(examples, data), decided)
 
 
-def too_few_to_compare(train: int, held_out: int) -> list[str]:
-    """A note if `aigc eval` can't compare samples with so few pictures."""
+def _prepared(kind: str, request: Request, options: PictureTrainOptions, bus: Bus) -> tuple[PictureDataset, Mapping[str, Any]]:
+    """The data as data of a kind, and the options that were decided."""
+    fields = fields_of(type(options))
+    settings = {name: getattr(options, name) for name in fields}
+    foreign = {name for other in KINDS if other != kind for name in as_pictures(other).OPTIONS}
+    given = tuple(field.flag for name, field in fields.items() if name in foreign and settings[name] != field.default)
+    return as_pictures(kind).prepare(replace(request, foreign=given), settings, longest_side(options), bus.stage)
+
+
+def as_pictures(kind: str) -> AsPictures:
+    """What reads the data of a kind as pictures."""
+    module = find_kind(kind).as_pictures
+    assert module is not None, f"{kind} are not learned as pictures"
+    return cast("AsPictures", importlib.import_module(module))
+
+
+def too_few_to_compare(train: int, held_out: int, things: str) -> list[str]:
+    """A note if `aigc eval` can't compare samples with so few examples."""
     from aigc_cli.metrics.pictures.manifold import K
 
     if min(train, held_out) > K:
         return []
     more = "; give more with --val" if held_out <= K else ""
-    needed = f"{K + 1} pictures to train on and {K + 1} held out for it"
+    needed = f"{K + 1} {things} to train on and {K + 1} held out for it"
     return [f"aigc eval measures samples with at least {needed}, and there are {train:,} and {held_out:,}{more}"]
 
 
@@ -190,16 +193,4 @@ class PictureTraining:
         return prepare_dataset(options, bus)
 
     def changed(self, info: dict[str, Any]) -> list[str]:
-        from aigc_cli.data.pictures.dataset import check_unchanged
-
-        return check_unchanged(info)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """ "64" or "64x48" (width x height) as (height, width). Raises RequestError for anything else."""
-    sides = text.lower().replace("×", "x").split("x")
-    try:
-        width, height = (int(side) for side in (sides if len(sides) > 1 else sides * 2))
-    except ValueError:
-        raise RequestError(f"--size {text}: give a side in pixels, or width x height such as 64x48") from None
-    return height, width
+        return as_pictures(info["kind"]).check_unchanged(info)

@@ -91,8 +91,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
         written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last one may end within a character
         if kind.as_texts:
             whole_text = (prompt or "") + written[0]
-            of_sample = {"seed": options.seed, "index": made.index, "finish": made.finish, **kind.describe(whole_text)}
-            yield Drawn(of_sample, whole_text)
+            yield Drawn({"seed": options.seed, "index": made.index, "finish": made.finish}, whole_text)
             continue
         reached = len(leading) + len(written) >= len(names)
         text = written[-1] if reached else ""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from aigc_cli.backends.base import Backend, EncodeOptions
 from aigc_cli.backends.pictures.options import (
+    KINDS,
     PICTURES,
     PictureDecodeOptions,
     PictureEvalOptions,
@@ -142,7 +143,7 @@ BACKEND = Backend(
     options={"train": Train, "sample": Sample, "encode": Encode, "decode": Decode, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.vae.backend:VAEBackend",
-    kinds=("pictures",),
+    kinds=KINDS,
     codec="aigc_cli.backends.vae.codes.codec:load_codec",
     codec_options={"codes": True},
 )

@@ -13,15 +13,15 @@ from torch import Tensor
 
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.pictures.choice import Numbers, class_number, in_turn
-from aigc_cli.backends.pictures.loaded import keyed
+from aigc_cli.backends.pictures.loaded import keyed, read_pictures
 from aigc_cli.backends.vae.codes.verbs import decoded_codes, require_reconstruct
 from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.priors.flow_matching import FlowMatchingPrior
 from aigc_cli.data.latents_input import Latents
-from aigc_cli.data.pictures.dataset import PictureArrays, read_pictures
 from aigc_cli.data.pictures.labels import by_label
+from aigc_cli.data.pictures.preparing import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -124,7 +124,7 @@ def _set_solver(loaded: Loaded, options: Sample, modes: list[str]) -> None:
 def _read(loaded: Loaded, source: str, options: Sample, bus: Bus) -> tuple[PictureArrays, Numbers | None]:
     """The pictures of a source, and the classes that --label gives to all of them; None if their own labels are used."""
     label = None if options.label is None else loaded.chosen(options.label)
-    arrays = read_pictures(source, loaded.format, classes=loaded.classes if label is None else (), progress=bus.stage)
+    arrays = read_pictures(loaded, source, classes=loaded.classes if label is None else (), progress=bus.stage)
     for note in arrays.notes:
         bus.note(note)
     if label is None:

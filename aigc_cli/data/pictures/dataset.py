@@ -8,7 +8,18 @@ from typing import Any
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.entries import open_store
-from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode, PictureFormat, Size, Wanted, check_size, describe_size
+from aigc_cli.data.pictures.format import (
+    LONGEST,
+    Fit,
+    Ground,
+    Mode,
+    PictureFormat,
+    Size,
+    Wanted,
+    check_size,
+    describe_size,
+    parse_size,
+)
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.labels import Classes
 from aigc_cli.data.pictures.metadata import FoundLabels
@@ -21,10 +32,11 @@ from aigc_cli.data.pictures.preparing import (
     prepare_as_pictures,
     read_as_pictures,
 )
-from aigc_cli.data.pictures.readers import SUFFIXES, check_label_applies, label_applies, why_unlabelled
+from aigc_cli.data.pictures.readers import PICTURE_FILES, check_label_applies, label_applies, why_unlabelled
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.sources.opening import Opened, Snapshot, open_training
 from aigc_cli.data.sources.source import Part
+from aigc_cli.errors import RequestError
 
 __all__ = [
     "Fit",
@@ -73,12 +85,10 @@ class PictureReading(Reading):
     """Decodes pictures to the format that is wanted."""
 
     kind = PICTURES
-    one = "picture"
-    suffixes = SUFFIXES
+    medium = PICTURE_FILES
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self.alike = wanted.tile  # parts of a texture look the same
 
     def open(
         self, snapshot: Snapshot, label: str | None, progress: Progress, labels: FoundLabels, like: Store | None = None
@@ -93,6 +103,9 @@ class PictureReading(Reading):
 
     def label_applies(self, parts: Sequence[Part]) -> bool:
         return label_applies(parts)
+
+    def looks_alike(self, store: Store) -> bool:
+        return self.wanted.tile  # parts of a texture look the same
 
     def why_unlabelled(self, part: Part) -> Sequence[str]:
         return why_unlabelled(part)
@@ -124,6 +137,43 @@ def prepare_opened(request: PictureRequest, opened: Opened, progress: Progress) 
     """As `prepare_pictures`, of a source that is open; also all of its pictures, copies included, and all of those that the
     held-out pictures are from."""
     return prepare_as_pictures(request, opened, progress, PictureReading(request.wanted))
+
+
+OPTIONS = ("size", "mode", "fit", "ground", "white", "flip", "tile", "binarise")
+
+
+def prepare(
+    request: Request, settings: Mapping[str, Any], longest: int, progress: Progress
+) -> tuple[PictureDataset, Mapping[str, Any]]:
+    """As `AsPictures.prepare`."""
+    tile, size, asked = settings.get("tile", False), settings["size"], settings["longest_side"]
+    if tile and settings["fit"] != "crop":
+        raise RequestError(f"--fit {settings['fit']} has nothing to fit: --tile cuts windows from pictures of any shape")
+    longest = longest if tile else asked or longest
+    data = prepare_pictures(
+        PictureRequest(
+            **vars(request),
+            size=None if size is None else parse_size(size),
+            longest=longest,
+            long=asked is None,
+            tile=tile,
+            reduced=asked if tile else None,
+            **{name: settings[name] for name in ("mode", "fit", "ground", "white")},
+        ),
+        progress=progress,
+    )
+    decided: dict[str, Any] = {"longest_side": longest} if size is None and not tile else {}
+    if size is None and (tile or max(data.format.size) > longest):  # long pictures, which a plan can't choose again
+        decided["size"] = f"{data.format.width}x{data.format.height}"
+    decided["white"] = data.format.white
+    if data.format.mode != "RGBA":
+        decided["ground"] = data.format.ground
+    return data, decided
+
+
+def read(source: str, data: Mapping[str, Any], **how: Any) -> PictureArrays:
+    """As `AsPictures.read`."""
+    return read_pictures(source, PictureFormat.from_json(data["format"]), **how)
 
 
 def read_pictures(

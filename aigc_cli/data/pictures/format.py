@@ -135,6 +135,16 @@ def describe_size(size: Size) -> str:
     return f"{size[1]}×{size[0]}"
 
 
+def parse_size(text: str) -> Size:
+    """ "64" or "64x48" (width x height) as (height, width). Raises RequestError for anything else."""
+    sides = text.lower().replace("×", "x").split("x")
+    try:
+        width, height = (int(side) for side in (sides if len(sides) > 1 else sides * 2))
+    except ValueError:
+        raise RequestError(f"--size {text}: give a side in pixels, or width x height such as 64x48") from None
+    return height, width
+
+
 def check_size(size: Size) -> None:
     """Raise RequestError for a size that no picture can have."""
     if min(size) < 1:

@@ -41,6 +41,7 @@ class Pictures(MediaKind):
     formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})
     sheets = output.WRITTEN
     arrays = True
+    as_pictures = "aigc_cli.data.pictures.dataset"
 
     def recognise_file(self, head: bytes) -> str | None:
         if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -82,7 +83,7 @@ class Pictures(MediaKind):
         return Sheet(drawn, {"columns": columns, "scale": scale})
 
     def array(self, folder: Path) -> AbstractContextManager[ArrayFile]:
-        return output.picture_array(folder)
+        return output.spooled_array(folder, self.name, np.dtype(np.uint8))
 
 
 PICTURES = Pictures()

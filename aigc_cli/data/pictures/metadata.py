@@ -49,12 +49,11 @@ def find_labels(
     label: str | None,
     learned: bool,
     classes: Classes = (),
-    names: Sequence[str] | None = None,
     medium: Medium = PICTURE_FILES,
 ) -> FoundLabels:
     """The labels of a part's picture files in the tables beside them, as `_find_label` finds them. `label` may name several
-    columns, with commas between them. `names` are those of the files, by default of all picture files."""
-    names = [nfc(name) for name in (names_of(part, medium.suffixes) if names is None else names)]
+    columns, with commas between them."""
+    names = [nfc(name) for name in names_of(part, medium.suffixes)]
     known = [name for path in part.tables for name in _Table(path, medium).names] if label and "," in label else ()
     columns = label_columns(label, known)
     if len(columns) < 2:

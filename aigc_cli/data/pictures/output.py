@@ -82,26 +82,26 @@ def sheet(pictures: Sequence[Pixels], columns: int, scale: int = 1) -> Pixels:
     return drawn
 
 
-class PictureArray:
-    """Pictures of one size, spooled to disk until their number is known and an .npz can be written."""
+class SpooledArray:
+    """Examples of one shape and type, spooled to disk until their number is known and an .npz can be written."""
 
-    def __init__(self, spool: BinaryIO) -> None:
-        self._spool = spool
+    def __init__(self, spool: BinaryIO, name: str, dtype: np.dtype[Any]) -> None:
+        self._spool, self._name, self._dtype = spool, name, dtype
         self._shape: tuple[int, ...] = ()
         self._n = 0
 
-    def add(self, pixels: Pixels) -> None:
-        """Add the next picture, of the same size as the first."""
-        self._shape = self._shape or pixels.shape
-        assert pixels.shape == self._shape and pixels.dtype == np.uint8
-        self._spool.write(pixels.tobytes())
+    def add(self, example: npt.NDArray[Any]) -> None:
+        """Add the next example, of the same shape as the first."""
+        self._shape = self._shape or example.shape
+        assert example.shape == self._shape and example.dtype == self._dtype
+        self._spool.write(example.tobytes())
         self._n += 1
 
-    def save(self, file: BinaryIO, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Write `pictures` (n, height, width, channels) uint8, and each of `columns` as an array (n,)."""
+    def save(self, file: BinaryIO, columns: Mapping[str, Any]) -> None:
+        """Write the examples as an array (n, …) with this object's name, and each of `columns`."""
         with zipfile.ZipFile(file, "w") as archive:
-            with archive.open("pictures.npy", "w", force_zip64=True) as member:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (self._n, *self._shape)}
+            with archive.open(f"{self._name}.npy", "w", force_zip64=True) as member:
+                header = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._n, *self._shape)}
                 np.lib.format.write_array_header_1_0(member, header)
                 self._spool.seek(0)
                 shutil.copyfileobj(self._spool, member, 1 << 20)
@@ -111,7 +111,7 @@ class PictureArray:
 
 
 @contextmanager
-def picture_array(folder: Path) -> Iterator[PictureArray]:
-    """An array to fill. Its pixels are spooled to an unnamed file in this folder."""
+def spooled_array(folder: Path, name: str, dtype: np.dtype[Any]) -> Iterator[SpooledArray]:
+    """An array to fill. Its examples are spooled to an unnamed file in this folder."""
     with tempfile.TemporaryFile(dir=folder) as spool:
-        yield PictureArray(spool)
+        yield SpooledArray(spool, name, dtype)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import Classes, by_label, label_columns
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.near import with_near
+from aigc_cli.data.pictures.raw import Medium
 from aigc_cli.data.pictures.readers import names_of
 from aigc_cli.data.pictures.store import Factors, Store
 from aigc_cli.data.pictures.windows import Windows
@@ -31,7 +32,7 @@ from aigc_cli.data.sources.opening import Opened, Snapshot, changes, open_evalua
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.sources.standard_input import named_as_given
-from aigc_cli.data.splits import REPORT, SELECT, TRAIN, plan_with_slice, plan_with_val
+from aigc_cli.data.splits import REPORT, SELECT, TRAIN, SplitPlan, plan_with_slice, plan_with_val
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
@@ -51,6 +52,7 @@ class Request:
     conditional: bool = False  # classes are learned: a source without labels is refused
     dedup: Dedup = "exact"
     classes: Classes | None = None  # those of an existing run; None: those with examples to train on
+    foreign: tuple[str, ...] = ()  # options of other kinds that were given
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class PictureArrays:
     factors: Factors  # name -> (n,) values; empty if none are known
     notes: Sequence[str] = ()  # on how they were read
     windows: Windows | None = None  # with --tile, where the n pictures are in the regions `pixels`
+    seconds: npt.NDArray[np.float64] | None = None  # (n,) of sounds, as long as they were
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -111,16 +114,40 @@ class PictureDataset:
         return f"{self.one}s"
 
 
+class AsPictures(Protocol):
+    """The module of a kind whose data are learned as pictures (`Kind.as_pictures`)."""
+
+    OPTIONS: Collection[str]
+    """The names of options of `train` that only this kind has."""
+
+    def prepare(
+        self, request: Request, settings: Mapping[str, Any], longest: int, progress: Progress
+    ) -> tuple[PictureDataset, Mapping[str, Any]]:
+        """Open, decode, split and cache what is requested, and the options that were decided. `settings` has the options of
+        `train` by name, `longest` is the longest side that the run can afford. Raises what `prepare_as_pictures` does."""
+
+    def read(
+        self,
+        source: str,
+        data: Mapping[str, Any],
+        *,
+        classes: Classes = (),
+        label: str | None = None,
+        split: str | None = None,
+        input_format: str | None = None,
+        progress: Progress,
+    ) -> PictureArrays:
+        """The examples of another source in the format of a run with this record of its data, as `read_as_pictures`."""
+
+    def check_unchanged(self, info: Mapping[str, Any]) -> list[str]:
+        """How the source differs from what a run recorded as `info`, one line per difference."""
+
+
 class Reading(ABC):
     """How the sources of one kind are read as pictures, and what their examples are called."""
 
     kind: ClassVar[Kind]
-    one: ClassVar[str]
-    """An example: "picture"."""
-    suffixes: ClassVar[Collection[str]]
-    """Suffixes of files that are one example each."""
-    alike: bool = False
-    """Whether examples look alike by their nature, so that near duplicates say nothing."""
+    medium: ClassVar[Medium]
 
     @abstractmethod
     def open(
@@ -136,6 +163,14 @@ class Reading(ABC):
         """Whether labels may have names in this source."""
         return any(part.tables for part in parts)
 
+    def looks_alike(self, store: Store) -> bool:
+        """Whether examples look alike by their nature, so that near duplicates say nothing."""
+        return False
+
+    def plan(self, store: Store, classes: npt.NDArray[np.int64] | None) -> SplitPlan:
+        """What is held out of a source without validation data; for `classes` see `plan_with_slice`."""
+        return plan_with_slice(store.hashes, np.ones(len(store.hashes), np.int64), self.kind.name, classes=classes)
+
     def why_unlabelled(self, part: Part) -> Sequence[str]:
         """What a part holds instead of labels."""
         return ()
@@ -143,7 +178,7 @@ class Reading(ABC):
     def nothing_held_out(self, store: Store, location: str) -> str:
         """Why no example can be held out."""
         n, things = len(store.hashes), self.kind.name
-        what = f"one {self.one}" if n == 1 else f"{n:,} {things}, all the same"
+        what = f"one {self.medium.one}" if n == 1 else f"{n:,} {things}, all the same"
         return f"{location} holds {what}; training needs at least two different ones"
 
     def counted(self, store: Store) -> str:
@@ -156,11 +191,11 @@ class Reading(ABC):
 
     def names(self, part: Part) -> list[str]:
         """The paths of files that are one example each, in the source's folder."""
-        return names_of(part, self.suffixes)
+        return names_of(part, self.medium.suffixes)
 
     def labels(self, part: Part, label: str | None, learned: bool, classes: Classes) -> FoundLabels:
         """The labels of these files in tables beside them."""
-        return find_labels(part, label, learned, classes, self.names(part))
+        return find_labels(part, label, learned, classes, self.medium)
 
 
 def prepare_as_pictures(
@@ -175,6 +210,8 @@ def prepare_as_pictures(
     """
     things = reading.kind.name
     train, val = opened.train.part, opened.val
+    if request.foreign:
+        raise RequestError(f"{request.foreign[0]} is not for {things}, which {request.data} holds; remove it")
     reading.check(opened.parts, request.label)
     labels_of = partial(reading.labels, label=request.label, learned=request.conditional, classes=request.classes or ())
     labels = labels_of(train)
@@ -183,19 +220,19 @@ def prepare_as_pictures(
     notes = [*opened.notes, *labels.notes, *store.notes]
     origins = {**opened.understood.origins, **store.origins, **labels.origins}
     understood = replace(opened.understood, skipped=opened.understood.skipped + store.skipped(things), origins=origins)
-    ones = np.ones(len(store.hashes), np.int64)
     of_classes = store.labels if request.conditional and len(store.classes) > 1 else None
     if val is None:
-        plan, held_store = plan_with_slice(store.hashes, ones, things, classes=of_classes), store
+        plan, held_store = reading.plan(store, of_classes), store
         held_rows = np.flatnonzero(plan.splits >= SELECT)
         if not len(held_rows):
             raise RequestError(reading.nothing_held_out(store, train.location))
     else:
         val_labels = labels_of(val.part)
         held_store = reading.open(val, request.label, progress, val_labels, store)
+        ones = np.ones(len(store.hashes), np.int64)
         plan = plan_with_val(store.hashes, ones, held_store.hashes, classes=of_classes)
         held_rows = np.arange(len(held_store.hashes))
-    if request.dedup == "near" or not (train.kind == "demo" or reading.alike):  # demos are drawn at random
+    if request.dedup == "near" or not (train.kind == "demo" or reading.looks_alike(store)):  # demos are drawn at random
         plan, near = with_near(plan, store, held_store, held_rows, request.dedup, progress)
         understood = replace(understood, near_duplicates=near.describe())
     classes = _classes(request, store, plan.splits)
@@ -219,7 +256,7 @@ def prepare_as_pictures(
         if len(arrays["train"]) < len(held):
             notes.append(f"fewer {things} to train on ({len(arrays['train']):,}) than to validate on ({len(held):,})")
         else:
-            notes.append(f"validating on {len(held):,} {reading.one if len(held) == 1 else things}")
+            notes.append(f"validating on {len(held):,} {reading.medium.one if len(held) == 1 else things}")
         if unknown:
             counted = listed(f"{name!r} ({count:,})" for name, count in unknown.items())
             notes.append(f"the validation data have labels that the training data lack: {counted}")
@@ -236,7 +273,7 @@ def prepare_as_pictures(
     notes[1:1] = [
         f"{name!r}: {note}" if name else note
         for name, of_label in stores.items()
-        for note in class_notes(of_label, plan.splits, of_labels.get(name, ()), reading.one, things)
+        for note in class_notes(of_label, plan.splits, of_labels.get(name, ()), reading.medium.one, things)
     ]
     if request.conditional and not isinstance(classes, Mapping) and opened.test is not None and not opened.test.tables:
         notes += notes_on_test(reading.names(opened.test), opened.test.split_level, classes)
@@ -268,7 +305,7 @@ def prepare_as_pictures(
         notes=[named_as_given(note, opened.spooled) for note in notes],
         cached=was_cached,
         spooled=opened.spooled,
-        one=reading.one,
+        one=reading.medium.one,
     )
     return data, store, held_store
 
@@ -318,7 +355,8 @@ def _arrays(store: Store, rows: npt.NDArray[np.int64] | None, classes: Classes) 
     elif columns and (columns[0] >= 0).any():
         labels = columns[0]
     factors = {name: values[rows] for name, values in store.factors.items()}
-    return PictureArrays(store.pixels, rows, labels, store.names.of(rows), factors, store.notes, windows), unknown
+    seconds = None if store.seconds is None else store.seconds[rows]
+    return PictureArrays(store.pixels, rows, labels, store.names.of(rows), factors, store.notes, windows, seconds), unknown
 
 
 def _labels_of(store: Store, classes: Classes) -> list[Store]:
@@ -367,7 +405,7 @@ def read_as_pictures(
             seen = [name for of in by_label(classes).values() for name in of]
             saw = f"the model never saw the labels {_listed([*unknown])}; it saw {_listed(seen)}"
             raise RequestError(f"{snapshot.part.location}: {saw}")
-    of_itself = spooled is not None and spooled.suffix in reading.suffixes
+    of_itself = spooled is not None and spooled.suffix in reading.medium.suffixes
     return replace(arrays, names=["standard input"]) if of_itself else arrays
 
 

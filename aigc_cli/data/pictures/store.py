@@ -67,6 +67,7 @@ class Store:
     long: bool = False  # as `Wanted.long`
     cached: bool = True  # nothing had to be decoded
     label_names: tuple[str, ...] = ()  # if there are several labels
+    seconds: npt.NDArray[np.float64] | None = None  # (n,) of sounds, as long as they were
 
     def by_label(self) -> dict[str, Store]:
         """The same pictures with each of their labels alone; the name of the only one is empty."""
@@ -114,16 +115,16 @@ def load(folder: Path) -> Store | None:
     try:
         facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
         format, n = PictureFormat.from_json(facts["format"]), facts["count"]
-        ends = _mapped(folder / "ends.bin", np.int64, n + 1)
+        ends = mapped(folder / "ends.bin", np.int64, n + 1)
         return Store(
-            pixels=_mapped(folder / "pixels.bin", np.uint8, n, *format.stored, format.channels),
-            hashes=_mapped(folder / "hashes.bin", np.uint64, n),
-            two_valued=_mapped(folder / "two_valued.bin", np.bool_, n),
-            labels=_mapped(folder / "labels.bin", np.int64, n),
+            pixels=mapped(folder / "pixels.bin", np.uint8, n, *format.stored, format.channels),
+            hashes=mapped(folder / "hashes.bin", np.uint64, n),
+            two_valued=mapped(folder / "two_valued.bin", np.bool_, n),
+            labels=mapped(folder / "labels.bin", np.int64, n),
             classes=tuple(facts["classes"]),
-            names=Names(_mapped(folder / "names.bin", np.uint8, int(ends[-1])), ends, np.arange(n)),
+            names=Names(mapped(folder / "names.bin", np.uint8, int(ends[-1])), ends, np.arange(n)),
             factors={
-                name: _mapped(folder / f"factor-{number}.bin", np.int64 if kind == "i" else np.float64, n)
+                name: mapped(folder / f"factor-{number}.bin", np.int64 if kind == "i" else np.float64, n)
                 for number, (name, kind) in enumerate(facts["factors"].items())
             },
             format=format,
@@ -140,6 +141,6 @@ def load(folder: Path) -> Store | None:
         return None
 
 
-def _mapped(path: Path, dtype: Any, *shape: int) -> npt.NDArray[Any]:
+def mapped(path: Path, dtype: Any, *shape: int) -> npt.NDArray[Any]:
     """Raises ValueError for a file of another size."""
     return np.memmap(path, dtype, mode="r").reshape(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from aigc_cli.data.pictures.format import PictureFormat
@@ -37,6 +37,9 @@ class SoundFormat:
     top: float = 0.0
     """dB of level 255; 0 dB is a sine of amplitude 1 in the centre of a band"""
     range: float = 80.0  # dB
+    trim: bool = False  # silence at both ends is cut off
+    region: int | None = None
+    """The frames of the regions of long recordings that windows of `frames` are cut from; None if sounds are kept whole"""
 
     @property
     def window(self) -> int:
@@ -49,7 +52,15 @@ class SoundFormat:
 
     @property
     def picture(self) -> PictureFormat:
-        return PictureFormat(self.bands * self.channels, self.frames, "L")
+        height = self.bands * self.channels
+        return PictureFormat(height, self.frames, "L", region=None if self.region is None else (height, self.region))
+
+    @property
+    def stored(self) -> SoundFormat:
+        """The format of what is kept of each sound: the sound itself, or a region of a recording."""
+        if self.region is None:
+            return self
+        return replace(self, frames=self.region, samples=self.region * self.hop, region=None)
 
     def describe(self) -> str:
         """For display: "1 s at 8,000 Hz, 64 bands × 64 frames"; "stereo" after the rate if so."""

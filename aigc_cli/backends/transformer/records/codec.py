@@ -8,10 +8,10 @@ from typing import Any
 
 from aigc_cli.backends.base import Codec
 from aigc_cli.backends.codecs import codec_backend, open_codec
-from aigc_cli.backends.pictures.options import parse_size
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.loaded import CODEC
 from aigc_cli.data import cache
+from aigc_cli.data.pictures.format import parse_size
 from aigc_cli.data.records.dataset import RecordDataset
 from aigc_cli.engine.events import Bus, Event, Stage, Trained, display_path
 from aigc_cli.engine.run import DONE, find_run

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 
 from aigc_cli.backends.base import Codec
-from aigc_cli.backends.pictures.options import longest_side, parse_size
+from aigc_cli.backends.pictures.options import longest_side
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.prepare import enumerated, fields_of, telling, text_request
 from aigc_cli.backends.transformer.presets import tokenizer_budget
 from aigc_cli.backends.transformer.records.codec import given_codec, trained_codec
 from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT, RecordTokens, codes_of, fit, tokens_of
+from aigc_cli.data.pictures.format import parse_size
 from aigc_cli.data.records.dataset import RecordArrays, RecordDataset, RecordField, RecordRequest, prepare_records
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.request import TextRequest, check_tokenizer

@@ -1,0 +1,123 @@
+"""From a source of sounds to arrays: each turned into a picture once, split by content, memory-mapped from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aigc_cli.data.cache import Progress
+from aigc_cli.data.pictures.labels import Classes
+from aigc_cli.data.pictures.metadata import FoundLabels
+from aigc_cli.data.pictures.preparing import (
+    PictureArrays,
+    PictureDataset,
+    Reading,
+    Request,
+    changed_as_pictures,
+    prepare_as_pictures,
+    read_as_pictures,
+)
+from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.sounds.choose import WantedSounds
+from aigc_cli.data.sounds.entries import Asked, SoundStore, open_store
+from aigc_cli.data.sounds.format import SoundFormat
+from aigc_cli.data.sounds.kind import SOUNDS
+from aigc_cli.data.sounds.readers import SOUND_FILES
+from aigc_cli.data.sounds.windows import plan_recordings
+from aigc_cli.data.sources.opening import Snapshot, open_training
+from aigc_cli.data.splits import SplitPlan
+
+
+@dataclass(frozen=True)
+class SoundRequest(Request):
+    """What the user asked for."""
+
+    asked: Asked = field(default_factory=Asked)
+
+
+class SoundReading(Reading):
+    """Turns sounds into pictures of the format that is asked for."""
+
+    kind = SOUNDS
+    medium = SOUND_FILES
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    def open(
+        self, snapshot: Snapshot, label: str | None, progress: Progress, labels: FoundLabels, like: Store | None = None
+    ) -> Store:
+        asked = self.asked if like is None else Asked(format=_sound(like))
+        return open_store(snapshot, asked, label, progress, labels)
+
+    def looks_alike(self, store: Store) -> bool:
+        return store.format.region is not None  # windows of one recording
+
+    def plan(self, store: Store, classes: Any) -> SplitPlan:
+        if store.format.region is None:
+            return super().plan(store, classes)
+        return plan_recordings(store.hashes, store.names, classes)
+
+    def counted(self, store: Store) -> str:
+        what = "sounds" if store.format.region is None else "parts of recordings, windows"
+        return f"{len(store.labels):,} {what} of {_sound(store).describe()}"
+
+    def record(self, store: Store) -> dict[str, Any]:
+        return {"sound": _sound(store).to_json()}
+
+
+def _sound(store: Store) -> SoundFormat:
+    assert isinstance(store, SoundStore) and store.sound is not None
+    return store.sound
+
+
+def prepare_sounds(request: SoundRequest, *, progress: Progress) -> PictureDataset:
+    """Open, read, split and cache what the request names; a second call finds it in the cache. Raises what
+    `prepare_as_pictures` does."""
+    with open_training(SOUNDS, request.data, request.val, request.input_format) as opened:
+        return prepare_as_pictures(request, opened, progress, SoundReading(request.asked))[0]
+
+
+OPTIONS = ("rate", "seconds", "channels", "trim")
+
+
+def prepare(
+    request: Request, settings: Mapping[str, Any], longest: int, progress: Progress
+) -> tuple[PictureDataset, Mapping[str, Any]]:
+    """As `AsPictures.prepare`. The longest side is that of the square that has about as many pixels as a sound's picture."""
+    longest = settings["longest_side"] or longest
+    asked = Asked(WantedSounds(**{name: settings[name] for name in OPTIONS}), longest)
+    return prepare_sounds(SoundRequest(**vars(request), asked=asked), progress=progress), {"longest_side": longest}
+
+
+def read(source: str, data: Mapping[str, Any], **how: Any) -> PictureArrays:
+    """As `AsPictures.read`."""
+    return read_sounds(source, SoundFormat.from_json(data["sound"]), **how)
+
+
+def read_sounds(
+    source: str,
+    format: SoundFormat,
+    *,
+    classes: Classes = (),
+    label: str | None = None,
+    split: str | None = None,
+    input_format: str | None = None,
+    progress: Progress,
+) -> PictureArrays:
+    """The sounds of another source, or one sound, in the format of a run, as `read_as_pictures` reads them."""
+    return read_as_pictures(
+        source,
+        SoundReading(Asked(format=format)),
+        classes=classes,
+        label=label,
+        split=split,
+        input_format=input_format,
+        progress=progress,
+    )
+
+
+def check_unchanged(info: Mapping[str, Any]) -> list[str]:
+    """How the source differs from what a `PictureDataset.info`, or run.json, describes, one line per difference."""
+    return changed_as_pictures(SoundReading(Asked()), info)
