@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aigc_cli.backends.pictures.networks import levels_for
-from aigc_cli.backends.pictures.options import longest_side, parse_size, prepare_dataset
+from aigc_cli.backends.pictures.options import longest_side, prepare_dataset
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.networks import VAEConfig
@@ -21,6 +21,7 @@ from aigc_cli.backends.vae.presets import LATENT_MAP, PRESETS, SMALLEST, autoenc
 from aigc_cli.backends.vae.two_stage.presets import PRESETS as TWO_STAGES
 from aigc_cli.backends.vae.two_stage.presets import decide_two_stages
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureFormat
+from aigc_cli.data.pictures.format import parse_size
 from aigc_cli.engine.events import Bus
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.pictures.manifold import K
