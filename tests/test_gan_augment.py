@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from aigc_cli.backends.gan.augment import Augmentation, brighten, changed, contrast, cut_out, saturate, translate
+from aigc_cli.backends.gan.augment import Augmentation
+from aigc_cli.backends.pictures.augment import brighten, changed, contrast, cut_out, saturate, translate
+from aigc_cli.data.pictures.changes import Changes
 
 CHANGES = [brighten, saturate, contrast, translate, cut_out]
 
@@ -207,3 +209,35 @@ def test_the_difference_must_be_more_than_chance() -> None:
         for _ in range(100 if weight < 1 else 1):
             augment.adapt(train[:n], held_out[:n], train[:n] - 0.6, step=0.001, weight=weight, n_held_out=n_held_out)
         assert (float(augment.strength) > 0.4) == rises
+
+
+SOUND = Changes(down=0, across=1 / 8, beyond=-1.0, brightness=0.15, contrast=False, black_stays=True)
+
+
+def test_what_may_not_change_stays() -> None:
+    """Each column of a sound's picture is what it was but for one loudness, in the same order, and silence is silence."""
+    x = pictures(300, channels=1).clamp_min(-0.6)
+    x[:, :, :3], x[:, :, :, :2] = -1, -1
+    loud = x > -1
+    seen = set()
+    for before, after in zip(x, Augmentation(0.5, SOUND)(x), strict=True):
+        for offset in range(-3, 4):
+            moved = before.roll(offset, 2)
+            both = (after > -1) & (moved > -1)
+            difference = (after - moved)[both]
+            if both.sum() >= before.numel() // 8 and difference.max() - difference.min() < 1e-5:
+                assert abs(float(difference[0])) <= 0.15 + 1e-6
+                seen.add((offset != 0, abs(float(difference[0])) > 1e-6))
+                break
+        else:
+            pytest.fail("the rows are not those of before")
+        assert (after[:, :3] == -1).all()
+    assert len(seen) == 4 and loud.any()
+
+
+def test_silence_moves_in_and_covers() -> None:
+    x = torch.ones(200, 1, 16, 24)
+    assert set(translate(x, down=0, across=1 / 8, beyond=-1.0).unique().tolist()) == {-1.0, 1.0}
+    assert set(cut_out(x, level=-1.0).unique().tolist()) == {-1.0, 1.0}
+    down = translate(x, down=0, across=1 / 8, beyond=-1.0)
+    assert torch.equal(down.amin(2), down.amax(2))  # whole columns

@@ -115,6 +115,30 @@ def test_features_of_the_labels_tell_the_shares_of_classes() -> None:
     assert found["fd_labels"].extra["accuracy"].value > 0.9
     assert found["fd_labels"].low > found["fd_labels"].extra["floor"].high
     assert isinstance(found["fd_labels"].to_json()["accuracy"]["value"], float)
+    score = found["inception_score"]
+    assert score.value < 1.3 and score.extra["floor"].value > 1.7 and score.n == 300
+
+
+def test_what_is_heard_is_silent_or_too_loud() -> None:
+    """With sounds, the classifier of the labels is there with other features too."""
+    pixels = discs(300, seed=8)[0]
+    pixels[:60] = 0
+    pixels[60:100] //= 2
+    train, held_out = (arrays(some.take(range(300)), some.labels[:300]) for some in (TRAIN, HELD_OUT))
+    loudest = int(pixels[60:100].max())
+
+    def heard(picture: np.ndarray) -> np.ndarray:
+        return (picture.reshape(-1, 1) / loudest).astype(np.float32)
+
+    options = QualityOptions(n=300)
+    found, _ = quality(
+        [pixels], train, held_out, ("left", "right"), options, seed=0, device=torch.device("cpu"), bus=Bus(), heard=heard
+    )
+    assert set(found) == NAMES | {"silent", "clipped", "inception_score"}
+    assert found["silent"].value == pytest.approx(60 / 300) and found["silent"].extra["floor"].value == 0
+    assert found["clipped"].value == pytest.approx(200 / 300) and found["clipped"].extra["floor"].value == 1
+    score = found["inception_score"]
+    assert 1 < score.value < score.extra["floor"].value and score.extra["accuracy"].value > 0.9
 
 
 def test_the_sheet_shows_the_closest_samples_with_their_training_pictures(tmp_path: Path) -> None:

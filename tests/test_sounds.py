@@ -188,6 +188,10 @@ def trained_samples(shell: Shell, run: str) -> int:
 def test_eval_measures_sounds(trained: Shell) -> None:
     found = json.loads(trained.ok("eval", "gan", "--data", "beeps", "--json", "-q"))
     assert found["fd_random"]["n"] >= 20 and found["recall"]["n"] == found["fd_random"]["n"]
+    for share in (found["silent"], found["clipped"]):
+        assert 0 <= share["value"] <= 1 and share["floor"]["value"] == 0
+    score = found["inception_score"]
+    assert 1 <= score["value"] <= 2 and score["floor"]["value"] > 1.5 and score["accuracy"]["value"] == 1
 
 
 @pytest.mark.parametrize("options", [("--size", "32"), ("--flip",), ("--tile",), ("--mode", "RGB"), ("--ground", "white")])

@@ -23,6 +23,7 @@ from aigc_cli.backends.vae.codes.quantiser import MOST_CODES, check_levels, code
 from aigc_cli.backends.vae.config import Train
 from aigc_cli.backends.vae.model import VAE
 from aigc_cli.backends.vae.networks import VAEConfig
+from aigc_cli.data.pictures.changes import Changes
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.engine.device import seed_everything
 from aigc_cli.engine.events import Bus
@@ -125,6 +126,25 @@ def trainer(**options: object) -> Trainer:
         return CodeLearner(plan, data, torch.device("cpu"))
 
     return Trainer(build, plan, torch.device("cpu"), Bus())
+
+
+def test_codes_of_sounds_are_learned_from_moved_and_louder_ones_too() -> None:
+    data = blobs()
+    plan = decide_codes(settled(Train(codes=True, preset="nano", batch_size=16, steps=STEPS)), data, 1.0)[0]
+    may = Changes(down=0, beyond=-1.0, brightness=0.2, contrast=False, black_stays=True, reconstructed=True)
+    of_pictures, of_sounds = (
+        CodeLearner(plan, of, torch.device("cpu")) for of in (data, dataclasses.replace(data, changes=may))
+    )
+    pixels = torch.full((200, 16, 16, 1), 128, dtype=torch.uint8)
+    given = of_pictures.seen(pixels)
+    assert torch.equal(of_pictures.varied(pixels), given)
+    torch.manual_seed(0)
+    varied = of_sounds.varied(pixels)
+    moved = (varied == 0).any((1, 2, 3))
+    louder = ((varied.amax((1, 2, 3)) - given.amax()).abs() > 1e-4) & (varied.amax((1, 2, 3)) <= 128 / 255 + 0.1 + 1e-6)
+    for share in (moved.float().mean() / 0.8, louder.float().mean()):  # a fifth of the moves are by nothing
+        assert share == pytest.approx(0.5, abs=0.12)
+    assert (varied.amin(2) == varied.amax(2)).all()  # whole frames
 
 
 @pytest.mark.usefixtures("one_thread")

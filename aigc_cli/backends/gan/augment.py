@@ -8,9 +8,13 @@ changes don't leak into the generator.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from aigc_cli.backends.pictures.augment import brighten, changed, contrast, cut_out, saturate, translate
+from aigc_cli.data.pictures.changes import PICTURES, Changes
 
 
 class Augmentation(nn.Module):
@@ -25,9 +29,10 @@ class Augmentation(nn.Module):
     margins: Tensor  # (2,) moving averages: training pictures' scores minus those of held-out and of generated pictures
     chance: Tensor  # the sampling variance of the first margin
 
-    def __init__(self, strength: float | None = None) -> None:
+    def __init__(self, strength: float | None = None, may: Changes = PICTURES) -> None:
         """`strength` is fixed; with None it starts at 0 and `adapt` changes it."""
         super().__init__()
+        self.may = may
         self.off = strength == 0
         self.register_buffer("strength", torch.tensor(float(strength or 0.0)))
         self.register_buffer("margins", torch.zeros(2))
@@ -37,13 +42,20 @@ class Augmentation(nn.Module):
         waits = x.device.type == "cpu"
         if self.off or (waits and not self.strength):
             return x
-        changes = [translate, brighten, contrast, cut_out]
-        if x.shape[1] >= 3:
-            changes.insert(2, saturate)
-        for change in changes:
+        for change in self._changes(x.shape[1]):
             chosen = torch.rand(len(x), device=x.device) < self.strength
             x = changed(x, chosen, change, waits=waits)
         return x
+
+    def _changes(self, channels: int) -> list[Callable[[Tensor], Tensor]]:
+        may = self.may
+        changes: list[Callable[[Tensor], Tensor]] = [
+            partial(translate, down=may.down, across=may.across, beyond=may.beyond),
+            partial(brighten, by=may.brightness, black_stays=may.black_stays),
+        ]
+        if may.contrast:
+            changes += [saturate, contrast] if channels >= 3 else [contrast]
+        return [*changes, partial(cut_out, level=may.beyond)]
 
     @torch.no_grad()
     def adapt(
@@ -77,73 +89,3 @@ class Augmentation(nn.Module):
         left, right = self.margins
         overfits = (right > 0) & (left > target * right) & (left > 2 * self.chance.sqrt())
         self.strength.add_(torch.where(overfits, step, -step)).clamp_(0, self.MAX_STRENGTH)
-
-
-def changed(x: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor], *, waits: bool) -> Tensor:
-    """The pictures with `change` applied to the chosen (B,) ones. Unless `waits`, it is computed for all, to avoid waiting for
-    the device to tell which ones are chosen."""
-    if not waits:
-        return torch.where(chosen[:, None, None, None], change(x), x)
-    index = chosen.nonzero().squeeze(1)
-    return x.index_copy(0, index, change(x[index])) if len(index) else x
-
-
-def uniform(x: Tensor, low: float, high: float) -> Tensor:
-    """A random number for each picture of x, (B, 1, 1, 1)."""
-    return torch.empty(len(x), 1, 1, 1, device=x.device).uniform_(low, high)
-
-
-def colours(x: Tensor) -> int:
-    """The number of colour channels; a fourth channel is opacity."""
-    return min(x.shape[1], 3)
-
-
-def brighten(x: Tensor) -> Tensor:
-    """Add one number in [-0.5, 0.5] to all colours."""
-    colour, opacity = x.tensor_split((colours(x),), dim=1)
-    return torch.cat((colour + uniform(x, -0.5, 0.5), opacity), dim=1)
-
-
-def saturate(x: Tensor) -> Tensor:
-    """Scale each pixel's distance from its own grey by 0 to 2."""
-    colour, opacity = x.tensor_split((colours(x),), dim=1)
-    grey = colour.mean(1, keepdim=True)
-    return torch.cat((grey + (colour - grey) * uniform(x, 0.0, 2.0), opacity), dim=1)
-
-
-def contrast(x: Tensor) -> Tensor:
-    """Scale the picture's distance from its mean by 0.5 to 1.5."""
-    colour, opacity = x.tensor_split((colours(x),), dim=1)
-    mean = colour.mean((1, 2, 3), keepdim=True)
-    return torch.cat((mean + (colour - mean) * uniform(x, 0.5, 1.5), opacity), dim=1)
-
-
-def translate(x: Tensor) -> Tensor:
-    """Shift by up to an eighth of the height and width, filling with 0."""
-    batch, _, height, width = x.shape
-    rows, down = shifted(batch, height, x.device)
-    columns, right = shifted(batch, width, x.device)
-    index = (rows[:, :, None] * width + columns[:, None, :]).view(batch, 1, height * width)
-    moved = x.flatten(2).gather(2, index.expand(-1, x.shape[1], -1)).view_as(x)
-    return moved * (down[:, None, :, None] & right[:, None, None, :])
-
-
-def shifted(batch: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """For each picture, the source of each of `length` positions, and whether that is inside the picture."""
-    reach = round(length / 8)
-    places = torch.arange(length, device=device) - torch.randint(-reach, reach + 1, (batch, 1), device=device)
-    return places.clamp(0, length - 1), (places >= 0) & (places < length)
-
-
-def cut_out(x: Tensor) -> Tensor:
-    """Set a rectangle of half the height and width to 0, at a random position, possibly partly outside."""
-    batch, _, height, width = x.shape
-    rows, columns = covered(batch, height, x.device), covered(batch, width, x.device)
-    return x * ~(rows[:, None, :, None] & columns[:, None, None, :])
-
-
-def covered(batch: int, length: int, device: torch.device) -> Tensor:
-    """For each picture, which of `length` positions are in an interval of half that length around a random centre."""
-    centre = torch.randint(0, length + 1, (batch, 1), device=device)
-    from_centre = torch.arange(length, device=device) - centre
-    return (from_centre >= -(length // 4)) & (from_centre < length // 2 - length // 4)

@@ -34,7 +34,15 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
     samples = stacked(drawn(loaded, _draws(loaded, dataset, options, options.n), options.batch_size))
     measures, told = quality(
-        samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus
+        samples,
+        dataset.train,
+        arrays,
+        dataset.classes,
+        options,
+        seed=options.seed,
+        device=loaded.device,
+        bus=bus,
+        heard=dataset.heard,
     )
     notes += told
     discriminator = load_discriminator(run.model, loaded.generator)

@@ -67,7 +67,7 @@ class GANLearner(Learner):
         self.discriminator = Discriminator(config).to(device)
         if config.n_clusters:
             self._find_clusters(config.n_clusters)
-        self.augmentation = Augmentation(strength).to(device)
+        self.augmentation = Augmentation(strength, data.changes).to(device)
         self.networks = {"discriminator": self.discriminator, "generator": self.generator}
         self.optimizers = {
             name: torch.optim.Adam(network.parameters(), plan.lr, betas=(0.0, 0.9), fused=True)

@@ -39,6 +39,10 @@ SAMPLE_QUALITY: Mapping[str, Meaning] = {
     "coverage": Meaning("Coverage", "The share of real pictures with a sample among their neighbours. Higher is better."),
     "copies": Meaning("Copies", "The share of samples that are closer to a training picture than 99 % of unseen real pictures "
         "are. Well above the floor, the model copies."),
+    "inception_score": Meaning("Inception score", "Whether a classifier of the data's labels is sure about each sample and "
+        "finds all classes among them: from 1 to the number of classes. Higher is better; the floor is of unseen real ones."),
+    "silent": Meaning("Silent", "The share of sounds that are 60 dB softer than the loudest real one."),
+    "clipped": Meaning("Too loud", "The share of sounds that go beyond what a file can hold. They are made softer on writing."),
     "class_shares": Meaning("Difference in classes", CLASS_SHARES),
     "class_shares_(.+)": Meaning("Difference in classes, {0}", CLASS_SHARES),
 }  # fmt: skip

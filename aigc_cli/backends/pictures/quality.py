@@ -6,7 +6,7 @@ Free of torch and numpy at import, because of the options.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -37,6 +37,8 @@ FEATURES = ("random", "pixels", "labels", "inception")
 
 #: The most training pictures to search for copies, in number and in bytes.
 MAX_TRAINING, MAX_TRAINING_BYTES = 50_000, 1 << 29
+#: The most samples that are turned into sounds, to look at their peaks, and as many real ones.
+HEARD = 500
 #: Pictures per chunk of feature extraction.
 AT_ONCE = 500
 #: The same where a picture takes a tenth of a second, so that progress shows.
@@ -83,16 +85,20 @@ def quality(
     device: torch.device,
     bus: Bus,
     beside: Mapping[str, Iterable[Pixels]] | None = None,
+    heard: Callable[[Pixels], NDArray[np.float32]] | None = None,
 ) -> tuple[dict[str, Measure], list[str]]:
     """Compare samples with as many held-out pictures. Returns measures by name, and notes.
 
     `samples` are chunks of pictures (b, height, width, channels). Only N are drawn: the smallest of -n and the numbers
     of training and held-out pictures. All measures use the same N: `fd_…` and `kd_…` (named after the features; `fid` and `kid`
     with those that these are defined by), `precision`, `recall`, `density`, `coverage` and `copies`, and with label features
-    also `class_shares` (`class_shares_NAME` for each of several labels). Each has a `floor`: the same measure for N training
-    pictures in place of the samples (for `copies`, for held-out pictures). Copies are searched for among no more than N
-    training pictures if features take long. Each of `beside` is measured in the same way, and stands beside the measures by its
-    name.
+    also `class_shares` (`class_shares_NAME` for each of several labels) and, of one label, `inception_score`. Each has a
+    `floor`: the same measure for N training pictures in place of the samples (for `copies` and `inception_score`, for held-out
+    pictures). Copies are searched for among no more than N training pictures if features take long. Each of `beside` is
+    measured in the same way, and stands beside the measures by its name.
+
+    `heard` turns a picture that stands for a sound into that sound (samples, channels). With it, the shares of `silent` and
+    `clipped` sounds are measured too, and the inception score with all features if there is one label.
 
     Raises `RequestError`, before anything is drawn, if the data lacks the labels that --features needs, the file that it names
     is a wrong one, or the sheet of --copies can't be written.
@@ -114,7 +120,9 @@ def quality(
         return {}, [f"samples are not measured: that needs at least {K + 1} training and {K + 1} held-out pictures"]
     extractor = _extractor(options, pixels, labels, classes, device, bus)
     kept: list[Pixels] = []
-    drawn = _features(extractor, _first(samples, n, None if sheet is None else kept), n, "drawing samples", bus)
+    drawn = _features(
+        extractor, _first(samples, n, None if sheet is None and heard is None else kept), n, "drawing samples", bus
+    )
     n = len(drawn)
     if n <= K:
         return {}, [f"samples are not measured: that needs at least {K + 1} of them"]
@@ -135,6 +143,12 @@ def quality(
     measures, found = measured(drawn)
     if sheet is not None:
         _write_sheet(sheet, np.concatenate(kept), pixels, found)
+    of_sounds: dict[str, Measure] = {}
+    if heard is not None:
+        both = np.concatenate(kept), held_out.take(among)
+        of_sounds = _peaks(heard, *both, bus)
+        if extractor.name != "labels" and labels is not None and classes and not isinstance(classes, Mapping):
+            of_sounds |= _judged(*both, pixels, labels, classes, seed, device, bus)
     notes = _notes(n, searched, len(train), options, extractor) + _verdict(measures, extractor)
     measures = {name: measure.beside(**extractor.about) for name, measure in measures.items()}
     for other, chunks in (beside or {}).items():
@@ -142,7 +156,7 @@ def quality(
         measures = {
             name: measure.beside(**{other: of_other[name].beside(**extractor.about)}) for name, measure in measures.items()
         }
-    return measures, notes
+    return measures | _scored(extractor, drawn, real, seed) | of_sounds, notes
 
 
 def reconstruction_distances(
@@ -244,6 +258,54 @@ def _compared(extractor: Extractor, features: Features, real: Manifold, classes:
         for label, names in by_label(classes).items():
             measures[f"class_shares_{label}"] = class_shares(of_samples[label], of_real[label], names, seed=seed)
     return measures
+
+
+def _peaks(heard: Callable[[Pixels], NDArray[np.float32]], samples: Pixels, real: Pixels, bus: Bus) -> dict[str, Measure]:
+    """The shares of silent and clipped sounds among the first samples, and as many real ones as `floor`."""
+    from aigc_cli.metrics.sounds.peaks import clipped, peak, silent
+
+    n, found = min(HEARD, len(samples)), []
+    for number, picture in enumerate((*samples[:n], *real[:n])):
+        found.append(peak(heard(picture)))
+        bus.stage("listening", number + 1, 2 * n)
+    drawn, held_out = found[:n], found[n:]
+    return {
+        "silent": silent(drawn, held_out).beside(floor=silent(held_out, held_out)),
+        "clipped": clipped(drawn).beside(floor=clipped(held_out)),
+    }
+
+
+def _judged(
+    samples: Pixels,
+    real: Pixels,
+    train: Pixels,
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    seed: int,
+    device: torch.device,
+    bus: Bus,
+) -> dict[str, Measure]:
+    """The inception score by a classifier of the training pictures' labels; none where they are too few to learn from."""
+    from aigc_cli.metrics.pictures.features import LabelFeatures
+
+    bus.stage("learning the labels", 0, None)
+    try:
+        judge = LabelFeatures(train, labels, len(classes), 0, device)
+    except RequestError:
+        return {}
+    return _scored(judge, judge(samples), judge(real), seed)
+
+
+def _scored(extractor: Extractor, samples: Features, real: Features, seed: int) -> dict[str, Measure]:
+    """The inception score of features (n, d), if they are a classifier's; that of real ones, which it didn't learn from, as
+    `floor`."""
+    from aigc_cli.metrics.pictures.features import LabelFeatures
+    from aigc_cli.metrics.pictures.inception_score import inception_score
+
+    if not isinstance(extractor, LabelFeatures):
+        return {}
+    of_samples, of_real = (inception_score(extractor.probabilities(features), seed=seed) for features in (samples, real))
+    return {"inception_score": of_samples.beside(floor=of_real, **extractor.about)}
 
 
 def _features(extractor: Extractor, chunks: Iterable[Pixels], n: int, stage: str, bus: Bus) -> Features:

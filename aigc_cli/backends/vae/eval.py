@@ -95,7 +95,17 @@ def _samples(
         samples = stacked(from_prior(loaded, asked, numbers))
     else:
         samples = stacked(sample_pictures(run, asked, bus))
-    return quality(samples, dataset.train, arrays, dataset.classes, options, seed=options.seed, device=loaded.device, bus=bus)
+    return quality(
+        samples,
+        dataset.train,
+        arrays,
+        dataset.classes,
+        options,
+        seed=options.seed,
+        device=loaded.device,
+        bus=bus,
+        heard=dataset.heard,
+    )
 
 
 def _bounds(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval, bus: Bus) -> tuple[Bounds, Posteriors]:

@@ -6,7 +6,7 @@ It is the same for every kind of data that is learned as pictures. What differs,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.near import Dedup
+from aigc_cli.data.pictures.changes import PICTURES, Changes
 from aigc_cli.data.pictures.classes import class_counts, class_notes
 from aigc_cli.data.pictures.folders import notes_on_test
 from aigc_cli.data.pictures.format import PictureFormat
@@ -106,6 +107,9 @@ class PictureDataset:
     notes: list[str]  # for the user
     cached: bool  # nothing had to be decoded
     spooled: Path | None = None  # the copy of standard input
+    changes: Changes = PICTURES  # what augmentation may do
+    heard: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]] | None = None
+    """From a picture (height, width, channels) to the sound (samples, channels) that it stands for, if it does."""
     one: str = "picture"  # what an example is called
 
     @property
@@ -148,6 +152,8 @@ class Reading(ABC):
 
     kind: ClassVar[Kind]
     medium: ClassVar[Medium]
+    changes: ClassVar[Changes] = PICTURES
+    """What augmentation may do to an example."""
 
     @abstractmethod
     def open(
@@ -158,6 +164,10 @@ class Reading(ABC):
 
     def check(self, parts: Sequence[Part], label: str | None) -> None:  # noqa: B027
         """Raise `RequestError` for a request that these parts can't follow, before anything is read."""
+
+    def heard(self, store: Store) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]] | None:
+        """What makes sounds of the examples, if they stand for sounds."""
+        return None
 
     def label_applies(self, parts: Sequence[Part]) -> bool:
         """Whether labels may have names in this source."""
@@ -305,6 +315,8 @@ def prepare_as_pictures(
         notes=[named_as_given(note, opened.spooled) for note in notes],
         cached=was_cached,
         spooled=opened.spooled,
+        changes=reading.changes,
+        heard=reading.heard(store),
         one=reading.medium.one,
     )
     return data, store, held_store

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from aigc_cli.data.cache import Progress
+from aigc_cli.data.pictures.changes import Changes
 from aigc_cli.data.pictures.labels import Classes
 from aigc_cli.data.pictures.metadata import FoundLabels
 from aigc_cli.data.pictures.preparing import (
@@ -23,7 +28,9 @@ from aigc_cli.data.sounds.choose import WantedSounds
 from aigc_cli.data.sounds.entries import Asked, SoundStore, open_store
 from aigc_cli.data.sounds.format import SoundFormat
 from aigc_cli.data.sounds.kind import SOUNDS
+from aigc_cli.data.sounds.raw import Wave
 from aigc_cli.data.sounds.readers import SOUND_FILES
+from aigc_cli.data.sounds.spectrogram import waveform
 from aigc_cli.data.sounds.windows import plan_recordings
 from aigc_cli.data.sources.opening import Snapshot, open_training
 from aigc_cli.data.splits import SplitPlan
@@ -36,11 +43,16 @@ class SoundRequest(Request):
     asked: Asked = field(default_factory=Asked)
 
 
+CHANGES = Changes(down=0, across=1 / 8, beyond=-1.0, brightness=0.15, contrast=False, black_stays=True, reconstructed=True)
+"""Sooner or later, and louder or softer by up to 6 dB of a range of 80; never of another pitch, which a label may name."""
+
+
 class SoundReading(Reading):
     """Turns sounds into pictures of the format that is asked for."""
 
     kind = SOUNDS
     medium = SOUND_FILES
+    changes = CHANGES
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
@@ -62,6 +74,9 @@ class SoundReading(Reading):
     def counted(self, store: Store) -> str:
         what = "sounds" if store.format.region is None else "parts of recordings, windows"
         return f"{len(store.labels):,} {what} of {_sound(store).describe()}"
+
+    def heard(self, store: Store) -> Callable[[npt.NDArray[np.uint8]], Wave]:
+        return partial(waveform, format=_sound(store))
 
     def record(self, store: Store) -> dict[str, Any]:
         return {"sound": _sound(store).to_json()}

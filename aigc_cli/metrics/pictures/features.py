@@ -177,10 +177,18 @@ class LabelFeatures:
 
     def classes(self, features: Features) -> NDArray[np.int64]:
         """The class that each picture most looks like, (n,), from its features (n, 64)."""
-        with torch.inference_mode():
-            seen = torch.from_numpy(features * self._spread + self._shift).to(self._device)
-            numbers: NDArray[np.int64] = self._network.head(seen).argmax(1).cpu().numpy()
+        numbers: NDArray[np.int64] = self._logits(features).argmax(1).cpu().numpy()
         return numbers
+
+    def probabilities(self, features: Features) -> NDArray[np.float64]:
+        """How likely each class is for each picture, (n, classes), from its features (n, 64)."""
+        numbers: NDArray[np.float64] = self._logits(features).double().softmax(1).cpu().numpy()
+        return numbers
+
+    def _logits(self, features: Features) -> Tensor:
+        with torch.inference_mode():
+            logits: Tensor = self._network.head(torch.from_numpy(features * self._spread + self._shift).to(self._device))
+        return logits
 
 
 class SeveralLabelFeatures:

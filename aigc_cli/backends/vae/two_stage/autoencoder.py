@@ -17,6 +17,7 @@ from aigc_cli.backends.pictures.adversarial import (
     relativistic_discriminator,
     relativistic_generator,
 )
+from aigc_cli.backends.pictures.augment import brighten, changed, translate
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.learner import VAELearner
 from aigc_cli.backends.vae.loss import kl_to_standard_normal, reconstruction_error
@@ -62,7 +63,7 @@ class AutoencoderLearner(VAELearner):
     def autoencoder_loss(self, batch: Batch, *, adversarial: bool, rate_weight: float | None) -> Loss:
         """The reconstruction error, a little of the rate (unless its weight is None: codes have none), and how much more real
         pictures look than reconstructions."""
-        x = self.seen(batch["pixels"])
+        x = self.varied(batch["pixels"])
         posterior = self.model.encode(x)
         y = self._picture(posterior.sample(torch.randn_like(posterior.mean)))
         error = reconstruction_error(y, x).mean()
@@ -78,9 +79,22 @@ class AutoencoderLearner(VAELearner):
                 loss = loss + ADVERSARIAL_WEIGHT * relativistic_generator(real, self.discriminator(y))
         return Loss(loss, report)
 
+    def varied(self, pixels: Tensor) -> Tensor:
+        """The model's input, half of it moved and half of it brightened or darkened, if that makes more of a kind of data."""
+        x, may = self.seen(pixels), self.data.changes
+        if not may.reconstructed:
+            return x
+        for change in (
+            partial(translate, down=may.down, across=may.across, beyond=may.beyond),
+            partial(brighten, by=may.brightness, black_stays=may.black_stays),
+        ):
+            chosen = torch.rand(len(x), device=x.device) < 0.5
+            x = changed(2 * x - 1, chosen, change, waits=x.device.type == "cpu") / 2 + 0.5
+        return x.clamp(0, 1)
+
     def discriminator_loss(self, batch: Batch, *, penalty_weight: float) -> Loss:
         """Pictures against their own reconstructions, patch by patch, with γ (R1 + R2) unless its weight is 0."""
-        x = self.seen(batch["pixels"])
+        x = self.varied(batch["pixels"])
         with torch.no_grad():
             y = self._picture(self._latents(x))
         pictures = torch.cat((x, y)).requires_grad_(penalty_weight > 0)
