@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -132,6 +133,7 @@ def test_a_folder_of_midi_files_is_learned_sampled_continued_and_measured(shell:
     trained = shell("train", "transformer", "--data", "pieces", "--steps", "12", "--run", "one", *TINY)
     assert trained.returncode == 0, trained.stderr
     assert "an event is a token: bar, position, pitch, duration" in trained.stderr
+    assert re.search(r"2\d training pieces, in every key within the range of all: \d{2,}", trained.stderr)
     assert "skipped 1 files that cannot be read: broken.mid (damaged" in trained.stderr
     record = json.loads((shell.cwd / "runs/transformer/one/run.json").read_text())
     assert record["data"]["kind"] == "music"

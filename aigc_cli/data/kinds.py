@@ -84,6 +84,9 @@ class Transcriber(Protocol):
     def variants(self, text: str) -> Iterator[str]:
         """What to train on for a training text: itself first, then what is as good, such as the same in other keys."""
 
+    def told(self, texts: int, variants: int) -> str:
+        """What a person should know of how many training texts became how many."""
+
     def place(self, part: Part, number: int) -> str:
         """Where a text is in the part, by its number."""
 

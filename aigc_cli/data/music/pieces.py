@@ -72,6 +72,9 @@ class Pieces:
         """A training piece in all keys in which it stays within the range of all pieces."""
         return self.notation.transposed(text)
 
+    def told(self, texts: int, variants: int) -> str:
+        return f"{texts:,} training pieces, in every key within the range of all: {variants:,}"
+
     def damaged(self, part: Part) -> dict[str, str]:
         """The files of a part that could not be read, and why."""
         return {path.name: str(found) for path in part.files if isinstance(found := self.known.get(path), NotMusic)}

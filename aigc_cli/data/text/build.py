@@ -121,6 +121,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
             "notes": [
                 *_of_replaced(replaced),
                 *_of_unanswered(scanned, reading),
+                *([] if reading.transcriber is None else [reading.transcriber.told(len(counts), sum(counts))]),
                 *_notes(tokenizer, reason, splits["train"], reading.n_fields),
                 *plan.notes,
             ],
