@@ -19,6 +19,9 @@ import pytest
 from conftest import Shell, make_shell
 from PIL import Image
 
+from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 60), "blue": (40, 60, 220)}
 SMALL = ["--steps", "30", "--preset", "nano", "--d-model", "32", "--n-layers", "2", "--batch-size", "8", "--threads", "1"]
 
@@ -134,6 +137,25 @@ def test_a_run_is_whole_without_its_codecs_run(
     elsewhere.ok("sample", "transformer", "--run", painter, *arguments, "--out", "there.npz")
     with np.load(shell.cwd / "here.npz") as here, np.load(elsewhere.cwd / "there.npz") as there:
         assert all(np.array_equal(here[name], there[name]) for name in here.files)
+
+
+def test_transformers_opens_the_model_and_agrees(shell: Shell, painter: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = shell.cwd / "runs" / "transformer" / painter / "model"
+    theirs, words = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ours, tokenizer = load_pretrained(folder), Tokenizer.load(folder)
+    n = len(tokenizer.codes)
+    assert [*tokenizer.codes] == [*range(len(words) - n, len(words))]  # the last ones of the vocabulary
+    codes = [0, 1, n - 1] * 5 + [7]
+    begins, ends, *picture = words.convert_tokens_to_ids(["<|endoftext|>", "<|field|>", *(f"<|code-{of}|>" for of in codes)])
+    ids = [begins, *words.encode("a red square"), ends, *picture]
+    caption = tokenizer.encode("a red square")
+    assert ids == [tokenizer.sos_id, *caption, tokenizer.field_id, *(tokenizer.codes[code] for code in codes)]
+    with torch.no_grad():
+        batch = torch.tensor([ids])
+        torch.testing.assert_close(ours.logits(ours(batch)), theirs(batch).logits, atol=1e-4, rtol=0)
 
 
 def test_words_are_drawn_from_pictures(shell: Shell, namer: str, table: Path) -> None:
