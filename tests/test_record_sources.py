@@ -18,6 +18,8 @@ from PIL import Image
 from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
 from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
 from aigc_cli.data.records.holds import holds_records
+from aigc_cli.data.records.hub import picture_on_the_hub
+from aigc_cli.data.sources import hub
 from aigc_cli.errors import RequestError
 from tests.test_records import draw, quiet
 from tests.test_webdataset import _tar as tar
@@ -149,6 +151,59 @@ def test_names_of_classes_in_columns_are_texts(tmp_path: Path) -> None:
     data = prepare(tmp_path / "a.parquet")
     assert [field.name for field in data.fields] == ["label", "tags", "image"]
     assert {*data.train.texts["label"]} == {"cat", "dog"} and {*data.train.texts["tags"]} == {"red, big"}
+
+
+def _hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: dict[str, list[object]]) -> str:
+    """A data set on the hub with a train and a test split, for which a folder stands: `datasets` reads both in the same way."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "find_splits", lambda location: (location, ["train", "test"]))
+    features = {
+        "photo": {"_type": "Image"},
+        "audio": {"_type": "Audio"},
+        "kind": {"_type": "ClassLabel", "names": ["cat", "dog"]},
+        "id": {"_type": "Value", "dtype": "int64"},
+        "caption": {"_type": "Value", "dtype": "string"},
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": {name: features[name] for name in columns}}})}
+    (tmp_path / "set").mkdir()
+    file = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    arrays = {name: pa.array(of, file if name in ("photo", "audio") else None) for name, of in columns.items()}
+    table = pa.table(arrays).replace_schema_metadata(metadata)
+    pq.write_table(table.slice(0, N - 4), tmp_path / "set" / "train.parquet")
+    pq.write_table(table.slice(N - 4), tmp_path / "set" / "test.parquet")
+    return f"hf:{tmp_path / 'set'}"
+
+
+def test_a_data_set_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [{"bytes": png(n, tmp_path), "path": None} for n in range(N)]
+    captions = [f"caption {n}" for n in range(N)]
+    numbers = [*range(N)]
+    columns = {"photo": images, "kind": [n % 2 for n in numbers], "caption": captions, "id": numbers}
+    source = _hub(tmp_path, monkeypatch, columns)
+    assert picture_on_the_hub(source) == "photo"
+    assert holds_records(source, None) and holds_records(source, ("caption", "picture"))
+    assert not holds_records(source, ("caption",))
+    data = prepare(source)
+    assert [field.name for field in data.fields] == ["kind", "caption", "photo"]
+    assert data.notes[0].startswith(f"{N - 4} records: ")
+    for split in (data.train, data.select, data.report):
+        for at, text in enumerate(split.texts["caption"]):
+            number = int(text.removeprefix("caption "))
+            draw(tmp_path / "again.png", number)
+            with Image.open(tmp_path / "again.png") as picture:
+                assert (np.asarray(picture) == split.pictures.take([at])[0]).all()
+            assert split.texts["kind"][at] == ("cat", "dog")[number % 2]
+    test = read_records(source, data.fields, data.format, progress=quiet)
+    assert [*test.texts["caption"]] == captions[-4:]
+    assert check_unchanged(json.loads(json.dumps(data.info))) == []
+    monkeypatch.delattr("aigc_cli.data.records.hub.read_hub_columns")  # what was streamed once isn't streamed again
+    assert prepare(source).train.texts == data.train.texts
+
+
+def test_texts_and_sounds_on_the_hub_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {"audio": [{"bytes": b"RIFF", "path": None}] * N, "caption": ["a text"] * N}
+    source = _hub(tmp_path, monkeypatch, columns)
+    assert picture_on_the_hub(source) is None and not holds_records(source, None)
 
 
 def test_keys_of_json_members_and_classes_are_fields(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -275,10 +275,28 @@ def _named(value: Any, feature: Mapping[str, Any]) -> Any:
 
 def open_hub(location: str, split: str, label: str | None, medium: Medium = PICTURE_FILES) -> TableReader:
     """The pictures of a Hub dataset, streamed."""
+    return TableReader(hub_schema(location, split), None, partial(_hub, location, split), label, location, "", medium)
+
+
+def hub_schema(location: str, split: str) -> pa.Schema:
+    """The columns of a Hub dataset; none if they are only known once it is read."""
     with hub.explained(location):
         features = hub.stream(location, split).features
-        schema = features.arrow_schema if features else pa.schema([])
-    return TableReader(schema, None, partial(_hub, location, split), label, location, "", medium)
+        return features.arrow_schema if features else pa.schema([])
+
+
+def read_hub_columns(location: str, split: str, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The values of some columns of a Hub dataset, streamed row by row; those of a `ClassLabel` are its names."""
+    features = _features(hub_schema(location, split))
+    with _hub(location, split, list(names)) as batches:
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield {name: _named(value, features.get(name, {})) for name, value in row.items()}
+
+
+def columns_of_images(schema: pa.Schema) -> list[str]:
+    """The columns with Hugging Face's `Image` feature."""
+    return [name for name, feature in _features(schema).items() if feature.get("_type") == "Image"]
 
 
 @contextmanager

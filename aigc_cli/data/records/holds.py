@@ -19,7 +19,7 @@ from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.sources.standard_input import peek_stdin, sniff
 from aigc_cli.data.sources.walk import walk
 from aigc_cli.data.text.kind import TEXT
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import AigcError, RequestError
 
 
 def holds_records(data: str, fields: Sequence[str] | None) -> bool:
@@ -31,7 +31,7 @@ def holds_records(data: str, fields: Sequence[str] | None) -> bool:
     if data.startswith("demo:"):
         picture = PICTURE if data.removeprefix("demo:").partition("?")[0] in PICTURES.demos else None
     elif data.startswith("hf:"):
-        picture = None
+        picture = _picture_on_the_hub(data)
     elif data == "-":
         picture = _piped_picture(peek_stdin())
     else:
@@ -66,6 +66,15 @@ def _picture_of(path: Path) -> str | None:
     if suffix in ARCHIVES:
         return PICTURE if Archive(first).names(SUFFIXES) else None
     return PICTURE if suffix in ARRAYS else None
+
+
+def _picture_on_the_hub(location: str) -> str | None:
+    from aigc_cli.data.records.hub import picture_on_the_hub
+
+    try:
+        return picture_on_the_hub(location)
+    except AigcError:
+        return None
 
 
 def _piped_picture(head: bytes) -> str | None:

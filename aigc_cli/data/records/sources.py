@@ -36,6 +36,10 @@ def texts_beside(part: Part) -> Beside | None:
         return Beside(str(listing.path), listing.column, columns, _usual([listing.rows], columns), partial(_listed, listing))
     if is_scenes(part.location):
         return scenes_beside(part)
+    if part.kind == "hub":
+        from aigc_cli.data.records.hub import columns_on_the_hub
+
+        return columns_on_the_hub(part)
     suffixes = {suffix_of(path, READ) for path in part.files}
     if part.tables and picture_files(part):
         return _of_metadata(part)
