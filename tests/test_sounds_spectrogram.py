@@ -123,7 +123,7 @@ def test_other_lengths_are_padded_or_cut(length: int) -> None:
 @pytest.mark.parametrize("samples, rate", [(160, 8000), (5000, 8000), (44_100, 44_100), (11_025, 22_050)])
 def test_any_length_and_rate_has_a_format(samples: int, rate: int) -> None:
     bands, frames, hop = bands_and_frames(rate, samples / rate)
-    assert (frames - 1) * hop < samples <= frames * hop
+    assert (frames - 4) * hop < samples <= frames * hop and frames % 4 == 0
     format = SoundFormat(rate, samples, 1, bands, frames, hop)
     wave = tone(rate / 40, seconds=samples / rate, rate=rate)
     back = waveform(levels(wave, format), format)
@@ -136,6 +136,7 @@ def test_longer_sounds_get_more_frames() -> None:
     assert bands_and_frames(8000, 2.0) == (64, 100, 160)
     assert bands_and_frames(8000, 60.0)[1] == 256
     assert bands_and_frames(8000, 1.0, longest=128) == (128, 128, 63)
+    assert bands_and_frames(44_100, 1.0) == (64, 64, 693)  # 690 has a factor 23
 
 
 def test_the_levels_of_a_lower_top_are_higher() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Any, Literal, TypeAlias
 
 from aigc_cli.data.pictures.format import PictureFormat
@@ -16,6 +17,7 @@ OVERLAP = 4
 _SHORTEST_HOP = 8  # samples
 _LONGEST_HOP = 0.02  # seconds: above it, longer sounds get more frames,
 _MOST_FRAMES = 4  # up to so many times the longest side
+_SMALL_FACTORS = 2 * 3 * 5 * 7 * 11  # what hops are made of
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,12 @@ class SoundFormat:
 def bands_and_frames(rate: int, seconds: float, longest: int = 64) -> tuple[int, int, int]:
     """(bands, frames, hop) of sounds of a length, for pictures of about `longest` pixels a side.
 
-    As many bands as `longest`, and as many frames, or up to four times as many for sounds in which a frame would be longer
-    than 20 ms. Frames are a multiple of 4, which networks halve.
+    As many bands as `longest`, and about as many frames, or up to four times as many for sounds in which a frame would be
+    longer than 20 ms. Frames are a multiple of 4, which networks halve, and a hop has no large prime factors, which would make
+    Fourier transforms slow.
     """
     samples = max(1, round(rate * seconds))
     wanted = min(max(longest, samples / rate / _LONGEST_HOP), _MOST_FRAMES * longest)
     frames = 4 * max(1, round(min(wanted, samples / _SHORTEST_HOP) / 4))
-    return longest, frames, -(-samples // frames)
+    hop = next(hop for hop in count(-(-samples // frames)) if pow(_SMALL_FACTORS, 32, hop) == 0)
+    return longest, 4 * -(-samples // (4 * hop)), hop
