@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from aigc_cli.backends.base import Backend, EvalOptions, SampleOptions
 from aigc_cli.backends.transformer.meanings import MEANINGS
@@ -39,6 +40,8 @@ class TextOptions(CommandOptions):
 
 @dataclass(frozen=True)
 class Train(TextOptions, TrainOptions):
+    earlier: ClassVar[Mapping[str, Any]] = {"last_field": 0.0}
+
     fields: str | None = option(None, text=True, metavar="NAME,NAME,…", names="columns", panel=TEXT, auto="only --column")
     """The columns that make up a document, in this order; each is generated given those before it."""
     source: str | None = option(
@@ -102,6 +105,9 @@ class Train(TextOptions, TrainOptions):
     """Number of decoder layers."""
     dropout: float | None = option(None, min=0, max=0.9, panel=EXPERT, auto="from the number of epochs")
     """Dropout probability in training."""
+    last_field: float = option(0.5, min=0, max=0.99, panel=EXPERT)
+    """For records with pictures, the least share of the loss that is about the last field, so that an answer isn't lost beside
+    the many codes of its picture."""
     weight_decay: float = option(0.1, min=0, panel=EXPERT)
     """Decoupled weight decay of the weight matrices."""
 

@@ -18,15 +18,16 @@ IGNORED = -100
 CHUNK = 2**22  # logits computed at once (16 MiB): few enough for the processor's caches
 
 
-def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The mean of -log softmax(hidden · headᵀ)[target] over the targets, in nats per token, and the number of targets.
 
-    hidden (…, d), head (V, d), targets (…) int64, with -100 for no target. Both results are scalars. Logits are computed and
-    dropped in chunks of rows, so that a large vocabulary takes little memory.
+    hidden (…, d), head (V, d), targets (…) int64, with -100 for no target; weights (…) float32 of the targets, 1 by default.
+    Both results are scalars. Logits are computed and dropped in chunks of rows, so that a large vocabulary takes little memory.
     """
     n_targets = (targets != IGNORED).sum()
     apply: Callable[..., Tensor] = _CrossEntropy.apply
-    return apply(hidden.flatten(0, -2), head, targets.flatten(), n_targets), n_targets
+    of_rows = None if weights is None else weights.flatten()
+    return apply(hidden.flatten(0, -2), head, targets.flatten(), n_targets, of_rows), n_targets
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -36,7 +37,7 @@ class _CrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, n_targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, n_targets: Tensor, weights: Tensor | None) -> Tensor:
         scale = 1 / n_targets.clamp(min=1)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         needs_gradient = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
@@ -47,10 +48,12 @@ class _CrossEntropy(torch.autograd.Function):
             counted = target != IGNORED
             index = target.where(counted, 0)[:, None]
             log_p = F.linear(h, head).float().log_softmax(dim=-1)
-            total -= log_p.gather(1, index)[:, 0].where(counted, 0).sum()
+            of_target = log_p.gather(1, index)[:, 0].where(counted, 0)
+            weight = counted if weights is None else weights[start : start + rows].where(counted, 0)
+            total -= (of_target if weights is None else of_target * weight).sum()
             if needs_gradient:
                 grad_z = log_p.exp_().scatter_add_(1, index, torch.full_like(log_p[:, :1], -1))
-                grad_z *= (counted * scale)[:, None]
+                grad_z *= (weight * scale)[:, None]
                 grad_z = grad_z.to(h.dtype)
                 grad_hidden[start : start + rows] = grad_z @ head
                 grad_head += grad_z.t() @ h
@@ -58,9 +61,9 @@ class _CrossEntropy(torch.autograd.Function):
         return total * scale
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_hidden, grad_head = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_head * grads[0], None, None
+        return grad_hidden * grads[0], grad_head * grads[0], None, None, None
 
 
 @torch.no_grad()

@@ -29,6 +29,8 @@ MEANINGS = Meanings(
         # Records
         "nats_per_record": Meaning("Nats per record", "What all fields of an unseen record cost together. Lower is better.",
             "nats"),
+        "nats_per_last_field": Meaning("Nats per last field", "What the last field of an unseen record costs, given the ones "
+            "before it. Lower is better.", "nats"),
         "nats_per_picture_(.+)": Meaning("Nats per picture of {0}", "What the codes of an unseen picture cost, given the "
             "fields before it. Lower is better; comparable only with the same codec.", "nats/picture"),
         "retrieval": Meaning("Retrieval", "How often a record's own leading fields, among those of 16 records, make its last "

@@ -52,7 +52,7 @@ class TransformerLearner(LanguageLearner):
     def loss(self, batch: Batch) -> Loss:
         mask = block_diagonal(batch["segments"]) if "segments" in batch else None
         hidden = self.model(batch["ids"], positions=batch.get("positions"), mask=mask)
-        return Loss(cross_entropy(hidden, self.model.head, batch["targets"])[0])
+        return Loss(cross_entropy(hidden, self.model.head, batch["targets"], batch.get("weights"))[0])
 
     def evaluate(self, items: int) -> dict[str, float]:
         """What a character costs in the first `items` pieces of a fixed shuffle (exact for all pieces), in bits for texts."""

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.learner import TransformerLearner, scored
 from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
+from aigc_cli.backends.transformer.decoder_only.packing import Corpus
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.diagnostics import advice
 from aigc_cli.backends.transformer.loaded import CODEC, Loaded
@@ -24,6 +26,7 @@ from aigc_cli.backends.transformer.records.contents import codes_in
 from aigc_cli.backends.transformer.records.tokens import RecordTokens, parts_of, prompt_of
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.data.text.dataset import TextDataset
+from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.learner import Batch, Preview
 
 #: The share of records that are learned with nothing in their leading fields, for --guidance.
@@ -39,6 +42,12 @@ class RecordLearner(TransformerLearner):
         super().__init__(plan, data, device)
         self.objective = "nats_per_record"
         self.records_per_prediction = data.select.n_docs / self.held_out.predictions
+        self.n_leading = len(self.start.fields) - 1
+        last = in_last_field(Corpus.of(data.train, data.tokenizer), self.n_leading, data.tokenizer)
+        self.weights = field_weights(float(last.mean()), plan.last_field)
+        if self.weights is not None:
+            self.objective = "nats_per_last_field"
+            self.last = in_last_field(self.held_out, self.n_leading, data.tokenizer)
 
     def starts(self, plan: DecoderOnlyPlan, data: TextDataset) -> Start:
         assert isinstance(data, RecordTokens)
@@ -46,18 +55,22 @@ class RecordLearner(TransformerLearner):
 
     def batch(self, step: int) -> Batch:
         batch = super().batch(step)
-        if len(self.start.fields) < 2:
+        if not self.n_leading:
             return batch
         tokenizer = self.data.tokenizer
         assert tokenizer.field_id is not None
         rng = np.random.default_rng((self.plan.seed, step, len(self.start.fields)))
-        return without_leading(batch, tokenizer.sos_id, tokenizer.field_id, len(self.start.fields) - 1, DROPPED, rng)
+        batch = without_leading(batch, tokenizer.sos_id, tokenizer.field_id, self.n_leading, DROPPED, rng)
+        return batch if self.weights is None else weighted(batch, tokenizer.field_id, self.n_leading, *self.weights)
 
     def evaluate(self, items: int) -> dict[str, float]:
-        """Nats per record, from the first `items` records of a fixed shuffle."""
+        """Nats per record, and if the last field has a greater weight, those of it, from the first `items` records of a fixed
+        shuffle."""
         pieces = self.pieces[np.arange(min(items, len(self.pieces)))]
         nats = prediction_nats(self.model, self.held_out, pieces, batch_size=32, device=self.device)
-        return {"nats_per_record": float(nats.sum()) / scored(pieces) / self.records_per_prediction}
+        records = scored(pieces) * self.records_per_prediction
+        measured = {"nats_per_record": float(nats.sum()) / records}
+        return measured if self.weights is None else {**measured, self.objective: float(nats[self.last].sum()) / records}
 
     def preview(self) -> Preview:
         """Records with the leading fields of held-out ones."""
@@ -90,10 +103,39 @@ class RecordLearner(TransformerLearner):
         self.data.codec.save(folder / CODEC)
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
-        return advice(history, self.steps_per_epoch, objective=self.objective, unit="nats per record", data="data")
+        return advice(
+            history, self.steps_per_epoch, objective=self.objective, unit=self.objective.replace("_", " "), data="data"
+        )
 
     def describe(self) -> str:
         return f"{super().describe()}, {self.data.codec.n_codes:,} of them codes"
+
+
+def field_weights(share: float, least: float) -> tuple[float, float] | None:
+    """The weights of targets in leading fields and in the last one, 1 on average, with which the last field, which has this
+    `share` of all targets, has at least the share `least` of the loss; None if it has it anyway."""
+    if share >= least:
+        return None
+    return (1 - least) / (1 - share), least / share
+
+
+def in_last_field(corpus: Corpus, n_leading: int, tokenizer: Tokenizer) -> NDArray[np.bool_]:
+    """Whether each prediction of the corpus, (predictions,), is of a record's last field or its end."""
+    ends = corpus.tokens == (-1 if tokenizer.field_id is None else tokenizer.field_id)
+    before = np.cumsum(ends) - ends  # ends of fields in the corpus before each token
+    document = np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
+    last: NDArray[np.bool_] = np.insert(before - document * n_leading >= n_leading, corpus.offsets[1:], True)
+    return last
+
+
+def weighted(batch: Batch, field_id: int, n_leading: int, leading: float, last: float) -> dict[str, Tensor]:
+    """The batch of `collate` with the weight of each target: `last` in the last field, `leading` before it."""
+    ids = batch["ids"]
+    positions = batch["positions"] if "positions" in batch else torch.arange(ids.shape[1]).expand_as(ids)
+    ended = (ids == field_id).long().cumsum(1)
+    at_begin = (torch.arange(ids.shape[1]) - positions).clamp(min=0)
+    within = ended - ended.gather(1, at_begin)  # a record begins with <sos>, which ends no field
+    return {**batch, "weights": torch.where(within >= n_leading, last, leading)}
 
 
 def without_leading(
