@@ -18,7 +18,7 @@ from aigc_cli.backends.transformer.decoding.guidance import Guided
 from aigc_cli.backends.transformer.decoding.token_rules import CodedFields, FieldEnds, TokenRules
 from aigc_cli.backends.transformer.loss import IGNORED
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.records.learner import without_leading
+from aigc_cli.backends.transformer.records.learner import field_weights, in_last_field, weighted, without_leading
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, fit_char
 
 CPU = torch.device("cpu")
@@ -138,3 +138,35 @@ def test_what_is_given_is_left_out_of_some_records_whole(context: int) -> None:
     assert (some == every["ids"]).any() and (some == batch["ids"]).any()
     texts = [(row == one).all() for one in (batch["ids"], every["ids"]) for row in some]
     assert not all(texts)
+
+
+def test_the_last_field_has_at_least_its_share_of_the_loss() -> None:
+    leading, last = field_weights(0.05, 0.5) or (0, 0)
+    assert 0.05 * last == pytest.approx(0.5)
+    assert 0.05 * last + 0.95 * leading == pytest.approx(1)
+    assert field_weights(0.6, 0.5) is None
+    assert field_weights(0.05, 0) is None
+
+
+#: Records of three fields, of which the last one is empty in the second.
+THREE = [[8, 9, FIELD, 1, FIELD, 2, 3], [10, FIELD, FIELD], [FIELD, 4, 5, FIELD, 0]]
+
+
+def test_which_predictions_are_of_the_last_field() -> None:
+    tokens, offsets = np.array([token for record in THREE for token in record]), np.cumsum([0, *map(len, THREE)])
+    tokenizer = fit_char(["abcdef", "abcdef"]).with_fields()
+    corpus = Corpus(np.where(tokens == FIELD, tokenizer.field_id, tokens + 100), offsets, EOT)
+    last = in_last_field(corpus, 2, tokenizer)
+    assert last.tolist() == [*[False] * 5, *[True] * 3, *[False] * 3, True, *[False] * 4, *[True] * 2]
+    assert in_last_field(corpus, 0, tokenizer).all()
+
+
+@pytest.mark.parametrize("context", [8, 20])
+def test_targets_of_the_last_field_are_weighted(context: int) -> None:
+    """Whether a row is one record or several."""
+    batch = packed(THREE * 4, context)
+    weights = weighted(batch, FIELD, 2, 0.5, 4.0)["weights"]
+    assert weights.shape == batch["targets"].shape
+    answers = {2, 3, 0, EOT}  # the last fields' tokens and the end, which are in no leading field
+    for target, weight in zip(batch["targets"].flatten().tolist(), weights.flatten().tolist(), strict=True):
+        assert target == IGNORED or weight == (4.0 if target in answers else 0.5)

@@ -208,6 +208,30 @@ def test_losses_of_micro_batches_add_up() -> None:
     assert parts[0] == (0, 0)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 10])
+def test_weights_count_targets_more_or_less(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In chunks too, and in micro-batches: the sum of the weighted terms by the number of targets."""
+    torch.manual_seed(0)
+    monkeypatch.setattr(loss_module, "CHUNK", rows * 61)
+    hidden = torch.randn(2, 5, 3, requires_grad=True)
+    head = torch.randn(61, 3, requires_grad=True)
+    targets, weights = torch.randint(0, 61, (2, 5)), torch.rand(2, 5)
+    targets[0, 1] = targets[1, 4] = IGNORED
+    loss, n_targets = cross_entropy(hidden, head, targets, weights)
+    terms = F.cross_entropy((hidden @ head.t()).flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    expected = (terms * weights.flatten()).sum() / 8
+    assert n_targets == 8
+    torch.testing.assert_close(loss, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(3 * loss, (hidden, head)), torch.autograd.grad(3 * expected, (hidden, head)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    parts = [cross_entropy(hidden[row], head, targets[row], weights[row]) for row in range(2)]
+    torch.testing.assert_close(sum(part * count for part, count in parts) / n_targets, loss)
+    unweighted, _ = cross_entropy(hidden, head, targets)
+    torch.testing.assert_close(cross_entropy(hidden, head, targets, torch.ones(2, 5))[0], unweighted)
+
+
 def test_token_nats_are_the_terms_of_the_loss() -> None:
     model = random_transformer(CONFIG)
     ids, targets = random_ids(3, 10), random_ids(3, 10)

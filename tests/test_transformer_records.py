@@ -19,6 +19,7 @@ import pytest
 from conftest import Shell, make_shell
 from PIL import Image
 
+from aigc_cli.backends.transformer.config import DecoderOnlyPlan
 from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 
@@ -74,6 +75,25 @@ def namer(shell: Shell, table: Path, codec: Path) -> str:
         "train", "transformer", "--data", table, "--fields", "picture,caption", "--run", "namer", "--codec", codec.name, *SMALL
     )
     return "namer"
+
+
+@pytest.fixture(scope="module")
+def asker(shell: Shell, table: Path, codec: Path) -> str:
+    """A run that answers three questions about each picture."""
+    lines = ["picture\tquestion\tanswer"]
+    for number in range(60):
+        colour, other = [*COLOURS][number % 3], [*COLOURS][(number + number % 2) % 3]
+        for question, answer in (
+            ("what colour is it?", colour),
+            (f"is it {other}?", "no" if number % 2 else "yes"),
+            ("what is it?", f"{colour} square"),
+        ):
+            lines.append(f"pictures/{number}.png\t{question}\t{answer}")
+    questions = table.parent / "questions.tsv"
+    questions.write_text("\n".join(lines) + "\n")
+    arguments = ["--fields", "picture,question,answer", "--run", "asker", "--codec", codec.name, *SMALL]
+    shell.ok("train", "transformer", "--data", questions, *arguments)
+    return "asker"
 
 
 def record(shell: Shell, run: str) -> dict[str, object]:
@@ -202,6 +222,45 @@ def test_a_judge_says_whether_drawn_pictures_suit_their_words(shell: Shell, pain
     assert found["real"]["value"] > 0.8  # three colours are easy
     assert found["low"] <= found["value"] <= found["high"]
     assert (found["among"], found["chance"]) == (3, 1 / 3)
+
+
+def test_records_of_one_picture_are_learned_together(shell: Shell, asker: str, painter: str, namer: str) -> None:
+    plans = {run: record(shell, run)["plan"] for run in (asker, painter, namer)}
+    assert {run: plan["together"] for run, plan in plans.items()} == {asker: True, painter: False, namer: False}  # type: ignore[index]
+    assert any("the same picture are learned together" in reason for reason in record(shell, asker)["reasons"])  # type: ignore[attr-defined]
+    lines = (shell.cwd / "runs" / "transformer" / asker / "metrics.jsonl").read_text().splitlines()
+    costs = [event["nats_per_last_field"] for event in map(json.loads, lines) if event["event"] == "evaluated"]
+    assert costs[-1] < costs[0]
+    measures = json.loads(shell.ok("eval", "transformer", "--run", asker, "--json", "-n", "20"))
+    assert measures["exact_match"]["n"] > 10
+
+
+def test_such_a_run_resumes_bit_for_bit(shell: Shell, asker: str) -> None:
+    run, again = (shell.cwd / "runs" / "transformer" / name for name in (asker, "resumed"))
+    shutil.copytree(run, again, symlinks=True)
+    *_, earlier, last = sorted(again.glob("checkpoints/step-*"))
+    shutil.rmtree(last)
+    (again / "model").unlink()
+    (again / "model").symlink_to(earlier.relative_to(again) / "model")
+    content = json.loads((again / "run.json").read_text()) | {"status": "running"}
+    (again / "run.json").write_text(json.dumps(content))
+    shell.ok("train", "transformer", "--run", again.name, "--resume")
+    assert weights(again) == weights(run)
+
+
+def test_a_plan_of_an_earlier_version_weighs_no_field_and_learns_each_record_alone(shell: Shell, asker: str) -> None:
+    plan = dict(record(shell, asker)["plan"])  # type: ignore[call-overload]
+    assert (plan.pop("last_field"), plan.pop("together")) == (0.5, True)
+    read = DecoderOnlyPlan.read(plan)
+    assert (read.last_field, read.together) == (0.0, False)
+
+
+def test_records_of_one_field_are_not_learned_together(shell: Shell, table: Path, codec: Path) -> None:
+    done = shell(
+        "train", "transformer", "--data", table, "--fields", "picture", "--codec", codec.name, "--together", "--dry-run", *SMALL
+    )
+    assert done.returncode == 2
+    assert "--together is for records of several fields" in done.stderr
 
 
 def examples_of(page: str) -> list[list[str | bytes]]:

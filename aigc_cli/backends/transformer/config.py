@@ -40,7 +40,7 @@ class TextOptions(CommandOptions):
 
 @dataclass(frozen=True)
 class Train(TextOptions, TrainOptions):
-    earlier: ClassVar[Mapping[str, Any]] = {"last_field": 0.0}
+    earlier: ClassVar[Mapping[str, Any]] = {"last_field": 0.0, "together": False}
 
     fields: str | None = option(None, text=True, metavar="NAME,NAME,…", names="columns", panel=TEXT, auto="only --column")
     """The columns that make up a document, in this order; each is generated given those before it."""
@@ -108,6 +108,8 @@ class Train(TextOptions, TrainOptions):
     last_field: float = option(0.5, min=0, max=0.99, panel=EXPERT)
     """For records with pictures, the least share of the loss that is about the last field, so that an answer isn't lost beside
     the many codes of its picture."""
+    together: bool | None = option(None, panel=EXPERT, auto="if that saves a third of the tokens")
+    """For records with pictures: learn those with the same first field together, so that it is read only once."""
     weight_decay: float = option(0.1, min=0, panel=EXPERT)
     """Decoupled weight decay of the weight matrices."""
 
@@ -130,7 +132,7 @@ class Train(TextOptions, TrainOptions):
 #: The options that each architecture has no use for.
 FOREIGN = {
     "decoder-only": ("source", "target", "source_ratio", "num_encoder_layers", "num_decoder_layers"),
-    "encoder-decoder": ("fields", "n_layers", "n_kv_heads"),
+    "encoder-decoder": ("fields", "n_layers", "n_kv_heads", "together"),
 }
 
 
@@ -151,6 +153,7 @@ class TransformerPlan(Plan, Train):
 class DecoderOnlyPlan(TransformerPlan):
     n_layers: int
     n_kv_heads: int
+    together: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ class TransformerLearner(LanguageLearner):
         return Start.of(data, plan.context, fields_of(plan))
 
     def loss(self, batch: Batch) -> Loss:
-        mask = block_diagonal(batch["segments"]) if "segments" in batch else None
+        mask = block_diagonal(batch["segments"], batch.get("branches")) if "segments" in batch else None
         hidden = self.model(batch["ids"], positions=batch.get("positions"), mask=mask)
         return Loss(cross_entropy(hidden, self.model.head, batch["targets"], batch.get("weights"))[0])
 

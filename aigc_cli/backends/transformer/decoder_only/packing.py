@@ -8,8 +8,10 @@ itself (positions restart, attention is block-diagonal), so no document sees its
 from __future__ import annotations
 
 import bisect
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -141,35 +143,57 @@ def collate(corpus: Corpus, pieces: Pieces, rows: list[list[int]], context: int)
     return batch
 
 
-def block_diagonal(segments: Tensor) -> Tensor:
-    """The attention mask (B, 1, T, T): a token sees itself and earlier tokens of its own piece."""
+def block_diagonal(segments: Tensor, branches: Tensor | None = None) -> Tensor:
+    """The attention mask (B, 1, T, T): a token sees itself and earlier tokens of its own piece. With `branches` (B, T), it sees
+    only those of its own branch of the piece and of branch 0, which all share."""
     same = segments[:, None, :, None] == segments[:, None, None, :]
+    if branches is not None:
+        seen = branches[:, None, None, :]
+        same &= (branches[:, None, :, None] == seen) | (seen == 0)
     return same.tril_()
 
 
-class TrainingBatches:
-    """The batch of a step, as a pure function of (seed, step). Every epoch cuts and shuffles the documents differently."""
+Block = TypeVar("Block")
 
-    def __init__(self, corpus: Corpus, context: int, batch_size: int, seed: int) -> None:
-        self.corpus, self.context, self.batch_size, self.seed = corpus, context, batch_size, seed
+
+class RowBatches(ABC, Generic[Block]):
+    """The batch of a step, as a pure function of (seed, step)."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
         self._first_row, self._rows = 0, list[list[int]]()
-        self._blocks = self._all_blocks()
+        self._blocks = self.blocks()
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         first = step * self.batch_size
         if first < self._first_row:  # an earlier row: start again from the first epoch
             self._first_row, self._rows = 0, []
-            self._blocks = self._all_blocks()
+            self._blocks = self.blocks()
         parts = []
         for row in range(first, first + self.batch_size):
             while row >= self._first_row + len(self._rows):
                 self._first_row += len(self._rows)
-                self._pieces, self._rows = next(self._blocks)
-            parts.append((self._pieces, self._rows[row - self._first_row]))
-        return self._collate(parts)
+                self._block, self._rows = next(self._blocks)
+            parts.append((self._block, self._rows[row - self._first_row]))
+        return self.collate(parts)
 
-    def _all_blocks(self) -> Iterator[tuple[Pieces, list[list[int]]]]:
-        """The rows of all epochs in blocks, packed lazily."""
+    @abstractmethod
+    def blocks(self) -> Iterator[tuple[Block, list[list[int]]]]:
+        """The rows of all epochs in blocks, packed lazily: each row the numbers of its pieces in the block."""
+
+    @abstractmethod
+    def collate(self, parts: list[tuple[Block, list[int]]]) -> dict[str, Tensor]:
+        """Rows as tensors."""
+
+
+class TrainingBatches(RowBatches[Pieces]):
+    """Batches of documents. Every epoch cuts and shuffles them differently."""
+
+    def __init__(self, corpus: Corpus, context: int, batch_size: int, seed: int) -> None:
+        self.corpus, self.context, self.seed = corpus, context, seed
+        super().__init__(batch_size)
+
+    def blocks(self) -> Iterator[tuple[Pieces, list[list[int]]]]:
         epoch = 0
         while True:
             rng = np.random.default_rng((self.seed, epoch))
@@ -181,7 +205,7 @@ class TrainingBatches:
                 yield block, [rows[i] for i in rng.permutation(len(rows))]
             epoch += 1
 
-    def _collate(self, parts: list[tuple[Pieces, list[int]]]) -> dict[str, Tensor]:
+    def collate(self, parts: list[tuple[Pieces, list[int]]]) -> dict[str, Tensor]:
         chosen = [pieces[np.asarray(row)] for pieces, row in parts]
         together = Pieces(
             *(np.concatenate([getattr(c, name) for c in chosen]) for name in ("document", "begin", "length", "context_only"))

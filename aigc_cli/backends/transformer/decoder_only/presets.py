@@ -15,6 +15,8 @@ from aigc_cli.errors import RequestError
 
 def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[DecoderOnlyPlan, list[str]]:
     """The plan, and the reasons. Raises `RequestError` for a text that is too short."""
+    if options.together:
+        raise RequestError(f"--together is for records with pictures, and {options.data} has none")
     lengths = np.diff(text.train.offsets) + 1
     for purpose, arrays in (("training", text.train), ("held-out", text.select)):
         if len(arrays.tokens) < 2:
@@ -29,23 +31,30 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Decod
 
 
 def decide(
-    options: Train, *, flops: float, vocab_size: int, predictions: int, longest: int
+    options: Train,
+    *,
+    flops: float,
+    vocab_size: int,
+    predictions: int,
+    longest: int,
+    row: int | None = None,
 ) -> tuple[DecoderOnlyPlan, list[str]]:
     """The plan, with model, batch size, learning rate and regularisation decided, and the reasons.
 
     `flops` is the budget, `predictions` the length of the training text in tokens, and `longest` the length in tokens that few
-    documents exceed.
+    documents exceed. If documents are learned together, `row` is the length of the rows of a batch; otherwise it is a context.
     """
     preset = preset_for(PRESETS, flops, options.preset)
     context = options.context or min(preset.context, max(32, -(-longest // 32) * 32))
-    batch_size = options.batch_size or max(1, preset.batch_size * preset.context // context)
+    length = row or context
+    batch_size = options.batch_size or max(1, preset.batch_size * preset.context // length)
     d_model = options.d_model or preset.d_model
     n_heads = options.n_heads or max(1, d_model // preset.head_dim)
     n_layers = options.n_layers or preset.n_layers
     d_ff = options.d_ff or (preset.d_ff if d_model == preset.d_model else -(-d_model * 8 // 3 // 32) * 32)
     parameters = n_layers * d_model * (4 * d_model + 3 * d_ff)
-    cost = 6 * (parameters + vocab_size * d_model + n_layers * context * d_model)
-    tokens = options.steps * batch_size * context if options.steps else flops * EFFICIENCY / cost
+    cost = 6 * (parameters + vocab_size * d_model + n_layers * length * d_model)
+    tokens = options.steps * batch_size * length if options.steps else flops * EFFICIENCY / cost
     epochs = tokens / predictions
     plan = DecoderOnlyPlan.of(
         options,
@@ -56,6 +65,7 @@ def decide(
         n_heads=n_heads,
         n_kv_heads=n_heads,
         d_ff=d_ff,
+        together=row is not None,
     )
     model = f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context})"
     return plan, [f"{model} for {predictions:,} tokens, {dropout_reason(options, plan)}"]

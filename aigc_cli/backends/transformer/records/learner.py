@@ -23,6 +23,7 @@ from aigc_cli.backends.transformer.loaded import CODEC, Loaded
 from aigc_cli.backends.transformer.loss import IGNORED
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.records.contents import codes_in
+from aigc_cli.backends.transformer.records.together import GroupBatches, Shared
 from aigc_cli.backends.transformer.records.tokens import RecordTokens, parts_of, prompt_of
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.data.text.dataset import TextDataset
@@ -43,8 +44,13 @@ class RecordLearner(TransformerLearner):
         self.objective = "nats_per_record"
         self.records_per_prediction = data.select.n_docs / self.held_out.predictions
         self.n_leading = len(self.start.fields) - 1
-        last = in_last_field(Corpus.of(data.train, data.tokenizer), self.n_leading, data.tokenizer)
-        self.weights = field_weights(float(last.mean()), plan.last_field)
+        corpus = Corpus.of(data.train, data.tokenizer)
+        last = in_last_field(corpus, self.n_leading, data.tokenizer)
+        n_targets = corpus.predictions
+        if plan.together:
+            groups = self.group_batches(plan, corpus)
+            self.batches, n_targets, self.steps_per_epoch = groups, groups.targets, groups.rows / plan.batch_size
+        self.weights = field_weights(float(last.sum()) / n_targets, plan.last_field)
         if self.weights is not None:
             self.objective = "nats_per_last_field"
             self.last = in_last_field(self.held_out, self.n_leading, data.tokenizer)
@@ -53,8 +59,20 @@ class RecordLearner(TransformerLearner):
         assert isinstance(data, RecordTokens)
         return Start(True, tuple(field.name for field in data.fields), codes=data.codes)
 
+    def group_batches(self, plan: DecoderOnlyPlan, corpus: Corpus) -> GroupBatches:
+        tokenizer = self.data.tokenizer
+        assert tokenizer.field_id is not None
+        shared = Shared(corpus, tokenizer.field_id)
+        return GroupBatches(
+            shared, shared.row_length(plan.context, DROPPED), plan.batch_size,
+            sos_id=tokenizer.sos_id, n_leading=self.n_leading, share=DROPPED, seed=plan.seed,
+        )  # fmt: skip
+
     def batch(self, step: int) -> Batch:
-        batch = super().batch(step)
+        batch = dict(super().batch(step))
+        if self.plan.together:
+            last = batch.pop("last")
+            return batch if self.weights is None else {**batch, "weights": torch.where(last > 0, *self.weights[::-1])}
         if not self.n_leading:
             return batch
         tokenizer = self.data.tokenizer
