@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -43,11 +45,13 @@ def test_a_tone_is_in_the_band_around_its_frequency_at_its_level() -> None:
         assert 255 * (58 / 80) - 1 <= middle[band] <= 255 * ((60 + 1.77) / 80) + 1
 
 
-def test_the_scale_is_that_of_glasberg_and_moore() -> None:
-    """Their equation 4: 21.4 log10(4.37 F + 1) ERBs below F kHz."""
-    edges = band_edges(FORMAT)
-    erbs = 21.4 * np.log10(4.37 * edges / 1000 + 1)
+def test_bands_are_equally_spaced_on_their_scale() -> None:
+    """O'Shaughnessy's mel, 2595 log10(1 + f / 700), and equation 4 of Glasberg and Moore, 21.4 log10(4.37 F + 1) with F in kHz."""
+    mels = 2595 * np.log10(1 + band_edges(FORMAT) / 700)
+    np.testing.assert_allclose(np.diff(mels), mels[-1] / 65, rtol=1e-9)
+    erbs = 21.4 * np.log10(4.37 * band_edges(replace(FORMAT, scale="erb")) / 1000 + 1)
     np.testing.assert_allclose(np.diff(erbs), erbs[-1] / 65, rtol=1e-9)
+    assert band_edges(replace(FORMAT, scale="linear")) == pytest.approx(np.linspace(0, 4000, 66))
 
 
 def test_silence_is_level_0_and_back() -> None:

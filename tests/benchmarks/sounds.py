@@ -38,16 +38,16 @@ Waves = NDArray[np.float32]
 """(n, samples)"""
 
 SUFFIXES = (".wav", ".flac", ".aiff", ".ogg")
-CHOSEN = ("erb", 64, 64)
+CHOSEN = ("mel", 64, 64)
 TRANSFORMS = [
     ("linear", 64, 64),
-    ("mel", 64, 64),
-    ("erb", 32, 64),
-    ("erb", 64, 32),
+    ("erb", 64, 64),
+    ("mel", 32, 64),
+    ("mel", 64, 32),
     CHOSEN,
-    ("erb", 64, 128),
-    ("erb", 128, 64),
-    ("erb", 128, 128),
+    ("mel", 64, 128),
+    ("mel", 128, 64),
+    ("mel", 128, 128),
 ]
 #: Ways back, with the chosen transform: (how it is done, what is set in `spectrogram`).
 INVERSES: list[tuple[str, dict[str, Any]]] = [

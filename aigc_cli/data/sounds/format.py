@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from aigc_cli.data.pictures.format import PictureFormat
 
-Scale: TypeAlias = Literal["erb", "mel", "linear"]
+Scale: TypeAlias = Literal["mel", "erb", "linear"]
 
 OVERLAP = 4
 """How many windows each sample is in. At 4, squared Hann windows add up to a constant."""
@@ -35,7 +35,7 @@ class SoundFormat:
     bands: int
     frames: int
     hop: int  # samples; frames × hop is at least `samples`
-    scale: Scale = "erb"
+    scale: Scale = "mel"
     top: float = 0.0
     """dB of level 255; 0 dB is a sine of amplitude 1 in the centre of a band"""
     range: float = 80.0  # dB

@@ -5,7 +5,8 @@ guesses the power spectrum from its bands (by multiplicative updates, which keep
 slopes, and then lets spectrum and sound agree by the fast Griffin–Lim algorithm.
 
 Sources:
-    Glasberg & Moore 1990, Derivation of auditory filter shapes from notched-noise data (the ERB-rate scale)
+    O'Shaughnessy 1987, Speech communication (mel); Glasberg & Moore 1990, Derivation of auditory filter shapes from
+        notched-noise data, eq. 4 (ERB)
     Lee & Seung 2000, Algorithms for non-negative matrix factorization, eq. 5
     Beauregard, Harish & Wyse 2015, Single pass spectrogram inversion (phases along peaks)
     Průša, Balazs & Søndergaard 2017, A noniterative method for reconstruction of phase from STFT magnitude (along slopes)
@@ -26,7 +27,7 @@ from aigc_cli.data.sounds.format import OVERLAP, Scale, SoundFormat
 Floats: TypeAlias = npt.NDArray[np.float32]
 Spectrum: TypeAlias = npt.NDArray[np.complex64]
 
-_BREAKS: dict[Scale, float] = {"erb": 1000 / 4.37, "mel": 700.0}  # Hz: linear well below, logarithmic well above
+_BREAKS: dict[Scale, float] = {"mel": 700.0, "erb": 1000 / 4.37}  # Hz: linear well below, logarithmic well above
 
 _UNMIXING = 30  # multiplicative updates
 _ITERATIONS = 16  # of Griffin–Lim
