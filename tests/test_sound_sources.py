@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from aigc_cli.data.pictures.listed import open_listed
 from aigc_cli.data.pictures.metadata import find_labels
 from aigc_cli.data.pictures.piped import pack
 from aigc_cli.data.sounds.choose import KEPT, USUAL_RATES, WantedSounds, choose, look
+from aigc_cli.data.sounds.kind import SOUNDS
 from aigc_cli.data.sounds.raw import Clip, RawSound
 from aigc_cli.data.sounds.readers import READ, SOUND_FILES, open_readers
 from aigc_cli.data.sounds.tones import NOTES, RATE, TIMBRES, Tones, TonesReader, frequency
@@ -354,3 +356,56 @@ def test_sounds_of_the_hub_are_not_decoded_by_datasets(monkeypatch: pytest.Monke
         ("row 1", "b", (2400, 1)),
         ("row 2", "a", (2400, 1)),
     ]
+
+
+# Sounds or pictures
+
+
+def test_sources_of_suffixes_that_pictures_have_too_hold_sounds_or_not(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "pictures").mkdir()
+    for number in range(3):
+        (tmp_path / "sounds" / f"{number}.wav").write_bytes(encoded())
+        Image.new("L", (8, 8)).save(tmp_path / "pictures" / f"{number}.png")
+    Image.new("L", (8, 8)).save(tmp_path / "sounds" / "cover.png")
+    answers = {"sounds": True, "pictures": False, "gone": False, "sounds/0.wav": True, "pictures/0.png": False}
+    for name, is_sound in (("sounds", True), ("pictures", False)):
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar, zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as packed:
+            for path in sorted((tmp_path / name).iterdir()):
+                tar.add(path, path.name)
+                packed.write(path, path.name)
+        cells = [path.read_bytes() for path in sorted((tmp_path / name).glob("?.*"))]
+        pq.write_table(pa.table({"content": cells}), tmp_path / f"{name}.parquet")
+        (tmp_path / f"{name}.csv").write_text("file\n" + "".join(f"{name}/{p.name}\n" for p in (tmp_path / name).glob("?.*")))
+        (tmp_path / f"{name}-shards").mkdir()
+        (tmp_path / f"{name}.tar").rename(tmp_path / f"{name}-shards" / "0.tar")
+        answers |= dict.fromkeys((f"{name}.zip", f"{name}.parquet", f"{name}.csv", f"{name}-shards"), is_sound)
+    np.savez(tmp_path / "waves.npz", x=np.zeros((3, 100)), rate=8000)
+    np.save(tmp_path / "faces.npy", np.zeros((3, 28, 28), np.uint8))
+    answers |= {"waves.npz": True, "faces.npy": False}
+    assert {name: SOUNDS.holds(str(tmp_path / name)) for name in answers} == answers
+    assert SOUNDS.holds("demo:tones?n=3") and not SOUNDS.holds("demo:shapes")
+
+
+@pytest.mark.parametrize("form", ["wav", "flac", "tar", "zip", "jsonl", "png"])
+def test_standard_input_holds_sounds_or_not(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    if form == "tar":
+        with tarfile.open(fileobj=file, mode="w") as tar:
+            member = tarfile.TarInfo("a/1.wav")
+            member.size = len(encoded())
+            tar.addfile(member, io.BytesIO(encoded()))
+    elif form == "zip":
+        with zipfile.ZipFile(file, "w") as packed:
+            packed.writestr("a/1.wav", encoded())
+    elif form == "jsonl":
+        file.write(b'{"text": "hello", "clip": "' + base64.b64encode(encoded()) + b'"}\n')
+    elif form == "png":
+        file.write(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    else:
+        file.write(encoded(form.upper()))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(file.getvalue()))))  # type: ignore[arg-type]
+    assert SOUNDS.holds("-") is (form != "png")
+    assert sys.stdin.buffer.read() == file.getvalue()

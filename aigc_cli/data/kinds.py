@@ -148,6 +148,11 @@ class Kind(ABC):
         """The suffix, such as ".json", for a file that starts with these (uncompressed) bytes; None if unknown."""
         return None
 
+    def holds(self, src: str, input_format: str | None = None) -> bool:
+        """Whether a source with suffixes that several kinds have, such as an archive or a table, holds data of this kind. It is
+        asked where another kind would be assumed."""
+        return False
+
     def convert(self, copy: Path) -> Path:
         """A copy of standard input as a file that is read. If that is another file, the copy is removed."""
         return copy

@@ -128,8 +128,9 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Classes | N
 
     shared = ("val", "label", "input_format", "conditional", "dedup")
     request = Request(options.data_source, classes=classes, **{name: getattr(options, name) for name in shared})
+    holding = (kind for kind in KINDS[1:] if find_kind(kind).holds(options.data_source, options.input_format))
     try:
-        data, decided = _prepared(KINDS[0], request, options, bus)
+        data, decided = _prepared(next(holding, KINDS[0]), request, options, bus)
     except WrongKind as error:
         if error.kind not in KINDS[1:]:
             raise

@@ -32,7 +32,7 @@ from aigc_cli.data.pictures.preparing import (
     prepare_as_pictures,
     read_as_pictures,
 )
-from aigc_cli.data.pictures.readers import PICTURE_FILES, check_label_applies, label_applies, why_unlabelled
+from aigc_cli.data.pictures.readers import PICTURE_FILES
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.sources.opening import Opened, Snapshot, open_training
 from aigc_cli.data.sources.source import Part
@@ -99,16 +99,10 @@ class PictureReading(Reading):
     def check(self, parts: Sequence[Part], label: str | None) -> None:
         if self.wanted.size is not None:
             check_size(self.wanted.size)
-        check_label_applies(parts, label)
-
-    def label_applies(self, parts: Sequence[Part]) -> bool:
-        return label_applies(parts)
+        super().check(parts, label)
 
     def looks_alike(self, store: Store) -> bool:
         return self.wanted.tile  # parts of a texture look the same
-
-    def why_unlabelled(self, part: Part) -> Sequence[str]:
-        return why_unlabelled(part)
 
     def nothing_held_out(self, store: Store, location: str) -> str:
         if self.wanted.tile:

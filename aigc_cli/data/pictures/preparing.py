@@ -26,7 +26,7 @@ from aigc_cli.data.pictures.labels import Classes, by_label, label_columns
 from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
 from aigc_cli.data.pictures.near import with_near
 from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.readers import names_of
+from aigc_cli.data.pictures.readers import check_label_applies, label_applies, names_of, why_unlabelled
 from aigc_cli.data.pictures.store import Factors, Store
 from aigc_cli.data.pictures.windows import Windows
 from aigc_cli.data.sources.opening import Opened, Snapshot, changes, open_evaluation
@@ -162,8 +162,9 @@ class Reading(ABC):
         """All examples of a part as asked for, or in the format of the store `like`; `labels` are those of a table beside
         them."""
 
-    def check(self, parts: Sequence[Part], label: str | None) -> None:  # noqa: B027
+    def check(self, parts: Sequence[Part], label: str | None) -> None:
         """Raise `RequestError` for a request that these parts can't follow, before anything is read."""
+        check_label_applies(parts, label)
 
     def heard(self, store: Store) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]] | None:
         """What makes sounds of the examples, if they stand for sounds."""
@@ -171,7 +172,7 @@ class Reading(ABC):
 
     def label_applies(self, parts: Sequence[Part]) -> bool:
         """Whether labels may have names in this source."""
-        return any(part.tables for part in parts)
+        return label_applies(parts)
 
     def looks_alike(self, store: Store) -> bool:
         """Whether examples look alike by their nature, so that near duplicates say nothing."""
@@ -183,7 +184,7 @@ class Reading(ABC):
 
     def why_unlabelled(self, part: Part) -> Sequence[str]:
         """What a part holds instead of labels."""
-        return ()
+        return why_unlabelled(part)
 
     def nothing_held_out(self, store: Store, location: str) -> str:
         """Why no example can be held out."""

@@ -71,6 +71,12 @@ class SoundReading(Reading):
             return super().plan(store, classes)
         return plan_recordings(store.hashes, store.names, classes)
 
+    def nothing_held_out(self, store: Store, location: str) -> str:
+        if store.format.region is None:
+            return super().nothing_held_out(store, location)
+        seconds = _sound(store).stored.seconds
+        return f"{location} is too short to hold out parts of {seconds:.3g} s; give more recordings, or a smaller --seconds"
+
     def counted(self, store: Store) -> str:
         what = "sounds" if store.format.region is None else "parts of recordings, windows"
         return f"{len(store.labels):,} {what} of {_sound(store).describe()}"

@@ -6,17 +6,19 @@ import gzip
 import io
 import os
 import re
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from aigc_cli.data.pictures.raw import NotDecodable
 from aigc_cli.data.sounds.raw import MOST_CHANNELS, MOST_SECONDS, RATES, Open, Recording, Wave
+from aigc_cli.data.transcoding import ConvertedFile
 from aigc_cli.errors import first_line
 
 MOST_UNPACKED = 1 << 28
@@ -48,7 +50,7 @@ def encoded(content: Callable[[], BinaryIO]) -> Open:
 def _opened(content: Callable[[], BinaryIO]) -> Iterator[Recording]:
     libsndfile = _reader()
     try:
-        with _seekable(content()) as file, _silenced(_check_beginning(file)), libsndfile(_Lenient(file)) as sound:
+        with _on_disk(content()) as file, _silenced(_check_beginning(file)), libsndfile(file.fileno(), closefd=False) as sound:
             yield _Encoded(sound)
     except (OSError, ValueError, RuntimeError, EOFError, zlib.error) as error:  # libsndfile's are RuntimeErrors
         reason = str(getattr(error, "error_string", first_line(error))).removeprefix("Error : ").rstrip(".")
@@ -106,44 +108,27 @@ class _Muted:
 _MUTE = _Muted()
 
 
-def _seekable(file: BinaryIO) -> AbstractContextManager[BinaryIO]:
-    """A file in which seeking is cheap. One that is compressed once more is unpacked in memory."""
-    if not isinstance(file, io.BufferedReader | io.BytesIO) or isinstance(file, gzip.GzipFile):
-        with file:
-            data = file.read(MOST_UNPACKED + 1)
-        if len(data) > MOST_UNPACKED:
-            raise NotDecodable(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
-        return io.BytesIO(data)
-    return file
-
-
-class _Lenient:
-    """A file for libsndfile, which is called from C: an exception would be printed, and forgotten. A damaged file makes it seek
-    to where nothing is."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except (ValueError, OverflowError, OSError):
-            return self._file.seek(0)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def read(self, size: int) -> bytes:
-        try:
-            return self._file.read(size)
-        except OSError:  # of the disk: the sound ends here, and is found to be truncated
-            return b""
+@contextmanager
+def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
+    """A file that libsndfile reads by itself: for any other it would take the lock of the interpreter every few bytes, and
+    threads would wait for each other. What is in memory or compressed once more is copied to an unnamed file."""
+    with file:
+        if isinstance(file, io.BufferedReader) and not isinstance(file.raw, gzip.GzipFile | ConvertedFile):
+            yield file
+            return
+        data = file.read(MOST_UNPACKED + 1)
+    if len(data) > MOST_UNPACKED:
+        raise NotDecodable(f"it unpacks to more than {MOST_UNPACKED:,} bytes")
+    with tempfile.TemporaryFile(buffering=0) as copy:
+        copy.write(data)
+        yield cast(BinaryIO, copy)
 
 
 def _check_beginning(file: BinaryIO) -> bool:
     """Whether it is an MP3 file. Raises `NotDecodable` for what isn't read."""
-    head = file.read(12)
-    file.seek(0)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
+    head = os.read(file.fileno(), 12)
+    os.lseek(file.fileno(), 0, os.SEEK_SET)
     if not head:
         raise NotDecodable("it is empty")
     if is_sound(head):

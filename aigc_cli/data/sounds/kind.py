@@ -10,29 +10,37 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from aigc_cli.data.kinds import ArrayFile, Kind, Sheet
+from aigc_cli.data.kinds import ArrayFile, Sheet
 from aigc_cli.data.pictures import output as pictures
 from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.pictures.media import MediaKind
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.pictures.readers import name_in
 from aigc_cli.data.sounds import output
+from aigc_cli.data.sounds.arrays import splits_of
 from aigc_cli.data.sounds.format import SoundFormat
 from aigc_cli.data.sounds.raw import Wave
-from aigc_cli.data.sounds.readers import READ, REMEDIES, SUFFIXES
+from aigc_cli.data.sounds.readers import READ, REMEDIES, SOUND_FILES, SUFFIXES
+from aigc_cli.data.sounds.tones import NAME as TONES
+from aigc_cli.data.sounds.tones import Tones
 from aigc_cli.data.sources.folder_splits import Naming
-from aigc_cli.data.sources.source import Part
+from aigc_cli.data.sources.source import Part, Source
 
-_MAGIC = ((b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"))
+_MAGIC = (
+    (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"), (b"\xff\xf3", ".mp3"),
+    (b"\xff\xfa", ".mp3"),
+    (b"caff", ".caf"), (b".snd", ".au"), (b"riff", ".w64"),
+)  # fmt: skip
 
 
-class Sounds(Kind):
+class Sounds(MediaKind):
     """A source is brought to one rate and length, as pictures; a sample is such a picture (height, width, 1) uint8, written as
     the sound that it shows in the format of its run."""
 
     name = "sounds"
+    medium = SOUND_FILES
+    demos = (TONES,)
     suffixes = READ
     naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.wav is the sound of a train
-    described_by = PICTURES.described_by
     remedies = REMEDIES
     n_samples = 16
     formats = MappingProxyType({"wav": ".wav", "flac": ".flac", "ogg": ".ogg"})
@@ -47,16 +55,27 @@ class Sounds(Kind):
     def of_run(self, data: Mapping[str, Any]) -> Sounds:
         return Sounds(SoundFormat.from_json(data["sound"])) if "sound" in data else self
 
-    def recognise(self, head: bytes) -> str | None:
-        if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+    def holds(self, src: str, input_format: str | None = None) -> bool:
+        from aigc_cli.data.sounds.holds import holds_sounds
+
+        return holds_sounds(self, src, input_format)
+
+    def recognise_file(self, head: bytes) -> str | None:
+        if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
             return ".wav"
         if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
             return ".aiff"
         return next((suffix for magic, suffix in _MAGIC if head.startswith(magic)), None)
 
-    def places(self, part: Part) -> list[Any]:
-        """The names, which are those of classes and sounds, and the split, which isn't a class."""
-        return [[name_in(path, part) for path in part.files], part.split, part.split_level]
+    def open_demo(self, src: str) -> Source:
+        location = Tones.of(src).location
+        return Source(location, {"all": Part(location, "demo")})
+
+    def demo_fingerprint(self, location: str) -> str:
+        return Tones.of(location).fingerprint()
+
+    def splits_of_arrays(self, path: Path) -> Mapping[str, list[str]]:
+        return splits_of(path)
 
     # A sample
 

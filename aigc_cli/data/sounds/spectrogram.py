@@ -52,7 +52,8 @@ def band_decibels(wave: Floats, format: SoundFormat) -> Floats:
     padded = np.zeros((format.channels, length), np.float32)
     cut = wave[: format.samples].T
     padded[:, : cut.shape[1]] = cut
-    power = _power(_stft(padded, format)) @ _triangles(format).T
+    bins, weights, starts = _taps(format)
+    power = np.add.reduceat(_power(_stft(padded, format))[..., bins] * weights, starts, axis=-1)
     decibels: Floats = 10 * np.log10(np.maximum(power, np.float32(_TINY)))
     return decibels.transpose(0, 2, 1)[:, ::-1].reshape(-1, format.frames)
 
@@ -148,6 +149,18 @@ def _triangles(format: SoundFormat) -> Floats:
     )
     triangles: Floats = np.maximum(0, 1 - away).astype(np.float32)
     return triangles
+
+
+@lru_cache(maxsize=8)
+def _taps(format: SoundFormat) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
+    """The bins of each band one after the other, what the band gets of each, and where each band starts.
+
+    Most of the triangles are zeros. And sums take one thread each, where a product of matrices would take all, in each of the
+    threads that sounds are read by.
+    """
+    triangles = _triangles(format)
+    bands, bins = np.nonzero(triangles)
+    return bins, triangles[bands, bins], np.searchsorted(bands, np.arange(format.bands))
 
 
 def band_edges(format: SoundFormat) -> npt.NDArray[np.float64]:
