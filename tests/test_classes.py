@@ -189,7 +189,7 @@ def test_a_label_is_found_however_its_letters_are_composed(learned: str, asked: 
         takes_unlabelled = False
 
     plan: Any = PictureTrainOptions(conditional=True)
-    run = Run(plan=plan, format=None, classes=("tea", learned), device=None)  # type: ignore[arg-type]
+    run = Run(plan=plan, data={}, classes=("tea", learned), device=None)  # type: ignore[arg-type]
     assert run.chosen(asked) == (1,)
 
 

@@ -145,11 +145,11 @@ def test_samples_are_of_the_kind_that_the_run_records(halves: Shell) -> None:
     assert len((halves.cwd / "a.txt").read_text().splitlines()) == 3
     done = halves("sample", "halves", "--run", "texts", "--seed", "1", "--format", "png")
     assert refusal(done) == "--format png: the samples of run runs/halves/texts are text, written a line each"
-    add_run(halves.cwd, "sounds", SHAPE, {"kind": "sounds"})
-    lost = halves("sample", "halves", "--run", "sounds")
+    add_run(halves.cwd, "smells", SHAPE, {"kind": "smells"})
+    lost = halves("sample", "halves", "--run", "smells")
     assert lost.returncode == 1
     assert lost.stderr == (
-        "aigc: no kind of data 'sounds' is installed, only text, pictures; install the package that provides it\n"
+        "aigc: no kind of data 'smells' is installed, only text, pictures, sounds, music; install the package that provides it\n"
     )
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from aigc_cli.data.cache import cache_dir
 from aigc_cli.data.pictures import build as picture_build
+from aigc_cli.data.pictures import many
 from aigc_cli.data.pictures.dataset import (
     PictureArrays,
     PictureDataset,
@@ -299,7 +300,7 @@ def test_mixed_sizes_are_made_one_and_told(tmp_path: Path) -> None:
 
 
 def test_colours_that_the_sample_did_not_show_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(picture_build, "_SAMPLE", 2)
+    monkeypatch.setattr(many, "_SAMPLE", 2)
     pictures = np.repeat(GREY[:20], 3, axis=3)
     pictures[5] = RGB[5]
     dataset = _prepare(_npy(tmp_path / "a.npy", pictures))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigc_cli.data.pictures import build
+from aigc_cli.data.pictures import many
 from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, prepare_pictures, read_pictures
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.white import FULL, in_8_bits, white_of
@@ -79,7 +79,7 @@ def test_what_the_sample_does_not_show_starts_the_reading_again(
     first: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pictures of 12 bits of which the sample holds only dark ones, or only some of 8 bits."""
-    monkeypatch.setattr(build, "_SAMPLE", 1)
+    monkeypatch.setattr(many, "_SAMPLE", 1)
     folder = _save(tmp_path / "d", "png", GREY[:1].astype(first))
     for i in range(1, 12):
         Image.fromarray(GREY[i].astype(np.uint16) * 16).save(folder / f"{i:02}.png")

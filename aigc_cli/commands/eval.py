@@ -10,6 +10,7 @@ import typer
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.registry import backends
+from aigc_cli.commands.destinations import kind_of
 from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import Run
@@ -31,7 +32,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
         FirstNotes(options, target, bus, *evaluation.notes).emit()
         if sys.stdout.isatty():
             bus.note(f"to see what each measure means: aigc report {target.reference}")
-    typer.echo(_shown(evaluation, target, backend.meanings, options.json))
+    typer.echo(_shown(evaluation, target, backend.meanings.said_of(kind_of(target, backend).one), options.json))
 
 
 def _shown(evaluation: Evaluation, run: Run, meanings: Meanings, as_json: bool) -> str:

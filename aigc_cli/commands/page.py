@@ -13,15 +13,19 @@ from typing import Any
 from aigc_cli import __version__
 from aigc_cli.backends.base import Backend, Evaluation
 from aigc_cli.backends.registry import backends
+from aigc_cli.commands.destinations import kind_of
+from aigc_cli.data.kinds import Kind
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
 from aigc_cli.errors import AigcError
 from aigc_cli.options import fields_of, renamed
-from aigc_cli.ui.report import FilmFrame, Measured, Origin, Picture, Report, Setting, in_table, png
+from aigc_cli.ui.report import FilmFrame, Measured, Origin, Picture, Player, Report, Setting, in_table, player, png
 
 #: The most previews on the page, in number and in bytes.
 MAX_FRAMES, MAX_BYTES = 40, 6 << 20
+#: The most samples to listen to.
+MAX_PLAYERS = 12
 #: The most characters of a text preview.
 MAX_TEXT = 5000
 
@@ -31,6 +35,7 @@ def gather(run: Run, bus: Bus, *, evaluate: bool, seed: int, device: str, debug:
     backend = backends().get(run.backend)
     measured, reason = _measured(run, backend, seed, device, debug, bus) if evaluate else (None, "--no-eval was given.")
     frames, left_out = _frames(run)
+    kind = _kind(run, backend)
     return Report(
         name=run.name,
         status=run.status,
@@ -39,7 +44,8 @@ def gather(run: Run, bus: Bus, *, evaluate: bool, seed: int, device: str, debug:
         metrics=read_metrics(run),
         frames=frames,
         frames_left_out=left_out,
-        meanings=backend.meanings if backend else Meanings(),
+        players=_players(run, kind) if kind else (),
+        meanings=backend.meanings.said_of(kind.one if kind else "") if backend else Meanings(),
         measured=measured,
         not_measured=reason,
         settings=_settings(run, backend),
@@ -110,6 +116,37 @@ def _frame(step: int, path: Path) -> FilmFrame | None:
         return FilmFrame(step, text=text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + " …")
     picture = png(content)
     return None if picture is None else FilmFrame(step, picture)
+
+
+def _kind(run: Run, backend: Backend | None) -> Kind | None:
+    """The kind of the run's samples; None if that isn't known here."""
+    try:
+        return kind_of(run, backend) if backend else None
+    except AigcError:
+        return None
+
+
+def _players(run: Run, kind: Kind) -> list[Player]:
+    """The first samples of the last preview, if its kind makes sounds of them."""
+    from aigc_cli.ui.preview import GAP, read_pixels, split_sheet
+
+    example = kind.example(run.record.get("data") or {})
+    sheets = sorted(run.samples.glob("step-*.png"), key=lambda path: int(re.sub(r"\D", "", path.stem) or 0))
+    if example is None or kind.player(example) is None or not sheets or sheets[-1].is_symlink():
+        return []
+    try:
+        pixels = read_pixels(sheets[-1])
+    except (OSError, ValueError, SyntaxError):  # pillow's for a damaged file
+        return []
+    rows, columns = ((side + GAP) // (of + GAP) for side, of in zip(pixels.shape, example.shape[:2], strict=False))
+    found, left = list[Player](), MAX_BYTES
+    for sample in split_sheet(pixels, rows, columns)[:MAX_PLAYERS] if rows and columns else []:
+        if sample.shape != example.shape or (made := kind.player(sample)) is None:
+            return []
+        left -= len(made[1])
+        drawn = player(*made, kind.sheet([sample], 1, ".png").content) if left >= 0 else None
+        found += [drawn] if drawn else []
+    return found
 
 
 def _evenly(steps: list[int], most: int) -> list[int]:

@@ -109,6 +109,8 @@ class Kind(ABC):
 
     name: ClassVar[str]
     """The name in the plural, as in messages: "pictures"."""
+    one: ClassVar[str] = "example"
+    """What to call an example: "picture"."""
     suffixes: ClassVar[Collection[str]]
     """Suffixes of files it is read from, without compression."""
     naming: ClassVar[Mapping[str, Naming]] = {}
@@ -231,6 +233,11 @@ class Kind(ABC):
     def encode(self, content: Any, suffix: str) -> bytes:
         """The content of a file with one sample; the suffix is one of `formats`."""
         raise NotImplementedError(suffix)
+
+    def player(self, content: Any) -> tuple[str, bytes] | None:
+        """A sample to listen to on a page: the media type, and the content of a file that browsers play; None if it makes no
+        sound."""
+        return None
 
     def check_written(self, content: Any, suffix: str, n: int, columns: int) -> None:  # noqa: B027
         """Raise `RequestError` if n samples like this one can't be written to a file with this suffix."""

@@ -42,6 +42,23 @@ class Meanings:
     references: Mapping[str, str] = field(default_factory=dict)
     """Reference figures of measures, in display order: {"floor": "the same measure on real pictures"}."""
 
+    example: str = ""
+    """What the texts call an example, if they do: "picture"."""
+
+    def said_of(self, one: str) -> Meanings:
+        """The same of a run whose examples are called otherwise, such as "sound"."""
+        if "" in (self.example, one) or self.example == one:
+            return self
+
+        def said(text: str) -> str:
+            return text.replace(self.example, one)
+
+        measures = {
+            name: replace(of, title=said(of.title), sentence=said(of.sentence), unit=said(of.unit))
+            for name, of in self.measures.items()
+        }
+        return Meanings(measures, {name: said(text) for name, text in self.references.items()}, one)
+
     def of(self, name: str) -> Meaning:
         """The meaning of the measure called `name`; for an undeclared one, a title made from its name."""
         for pattern, meaning in (*self.measures.items(), *LOGGED.items()):

@@ -21,6 +21,7 @@ from aigc_cli.ui.text import duration, printable
 PAGE = Path(__file__).parent / "page"
 #: The maximum width of a picture in CSS pixels; small ones are enlarged by an integer factor.
 MAX_WIDTH = 620
+MAX_WIDTH_OF_PLAYER = 200
 #: The same of a picture in a table.
 MAX_WIDTH_IN_TABLE = 128
 #: The most characters of a text in a table.
@@ -48,6 +49,14 @@ class FilmFrame:
     step: int
     picture: Picture | None = None
     text: str = ""
+
+
+@dataclass(frozen=True)
+class Player:
+    """A sample to listen to, and how it looks."""
+
+    source: str
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -90,6 +99,8 @@ class Report:
     """Commands to type next: (what for, command)."""
     written: str
     frames_left_out: int = 0
+    players: Sequence[Player] = ()
+    """Samples of the last preview, if they can be heard."""
     meanings: Meanings = field(default_factory=Meanings)
     """What its measures mean: its backend's."""
 
@@ -113,6 +124,12 @@ def png(content: bytes, max_width: int = MAX_WIDTH) -> Picture | None:
     factor = max(1, max_width // width)
     source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
     return Picture(source, width * factor, height * factor, factor > 1)
+
+
+def player(media_type: str, content: bytes, picture: bytes) -> Player | None:
+    """A sound for the page, with the PNG that shows it."""
+    drawn = png(picture, MAX_WIDTH_OF_PLAYER)
+    return None if drawn is None else Player(f"data:{media_type};base64," + base64.b64encode(content).decode("ascii"), drawn)
 
 
 def in_table(content: str | bytes) -> Picture | str:
@@ -167,8 +184,8 @@ def _policy(style: str, script: str) -> str:
     """A content security policy that fetches nothing and runs nothing but the page's own script."""
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in (style, script)]
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{digests[0]}'; "
+        f"script-src 'sha256-{digests[1]}'; base-uri 'none'; form-action 'none'"
     )
 
 

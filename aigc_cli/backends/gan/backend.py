@@ -16,6 +16,7 @@ from aigc_cli.backends.gan.presets import decide
 from aigc_cli.backends.gan.sample import sample_pictures
 from aigc_cli.backends.gan.tile import check_window
 from aigc_cli.backends.pictures.options import PictureTraining, PictureTrainOptions
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.data.pictures.format import parse_size
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
@@ -38,7 +39,8 @@ class GANBackend(PictureTraining):
         return super().prepare(options, bus)
 
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[GANPlan, list[str]]:
-        return decide(options, data.arrays, machine.flops * machine.seconds, machine.memory)
+        plan, reasons = decide(options, data.arrays, machine.flops * machine.seconds, machine.memory)
+        return plan, said_of(data.arrays.one, reasons)
 
     def read_plan(self, record: Mapping[str, Any]) -> GANPlan:
         return GANPlan.read(record)

@@ -148,7 +148,7 @@ class Eval(QualityOptions, PictureEvalOptions):
 
 BACKEND = Backend(
     name="gan",
-    summary="A generative adversarial network for pictures: sharp samples.",
+    summary="A generative adversarial network for pictures and sounds: sharp samples.",
     demo="demo:shapes",
     options={"train": Train, "sample": Sample, "eval": Eval},
     meanings=MEANINGS,

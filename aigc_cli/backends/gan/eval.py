@@ -17,6 +17,7 @@ from aigc_cli.backends.gan.model import Discriminator
 from aigc_cli.backends.gan.sample import Draw, drawn, latent, shift
 from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures
 from aigc_cli.backends.pictures.quality import quality, stacked
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -55,7 +56,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     if loaded.classes:
         notes.append("samples have the class proportions of the training pictures")
     notes.append(f"measured with the generator's moving average (half-life {loaded.plan.ema:g} of the steps)")
-    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, said_of(loaded.one, notes))
 
 
 def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> Iterator[Draw]:

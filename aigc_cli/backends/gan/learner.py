@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from aigc_cli.backends.pictures.adversarial import frozen, gradient_penalty
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, large_pictures
 from aigc_cli.backends.pictures.choice import labels_in_turn
 from aigc_cli.backends.pictures.options import first_sample
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.device import to_device
@@ -56,10 +58,10 @@ class Given(NamedTuple):
 
 class GANLearner(Learner):
     objective = "kd_random"
-    unit = "pictures"
 
     def __init__(self, plan: GANPlan, data: PictureDataset, device: torch.device) -> None:
         self.plan, self.data, self.device = plan, data, device
+        self.unit = data.things
         config = model_config(plan, data)
         strength = fixed_strength(plan.augment)
         self.adapting = strength is None
@@ -260,13 +262,14 @@ class GANLearner(Learner):
         )
 
     def concerns(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Concern]:
-        return concerns(history, adapting=self.adapting)
+        found = concerns(history, adapting=self.adapting)
+        return {name: replace(of, text=said_of(self.data.one, [of.text])[0]) for name, of in found.items()}
 
     def expectation(self, plan: Plan) -> str | None:
-        return large_pictures(self.data.format.size, plan.steps * self.plan.batch_size)
+        return large_pictures(self.data, plan.steps * self.plan.batch_size)
 
     def first_sample(self) -> str:
         return first_sample(self.data.classes if self.plan.conditional else ())
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
-        return outlook(history)
+        return said_of(self.data.one, outlook(history))

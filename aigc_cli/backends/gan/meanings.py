@@ -15,4 +15,5 @@ MEANINGS = Meanings(
             "them.", minor=True),
     },
     REFERENCES,
+    example="picture",
 )  # fmt: skip

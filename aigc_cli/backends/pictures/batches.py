@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aigc_cli.data.pictures.dataset import PictureArrays
-from aigc_cli.data.pictures.format import Size, describe_size
+from aigc_cli.data.pictures.format import describe_size
+from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset
 from aigc_cli.files import bytes_of
 
 #: Pixel values computed at once without gradients: a few hundred MB in a decoder.
@@ -82,9 +82,10 @@ def few_pictures(n: int) -> list[str]:
     ]
 
 
-def large_pictures(size: Size, seen: int) -> str | None:
-    """What to expect of a run that sees so many pictures of a large size."""
-    if max(size) < LARGE or seen >= SEEN:
+def large_pictures(data: PictureDataset, seen: int) -> str | None:
+    """What to expect of a run that sees so many pictures of a large size; that is only known of pictures."""
+    size = data.format.size
+    if data.things != "pictures" or max(size) < LARGE or seen >= SEEN:
         return None
     return (
         f"about {seen:,} pictures will be seen, which is little for {describe_size(size)}: expect colours and shapes, and few "

@@ -1,4 +1,5 @@
-"""Training pictures that would show a mistake: the first, the largest and smallest files, and one of each class."""
+"""Training examples that would show a mistake: the first, the largest and smallest files or longest and shortest sounds, and
+one of each class."""
 
 from __future__ import annotations
 
@@ -18,15 +19,26 @@ CLASSES = 6
 
 
 def examples(data: PictureDataset) -> list[Example]:
-    """Each picture once. Only pictures in files of their own have a size."""
-    folder = Path(data.info["location"])
+    """Each picture or sound once. Only pictures in files of their own have a size."""
     chosen: dict[int, list[str]] = {0: ["first"]}
-    sizes = [_bytes(folder / name) for name in data.train.names] if folder.is_dir() else []
-    if files := [number for number, size in enumerate(sizes) if size]:
-        chosen.setdefault(max(files, key=lambda number: sizes[number]), []).append("largest file")
-        chosen.setdefault(min(files, key=lambda number: sizes[number]), []).append("smallest file")
+    for what, number in _extremes(data):
+        chosen.setdefault(number, []).append(what)
     chosen |= {number: ["of a class"] for number in _of_other_classes(data, [*chosen])}
-    return [Example(" and ".join(of), data.train.names[number], _about(data, number, folder)) for number, of in chosen.items()]
+    return [Example(" and ".join(of), data.train.names[number], _about(data, number)) for number, of in chosen.items()]
+
+
+def _extremes(data: PictureDataset) -> list[tuple[str, int]]:
+    """The largest and the smallest file, or the longest and the shortest sound."""
+    if data.train.seconds is not None:
+        return [("longest", int(data.train.seconds.argmax())), ("shortest", int(data.train.seconds.argmin()))]
+    folder = Path(data.info["location"])
+    sizes = [_bytes(folder / name) for name in data.train.names] if folder.is_dir() else []
+    files = [number for number, size in enumerate(sizes) if size]
+    return (
+        [("largest file", max(files, key=sizes.__getitem__)), ("smallest file", min(files, key=sizes.__getitem__))]
+        if files
+        else []
+    )
 
 
 def _of_other_classes(data: PictureDataset, shown: list[int]) -> Iterator[int]:
@@ -52,10 +64,12 @@ def _bytes(path: Path) -> int:
         return 0
 
 
-def _about(data: PictureDataset, number: int, folder: Path) -> str:
+def _about(data: PictureDataset, number: int) -> str:
     facts = []
-    path = folder / data.train.names[number]
-    if path.is_file():
+    path = Path(data.info["location"]) / data.train.names[number]
+    if data.train.seconds is not None:
+        facts.append(f"{data.train.seconds[number]:.3g} s")
+    elif path.is_file():
         from PIL import Image
 
         from aigc_cli.data.pictures.decode import upright_size

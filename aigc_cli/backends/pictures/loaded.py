@@ -24,6 +24,7 @@ from aigc_cli.backends.pictures.options import (
     as_pictures,
     prepare_dataset,
 )
+from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import Classes
 from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset
@@ -62,6 +63,11 @@ class LoadedPictures(ABC):
     def things(self) -> str:
         """What its examples are called: "pictures"."""
         return str(self.data.get("kind", KINDS[0]))
+
+    @property
+    def one(self) -> str:
+        """What an example is called: "picture"."""
+        return find_kind(self.things).one
 
     @property
     def dimensions(self) -> int:
@@ -105,8 +111,8 @@ class LoadedPictures(ABC):
     def require_labels(self, arrays: PictureArrays, source: str, advice: str) -> None:
         """Raise `RequestError` if a picture has no label, but the model was trained only on labelled ones."""
         if missing := len(arrays) - len(self.usable(arrays)):
-            which = "has no label" if len(arrays) == 1 else f"has {missing:,} pictures without a label"
-            raise RequestError(f"{source} {which}, but this model was trained only on labelled pictures; {advice}")
+            which = "has no label" if len(arrays) == 1 else f"has {missing:,} {self.things} without a label"
+            raise RequestError(f"{source} {which}, but this model was trained only on labelled {self.things}; {advice}")
 
     def chosen(self, label: str) -> Numbers:
         """The classes that --label names. Raises `RequestError` for classes the model was not trained on."""

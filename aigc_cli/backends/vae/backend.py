@@ -10,6 +10,7 @@ import torch
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.pictures.options import PictureTraining
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.backends.vae.codes.learner import CodeLearner
 from aigc_cli.backends.vae.codes.presets import decide_codes
 from aigc_cli.backends.vae.config import Decode, Encode, Eval, Sample, Train, VAEPlan
@@ -36,7 +37,8 @@ class VAEBackend(PictureTraining):
     def plan(self, options: Train, data: Prepared, machine: Machine) -> tuple[VAEPlan, list[str]]:
         flops = machine.flops * machine.seconds
         choose = decide_codes if options.codes else decide_two_stages if options.objective == "samples" else decide
-        return choose(options, data.arrays, flops, machine.memory)
+        plan, reasons = choose(options, data.arrays, flops, machine.memory)
+        return plan, said_of(data.arrays.one, reasons)
 
     def read_plan(self, record: Mapping[str, Any]) -> VAEPlan:
         return VAEPlan.read(record)

@@ -138,7 +138,7 @@ class Eval(QualityOptions, PictureEvalOptions):
 
 BACKEND = Backend(
     name="vae",
-    summary="A variational autoencoder for pictures: samples, latent vectors, scores.",
+    summary="A variational autoencoder for pictures and sounds: samples, latent vectors, scores.",
     demo="demo:shapes",
     options={"train": Train, "sample": Sample, "encode": Encode, "decode": Decode, "eval": Eval},
     meanings=MEANINGS,

@@ -97,7 +97,7 @@ def _reference(run: Run, loaded: Loaded, options: Encode, bus: Bus) -> NDArray[n
     scores = []
     for at, (_, _, bounds) in enumerate(bounded(loaded, arrays, options.batch_size, options.k, options.seed, chosen)):
         scores.append(-bounds.log_likelihood.cpu().double().numpy())
-        bus.stage("scoring held-out pictures", min((at + 1) * options.batch_size, len(chosen)), len(chosen))
+        bus.stage(f"scoring held-out {loaded.things}", min((at + 1) * options.batch_size, len(chosen)), len(chosen))
     return np.concatenate(scores)
 
 

@@ -13,6 +13,7 @@ from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.pictures.batches import to_bytes
 from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, keyed
 from aigc_cli.backends.pictures.quality import quality, stacked
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.backends.vae.bound import Bounds
 from aigc_cli.backends.vae.codes.measures import code_measures
 from aigc_cli.backends.vae.config import Eval, Sample, Train
@@ -31,7 +32,6 @@ from aigc_cli.metrics.statistics.bootstrap import Measure, mean, median
 
 #: The most pictures for comparing latents with the prior, whose cost is quadratic.
 MMD_PICTURES = 2000
-NATS = "nats/picture"
 
 
 def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
@@ -71,7 +71,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         measures |= _reconstruction(loaded, arrays, index, options)
     measures |= of_samples
     notes.append(averaged)
-    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, said_of(loaded.one, notes))
 
 
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list[str]]:
@@ -121,7 +121,7 @@ def _bounds(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval, 
 def _likelihood(bounds: Bounds, loaded: Loaded, options: Eval) -> dict[str, Measure]:
     """Upper bounds on −log p(x) in nats per picture: from K draws (`nll`), and from one (`−elbo` = `rate` + `distortion`)."""
 
-    def measure(values: torch.Tensor, unit: str = NATS) -> Measure:
+    def measure(values: torch.Tensor, unit: str = f"nats/{loaded.one}") -> Measure:
         return mean(values.cpu().double().numpy(), unit=unit, seed=options.seed)
 
     ess = measure(bounds.effective_samples, "draws")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, large_pictures, to_unit
 from aigc_cli.backends.pictures.choice import labels_in_turn
 from aigc_cli.backends.pictures.options import first_sample
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.backends.vae.bound import importance_weighted
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import advice
@@ -37,10 +38,10 @@ MAX_GRAD_RATIO = 2.0
 
 class VAELearner(Learner):
     objective = "negative_elbo"
-    unit = "pictures"
 
     def __init__(self, plan: VAEPlan, data: PictureDataset, device: torch.device) -> None:
         self.plan, self.data, self.device = plan, data, device
+        self.unit = data.things
         self.model = VAE(self.config(plan, data)).to(device)
         self.networks = {"vae": self.model}
         self.optimizers = {"vae": self._optimizer(list(self.model.parameters()), plan.lr)}
@@ -145,10 +146,10 @@ class VAELearner(Learner):
         return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} with {prior}, {c.likelihood} pixels"
 
     def expectation(self, plan: Plan) -> str | None:
-        return large_pictures(self.data.format.size, plan.steps * self.plan.batch_size)
+        return large_pictures(self.data, plan.steps * self.plan.batch_size)
 
     def first_sample(self) -> str:
         return first_sample(self.data.classes if self.plan.conditional else ())
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
-        return advice(history, self.model.config)
+        return said_of(self.data.one, advice(history, self.model.config))

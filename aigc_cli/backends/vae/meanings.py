@@ -42,4 +42,5 @@ MEANINGS = Meanings(
         **SAMPLE_QUALITY,
     },
     REFERENCES,
+    example="picture",
 )  # fmt: skip

@@ -82,7 +82,8 @@ def _decoded_classes(loaded: Loaded, options: Decode, latents: Latents) -> list[
     if (-1,) in numbers and not loaded.takes_unlabelled:
         where = f"row {numbers.index((-1,)) + 1} has no label" if "label" in latents.labels else "there is no column 'label'"
         raise RequestError(
-            f"{latents.source}: {where}, but this model was trained only on labelled pictures; choose a class with --label"
+            f"{latents.source}: {where}, but this model was trained only on labelled {loaded.things}; choose a class with "
+            "--label"
         )
     return numbers
 
@@ -139,7 +140,9 @@ def _interpolated(loaded: Loaded, options: Sample, ends: tuple[str, str], bus: B
     for source in ends:
         arrays, label = _read(loaded, source, options, bus)
         if len(arrays) != 1:
-            raise RequestError(f"--interpolate {source} has {len(arrays):,} pictures; give two files with one picture each")
+            raise RequestError(
+                f"--interpolate {source} has {len(arrays):,} {loaded.things}; give two files with one {loaded.one} each"
+            )
         _, labels, posterior, _ = next(posteriors(loaded, arrays, 1, label=label))
         means.append(posterior.mean)
         numbers += loaded.numbers_of(labels, 1)
@@ -156,7 +159,7 @@ def _reconstructed(loaded: Loaded, options: Sample, source: str, bus: Bus) -> It
     arrays, label = _read(loaded, source, options, bus)
     first = np.arange(min(options.n, len(arrays)))
     if len(first) < len(arrays):
-        bus.note(f"the first {len(first):,} of {len(arrays):,} pictures; for all of them, use -n {len(arrays)}")
+        bus.note(f"the first {len(first):,} of {len(arrays):,} {loaded.things}; for all of them, use -n {len(arrays)}")
     for index, labels, posterior, _ in posteriors(loaded, arrays, options.batch_size, first, label):
         numbers = loaded.numbers_of(labels, len(index))
         for i, number, pixels in zip(index.tolist(), numbers, loaded.pictures(posterior.mean, labels), strict=True):
@@ -171,7 +174,7 @@ def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[
     index = loaded.usable(arrays)[:TRAVERSE_PICTURES]
     if not len(index):
         raise RequestError(
-            "--traverse needs held-out pictures with labels, because the model was trained only on labelled ones"
+            f"--traverse needs held-out {loaded.things} with labels, because the model was trained only on labelled ones"
         )
     table = encoded(loaded, arrays, index, options.batch_size)
     if options.label is not None:

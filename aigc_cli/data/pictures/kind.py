@@ -31,7 +31,7 @@ _MAGIC = (
 class Pictures(MediaKind):
     """A source is decoded to one format; a sample is pixels (height, width, channels) uint8, written as a file."""
 
-    name = "pictures"
+    name, one = "pictures", "picture"
     medium = PICTURE_FILES
     suffixes = READ
     naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.png shows a train

@@ -24,6 +24,7 @@ from aigc_cli.data.sounds.tones import NAME as TONES
 from aigc_cli.data.sounds.tones import Tones
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import Part, Source
+from aigc_cli.errors import AigcError
 
 _MAGIC = (
     (b"fLaC", ".flac"), (b"OggS", ".ogg"), (b"ID3", ".mp3"), (b"\xff\xfb", ".mp3"), (b"\xff\xf3", ".mp3"),
@@ -36,7 +37,7 @@ class Sounds(MediaKind):
     """A source is brought to one rate and length, as pictures; a sample is such a picture (height, width, 1) uint8, written as
     the sound that it shows in the format of its run."""
 
-    name = "sounds"
+    name, one = "sounds", "sound"
     medium = SOUND_FILES
     demos = (TONES,)
     suffixes = READ
@@ -85,6 +86,9 @@ class Sounds(MediaKind):
     def encode(self, content: Pixels, suffix: str) -> bytes:
         return output.encode_sound(self._written(content)[0], self._format.rate, suffix)
 
+    def player(self, content: Pixels) -> tuple[str, bytes]:
+        return "audio/wav", self.encode(content, ".wav")
+
     def describe(self, content: Pixels) -> Mapping[str, Any]:
         gain = self._written(content)[1]
         return {"gain": round(gain, 4)} if gain < 1 else {}
@@ -113,7 +117,8 @@ class Sounds(MediaKind):
 
     @property
     def _format(self) -> SoundFormat:
-        assert self.format is not None, "only sounds of a run can be written"
+        if self.format is None:
+            raise AigcError("this run does not say the format of its sounds")
         return self.format
 
     def _wave(self, content: Pixels) -> Wave:

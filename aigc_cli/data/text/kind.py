@@ -19,7 +19,7 @@ from aigc_cli.errors import RequestError
 class Text(Kind):
     """A source is read as documents; a sample is a string, written as a line."""
 
-    name = "text"
+    name, one = "text", "text"
     suffixes = formats.SUFFIXES
     naming: ClassVar[Mapping[str, Naming]] = {".txt": "together"}
     beside = re.compile(

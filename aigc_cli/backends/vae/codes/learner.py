@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.backends.vae.codes.codec import save_codec
 from aigc_cli.backends.vae.codes.presets import code_config
 from aigc_cli.backends.vae.config import VAEPlan
@@ -60,14 +61,14 @@ class CodeLearner(AutoencoderLearner):
         total = sum(p.numel() for p in self.model.parameters())
         height, width = c.sizes[-1]
         return (
-            f"{total / 1e6:.2f} M parameters, {c.describe()}, {width}×{height} codes a picture, each one of {c.n_codes:,} "
-            f"(levels {self.plan.levels})"
+            f"{total / 1e6:.2f} M parameters, {c.describe()}, {width}×{height} codes a {self.data.one}, each one of "
+            f"{c.n_codes:,} (levels {self.plan.levels})"
         )
 
     def first_sample(self) -> str:
-        source = "PICTURES" if self.data.spooled is not None else shlex.quote(str(self.data.info["location"]))
+        source = self.data.things.upper() if self.data.spooled is not None else shlex.quote(str(self.data.info["location"]))
         return f"--reconstruct {source} -n 4"
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         held_out = [line for line in history if line.get("event") == "evaluated"]
-        return memorising(held_out, self.objective, "") or still_falling(held_out, self.objective)
+        return said_of(self.data.one, memorising(held_out, self.objective, "") or still_falling(held_out, self.objective))

@@ -53,9 +53,9 @@ def require_reconstruct(run: Run, options: Sample, modes: Sequence[str]) -> None
     if "reconstruct" not in modes and modes:
         raise RequestError(f"--{modes[0]} is for latents without steps, and this run's are codes; remove it")
     if not modes:
-        data = shlex.quote(str(run.record["data"]["location"]))
+        data, things = shlex.quote(str(run.record["data"]["location"])), run.record["data"].get("kind", "pictures")
         raise RequestError(
-            f"run {run.name} turns pictures into codes and back, and a Transformer learns to draw codes; train one with: "
+            f"run {run.name} turns {things} into codes and back, and a Transformer learns to draw codes; train one with: "
             f"aigc train transformer --data {data} --codec {run.reference}"
         )
     for name in ("sampling_steps", "guidance"):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.diagnostics import memorising, still_falling
 from aigc_cli.backends.vae.loss import reconstruction_error
@@ -116,4 +117,4 @@ class TwoStageLearner(AutoencoderLearner):
 
     def advice(self, history: Sequence[Mapping[str, Any]]) -> list[str]:
         held_out = [line for line in history if line.get("event") == "evaluated" and "flow_matching" in line]
-        return memorising(held_out, "flow_matching", "") or still_falling(held_out, "flow_matching")
+        return said_of(self.data.one, memorising(held_out, "flow_matching", "") or still_falling(held_out, "flow_matching"))
