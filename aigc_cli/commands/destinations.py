@@ -41,7 +41,7 @@ def kind_of(run: Run, backend: Backend) -> Kind:
         raise AigcError(
             f"run {run.path} does not say what kind of data its samples are, and the {backend.name} backend names none"
         )
-    return find_kind(name).of_run(run.record["data"])
+    return find_kind(name).of_run(run.record.get("data", {}))
 
 
 def write_samples(run: Run, kind: Kind, options: Any, expected: int | None, draw: Draw) -> None:
