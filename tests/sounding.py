@@ -16,11 +16,13 @@ def beep(number: int, pitch: float = 440.0, rate: int = 8000, seconds: float = 0
     return tone.astype(np.float32)[:, None]
 
 
-def write_beeps(folder: Path, *, n: int = 20, rate: int = 8000, suffix: str = ".wav") -> Path:
+def write_beeps(
+    folder: Path, *, n: int = 20, rate: int = 8000, suffix: str = ".wav", names: tuple[str, str] = ("low", "high")
+) -> Path:
     """n low and n high beeps in two subfolders."""
     import soundfile
 
-    for place, (name, pitch) in enumerate((("low", 250.0), ("high", 1000.0))):
+    for place, (name, pitch) in enumerate(zip(names, (250.0, 1000.0), strict=True)):
         (folder / name).mkdir(parents=True)
         for number in range(n):
             soundfile.write(folder / name / f"{number:02}{suffix}", beep(place * n + number, pitch, rate), rate)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import Shell
 from PIL import Image
+from sounding import write_beeps
 from test_music import piece
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +49,7 @@ def tour(module_shell: Shell) -> Shell:
         (cwd / folder).mkdir(parents=True)
         for i in range(40):
             Image.fromarray(draw.integers(0, 256, (12, 16, 3), dtype=np.uint8)).save(cwd / folder / f"{i:02}.png")
+    write_beeps(cwd / "drums", n=10, names=("kick", "snare"))
     words = [f"photos/{i:02}.png\ta {'red' if i % 2 else 'blue'} heart" for i in range(40)]
     (cwd / "captions.tsv").write_text("\n".join(["picture\tcaption", *words]) + "\n")
     (cwd / "textures").mkdir()
