@@ -150,7 +150,7 @@ def test_a_trained_run_becomes_one_page_with_its_measures_and_nearest_pairs(trai
     assert f"{measured['density']['value']:.4g}" in page.said
     assert f"{measured['recall']['floor']['value']:.4g}" in page.said
     sheets = [image["alt"] for image in page.all("img")]
-    assert sheets == [f"Samples at step {step}" for step in (2, 4)] + ["Samples, each with the training picture closest to it"]  # fmt: skip
+    assert sheets == [f"Samples at step {step}" for step in (2, 4)] + ["Samples, each with the training example closest to it"]  # fmt: skip
     assert not list(trained.cwd.glob("runs/gan/tiny/.tmp-*"))
     (again,) = [line for line in page.inside("pre").splitlines() if "--config" in line]
     assert again == "aigc train gan --config runs/gan/tiny/run.json --run tiny-again"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
+import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -192,6 +196,77 @@ def test_eval_measures_sounds(trained: Shell) -> None:
         assert 0 <= share["value"] <= 1 and share["floor"]["value"] == 0
     score = found["inception_score"]
     assert 1 <= score["value"] <= 2 and score["floor"]["value"] > 1.5 and score["accuracy"]["value"] == 1
+
+
+def test_a_dry_run_shows_the_longest_and_the_shortest(trained: Shell) -> None:
+    told = json.loads(trained.ok("train", "gan", "--data", "beeps", *NANO, "--dry-run", "--json"))
+    assert told["data"]["kind"] == "sounds" and "sounds" in told["data"]["splits"]["train"]
+    names = [name for folder in ("low", "high") for name in files(trained, folder)]
+    seconds = {name: soundfile.info(trained.cwd / "beeps" / name).duration for name in names}
+    by_length = sorted(told["examples"], key=seconds.__getitem__)
+    longest, shortest = by_length[-1], by_length[0]
+    assert seconds[longest] > 0.19 and seconds[shortest] < 0.13
+
+
+def files(shell: Shell, folder: str) -> list[str]:
+    return [f"{folder}/{path.name}" for path in (shell.cwd / "beeps" / folder).iterdir()]
+
+
+def test_the_report_has_players_whose_sounds_are_the_samples(trained: Shell) -> None:
+    trained.ok("report", "g", "--no-eval", "-q")
+    page = (trained.cwd / "runs" / "gan" / "g" / "report.html").read_text()
+    assert "media-src data:;" in page.replace("&#39;", "'") and "connect-src" not in page
+    players = re.findall(r'<audio controls src="data:audio/wav;base64,([^"]+)"', page)
+    assert len(players) == 12
+    wave, rate = soundfile.read(io.BytesIO(base64.b64decode(players[0])))
+    assert (rate, len(wave)) == (8000, trained_samples(trained, "gan/g"))
+
+
+BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+DRIVER = """
+document.querySelectorAll("audio").forEach((one) => {
+  one.addEventListener("canplaythrough", () => { one.dataset.plays = one.duration; });
+  one.load();
+});
+"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+def test_the_players_of_the_report_play_in_a_browser(trained: Shell, tmp_path: Path) -> None:
+    """Under the page's own policy, which for the test allows the script that looks."""
+    trained.ok("report", "g", "--no-eval", "-q")
+    page = (trained.cwd / "runs" / "gan" / "g" / "report.html").read_text()
+    digest = base64.b64encode(hashlib.sha256(DRIVER.encode()).digest()).decode()
+    page = page.replace("script-src ", f"script-src &#39;sha256-{digest}&#39; ", 1)
+    (tmp_path / "page.html").write_text(page.replace("</body>", f"<script>{DRIVER}</script></body>"))
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+    ]
+    try:
+        done = subprocess.run(
+            [str(BROWSER), *options, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{BROWSER} does not start here")
+    if "</html>" not in done.stdout:
+        pytest.skip(f"{BROWSER} does not start here")
+    seconds = trained_samples(trained, "gan/g") / 8000
+    assert [float(of) for of in re.findall(r'data-plays="([\d.]+)"', done.stdout)] == pytest.approx([seconds] * 12)
+
+
+def test_messages_speak_of_sounds(trained: Shell) -> None:
+    told = (
+        trained("eval", "gan", "--data", "beeps", "-n", "0").stderr
+        + trained("train", "vae", "--data", "beeps", *NANO, "--steps", "1", "--run", "w").stderr
+    )
+    assert "only" in told and "training sounds" in told and "picture" not in told
+    refused = trained("sample", "vae", "--interpolate", "beeps", "beeps/low/00.wav")
+    assert refused.stderr == "aigc: --interpolate beeps has 40 sounds; give two files with one sound each\n"
 
 
 @pytest.mark.parametrize("options", [("--size", "32"), ("--flip",), ("--tile",), ("--mode", "RGB"), ("--ground", "white")])
