@@ -285,3 +285,12 @@ def test_options_of_sounds_are_refused_for_pictures(trained: Shell) -> None:
 def test_a_wrong_length_is_refused(beeps: Path) -> None:
     with pytest.raises(RequestError, match="--seconds 1000 must be from"):
         prepare(beeps, seconds=1000)
+
+
+def test_codes_of_sounds_are_made_and_undone(trained: Shell) -> None:
+    trained.ok("train", "vae", "--codes", "--data", "beeps", "--steps", "2", *NANO, "--run", "c", "-q")
+    trained.ok("sample", "vae", "--run", "c", "--reconstruct", "beeps", "-n", "2", "--out", "two.wav", "-q")
+    assert soundfile.info(trained.cwd / "two.wav").frames == 2 * trained_samples(trained, "vae/c") + 1600
+    refused = trained("sample", "vae", "--run", "c")
+    expected = "aigc: run c turns sounds into codes and back, and draws none; give it some: --reconstruct SRC\n"
+    assert (refused.returncode, refused.stderr) == (2, expected)

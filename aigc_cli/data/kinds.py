@@ -141,6 +141,8 @@ class Kind(ABC):
     """Whether its files can be read as texts, by a `transcriber`."""
     longest: ClassVar[int | None] = None
     """The characters that a sample has at most by default, with `as_texts`; None for a few contexts of the model."""
+    in_records: ClassVar[bool] = False
+    """Whether it can be a field of a record, as codes."""
     as_pictures: ClassVar[str | None] = None
     """The module that reads its data as pictures (`pictures.preparing.AsPictures`), for backends that learn from those."""
 

@@ -127,9 +127,9 @@ def quality(
     if n <= K:
         return {}, [f"samples are not measured: that needs at least {K + 1} of them"]
     among = np.random.default_rng(seed).permutation(len(held_out))[:n]
-    real = _features(extractor, _chunks(n, lambda part: held_out.take(among[part])), n, "reading held-out pictures", bus)
+    real = _features(extractor, _chunks(n, lambda part: held_out.take(among[part])), n, "reading held-out data", bus)
     searched = n if extractor.slow else len(pixels)
-    training = _features(extractor, _chunks(searched, lambda part: pixels[part]), searched, "reading training pictures", bus)
+    training = _features(extractor, _chunks(searched, lambda part: pixels[part]), searched, "reading training data", bus)
     bus.stage("comparing", 0, None)
     around = Manifold(real)
     floors = _compared(extractor, training[:n], around, classes, seed)
@@ -186,8 +186,8 @@ def reconstruction_distances(
     if n < 2:
         return {}
     extractor = _extractor(options, pixels, labels, classes, device, bus)
-    training = _features(extractor, _chunks(n, lambda part: pixels[part]), n, "reading training pictures", bus)
-    stages = (("reconstructing", reconstructed), ("reading held-out pictures", lambda part: held_out.take(np.arange(n)[part])))
+    training = _features(extractor, _chunks(n, lambda part: pixels[part]), n, "reading training data", bus)
+    stages = (("reconstructing", reconstructed), ("reading held-out data", lambda part: held_out.take(np.arange(n)[part])))
     again, real = (_features(extractor, _chunks(n, take), n, stage, bus) for stage, take in stages)
     measures = {}
     for name, distance in zip(extractor.distances, (frechet, kd), strict=True):

@@ -41,6 +41,7 @@ class Pictures(MediaKind):
     formats = MappingProxyType({"png": ".png", "jpeg": ".jpg", "webp": ".webp"})
     sheets = output.WRITTEN
     arrays = True
+    in_records = True
     as_pictures = "aigc_cli.data.pictures.dataset"
 
     def recognise_file(self, head: bytes) -> str | None:

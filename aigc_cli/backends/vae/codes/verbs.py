@@ -11,6 +11,7 @@ from aigc_cli.backends.base import Sample as Drawn
 from aigc_cli.backends.vae.codes.codec import TOGETHER, PictureCodec
 from aigc_cli.backends.vae.config import Sample
 from aigc_cli.backends.vae.loaded import Loaded
+from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.dataset import PictureArrays
@@ -53,7 +54,12 @@ def require_reconstruct(run: Run, options: Sample, modes: Sequence[str]) -> None
     if "reconstruct" not in modes and modes:
         raise RequestError(f"--{modes[0]} is for latents without steps, and this run's are codes; remove it")
     if not modes:
-        data, things = shlex.quote(str(run.record["data"]["location"])), run.record["data"].get("kind", "pictures")
+        things = run.record["data"].get("kind", "pictures")
+        if not find_kind(things).in_records:
+            raise RequestError(
+                f"run {run.name} turns {things} into codes and back, and draws none; give it some: --reconstruct SRC"
+            )
+        data = shlex.quote(str(run.record["data"]["location"]))
         raise RequestError(
             f"run {run.name} turns {things} into codes and back, and a Transformer learns to draw codes; train one with: "
             f"aigc train transformer --data {data} --codec {run.reference}"
