@@ -81,8 +81,11 @@ def test_what_was_asked_for_is_kept(beeps: Path) -> None:
 def test_long_recordings_are_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "cache"))
     noise = np.random.default_rng(0).normal(0, 0.1, 8000 * 20)
+    noise[: 8000 * 5] *= 0.001  # it begins softly
     soundfile.write(tmp_path / "rain.wav", noise, 8000)
     data = prepare(tmp_path / "rain.wav", seconds=0.25)
+    levels = data.train.take(range(len(data.train)))
+    assert levels.max() > 240 and (levels == 255).mean() < 0.001
     width = data.format.width
     assert data.format.region == (data.format.height, 2 * width)
     a, b = (data.train.take_anywhere([0], np.random.default_rng(seed)) for seed in (0, 1))

@@ -7,6 +7,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError
 
 _REPORT = 64  # sounds between two reports
+_RECORDINGS, _EVERY_REGION = 20, 4  # how many recordings, and which of their regions, are searched for the loudest level
 _SILENCE = 30.0  # seconds of silence at the start of a sound that are trimmed at most
 
 
@@ -81,23 +83,23 @@ def _chosen(
 ) -> tuple[SoundFormat, tuple[str, ...]]:
     """The format for the sounds of a part, and the reasons."""
     progress("looking at a sample", 0, None)
-    looks, failures = list[tuple[RawSound, SoundLook]](), []
+    looks, failures = list[SoundLook](), []
     for raw, seen in in_parallel(sampled(readers), look):
         if isinstance(seen, NotDecodable):
             failures.append((raw.name, str(seen)))
         else:
-            looks.append((raw, seen))
+            looks.append(seen)
     if not looks:
         raise too_many_unreadable(part, failures, "sounds") if failures else nothing_in(part, readers, "sounds")
     try:
-        chosen = choose(asked.wanted, [seen for _, seen in looks])
+        chosen = choose(asked.wanted, looks)
     except RequestError as error:
         raise RequestError(f"{part.location}: {error}") from None
     format = format_of(chosen, asked.longest)
-    loudest = [of for _, of in in_parallel((raw for raw, _ in looks), lambda raw: _loudest(raw, format))]
-    top = float(math.ceil(max((of for of in loudest if not isinstance(of, NotDecodable)), default=0.0)))
-    format = replace(format, top=top)
-    return format, chosen.notes
+    every = 1 if format.region is None else -(-len(looks) // _RECORDINGS)
+    loudest = [of for _, of in in_parallel(islice(sampled(readers), None, None, every), lambda raw: _loudest(raw, format))]
+    top = max((of for of in loudest if not isinstance(of, NotDecodable)), default=0.0)
+    return replace(format, top=float(math.ceil(top))), chosen.notes
 
 
 def format_of(chosen: ChosenSounds, longest: int) -> SoundFormat:
@@ -109,9 +111,13 @@ def format_of(chosen: ChosenSounds, longest: int) -> SoundFormat:
 
 
 def _loudest(raw: RawSound, format: SoundFormat) -> float:
-    """The level of its loudest band and frame in dB."""
-    wave, rate = raw.wave(_longest(format))
-    return float(band_decibels(_fitted(wave, rate, format), format).max())
+    """The level of its loudest band and frame in dB; of a recording, in some of its regions."""
+    stored = format.stored
+    if format.region is None:
+        waves = iter([raw.wave(_longest(format))])
+    else:
+        waves = (region.wave() for region in islice(regions(raw, stored.seconds), None, None, _EVERY_REGION))
+    return max(float(band_decibels(_fitted(wave, rate, stored), stored).max()) for wave, rate in waves)
 
 
 def clips_of(raw: RawSound, format: SoundFormat) -> list[Clip]:
