@@ -122,6 +122,23 @@ def test_a_sample_is_written_as_a_sound(of_run: Any, suffix: str, format: str) -
     assert 0.3 < abs(wave).max() < 0.7 and kind.describe(content) == {}  # as loud as it was
 
 
+def test_left_and_right_stay_apart() -> None:
+    time = np.arange(1600) / 8000
+    wave = np.stack([0.5 * np.sin(2 * np.pi * 300 * time), 0.1 * np.sin(2 * np.pi * 1200 * time)], 1).astype(np.float32)
+    sound = SoundFormat(8000, 1600, 2, 32, 32, 50)
+    kind = SOUNDS.of_run({"sound": sound.to_json()})
+    again, _ = soundfile.read(io.BytesIO(kind.encode(levels(wave, sound), ".flac")))
+    assert np.abs(np.fft.rfft(again, axis=0)).argmax(0).tolist() == [60, 240]  # in steps of 5 Hz
+    assert np.abs(again).max(0) == pytest.approx([0.5, 0.1], rel=0.25)
+
+
+def test_a_file_that_cannot_hold_so_many_is_refused(of_run: Any) -> None:
+    kind, content = of_run
+    kind.check_written(content, ".flac", 10**7, 4)
+    with pytest.raises(RequestError, match=r"too many for a .wav file; use .flac"):
+        kind.check_written(content, ".wav", 10**7, 4)
+
+
 def test_what_is_too_loud_is_scaled_down_and_not_clipped(of_run: Any) -> None:
     sound = SoundFormat(8000, 1600, 1, 32, 32, 50, top=20.0)  # every level is 20 dB louder
     kind, content = SOUNDS.of_run({"sound": sound.to_json()}), of_run[1]
