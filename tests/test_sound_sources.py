@@ -22,6 +22,7 @@ import soundfile
 from aigc_cli.data.pictures.listed import open_listed
 from aigc_cli.data.pictures.metadata import find_labels
 from aigc_cli.data.pictures.piped import pack
+from aigc_cli.data.pictures.raw import NotDecodable
 from aigc_cli.data.sounds.choose import KEPT, USUAL_RATES, WantedSounds, choose, look
 from aigc_cli.data.sounds.kind import SOUNDS
 from aigc_cli.data.sounds.raw import Clip, RawSound
@@ -314,6 +315,14 @@ def test_regions_without_a_sound_are_left_out() -> None:
     assert part.name == "made from 1.00 s"
 
 
+def test_a_recording_that_is_a_little_shorter_than_a_region_is_padded() -> None:
+    (part,) = regions(made(noise_below(3000, 0.95, 8000), 8000), 1.0)
+    wave, _ = part.wave()
+    assert len(wave) == 8000 and not wave[7600:].any() and wave[:7600].any()
+    with pytest.raises(NotDecodable, match="shorter"):
+        list(regions(made(noise_below(3000, 0.5, 8000), 8000), 1.0))
+
+
 def test_whole_recordings_are_held_out() -> None:
     names = [f"{recording}.wav from {place}.00 s" for recording in range(8) for place in range(10)]
     hashes = np.random.default_rng(0).integers(0, 2**63, len(names)).astype(np.uint64)
@@ -382,6 +391,12 @@ def test_sources_of_suffixes_that_pictures_have_too_hold_sounds_or_not(tmp_path:
         (tmp_path / f"{name}-shards").mkdir()
         (tmp_path / f"{name}.tar").rename(tmp_path / f"{name}-shards" / "0.tar")
         answers |= dict.fromkeys((f"{name}.zip", f"{name}.parquet", f"{name}.csv", f"{name}-shards"), is_sound)
+    for name, row in (("left.csv", "../../a.wav"), ("address.csv", "http://a.b/x.wav"), ("absent.csv", "x.wav")):
+        (tmp_path / name).write_text(f"file,label\n{row},a\n")  # why they can't be read is said where sounds are read
+        answers[name] = True
+    (tmp_path / "converted").mkdir()
+    (tmp_path / "converted" / "a.m4a").write_bytes(b"")
+    answers["converted"] = True
     np.savez(tmp_path / "waves.npz", x=np.zeros((3, 100)), rate=8000)
     np.save(tmp_path / "faces.npy", np.zeros((3, 28, 28), np.uint8))
     answers |= {"waves.npz": True, "faces.npy": False}

@@ -22,7 +22,7 @@ from aigc_cli.data.sources.archives import first_names
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.sources.standard_input import peek_stdin, sniff
 from aigc_cli.data.sources.walk import walk
-from aigc_cli.errors import AigcError
+from aigc_cli.errors import AigcError, RequestError
 
 _LOOKED_AT = 1000  # members of an archive
 
@@ -61,16 +61,27 @@ def _file(path: Path) -> bool:
         return bool(_more_sounds(first_names(path, _LOOKED_AT)))
     if suffix_of(path, ARRAYS):
         most = max((len(array.shape) for array in arrays_of(path)), default=0)
-        return rate_of(path) is not None or most == 2  # arrays of pictures have 3 axes or 4
+        return most == 2 or rate_of(path) is not None  # arrays of pictures have 3 axes or 4
     if suffix_of(path, TABLES) and (in_table := _table(path)) is not None:
         return in_table
-    return suffix_of(path, LISTS) is not None and listing_of(path, SOUND_FILES) is not None
+    return suffix_of(path, LISTS) is not None and _lists(path, SOUND_FILES) and not _lists(path, PICTURE_FILES)
+
+
+def _lists(path: Path, medium: Medium) -> bool:
+    """Whether a table lists such files, be it that they can't be read."""
+    try:
+        return listing_of(path, medium) is not None
+    except RequestError:
+        return True
 
 
 def _more_sounds(names: list[str]) -> bool | None:
     """Whether more of these files are sounds than pictures; None if none are either."""
     counts = Counter(
-        medium.one for medium in (PICTURE_FILES, SOUND_FILES) for name in names if suffix_of(name, medium.suffixes)
+        medium.one
+        for medium in (PICTURE_FILES, SOUND_FILES)
+        for name in names
+        if suffix_of(name, (*medium.suffixes, *medium.remedies))
     )
     return counts[SOUND_FILES.one] > counts[PICTURE_FILES.one] if counts else None
 

@@ -21,13 +21,14 @@ from aigc_cli.data.splits import DROPPED, REPORT, SELECT, SplitPlan, assign_in_c
 _PLACE = re.compile(r" from \d+\.\d+ s$")
 _FEW = 3  # recordings: with fewer, time is held out
 _HELD = 0.1
+_SHORTER = 0.1  # the share of a region that a recording may lack
 _ROUGH = 100  # held-out parts
 _QUIET = 1 / 65_536  # half a step of 16 bits
 
 
 def regions(raw: RawSound, seconds: float) -> Iterator[RawSound]:
     """The regions of a recording, each of so many `seconds`, but those in which there is nothing to hear. The rest at the end
-    is left out.
+    is left out; a recording that is a little shorter than a region is padded.
 
     Raises `NotDecodable`, at once for a recording that is shorter than a region, and for a silent one at its end; a damaged
     one has the regions before the damage only if there are any.
@@ -48,13 +49,15 @@ def regions(raw: RawSound, seconds: float) -> Iterator[RawSound]:
 
 def _cut(blocks: Iterator[Wave], length: int) -> Iterator[Wave]:
     held: list[Wave] = []
-    n = 0
+    n, whole = 0, False
     for block in blocks:
         while n + len(block) >= length:
             yield np.concatenate([*held, block[: length - n]])
-            block, held, n = block[length - n :], [], 0
+            block, held, n, whole = block[length - n :], [], 0, True
         held.append(block)
         n += len(block)
+    if not whole and n >= (1 - _SHORTER) * length:
+        yield np.pad(np.concatenate(held), ((0, length - n), (0, 0)))
 
 
 def recording_of(name: str) -> str:
