@@ -19,7 +19,7 @@ from aigc_cli.ui.text import span
 KB = 1000
 PLAN = DecoderOnlyPlan.of(
     Train(data="/data/poems.tsv", steps=30, threads=1, compile=False), lr=0.01, batch_size=4, preset="nano", context=32,
-    n_layers=1, d_model=32, n_heads=1, n_kv_heads=1, d_ff=64, tied=True, dropout=0.0, together=False,
+    n_layers=1, d_model=32, n_heads=1, n_kv_heads=1, d_ff=64, tied=True, dropout=0.0, together=False, last_field=0.0,
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import disturbed, random_transformer, small_config
 
-from aigc_cli.backends.transformer.config import Sample, Train
+from aigc_cli.backends.transformer.config import EncoderDecoderPlan, Sample, Train
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoding.beam import BeamOptions, Hypothesis, beam_search
 from aigc_cli.backends.transformer.decoding.generate import MOST_TOKENS, Job, SamplingOptions, batches, generate
@@ -50,6 +50,7 @@ from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.text.answers import answer_measures
 from aigc_cli.metrics.text.nearest import NearestText
+from aigc_cli.options import recorded
 from aigc_cli.ui.progress import next_steps
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -438,6 +439,15 @@ def test_options_override_the_preset_and_truncation_is_reported() -> None:
         "1 of the sources are cut to 5 tokens; to keep them whole, use --context 9",
         "2 of the targets are cut to 5 tokens; to keep them whole, use --context 9",
     ]
+
+
+def test_a_plan_of_an_earlier_version_is_of_its_architecture() -> None:
+    """It has no options of the other one, which were not there yet."""
+    options = Train(data="x", arch="encoder-decoder", steps=3, threads=1, compile=False)
+    decided = {"preset": "nano", "context": 32, "d_model": 32, "n_heads": 1, "d_ff": 64, "tied": True, "dropout": 0.0}
+    plan = EncoderDecoderPlan.of(options, lr=0.01, batch_size=4, num_encoder_layers=1, num_decoder_layers=1, **decided)
+    record = {name: value for name, value in recorded(plan).items() if name not in ("together", "last_field")}
+    EncoderDecoderPlan.read(record).check()
 
 
 @pytest.mark.parametrize(

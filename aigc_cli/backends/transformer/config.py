@@ -40,8 +40,6 @@ class TextOptions(CommandOptions):
 
 @dataclass(frozen=True)
 class Train(TextOptions, TrainOptions):
-    earlier: ClassVar[Mapping[str, Any]] = {"last_field": 0.0, "together": False}
-
     fields: str | None = option(None, text=True, metavar="NAME,NAME,…", names="columns", panel=TEXT, auto="only --column")
     """The columns that make up a document, in this order; each is generated given those before it."""
     source: str | None = option(
@@ -105,9 +103,9 @@ class Train(TextOptions, TrainOptions):
     """Number of decoder layers."""
     dropout: float | None = option(None, min=0, max=0.9, panel=EXPERT, auto="from the number of epochs")
     """Dropout probability in training."""
-    last_field: float = option(0.5, min=0, max=0.99, panel=EXPERT)
-    """For records with pictures, the least share of the loss that is about the last field, so that an answer isn't lost beside
-    the many codes of its picture."""
+    last_field: float | None = option(None, min=0, max=0.99, panel=EXPERT, auto="0.9 for a text, 0.5 for a picture")
+    """For records with pictures, the least share of the weights in the loss that the last field has, so that an answer isn't
+    lost beside the many codes of its picture."""
     together: bool | None = option(None, panel=EXPERT, auto="if that saves a third of the tokens")
     """For records with pictures: learn those with the same first field together, so that it is read only once."""
     weight_decay: float = option(0.1, min=0, panel=EXPERT)
@@ -132,7 +130,7 @@ class Train(TextOptions, TrainOptions):
 #: The options that each architecture has no use for.
 FOREIGN = {
     "decoder-only": ("source", "target", "source_ratio", "num_encoder_layers", "num_decoder_layers"),
-    "encoder-decoder": ("fields", "n_layers", "n_kv_heads", "together"),
+    "encoder-decoder": ("fields", "n_layers", "n_kv_heads", "together", "last_field"),
 }
 
 
@@ -151,9 +149,12 @@ class TransformerPlan(Plan, Train):
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderOnlyPlan(TransformerPlan):
+    earlier: ClassVar[Mapping[str, Any]] = {"last_field": 0.0, "together": False}
+
     n_layers: int
     n_kv_heads: int
     together: bool
+    last_field: float
 
 
 @dataclass(frozen=True, kw_only=True)

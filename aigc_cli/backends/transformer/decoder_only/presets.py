@@ -15,8 +15,9 @@ from aigc_cli.errors import RequestError
 
 def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[DecoderOnlyPlan, list[str]]:
     """The plan, and the reasons. Raises `RequestError` for a text that is too short."""
-    if options.together:
-        raise RequestError(f"--together is for records with pictures, and {options.data} has none")
+    for name in ("together", "last_field"):
+        if getattr(options, name):
+            raise RequestError(f"--{name.replace('_', '-')} is for records with pictures, and {options.data} has none")
     lengths = np.diff(text.train.offsets) + 1
     for purpose, arrays in (("training", text.train), ("held-out", text.select)):
         if len(arrays.tokens) < 2:
@@ -66,6 +67,7 @@ def decide(
         n_kv_heads=n_heads,
         d_ff=d_ff,
         together=row is not None,
+        last_field=options.last_field or 0.0,
     )
     model = f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context})"
     return plan, [f"{model} for {predictions:,} tokens, {dropout_reason(options, plan)}"]
