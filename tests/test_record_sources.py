@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
+from aigc_cli.data.pictures.dataset import PictureReading, PictureRequest, like, prepare_pictures
+from aigc_cli.data.pictures.format import Wanted
+from aigc_cli.data.pictures.readers import PICTURE_FILES
 from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
-from aigc_cli.data.records.holds import holds_records
+from aigc_cli.data.records.holds import kind_of_records
 from aigc_cli.data.records.hub import picture_on_the_hub
 from aigc_cli.data.sources import hub
 from aigc_cli.errors import RequestError
@@ -33,7 +35,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepare(data: object, *fields: str) -> RecordDataset:
-    return prepare_records(RecordRequest(str(data), fields=fields or None), progress=quiet)
+    return prepare_records(RecordRequest(str(data), fields=fields or None), PictureReading(Wanted()), progress=quiet)
 
 
 def png(number: int, folder: Path) -> bytes:
@@ -106,16 +108,16 @@ def test_each_text_is_with_its_picture(make: Callable[[Path], Path], picture: st
             draw(tmp_path / "again.png", int(text.removeprefix("caption ")))
             with Image.open(tmp_path / "again.png") as picture:
                 assert (np.asarray(picture) == split.pictures.take([number])[0]).all()
-    assert check_unchanged(json.loads(json.dumps(data.info))) == []
-    assert holds_records(str(source), None) and holds_records(str(source), ("picture", "caption"))
-    assert not holds_records(str(source), ("caption",))
+    assert check_unchanged(json.loads(json.dumps(data.info)), PictureReading(Wanted())) == []
+    assert kind_of_records(str(source), None) and kind_of_records(str(source), ("picture", "caption"))
+    assert not kind_of_records(str(source), ("caption",))
 
 
 def test_a_changed_caption_is_noticed(tmp_path: Path) -> None:
     folder = _text_files(tmp_path)
     info = json.loads(json.dumps(prepare(folder).info))
     (folder / "cat" / "5.txt").write_text("another")
-    assert check_unchanged(info) == [f"the texts of {folder} have changed since this run was trained"]
+    assert check_unchanged(info, PictureReading(Wanted())) == [f"the texts of {folder} have changed since this run was trained"]
 
 
 def test_pictures_without_a_text_and_texts_without_a_picture_are_told(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_rows_of_other_splits_are_not_missed(tmp_path: Path) -> None:
     (tmp_path / "a" / "metadata.csv").write_text("\n".join(["file_name,caption", *rows]) + "\n")
     data = prepare(tmp_path / "a")
     assert data.notes[0].startswith("20 records: ") and not any("not there" in note for note in data.notes)
-    assert len(read_records(str(tmp_path / "a"), data.fields, data.format, progress=quiet)) == 4
+    assert len(read_records(str(tmp_path / "a"), data.fields, like(data.info), progress=quiet)) == 4
 
 
 def test_names_of_classes_in_columns_are_texts(tmp_path: Path) -> None:
@@ -180,9 +182,9 @@ def test_a_data_set_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     numbers = [*range(N)]
     columns = {"photo": images, "kind": [n % 2 for n in numbers], "caption": captions, "id": numbers}
     source = _hub(tmp_path, monkeypatch, columns)
-    assert picture_on_the_hub(source) == "photo"
-    assert holds_records(source, None) and holds_records(source, ("caption", "picture"))
-    assert not holds_records(source, ("caption",))
+    assert picture_on_the_hub(source, PICTURE_FILES) == "photo"
+    assert kind_of_records(source, None) and kind_of_records(source, ("caption", "picture"))
+    assert not kind_of_records(source, ("caption",))
     data = prepare(source)
     assert [field.name for field in data.fields] == ["kind", "caption", "photo"]
     assert data.notes[0].startswith(f"{N - 4} records: ")
@@ -193,17 +195,17 @@ def test_a_data_set_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             with Image.open(tmp_path / "again.png") as picture:
                 assert (np.asarray(picture) == split.pictures.take([at])[0]).all()
             assert split.texts["kind"][at] == ("cat", "dog")[number % 2]
-    test = read_records(source, data.fields, data.format, progress=quiet)
+    test = read_records(source, data.fields, like(data.info), progress=quiet)
     assert [*test.texts["caption"]] == captions[-4:]
-    assert check_unchanged(json.loads(json.dumps(data.info))) == []
+    assert check_unchanged(json.loads(json.dumps(data.info)), PictureReading(Wanted())) == []
     monkeypatch.delattr("aigc_cli.data.records.hub.read_hub_columns")  # what was streamed once isn't streamed again
     assert prepare(source).train.texts == data.train.texts
 
 
-def test_texts_and_sounds_on_the_hub_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sounds_on_the_hub_are_no_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {"audio": [{"bytes": b"RIFF", "path": None}] * N, "caption": ["a text"] * N}
     source = _hub(tmp_path, monkeypatch, columns)
-    assert picture_on_the_hub(source) is None and not holds_records(source, None)
+    assert picture_on_the_hub(source, PICTURE_FILES) is None and kind_of_records(source, None) == "sounds"
 
 
 def test_keys_of_json_members_and_classes_are_fields(tmp_path: Path) -> None:
@@ -273,7 +275,7 @@ def test_json_lines_on_standard_input(form: str, tmp_path: Path, monkeypatch: py
     data = _jsonl(tmp_path, form)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", _Stdin(data))
-    assert holds_records("-", None) and holds_records("-", ("photo",)) and not holds_records("-", ("caption",))
+    assert kind_of_records("-", None) and kind_of_records("-", ("photo",)) and not kind_of_records("-", ("caption",))
     found = prepare("-", "photo", "caption", "n", "mixed")
     assert found.notes[0].startswith(f"{N} records: photo (picture, 4×4 RGB)") and found.spooled is not None
     for number, text in enumerate(found.train.texts["caption"]):
@@ -284,7 +286,7 @@ def test_json_lines_on_standard_input(form: str, tmp_path: Path, monkeypatch: py
     alone = prepare_pictures(PictureRequest(str(found.spooled)), progress=quiet)
     assert {*alone.report.names} == {*found.report.pictures.names}
     monkeypatch.chdir("/")
-    assert check_unchanged(json.loads(json.dumps(found.info))) == []
+    assert check_unchanged(json.loads(json.dumps(found.info)), PictureReading(Wanted())) == []
 
 
 @pytest.mark.parametrize(
@@ -324,4 +326,4 @@ def test_pictures_and_texts_on_standard_input(tmp_path: Path, monkeypatch: pytes
         (b'{"a": "b"}', False),
     ):
         monkeypatch.setattr(sys, "stdin", _Stdin(data))
-        assert holds_records("-", None) == held
+        assert (kind_of_records("-", None) is not None) == held

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
+from aigc_cli.data.pictures.dataset import PictureReading, PictureRequest, like, prepare_pictures
 from aigc_cli.data.pictures.dataset import check_unchanged as pictures_unchanged
+from aigc_cli.data.pictures.format import Wanted
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.records.dataset import RecordRequest, check_unchanged, prepare_records, read_records
-from aigc_cli.data.records.holds import holds_records
+from aigc_cli.data.records.holds import kind_of_records
 from aigc_cli.errors import RequestError
 
 
@@ -48,7 +49,7 @@ def captioned(folder: Path, n: int = 30) -> Path:
 
 
 def prepare(data: object, *fields: str, **others: object) -> object:
-    return prepare_records(RecordRequest(str(data), fields=fields or None, **others), progress=quiet)
+    return prepare_records(RecordRequest(str(data), fields=fields or None, **others), PictureReading(Wanted()), progress=quiet)
 
 
 def pairs(arrays: object, field: str = "caption") -> set[tuple[str, str]]:
@@ -76,8 +77,8 @@ def test_pictures_alone_have_the_same_held_out_pictures(tmp_path: Path) -> None:
     }
     for split in ("train", "select", "report"):
         assert {*getattr(records, split).pictures.names} == {*getattr(alone, split).names}
-    asked = RecordRequest(str(path)).exactly(alone.format)
-    assert {*prepare_records(asked, progress=quiet).report.pictures.names} == {*alone.report.names}
+    again = prepare_records(RecordRequest(str(path)), like(alone.info), progress=quiet)
+    assert {*again.report.pictures.names} == {*alone.report.names}
 
 
 def test_records_of_one_picture_share_it_and_its_split(tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ def test_forms_of_tables(suffix: str, tmp_path: Path) -> None:
     data = prepare(path)
     every = pairs(data.train) | pairs(data.select) | pairs(data.report)
     assert every == {(f"pictures/{n}.png", f"text {n}") for n in range(12)}
-    assert holds_records(str(path), ("caption", "picture")) and not holds_records(str(path), ("caption",))
+    assert kind_of_records(str(path), ("caption", "picture")) and not kind_of_records(str(path), ("caption",))
 
 
 def test_missing_and_damaged_pictures_skip_their_records(tmp_path: Path) -> None:
@@ -223,13 +224,13 @@ def test_what_is_refused(break_it: Callable[[Path], None], message: str, tmp_pat
 def test_a_changed_text_or_picture_is_noticed(tmp_path: Path) -> None:
     path = captioned(tmp_path / "a")
     info = json.loads(json.dumps(prepare(path, "picture", "caption").info))
-    assert check_unchanged(info) == []
+    assert check_unchanged(info, PictureReading(Wanted())) == []
     text = path.read_text()
     path.write_text(text.replace("number 5", "number five"))
-    assert check_unchanged(info) == [f"the texts of {path} have changed since this run was trained"]
+    assert check_unchanged(info, PictureReading(Wanted())) == [f"the texts of {path} have changed since this run was trained"]
     path.write_text(text)
     draw(tmp_path / "a" / "pictures" / "5.png", 500)
-    assert check_unchanged(info) == [f"{path} has changed since this run was trained"]
+    assert check_unchanged(info, PictureReading(Wanted())) == [f"{path} has changed since this run was trained"]
 
 
 def test_validation_data_and_another_source(tmp_path: Path) -> None:
@@ -238,11 +239,11 @@ def test_validation_data_and_another_source(tmp_path: Path) -> None:
     assert data.explicit_val and len(data.train) == 22 and pairs(data.select) == pairs(data.report)
     assert pairs(data.report) == {(f"pictures/{n}.png", f"picture number {n}") for n in range(8)}
     table(tmp_path / "b", [(f"pictures/{n % 8}.png", f"text {n}", "x") for n in range(16)], ("img", "caption", "more"))
-    found = read_records(str(other), data.fields, data.format, progress=quiet)
+    found = read_records(str(other), data.fields, like(data.info), progress=quiet)
     assert len(found) == 16 and found.texts["caption"][9] == "text 9" and found.pictures.names[9] == "pictures/1.png"
     table(tmp_path / "b", [("pictures/1.png", "x")], ("img", "words"))
     with pytest.raises(RequestError, match="has no field 'caption'; its fields are 'img', 'words'"):
-        read_records(str(other), data.fields, data.format, progress=quiet)
+        read_records(str(other), data.fields, like(data.info), progress=quiet)
 
 
 def test_folders_of_pictures_are_records_of_a_picture_and_a_class(tmp_path: Path) -> None:
@@ -257,15 +258,15 @@ def test_folders_of_pictures_are_records_of_a_picture_and_a_class(tmp_path: Path
 def test_which_sources_hold_records(tmp_path: Path, poems: Path) -> None:
     path = captioned(tmp_path / "a")
     pictures = str(tmp_path / "a" / "pictures")
-    assert holds_records(str(path), None) and holds_records(str(path), ("picture", "caption"))
-    assert not holds_records(str(path), ("caption",))
-    assert holds_records(pictures, None) and holds_records("demo:shapes", None)
-    assert not holds_records(str(poems), None) and not holds_records("demo:verse", None)
-    assert not holds_records(str(tmp_path / "gone.tsv"), None)
+    assert kind_of_records(str(path), None) and kind_of_records(str(path), ("picture", "caption"))
+    assert not kind_of_records(str(path), ("caption",))
+    assert kind_of_records(pictures, None) and kind_of_records("demo:shapes", None)
+    assert not kind_of_records(str(poems), None) and not kind_of_records("demo:verse", None)
+    assert not kind_of_records(str(tmp_path / "gone.tsv"), None)
     gone = table(tmp_path / "a", [(f"elsewhere/{number}.png", "a text") for number in range(9)])
-    assert not holds_records(str(gone), None) and not holds_records(str(gone), ("caption",))
+    assert not kind_of_records(str(gone), None) and not kind_of_records(str(gone), ("caption",))
     with pytest.raises(RequestError, match="none of the pictures in 'picture' is there"):
-        holds_records(str(gone), ("caption", "picture"))
+        kind_of_records(str(gone), ("caption", "picture"))
     with pytest.raises(RequestError):
         PICTURES.open(str(poems))
 
@@ -274,9 +275,9 @@ def test_a_folder_holds_what_most_of_its_files_are(tmp_path: Path) -> None:
     draw(tmp_path / "a" / "1.png", 1)
     for number in range(3):
         (tmp_path / "a" / f"{number}.txt").write_text("a text")
-    assert not holds_records(str(tmp_path / "a"), None)
+    assert not kind_of_records(str(tmp_path / "a"), None)
     draw(tmp_path / "a" / "2.png", 2)
-    assert holds_records(str(tmp_path / "a"), None)
+    assert kind_of_records(str(tmp_path / "a"), None)
 
 
 def test_a_column_of_the_table_labels_the_pictures(tmp_path: Path) -> None:

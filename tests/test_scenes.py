@@ -9,8 +9,8 @@ from random import Random
 import numpy as np
 import pytest
 
-from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures
-from aigc_cli.data.pictures.format import Mode, PictureFormat
+from aigc_cli.data.pictures.dataset import PictureReading, PictureRequest, like, prepare_pictures
+from aigc_cli.data.pictures.format import Mode, PictureFormat, Wanted
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.scenes import Scene, Scenes, Thing, draw_scenes, split_combinations
 from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
@@ -25,7 +25,7 @@ def scenes(options: str, split: str = "") -> list[Scene]:
 
 
 def prepare(data: str, *fields: str) -> RecordDataset:
-    return prepare_records(RecordRequest(data, fields=fields or None), progress=quiet)
+    return prepare_records(RecordRequest(data, fields=fields or None), PictureReading(Wanted()), progress=quiet)
 
 
 @pytest.fixture(autouse=True)
@@ -120,7 +120,7 @@ def test_records_of_captions_and_of_questions() -> None:
     assert asked.notes[0].startswith("5") and "records of 120 pictures: picture (picture, 32×32 RGB)" in asked.notes[0]
     alone = prepare_pictures(PictureRequest("demo:scenes?n=120"), progress=quiet)
     assert {*asked.report.pictures.names} == {*alone.report.names} == {*data.report.pictures.names}
-    assert asked.info["kind"] == "text" and check_unchanged(asked.info) == []
+    assert asked.info["kind"] == "text" and check_unchanged(asked.info, PictureReading(Wanted())) == []
 
 
 def test_combinations_that_are_held_out_are_never_trained_on() -> None:
@@ -130,7 +130,7 @@ def test_combinations_that_are_held_out_are_never_trained_on() -> None:
         return {(meaning_of(caption).things[0], meaning_of(caption).place) for caption in captions}
 
     data = prepare(source)
-    test = read_records(source, data.fields, data.format, split="test", progress=quiet)
+    test = read_records(source, data.fields, like(data.info), split="test", progress=quiet)
     train, select, report = (shown(of.texts["caption"]) for of in (data.train, data.select, test))
     assert len(train) > 100 and len(select) > 50 and not train & select and not train & report and not select & report
     of = split_combinations(0.7, 1)

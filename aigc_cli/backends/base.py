@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from aigc_cli.data.latents import Codes, Encoded
     from aigc_cli.data.latents_input import Latents
-    from aigc_cli.data.pictures.format import PictureFormat
     from aigc_cli.data.pictures.output import Pixels
 
 
@@ -148,14 +147,16 @@ class Evaluation:
 
 
 class Codec(Protocol):
-    """Pictures to discrete codes and back. It needs torch, and comes from `aigc_cli.backends.codecs.open_codec`."""
+    """Pictures, or what is read as pictures, to discrete codes and back. It needs torch, and comes from
+    `aigc_cli.backends.codecs.open_codec`."""
 
     n_codes: int
     """Codes are 0 … n_codes − 1."""
     grid: tuple[int, int]
     """Rows and columns of a picture's codes, which are read row by row."""
-    format: PictureFormat
-    """What its pictures are like."""
+    data: Mapping[str, Any]
+    """What its pictures are, as run.json records it: the `kind` of data, their `format`, and what else the kind reads them
+    by."""
 
     def encode(self, pixels: Pixels) -> Codes:
         """The codes (n, rows · columns) of pictures (n, height, width, channels), computed in batches of a fixed size: the same

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aigc_cli.backends.base import Backend, Codec, imported
+from aigc_cli.backends.pictures.options import as_pictures
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
+
+if TYPE_CHECKING:
+    from aigc_cli.data.pictures.preparing import Reading
 
 
 def codec_backend() -> Backend:
@@ -32,6 +37,11 @@ def open_codec(run: Run | Path, device: str) -> Codec:
             f"run {run.path} is no codec: it was trained by {backend.name}, and codecs are trained by {wanted.name}"
         )
     return _load(backend, run.require_model(), device)
+
+
+def reading_of(codec: Codec) -> Reading:
+    """How what a codec encodes is read."""
+    return as_pictures(codec.data["kind"]).like(codec.data)
 
 
 def _load(backend: Backend, folder: Path, device: str) -> Codec:

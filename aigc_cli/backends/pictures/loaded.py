@@ -27,7 +27,7 @@ from aigc_cli.backends.pictures.options import (
 from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import Classes
-from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset
+from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset, read_as_pictures
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -132,8 +132,8 @@ def load_parts(
 
 
 def read_pictures(loaded: LoadedPictures, source: str, **how: Any) -> PictureArrays:
-    """The pictures of a source in the run's format, or what its data are instead; for `how` see `AsPictures.read`."""
-    return as_pictures(loaded.things).read(source, loaded.data, **how)
+    """The pictures of a source in the run's format, or what its data are instead; for `how` see `read_as_pictures`."""
+    return read_as_pictures(source, as_pictures(loaded.things).like(loaded.data), **how)
 
 
 def read_pictures_for(

@@ -26,18 +26,19 @@ class TransformerBackend:
     # Training
 
     def prepare(self, options: Train, bus: Bus) -> Prepared:
-        from aigc_cli.data.records.holds import holds_records
+        from aigc_cli.data.records.holds import kind_of_records
 
-        if not holds_records(options.data_source, fields_of(options) or None):
+        kind = kind_of_records(options.data_source, fields_of(options) or None)
+        if kind is None:
             return prepare(options, bus)
         from aigc_cli.backends.transformer.records.prepare import prepare as prepare_records
 
-        return prepare_records(options, bus)
+        return prepare_records(options, kind, bus)
 
     def changed(self, info: dict[str, Any]) -> list[str]:
         if "fields" not in info:
             return check_unchanged(info)
-        from aigc_cli.data.records.dataset import check_unchanged as records_unchanged
+        from aigc_cli.backends.transformer.records.prepare import records_unchanged
 
         return records_unchanged(info)
 

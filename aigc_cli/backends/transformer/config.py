@@ -16,6 +16,7 @@ MODEL = "Model"
 PAIRS = "Answers: --arch encoder-decoder"
 TEXT = "Reading the data"
 PICTURES = "Pictures in records"
+SOUNDS = "Sounds in records"
 Format = Literal["txt", "tsv", "csv", "json", "jsonl", "parquet", "arrow", "mid"]
 Size = Literal["nano", "micro", "tiny", "mini", "small", "medium", "base"]
 
@@ -53,13 +54,21 @@ class Train(TextOptions, TrainOptions):
     dedup: Literal["exact", "near"] = option("exact", panel=TEXT)
     """Leave out exact copies only, or also training texts that are near duplicates of held-out ones."""
     codec: str | None = option(None, metavar="RUN", names="run", panel=PICTURES, auto="trained first, in a third of the time")
-    """The run that turns pictures into codes and back, trained by `aigc train vae --codes`."""
+    """The run that turns pictures or sounds into codes and back, trained by `aigc train vae --codes`."""
     size: str | None = option(
         None, metavar="N|WxH", panel=PICTURES, unit="pixels", auto="the pictures' own, at most 64 to 256 from --minutes"
     )
     """Resize the pictures of records to this: a side, or width x height."""
     mode: Literal["L", "RGB", "RGBA"] | None = option(None, panel=PICTURES, auto="L if all are grey, otherwise RGB")
     """Greyscale, colour, or colour with transparency."""
+    rate: int | None = option(None, panel=SOUNDS, unit="Hz", auto="the lowest usual one that keeps their energy, 8000 to 48000")
+    """Samples per second, of the sounds of records."""
+    seconds: float | None = option(None, panel=SOUNDS, auto="as long as nearly all")
+    """Length of the sounds."""
+    channels: Literal[1, 2] | None = option(None, panel=SOUNDS, auto="2 if left and right differ in most")
+    """Mono or stereo."""
+    trim: bool | None = option(None, panel=SOUNDS, auto="if it makes them much shorter")
+    """Cut off silence at both ends."""
     tokenizer: str = option("auto", text=True, metavar="auto|char|bpe|byte|word|spacy:PIPELINE", panel=TEXT)
     """How to tokenize. auto decides by script and size, and says why; word uses Unicode's words, spacy:PIPELINE those of an
     installed pipeline, spacy:blank:LANG those of a language."""
@@ -169,8 +178,8 @@ class Sample(SampleOptions):
     """What the text begins with, or the source to answer; '-' reads one per line of standard input (\\n is a line break),
     @FILE a whole file."""
     given: tuple[str, ...] = option((), text=True, metavar="FIELD=TEXT|-")
-    """Text of a leading field of --fields, or the file of a picture; repeatable. '-' reads one JSON object of fields per line
-    of standard input."""
+    """Text of a leading field of --fields, or the file of a picture or sound; repeatable. '-' reads one JSON object of fields
+    per line of standard input."""
     max_tokens: int | None = option(None, min=1, unit="tokens", auto="until the document ends")
     """Maximum length of a sample, all its fields together."""
     temperature: float = option(1.0, min=0)
@@ -189,8 +198,9 @@ class Sample(SampleOptions):
     """--beam divides log-probabilities by the length to this power; 0 prefers short texts."""
     stop: tuple[str, ...] = option((), text=True, metavar="TEXT", panel=MORE)
     """End a sample before this text; repeatable."""
-    guidance: float | None = option(None, min=0, panel=MORE, auto="1.5 for pictures, 1 (none) for texts")
-    """How much to exaggerate what is given, for records with pictures whose last field is generated from all the others."""
+    guidance: float | None = option(None, min=0, panel=MORE, auto="1.5 for pictures and sounds, 1 (none) for texts")
+    """How much to exaggerate what is given, for records with pictures or sounds whose last field is generated from all the
+    others."""
     match: str | None = option(None, text=True, metavar="REGEX", panel=MORE, auto="off")
     """Make every sample (or its last field) match this regular expression as a whole (Rust's syntax; \\d is 0 to 9), unless
     --max-tokens cuts it off."""
@@ -198,9 +208,11 @@ class Sample(SampleOptions):
     """Print the prompt before each sample, or the source and a tab before each answer."""
     stream: bool = option(False)
     """Print characters as they are generated."""
-    format: Literal["png", "jpeg", "webp", "mid", "wav"] | None = option(None, panel=OUTPUT, auto="png, or mid")
-    """Format of files in a folder or tar: of pictures, if the last field is a picture, or of music, which FluidSynth plays into
-    a .wav."""
+    format: Literal["png", "jpeg", "webp", "mid", "wav", "flac", "ogg"] | None = option(
+        None, panel=OUTPUT, auto="png, wav or mid"
+    )
+    """Format of files in a folder or tar: of pictures or sounds, if the last field is one, or of music, which FluidSynth plays
+    into a .wav."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Samples per batch."""
 
@@ -210,8 +222,8 @@ class Sample(SampleOptions):
 
 @dataclass(frozen=True)
 class Eval(TextOptions, EvalOptions):
-    n: int | None = option(None, min=0, short="-n", auto="100, or 1,000 pictures")
-    """Number of samples to compare with human text or real pictures, or of sources to answer; 0 skips it."""
+    n: int | None = option(None, min=0, short="-n", auto="100, or 1,000 pictures or sounds")
+    """Number of samples to compare with human text or real pictures or sounds, or of sources to answer; 0 skips it."""
     tokenize: Literal["auto", "13a", "intl", "zh", "char", "none"] = option("auto", panel=MORE)
     """How BLEU splits answers into words, by sacrebleu's names; auto is zh for Chinese, otherwise 13a."""
     split: Literal["train", "val", "test"] | None = option(None, panel=TEXT, auto="test, otherwise val, otherwise all")
@@ -227,5 +239,5 @@ BACKEND = Backend(
     options={"train": Train, "sample": Sample, "eval": Eval},
     meanings=MEANINGS,
     implementation="aigc_cli.backends.transformer.backend:TransformerBackend",
-    kinds=("text", "pictures", "music"),
+    kinds=("text", "pictures", "sounds", "music"),
 )

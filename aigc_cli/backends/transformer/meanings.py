@@ -33,10 +33,12 @@ MEANINGS = Meanings(
             "before it. Lower is better.", "nats"),
         "nats_per_picture_(.+)": Meaning("Nats per picture of {0}", "What the codes of an unseen picture cost, given the "
             "fields before it. Lower is better; comparable only with the same codec.", "nats/picture"),
+        "nats_per_sound_(.+)": Meaning("Nats per sound of {0}", "What the codes of an unseen sound cost, given the "
+            "fields before it. Lower is better; comparable only with the same codec.", "nats/sound"),
         "retrieval": Meaning("Retrieval", "How often a record's own leading fields, among those of 16 records, make its last "
             "field the likeliest. Higher is better."),
         "agreement": Meaning("Agreement", "How often a judge, trained on the real pairs of the training data, finds the "
-            "words that a picture was drawn for among those of 16 unseen records. Higher is better."),
+            "words that a picture or sound was made for among those of 16 unseen records. Higher is better."),
         **SAMPLE_QUALITY,
         # Samples
         r"distinct_(\d+)": Meaning("Distinct {0}-grams", "How varied the samples are: the share of word sequences of this "
@@ -56,17 +58,18 @@ MEANINGS = Meanings(
         "exact_match": Meaning("Exact matches", "The share of answers that equal the reference. Higher is better."),
     },
     {
-        "floor": "the entropy of the process that generated the data, or the same measure on real pictures: no model can do "
-        "better except by chance",
+        "floor": "the entropy of the process that generated the data, or the same measure on real pictures or sounds: no "
+        "model can do better except by chance",
         "human": "the same measure on as much held-out human text",
         "baseline": "the best of several n-gram models of the same training text",
         "xz": "the xz compressor, primed with the training text",
         "copy": "answering with the source itself",
         "another": "the same, given another record's fields before it",
         "another_picture": "the same answers when each picture is another record's",
+        "another_sound": "the same answers when each sound is another record's",
         "frequent": "always answering with the most frequent answer",
-        "reconstructed": "the same measure on held-out pictures turned into codes and back",
-        "real": "the same measure on the real held-out pictures",
+        "reconstructed": "the same measure on held-out pictures or sounds turned into codes and back",
+        "real": "the same measure on the real held-out pictures or sounds",
         "chance": "guessing",
         "nearest": "answering with the answer to the most similar training source",
     },

@@ -126,7 +126,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
 def _with_pictures(loaded: Loaded[LanguageModel], options: Sample, bus: Bus) -> tuple[Loaded[LanguageModel], Contents | None]:
     """The model with --guidance, and what reads and writes the pictures of its records; None if it has none."""
     if options.guidance is not None and (loaded.codec is None or len(loaded.start.fields) < 2):
-        raise RequestError("--guidance: only for records with pictures and other fields to be given")
+        raise RequestError("--guidance: only for records with pictures or sounds and other fields to be given")
     if loaded.codec is None:
         return loaded, None
     from aigc_cli.backends.transformer.records.contents import contents_of, guided

@@ -165,9 +165,27 @@ def prepare(
     return data, decided
 
 
-def read(source: str, data: Mapping[str, Any], **how: Any) -> PictureArrays:
-    """As `AsPictures.read`."""
-    return read_pictures(source, PictureFormat.from_json(data["format"]), **how)
+def wanted(settings: Mapping[str, Any], longest: int) -> PictureReading:
+    """As `AsPictures.wanted`."""
+    size = settings.get("size")
+    return PictureReading(Wanted(None if size is None else parse_size(size), settings.get("mode"), longest=longest))
+
+
+def like(data: Mapping[str, Any]) -> PictureReading:
+    """As `AsPictures.like`."""
+    return PictureReading(Wanted.exactly(PictureFormat.from_json(data["format"])))
+
+
+def settings_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As `AsPictures.settings_of`."""
+    format = PictureFormat.from_json(data["format"])
+    return {
+        "size": f"{format.width}x{format.height}",
+        "mode": format.mode,
+        "fit": format.fit,
+        "ground": format.ground,
+        "white": format.white,
+    }
 
 
 def read_pictures(

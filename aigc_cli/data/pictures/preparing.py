@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -111,6 +111,7 @@ class PictureDataset:
     heard: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]] | None = None
     """From a picture (height, width, channels) to the sound (samples, channels) that it stands for, if it does."""
     one: str = "picture"  # what an example is called
+    form: Mapping[str, Any] = field(default_factory=dict)  # what examples are like, as run.json records it
 
     @property
     def things(self) -> str:
@@ -130,18 +131,14 @@ class AsPictures(Protocol):
         """Open, decode, split and cache what is requested, and the options that were decided. `settings` has the options of
         `train` by name, `longest` is the longest side that the run can afford. Raises what `prepare_as_pictures` does."""
 
-    def read(
-        self,
-        source: str,
-        data: Mapping[str, Any],
-        *,
-        classes: Classes = (),
-        label: str | None = None,
-        split: str | None = None,
-        input_format: str | None = None,
-        progress: Progress,
-    ) -> PictureArrays:
-        """The examples of another source in the format of a run with this record of its data, as `read_as_pictures`."""
+    def wanted(self, settings: Mapping[str, Any], longest: int) -> Reading:
+        """How to read examples for a record, by options of `train` and the longest side that the run can afford."""
+
+    def like(self, data: Mapping[str, Any]) -> Reading:
+        """How to read examples in the format of a run with this record of its data."""
+
+    def settings_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The options of `train` with which examples are read in this format."""
 
     def check_unchanged(self, info: Mapping[str, Any]) -> list[str]:
         """How the source differs from what a run recorded as `info`, one line per difference."""
@@ -192,9 +189,13 @@ class Reading(ABC):
         what = f"one {self.medium.one}" if n == 1 else f"{n:,} {things}, all the same"
         return f"{location} holds {what}; training needs at least two different ones"
 
+    def described(self, store: Store) -> str:
+        """What an example is like: "28×28 grey"."""
+        return store.format.describe()
+
     def counted(self, store: Store) -> str:
         """The examples of a source: "5,000 pictures, 28×28 grey"."""
-        return f"{len(store.labels):,} {self.kind.name}, {store.format.describe()}"
+        return f"{len(store.labels):,} {self.kind.name}, {self.described(store)}"
 
     def record(self, store: Store) -> dict[str, Any]:
         """What run.json records of this kind alone."""
@@ -292,12 +293,12 @@ def prepare_as_pictures(
         understood = replace(understood, origins={what: of for what, of in understood.origins.items() if what != "labels"})
     counts = {name: class_counts(of, plan.splits, of_labels.get(name, ())) for name, of in stores.items()}
     understood = replace(understood, classes=counts if store.label_names else counts[""], removed=plan.dropped)
+    form = {"format": store.format.to_json(), **reading.record(store)}
     info = {
         **opened.describe(),
         "understood": understood.to_json(),
         "label": request.label,
-        "format": store.format.to_json(),
-        **reading.record(store),
+        **form,
         "classes": {name: [*of] for name, of in classes.items()} if isinstance(classes, Mapping) else list(classes),
         "dropped": plan.dropped,
         "unreadable": list(store.unreadable),
@@ -319,6 +320,7 @@ def prepare_as_pictures(
         changes=reading.changes,
         heard=reading.heard(store),
         one=reading.medium.one,
+        form=form,
     )
     return data, store, held_store
 

@@ -294,11 +294,6 @@ def read_hub_columns(location: str, split: str, names: Sequence[str]) -> Iterato
                 yield {name: _named(value, features.get(name, {})) for name, value in row.items()}
 
 
-def columns_of_images(schema: pa.Schema) -> list[str]:
-    """The columns with Hugging Face's `Image` feature."""
-    return [name for name, feature in _features(schema).items() if feature.get("_type") == "Image"]
-
-
 @contextmanager
 def _parquet(path: Path, rows: int, columns: list[str]) -> Iterator[Iterable[Any]]:
     with _whole(path, "parquet"), pq.ParquetFile(path, buffer_size=1 << 20) as file:

@@ -1,14 +1,16 @@
-"""From a source of pictures with texts beside them to records: a picture and texts, of which one may describe the other.
+"""From a source of pictures or sounds with texts beside them to records: a picture and texts, of which one may describe the
+other.
 
-The pictures are read, decoded, cached and split as those of any source of pictures; a record is in the split of its picture.
-So whatever is trained on the same source's pictures alone, such as a codec, never sees a held-out picture either.
+Sounds are read as pictures, and called so here. The pictures are read, decoded, cached and split as those of any source of
+pictures; a record is in the split of its picture. So whatever is trained on the same source's pictures alone, such as a codec,
+never sees a held-out picture either.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures import dataset as pictures
-from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset, PictureRequest, prepare_opened
-from aigc_cli.data.pictures.entries import open_store
-from aigc_cli.data.pictures.format import PictureFormat, Wanted
-from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.pictures.metadata import FoundLabels
+from aigc_cli.data.pictures.preparing import (
+    PictureArrays,
+    PictureDataset,
+    Reading,
+    Request,
+    changed_as_pictures,
+    prepare_as_pictures,
+)
+from aigc_cli.data.pictures.raw import Medium
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.records.fields import RecordField, choose_fields
 from aigc_cli.data.records.join import Joined, digest_of, join, sort
@@ -39,6 +46,8 @@ __all__ = [
     "RecordField",
     "RecordRequest",
     "check_unchanged",
+    "fields_in",
+    "kind_in",
     "prepare_records",
     "read_records",
 ]
@@ -48,14 +57,10 @@ _OF_TEXTS = re.compile(r"ignored files of other types in .*: [\d,]+ \.(txt|json|
 
 
 @dataclass(frozen=True)
-class RecordRequest(PictureRequest):
+class RecordRequest(Request):
     """What the user asked for."""
 
     fields: tuple[str, ...] | None = None  # in order; None: all columns with words in them, then the picture
-
-    def exactly(self, format: PictureFormat) -> RecordRequest:
-        """The same with pictures in the format of a codec, so that the pictures held out from it are held out here too."""
-        return replace(self, size=format.size, mode=format.mode, fit=format.fit, ground=format.ground, white=format.white)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class RecordDataset:
     select: RecordArrays  # chooses checkpoints and stops
     report: RecordArrays  # for the reported figures
     fields: tuple[RecordField, ...]  # in order
-    format: PictureFormat
+    pictures: PictureDataset  # what is known of all of them
     explicit_val: bool  # `select` and `report` are both the whole of a --val or of the source's own val split
     info: dict[str, Any]  # for run.json
     notes: list[str]  # for the user
@@ -86,29 +91,43 @@ class RecordDataset:
     spooled: Path | None = None  # the copy of standard input
 
 
-def prepare_records(request: RecordRequest, *, progress: Progress) -> RecordDataset:
-    """Open, decode, split and cache what the request names.
+def fields_in(info: Mapping[str, Any]) -> tuple[RecordField, ...]:
+    """The fields of a run with this record of its data."""
+    return tuple(RecordField(field["name"], field["kind"]) for field in info["fields"])
+
+
+def kind_in(info: Mapping[str, Any]) -> str:
+    """The kind of the field that isn't text."""
+    return next(field.kind for field in fields_in(info) if not field.is_text)
+
+
+def prepare_records(request: RecordRequest, reading: Reading, *, progress: Progress) -> RecordDataset:
+    """Open, decode, split and cache what the request names. With the `reading` of a codec's format, what was held out from it
+    is held out here too.
 
     Of records that are equal in picture and texts only the first is kept. Raises RequestError if the source cannot be used,
     and AigcError if the cache cannot be written or the source changes while it is read.
     """
-    with open_training(PICTURES, request.data, request.val, request.input_format) as opened:
-        beside = texts_beside(opened.train.part)
+    medium = reading.medium
+    with open_training(reading.kind, request.data, request.val, request.input_format) as opened:
+        beside = texts_beside(opened.train.part, medium)
         if beside is not None:
             choose_fields(beside, request.fields)  # before pictures are decoded
-        val_beside = None if opened.val is None else texts_beside(opened.val.part)
+        val_beside = None if opened.val is None else texts_beside(opened.val.part, medium)
         opened = _as_records(opened, beside)
-        data, store, held_store = prepare_opened(request, opened, progress)
-        beside = beside or classes_beside(store, opened.train.part.location)
+        data, store, held_store = prepare_as_pictures(request, opened, progress, reading)
+        _refuse_windows(store, opened.train.part.location, medium)
+        beside = beside or classes_beside(store, opened.train.part.location, medium)
         fields = choose_fields(beside, request.fields)
         joined = _join(beside, store, fields, progress, opened.train.part)
         if opened.val is None:
             held, held_joined = beside, joined
         else:
-            held = val_beside or classes_beside(held_store, opened.val.part.location)
+            held = val_beside or classes_beside(held_store, opened.val.part.location, medium)
             held_joined = _join(held, held_store, _as_in(fields, held), progress, opened.val.part)
         arrays, n_copies = _arrays(opened, data, (store, joined), (held_store, held_joined), fields)
-        return _dataset(opened, data, store, beside, fields, arrays, joined, held_joined, n_copies)
+        told = reading.described(store)
+        return _dataset(opened, data, store, beside, fields, arrays, joined, held_joined, n_copies, told)
 
 
 def _arrays(
@@ -138,7 +157,7 @@ def _arrays(
     for what, of in (("to train on", numbers["train"]), ("held out", numbers["select"])):
         if not len(of):
             raise RequestError(
-                f"{opened.train.part.location}: none of the pictures {what} has a record; it has {len(joined):,}"
+                f"{opened.train.part.location}: none of the {data.things} {what} has a record; it has {len(joined):,}"
             )
     arrays = {
         name: _of(*(trained if name == "train" or opened.val is None else held), of, fields) for name, of in numbers.items()
@@ -156,19 +175,18 @@ def _dataset(
     joined: Joined,
     held: Joined,
     n_copies: int,
+    told: str,
 ) -> RecordDataset:
-    described = ", ".join(
-        f"{field.name} ({'text' if field.kind == 'text' else f'picture, {data.format.describe()}'})" for field in fields
-    )
+    described = ", ".join(f"{field.name} ({field.kind if field.is_text else f'{data.one}, {told}'})" for field in fields)
     n_pictures = len(np.unique(joined.rows))
-    of = "" if n_pictures == len(joined) else f" of {n_pictures:,} pictures"
+    of = "" if n_pictures == len(joined) else f" of {n_pictures:,} {data.things}"
     notes = [f"{len(joined):,} record{'s' * (len(joined) != 1)}{of}: {described}"]
     others = tuple(name for name in beside.columns if name not in {field.name for field in fields})
     if others:
         notes.append(f"not read: {', '.join(others[:10])}{', …' * (len(others) > 10)} (--fields names what is learned)")
     notes += _skipped(joined.skipped, "")
     if n_copies:
-        notes.append(f"removed {n_copies:,} record{'s' * (n_copies != 1)} equal to another in picture and texts")
+        notes.append(f"removed {n_copies:,} record{'s' * (n_copies != 1)} equal to another in {data.one} and texts")
     if opened.val is not None:
         notes += _skipped(held.skipped, "val: " if opened.test is not None else "--val: ")
     if len(joined) != len(data.train) + len(data.select) + len(data.report):
@@ -178,12 +196,12 @@ def _dataset(
         fields={field.name: field.kind for field in fields},
         columns=ReadColumns(tuple(field.name for field in fields), others=others[:EXAMPLES]),
         removed={**data.info["dropped"], "copies": n_copies},
-        skipped=(*opened.understood.skipped, *store.skipped(), *joined.skipped),
+        skipped=(*opened.understood.skipped, *store.skipped(data.things), *joined.skipped),
     ).to_json()
     info = {
         **data.info,
         "kind": fields[-1].kind,
-        "fields": [vars(field) for field in fields],
+        "fields": [asdict(field) for field in fields],
         "texts": joined.digest,
         "dropped": {**data.info["dropped"], "copies": n_copies},
         "understood": {**data.info["understood"], "removed": {}, **understood},
@@ -194,13 +212,21 @@ def _dataset(
     return RecordDataset(
         **arrays,
         fields=fields,
-        format=data.format,
+        pictures=data,
         explicit_val=data.explicit_val,
         info=info,
         notes=[*(named_as_given(note, opened.spooled) for note in notes), *_of_pictures(data)],
         cached=data.cached,
         spooled=data.spooled,
     )
+
+
+def _refuse_windows(store: Store, location: str, medium: Medium) -> None:
+    if store.format.region is not None:
+        raise RequestError(
+            f"{location} holds long recordings, and a record has one {medium.one}: cut them into {medium.many} of a few "
+            "seconds first, or give a larger --seconds"
+        )
 
 
 def _of_pictures(data: PictureDataset) -> list[str]:
@@ -234,16 +260,14 @@ def _join(beside: Beside, store: Store, fields: Sequence[RecordField], progress:
     def tell(count: int) -> None:
         progress("reading texts", count, None)
 
-    records = beside.read([field.name for field in fields if field.kind == "text"])
-    return join(records, store, tell, told_missing=part.listed_in is not None)
+    records = beside.read([field.name for field in fields if field.is_text])
+    return join(records, store, beside.medium, tell, told_missing=part.listed_in is not None)
 
 
 def _as_in(fields: Sequence[RecordField], beside: Beside) -> tuple[RecordField, ...]:
     """The same fields of another source. Raises RequestError if it lacks one."""
     return tuple(
-        replace(field, name=beside.picture)
-        if field.kind == "pictures"
-        else choose_fields(beside, (field.name, beside.picture))[0]
+        choose_fields(beside, (field.name, beside.picture))[0] if field.is_text else replace(field, name=beside.picture)
         for field in fields
     )
 
@@ -251,21 +275,21 @@ def _as_in(fields: Sequence[RecordField], beside: Beside) -> tuple[RecordField, 
 def _of(store: Store, joined: Joined, numbers: npt.NDArray[np.int64], fields: Sequence[RecordField]) -> RecordArrays:
     """Some of the records of a source, by their numbers."""
     rows = joined.rows[numbers]
-    of_text = [field.name for field in fields if field.kind == "text"]
+    of_text = [field.name for field in fields if field.is_text]
     columns = [[joined.texts[number][column] for number in numbers.tolist()] for column in range(len(of_text))]
     factors = {name: values[rows] for name, values in store.factors.items()}
     pictures = PictureArrays(store.pixels, rows, None, store.names.of(rows), factors, store.notes)
     return RecordArrays(pictures, dict(zip(of_text, columns, strict=True)), store.notes)
 
 
-def check_unchanged(info: Mapping[str, Any]) -> list[str]:
+def check_unchanged(info: Mapping[str, Any], reading: Reading) -> list[str]:
     """How the source differs from what a `RecordDataset.info`, or run.json, describes, one line per difference."""
-    lines = pictures.check_unchanged(info)
-    names = [field["name"] for field in info["fields"] if field["kind"] == "text"]
+    lines = changed_as_pictures(reading, info)
+    names = [field.name for field in fields_in(info) if field.is_text]
     for record in (info, info["val"]):
         if not lines and record and not record["location"].startswith("hf:"):  # of a revision, which never changes
-            part = PICTURES.open(record["location"]).parts[record["split"] or "all"]
-            beside = texts_beside(part)
+            part = reading.kind.open(record["location"]).parts[record["split"] or "all"]
+            beside = texts_beside(part, reading.medium)
             if beside is not None and digest_of(beside.read(names)) != record["texts"]:
                 lines.append(f"the texts of {record['location']} have changed since this run was trained")
     return lines
@@ -274,24 +298,24 @@ def check_unchanged(info: Mapping[str, Any]) -> list[str]:
 def read_records(
     source: str,
     fields: Sequence[RecordField],
-    format: PictureFormat,
+    reading: Reading,
     *,
     split: str | None = None,
     input_format: str | None = None,
     progress: Progress,
 ) -> RecordArrays:
-    """All records of another source, copies included, with the fields of a run and pictures in its format.
+    """All records of another source, copies included, with the fields of a run and pictures as `reading` reads them.
 
     If the source has splits, `split` is read: by default test, otherwise val, otherwise train. Raises RequestError as
     `prepare_records` does, and if the source lacks a field.
     """
-    with open_evaluation(PICTURES, source, split, input_format) as opened:
+    with open_evaluation(reading.kind, source, split, input_format) as opened:
         snapshot = _untabled(opened.snapshot)
-        beside = texts_beside(opened.snapshot.part)
+        beside = texts_beside(opened.snapshot.part, reading.medium)
         if beside is not None:
             _as_in(fields, beside)
-        store = open_store(snapshot, Wanted.exactly(format), progress)
-        beside = beside or classes_beside(store, snapshot.part.location)
+        store = reading.open(snapshot, None, progress, FoundLabels())
+        beside = beside or classes_beside(store, snapshot.part.location, reading.medium)
         joined = _join(beside, store, _as_in(fields, beside), progress, snapshot.part)
         if not len(joined):
             raise RequestError(f"{snapshot.part.location} has no records")

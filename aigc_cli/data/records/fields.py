@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from aigc_cli.data.records.texts import PICTURE, Beside
+from aigc_cli.data.records.texts import Beside
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean
 
+TEXT = "text"
 MOST = 16
 """Fields of a record, at most: each takes a place of its own in the model's context."""
 
@@ -21,16 +21,20 @@ class RecordField:
     """A field of every record."""
 
     name: str
-    kind: Literal["text", "pictures"]
+    kind: str  # "text", or that of what is read as pictures
+
+    @property
+    def is_text(self) -> bool:
+        return self.kind == TEXT
 
 
 def choose_fields(beside: Beside, asked: Sequence[str] | None) -> tuple[RecordField, ...]:
-    """The fields that were asked for; otherwise all with words in them, and the picture last, so that it is drawn from
-    them. The picture may be called `picture` unless a column of texts is.
+    """The fields that were asked for; otherwise all with words in them, and the picture or sound last, so that it is made from
+    them. It may be called `picture` or `sound` unless a column of texts is.
 
-    Raises RequestError for fields that there are not, that are named twice, for too many, and without the picture.
+    Raises RequestError for fields that there are not, that are named twice, for too many, and without the picture or sound.
     """
-    picture = beside.picture
+    picture, medium = beside.picture, beside.medium
     if asked is None:
         if len(beside.usual) >= MOST:
             examples = ",".join([*beside.usual[:2], picture])
@@ -38,16 +42,16 @@ def choose_fields(beside: Beside, asked: Sequence[str] | None) -> tuple[RecordFi
                 f"{beside.where} has {len(beside.usual):,} columns of texts: name the fields to learn, at most {MOST}, "
                 f"such as --fields {examples}"
             )
-        return (*(RecordField(name, "text") for name in beside.usual), RecordField(picture, "pictures"))
+        return (*(RecordField(name, TEXT) for name in beside.usual), RecordField(picture, medium.many))
     if len(asked) > MOST:
         raise RequestError(f"--fields names {len(asked):,} fields; a record may have {MOST}")
-    kinds = {nfc(name): (name, "text") for name in beside.columns}
+    kinds = {nfc(name): (name, TEXT) for name in beside.columns}
     chosen: list[RecordField] = []
     for name in asked:
         if nfc(name) in kinds:
-            chosen.append(RecordField(kinds[nfc(name)][0], "text"))
-        elif nfc(name) in (nfc(picture), PICTURE):
-            chosen.append(RecordField(picture, "pictures"))
+            chosen.append(RecordField(*kinds[nfc(name)]))
+        elif nfc(name) in (nfc(picture), medium.one):
+            chosen.append(RecordField(picture, medium.many))
         else:
             hint = did_you_mean(name, [*beside.columns, picture])
             fields = listed(map(repr, (picture, *beside.columns)), 10)
@@ -55,6 +59,6 @@ def choose_fields(beside: Beside, asked: Sequence[str] | None) -> tuple[RecordFi
     names = [field.name for field in chosen]
     if twice := [name for name in names if names.count(name) > 1]:
         raise RequestError(f"--fields names {twice[0]!r} twice")
-    if not any(field.kind == "pictures" for field in chosen):
-        raise RequestError(f"--fields lacks the picture, {picture!r}")
+    if all(field.is_text for field in chosen):
+        raise RequestError(f"--fields lacks the {medium.one}, {picture!r}")
     return tuple(chosen)

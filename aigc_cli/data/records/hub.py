@@ -1,4 +1,4 @@
-"""Texts beside the pictures of a data set on the Hugging Face Hub, in its other columns."""
+"""Texts beside the pictures or sounds of a data set on the Hugging Face Hub, in its other columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from aigc_cli.data import cache
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.tables import choose_columns, columns_of_images, hub_schema, read_hub_columns, text_columns
+from aigc_cli.data.pictures.raw import Medium
+from aigc_cli.data.pictures.tables import choose_columns, holds_feature, hub_schema, read_hub_columns, text_columns
 from aigc_cli.data.records.texts import Beside, Record, texts_of
 from aigc_cli.data.sources.source import Part
 
@@ -17,19 +18,20 @@ _FILE = "texts.jsonl"
 _VERSION = 1
 
 
-def picture_on_the_hub(location: str) -> str | None:
-    """The name of the column of pictures of hf:owner/name; None if it has none. Raises AigcError if it can't be opened."""
+def picture_on_the_hub(location: str, medium: Medium) -> str | None:
+    """The name of the column of pictures of hf:owner/name, or of what else is meant; None if it has none. Raises AigcError if
+    it can't be opened."""
     part = PICTURES.open(location).training()
     schema = hub_schema(part.location, part.split)
-    return choose_columns(schema, None, part.location).image if columns_of_images(schema) else None
+    return choose_columns(schema, None, part.location, medium).image if holds_feature(schema, medium.feature) else None
 
 
-def columns_on_the_hub(part: Part) -> Beside:
+def columns_on_the_hub(part: Part, medium: Medium) -> Beside:
     """The columns that can be texts."""
     schema = hub_schema(part.location, part.split)
-    picture = choose_columns(schema, None, part.location).image
+    picture = choose_columns(schema, None, part.location, medium).image
     columns, usual = text_columns(schema, picture)
-    return Beside(part.location, picture, columns, usual, partial(_read, part))
+    return Beside(part.location, medium, picture, columns, usual, partial(_read, part))
 
 
 def _read(part: Part, columns: Sequence[str]) -> Iterator[Record]:

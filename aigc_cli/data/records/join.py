@@ -1,4 +1,4 @@
-"""Join texts with the pictures of the same name, and sort records into splits by their pictures."""
+"""Join texts with the pictures, or sounds, of the same name, and sort records into splits by their pictures."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data import cache
+from aigc_cli.data.pictures.raw import Medium
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.records.texts import Record
 from aigc_cli.data.sources.split_names import nfc
@@ -33,7 +34,9 @@ class Joined:
         return len(self.rows)
 
 
-def join(records: Iterator[Record], store: Store, progress: Callable[[int], None], *, told_missing: bool) -> Joined:
+def join(
+    records: Iterator[Record], store: Store, medium: Medium, progress: Callable[[int], None], *, told_missing: bool
+) -> Joined:
     """The records whose picture is in the store, and whose texts are not too long. The store tells which pictures cannot be
     decoded; with `told_missing`, those that are not there are told of elsewhere too."""
     row_of = {nfc(name): row for row, name in enumerate(store.names)}
@@ -68,9 +71,9 @@ def join(records: Iterator[Record], store: Store, progress: Callable[[int], None
         [name for row, name in enumerate(store.names) if row not in of_pictures] if len(of_pictures) < len(row_of) else []
     )
     groups = (
-        Group.of("picture without a record", "pictures without a record", textless),
-        Group.of("record without a picture", "records without a picture", without),
-        Group.of("record whose picture is not there", "records whose picture is not there", missing),
+        Group.of(f"{medium.one} without a record", f"{medium.many} without a record", textless),
+        Group.of(f"record without a {medium.one}", f"records without a {medium.one}", without),
+        Group.of(f"record whose {medium.one} is not there", f"records whose {medium.one} is not there", missing),
         Group.of(f"record {too_long}", f"records {too_long}", long),
     )
     return Joined(np.array(rows, np.int64), texts, tuple(group for group in groups if group is not None), digest)

@@ -1,4 +1,4 @@
-"""Texts beside pictures in an archive, as in WebDataset: 7.jpg with 7.txt, the strings in 7.json, and 7.cls."""
+"""Texts beside pictures or sounds in an archive, as in WebDataset: 7.jpg with 7.txt, the strings in 7.json, and 7.cls."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from aigc_cli.data.pictures.readers import PICTURE_FILES, SUFFIXES, name_in
+from aigc_cli.data.pictures.raw import Medium
+from aigc_cli.data.pictures.readers import name_in
 from aigc_cli.data.pictures.webdataset import BESIDE, choose_members, ways_to_examples
-from aigc_cli.data.records.texts import CAPTION, CLASS, PICTURE, Beside, Record, of_words, text_file, texts_of
+from aigc_cli.data.records.texts import CAPTION, CLASS, Beside, Record, of_words, text_file, texts_of
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part
 
@@ -18,22 +19,22 @@ _FIELDS = {".txt": CAPTION, ".cls": CLASS}
 _LOOKED_AT = 200  # examples, for the fields that have words
 
 
-def members_beside(part: Part) -> Beside | None:
+def members_beside(part: Part, medium: Medium) -> Beside | None:
     """None if there are no texts in the part's archives."""
     rows: dict[str, Mapping[str, Any]] = {}
     for path in part.files:
         prefix = f"{name_in(path, part)}/" if len(part.files) > 1 else ""
-        rows |= {prefix + name: row for name, row in _examples(Archive(path)).items()}
+        rows |= {prefix + name: row for name, row in _examples(Archive(path), medium).items()}
     columns = tuple(dict.fromkeys(name for row in rows.values() for name in row))
     if not columns:
         return None
     usual = (CAPTION,) if CAPTION in columns else of_words([*islice(rows.values(), _LOOKED_AT)], columns)
-    return Beside(part.location, PICTURE, columns, usual, partial(_read, rows, part.location), len(rows))
+    return Beside(part.location, medium, medium.one, columns, usual, partial(_read, rows, part.location), len(rows))
 
 
-def _examples(archive: Archive) -> dict[str, Mapping[str, Any]]:
+def _examples(archive: Archive, medium: Medium) -> dict[str, Mapping[str, Any]]:
     """What is beside each picture that has anything beside it, by field."""
-    names, _ = choose_members(archive.path, archive.names(SUFFIXES), PICTURE_FILES)
+    names, _ = choose_members(archive.path, archive.names(medium.suffixes), medium)
     members = archive.names(BESIDE)
     ways = ways_to_examples(names)
     example_of = next((of for of in ways if {*map(of, names)} & {*map(of, members)}), None)

@@ -14,6 +14,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
+from aigc_cli.data.pictures.readers import PICTURE_FILES
 from aigc_cli.data.pictures.scenes import MOST, Scene, Scenes, Thing, size_of
 from aigc_cli.data.pictures.shapes import COLOURS, SHAPES, coverage
 from aigc_cli.data.records.scene_words import Meaning, caption_of, holds, meaning_of, questions_of
@@ -33,7 +34,7 @@ _TURNS = (-8.0, 0.0, 8.0)
 
 def scenes_beside(part: Part) -> Beside:
     """The captions of the scenes of a part, and questions with answers."""
-    return Beside(part.location, "picture", _COLUMNS, _COLUMNS[:1], lambda columns: _read(part, columns))
+    return Beside(part.location, PICTURE_FILES, PICTURE_FILES.one, _COLUMNS, _COLUMNS[:1], lambda columns: _read(part, columns))
 
 
 def _read(part: Part, columns: Sequence[str]) -> Iterator[Record]:

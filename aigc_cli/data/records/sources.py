@@ -1,4 +1,4 @@
-"""Where the texts beside the pictures of a source are."""
+"""Where the texts beside the pictures or sounds of a source are."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 from aigc_cli.data.pictures.demos import is_scenes
 from aigc_cli.data.pictures.listed import Listing, file_of, listing_of
 from aigc_cli.data.pictures.metadata import FILE_NAME, in_source
-from aigc_cli.data.pictures.raw import ARCHIVES
-from aigc_cli.data.pictures.readers import READ, name_in, names_of, picture_files
+from aigc_cli.data.pictures.raw import ARCHIVES, Medium
+from aigc_cli.data.pictures.readers import name_in, names_of, picture_files
 from aigc_cli.data.pictures.rows import Rows
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.records.members import members_beside
 from aigc_cli.data.records.scenes import scenes_beside
-from aigc_cli.data.records.texts import CAPTION, CLASS, PICTURE, Beside, Record, of_words, text_file, texts_of
+from aigc_cli.data.records.texts import CAPTION, CLASS, Beside, Record, of_words, text_file, texts_of
+from aigc_cli.data.records.tones import is_tones, tones_beside
 from aigc_cli.data.sources.source import Part, suffix_of
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
@@ -27,33 +28,38 @@ from aigc_cli.errors import RequestError
 _LOOKED_AT = 200  # rows, for the columns of texts
 
 
-def texts_beside(part: Part) -> Beside | None:
-    """None if there are no texts beside the pictures. Raises RequestError for tables of texts that can't be read."""
+def texts_beside(part: Part, medium: Medium) -> Beside | None:
+    """None if there are no texts beside the pictures, or what else is meant. Raises RequestError for tables of texts that can't
+    be read."""
     if part.listed_in is not None:
-        listing = listing_of(part.listed_in)
+        listing = listing_of(part.listed_in, medium)
         assert listing is not None, "it was found when the part was opened"
         columns = tuple(name for name in listing.rows.names if name != listing.column)
-        return Beside(str(listing.path), listing.column, columns, _usual([listing.rows], columns), partial(_listed, listing))
+        usual = _usual([listing.rows], columns)
+        return Beside(str(listing.path), medium, listing.column, columns, usual, partial(_listed, listing))
     if is_scenes(part.location):
         return scenes_beside(part)
+    if is_tones(part.location):
+        return tones_beside(part)
     if part.kind == "hub":
         from aigc_cli.data.records.hub import columns_on_the_hub
 
-        return columns_on_the_hub(part)
-    suffixes = {suffix_of(path, READ) for path in part.files}
-    if part.tables and picture_files(part):
-        return _of_metadata(part)
-    if picture_files(part):
-        return _of_text_files(part)
+        return columns_on_the_hub(part, medium)
+    suffixes = {suffix_of(path, medium.read) for path in part.files}
+    files = picture_files(part, medium.suffixes)
+    if part.tables and files:
+        return _of_metadata(part, medium)
+    if files:
+        return _of_text_files(part, medium)
     if suffixes == {".parquet"}:
-        return _of_columns(part)
-    return members_beside(part) if suffixes and suffixes <= {*ARCHIVES} else None
+        return _of_columns(part, medium)
+    return members_beside(part, medium) if suffixes and suffixes <= {*ARCHIVES} else None
 
 
-def classes_beside(store: Store, where: str) -> Beside:
+def classes_beside(store: Store, where: str, medium: Medium) -> Beside:
     """The classes of pictures, if they have any, as texts."""
     columns = (CLASS,) if len(store.classes) > 1 else ()
-    return Beside(where, PICTURE, columns, columns, partial(_classes, store))
+    return Beside(where, medium, medium.one, columns, columns, partial(_classes, store))
 
 
 def _classes(store: Store, columns: Sequence[str]) -> Iterator[Record]:
@@ -82,19 +88,22 @@ def _listed(listing: Listing, columns: Sequence[str]) -> Iterator[Record]:
 # metadata.csv, .jsonl or .parquet beside pictures, as in the ImageFolder of Hugging Face's `datasets`
 
 
-def _of_metadata(part: Part) -> Beside | None:
+def _of_metadata(part: Part, medium: Medium) -> Beside | None:
     tables = [Rows(path) for path in part.tables]
     for table in tables:
         if FILE_NAME not in table.names:
             named = listed(map(repr, table.names), 10)
-            raise RequestError(f"{table.path} needs a column {FILE_NAME!r} that names the pictures; its columns are {named}")
+            raise RequestError(
+                f"{table.path} needs a column {FILE_NAME!r} that names the {medium.many}; its columns are {named}"
+            )
     columns = tuple(dict.fromkeys(name for table in tables for name in table.names if name != FILE_NAME))
-    return Beside(part.location, PICTURE, columns, _usual(tables, columns), partial(_metadata, part, tables))
+    read = partial(_metadata, part, medium, tables)
+    return Beside(part.location, medium, medium.one, columns, _usual(tables, columns), read)
 
 
-def _metadata(part: Part, tables: Sequence[Rows], columns: Sequence[str]) -> Iterator[Record]:
+def _metadata(part: Part, medium: Medium, tables: Sequence[Rows], columns: Sequence[str]) -> Iterator[Record]:
     """The rows of which the pictures are in the part, or not there at all; others are in other splits."""
-    names = {*map(nfc, names_of(part))}
+    names = {*map(nfc, names_of(part, medium.suffixes))}
     for table in tables:
         folder = PurePosixPath(name_in(table.path, part)).parent
         rows = table.values([FILE_NAME, *(name for name in columns if name in table.names)])
@@ -110,19 +119,20 @@ def _metadata(part: Part, tables: Sequence[Rows], columns: Sequence[str]) -> Ite
 # cat.txt beside cat.png
 
 
-def _of_text_files(part: Part) -> Beside | None:
-    files = {path: path.with_suffix(".txt") for path in picture_files(part)}
+def _of_text_files(part: Part, medium: Medium) -> Beside | None:
+    files = {path: path.with_suffix(".txt") for path in picture_files(part, medium.suffixes)}
     counts = Counter(files.values())
     found = {path: text for path, text in files.items() if text.is_file()}
     if not found:
         return None
     if twice := next((text for text in found.values() if counts[text] > 1), None):
-        raise RequestError(f"{twice} is beside several pictures of its name; leave one of them")
-    return Beside(part.location, PICTURE, (CAPTION,), (CAPTION,), partial(_text_files, part, found), len(found))
+        raise RequestError(f"{twice} is beside several {medium.many} of its name; leave one of them")
+    read = partial(_text_files, part, medium, found)
+    return Beside(part.location, medium, medium.one, (CAPTION,), (CAPTION,), read, len(found))
 
 
-def _text_files(part: Part, found: Mapping[Path, Path], columns: Sequence[str]) -> Iterator[Record]:
-    for path, name in zip(picture_files(part), names_of(part), strict=True):
+def _text_files(part: Part, medium: Medium, found: Mapping[Path, Path], columns: Sequence[str]) -> Iterator[Record]:
+    for path, name in zip(picture_files(part, medium.suffixes), names_of(part, medium.suffixes), strict=True):
         if path in found:
             yield name, (text_file(found[path].read_bytes(), found[path]),) * len(columns)
 
@@ -130,13 +140,13 @@ def _text_files(part: Part, found: Mapping[Path, Path], columns: Sequence[str]) 
 # Columns beside embedded pictures
 
 
-def _of_columns(part: Part) -> Beside:
+def _of_columns(part: Part, medium: Medium) -> Beside:
     from aigc_cli.data.pictures.tables import choose_columns, read_schema, text_columns
 
     schema = read_schema(part.files[0])
-    picture = choose_columns(schema, None, part.files[0]).image
+    picture = choose_columns(schema, None, part.files[0], medium).image
     columns, usual = text_columns(schema, picture)
-    return Beside(part.location, picture, columns, usual, partial(_columns, part))
+    return Beside(part.location, medium, picture, columns, usual, partial(_columns, part))
 
 
 def _columns(part: Part, columns: Sequence[str]) -> Iterator[Record]:

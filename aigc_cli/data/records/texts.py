@@ -1,6 +1,7 @@
-"""The texts beside pictures: which fields there are, and the texts of each record with the name of its picture.
+"""The texts beside pictures or sounds: which fields there are, and the texts of each record with the name of its picture.
 
-Texts and pictures are joined by the pictures' names, so that every source whose pictures are read has records.
+Texts and pictures are joined by the pictures' names, so that every source whose pictures are read has records. Sounds are read
+as pictures, and called so here.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from aigc_cli.data.pictures.raw import Medium
 from aigc_cli.data.tables.words import has_words
 from aigc_cli.errors import RequestError
 
-PICTURE, CAPTION, CLASS = "picture", "caption", "class"
+CAPTION, CLASS = "caption", "class"
 """Names of fields where the source gives none."""
 
 Record: TypeAlias = tuple[str | None, tuple[str, ...]]
@@ -27,7 +29,8 @@ class Beside:
     """The texts beside the pictures of a part."""
 
     where: str
-    picture: str  # the name of the field of pictures
+    medium: Medium  # what the pictures are
+    picture: str  # the name of their field
     columns: tuple[str, ...]  # all that can be fields of texts
     usual: tuple[str, ...]  # those that are if none are asked for
     read: Callable[[Sequence[str]], Iterator[Record]]  # the records, with the texts of these columns

@@ -77,9 +77,12 @@ class SoundReading(Reading):
         seconds = _sound(store).stored.seconds
         return f"{location} is too short to hold out parts of {seconds:.3g} s; give more recordings, or a smaller --seconds"
 
+    def described(self, store: Store) -> str:
+        return _sound(store).describe()
+
     def counted(self, store: Store) -> str:
         what = "sounds" if store.format.region is None else "parts of recordings, windows"
-        return f"{len(store.labels):,} {what} of {_sound(store).describe()}"
+        return f"{len(store.labels):,} {what} of {self.described(store)}"
 
     def heard(self, store: Store) -> Callable[[npt.NDArray[np.uint8]], Wave]:
         return partial(waveform, format=_sound(store))
@@ -108,13 +111,25 @@ def prepare(
 ) -> tuple[PictureDataset, Mapping[str, Any]]:
     """As `AsPictures.prepare`. The longest side is that of the square that has about as many pixels as a sound's picture."""
     longest = settings["longest_side"] or longest
-    asked = Asked(WantedSounds(**{name: settings[name] for name in OPTIONS}), longest)
+    asked = wanted(settings, longest).asked
     return prepare_sounds(SoundRequest(**vars(request), asked=asked), progress=progress), {"longest_side": longest}
 
 
-def read(source: str, data: Mapping[str, Any], **how: Any) -> PictureArrays:
-    """As `AsPictures.read`."""
-    return read_sounds(source, SoundFormat.from_json(data["sound"]), **how)
+def wanted(settings: Mapping[str, Any], longest: int) -> SoundReading:
+    """As `AsPictures.wanted`."""
+    return SoundReading(Asked(WantedSounds(**{name: settings.get(name) for name in OPTIONS}), longest))
+
+
+def like(data: Mapping[str, Any]) -> SoundReading:
+    """As `AsPictures.like`."""
+    return SoundReading(Asked(format=SoundFormat.from_json(data["sound"])))
+
+
+def settings_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As `AsPictures.settings_of`."""
+    format = SoundFormat.from_json(data["sound"])
+    of_format = {name: getattr(format, name) for name in OPTIONS}
+    return {**of_format, "longest_side": format.bands}
 
 
 def read_sounds(

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from aigc_cli.backends.base import Codec
 from aigc_cli.backends.codecs import codec_backend, open_codec
+from aigc_cli.backends.pictures.options import as_pictures
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.loaded import CODEC
 from aigc_cli.data import cache
-from aigc_cli.data.pictures.format import parse_size
 from aigc_cli.data.records.dataset import RecordDataset
 from aigc_cli.engine.events import Bus, Event, Stage, Trained, display_path
 from aigc_cli.engine.run import DONE, find_run
 from aigc_cli.engine.train import train
 from aigc_cli.errors import Interrupted, RequestError
+from aigc_cli.options import fields_of
 
 #: The codec's share of the minutes, if it is trained first.
 SHARE = 0.35
 
 
-def given_codec(options: Train, device: str) -> tuple[Codec, Path] | None:
+def given_codec(options: Train, kind: str, settings: Mapping[str, Any], device: str) -> tuple[Codec, Path] | None:
     """The codec that --codec names, or that of the run of --init-from, and the folder of its model; None without either.
 
-    Raises `RequestError` if that is no codec, or one for pictures of another format than the one asked for.
+    Raises `RequestError` if that is no codec, or one for another kind of data, or another format than the `settings` ask for.
     """
     if options.codec is not None:
         folder = _named(options)
@@ -34,13 +36,13 @@ def given_codec(options: Train, device: str) -> tuple[Codec, Path] | None:
     else:
         return None
     codec = open_codec(folder, device)
-    form = codec.format
-    size = form.size if options.size is None else parse_size(options.size)
-    if (size, options.mode or form.mode) != (form.size, form.mode):
-        raise RequestError(
-            f"--codec {display_path(folder)} is for pictures of {form.describe()}; "
-            "leave out --size and --mode, or choose another"
-        )
+    its, name = codec.data["kind"], f"--codec {display_path(folder)}"
+    if its != kind:
+        raise RequestError(f"{name} is for {its}, and {options.data_source} holds {kind}; choose another")
+    decided, fields = as_pictures(kind).settings_of(codec.data), fields_of(Train)
+    if others := [fields[name].flag for name, value in settings.items() if value is not None and value != decided[name]]:
+        are = ", ".join(f"{fields[name].flag} {decided[name]}" for name in settings)
+        raise RequestError(f"{name} is for {kind} of {are}; leave out {' and '.join(others)}, or choose another")
     return codec, folder
 
 
@@ -66,17 +68,17 @@ def _made(options: Train, records: RecordDataset, bus: Bus) -> tuple[Path, bool]
     backend = codec_backend()
     asked = _request(options, records)
     unchanging = {name: getattr(asked, name) for name in ("val", "minutes", "steps", "seed", "threads", "deterministic")}
-    key = cache.key_of(records.info["fingerprint"], records.format.to_json(), unchanging)
+    key = cache.key_of(records.info["fingerprint"], *records.pictures.form.values(), unchanging)
     name = f"codec-{key[:8]}"
     path = Path(options.runs_dir) / backend.name / name
     if path.exists():
         run = find_run(Path(options.runs_dir), backend.name, name)
         if run.status in DONE:
-            bus.note(f"the codec for these pictures is there already: {display_path(path)}")
+            bus.note(f"the codec for these {records.pictures.things} is there already: {display_path(path)}")
             return run.model.resolve(), False
         asked = dataclasses.replace(asked, resume=True)
     share = f"{SHARE:.0%} of the time" if options.steps is None else f"{options.steps:,} steps"
-    bus.note(f"first, a codec turns pictures into codes and back: {display_path(path)}, trained for {share}")
+    bus.note(f"first, a codec turns {records.pictures.things} into codes and back: {display_path(path)}, trained for {share}")
     try:
         train(backend.load(), dataclasses.replace(asked, run=name), {}, backend.demo, _told_as_codec(bus))
     except Interrupted as error:
@@ -95,14 +97,7 @@ def _request(options: Train, records: RecordDataset) -> Any:
     own = {"run", "resume", "preset", "batch_size", "micro_batch_size", "lr", "init_from", "config", "dry_run", "patience"}
     own |= {"warmup", "cooldown", "eval_every", "eval_items", "log_every", "dedup"}
     taken = {name: getattr(options, name) for name in shared - own}
-    form = records.format
-    reading = {
-        "size": f"{form.width}x{form.height}",
-        "mode": form.mode,
-        "fit": form.fit,
-        "ground": form.ground,
-        "white": form.white,
-    }
+    reading = dict(as_pictures(records.pictures.things).settings_of(records.pictures.form))
     if records.spooled is not None:  # standard input can't be read again
         reading |= {"data": str(records.spooled), "input_format": None}
     minutes = None if options.minutes is None else SHARE * options.minutes

@@ -1,4 +1,5 @@
-"""The fields of a record: from what is given to tokens, and from generated tokens to texts and pictures."""
+"""The fields of a record: from what is given to tokens, and from generated tokens to texts and pictures, or what is read as
+such."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Codec, Sample
+from aigc_cli.backends.codecs import reading_of
 from aigc_cli.backends.transformer.config import Sample as SampleOptions
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoding.generate import Generated
@@ -19,7 +21,7 @@ from aigc_cli.backends.transformer.inputs import TextInput
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT
-from aigc_cli.data.pictures.dataset import read_pictures
+from aigc_cli.data.pictures.preparing import read_as_pictures
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.errors import AigcError, RequestError
@@ -47,6 +49,11 @@ class Contents:
     cut: set[str] = field(default_factory=set)  # the fields whose cut texts were told of
 
     @property
+    def one(self) -> str:
+        """What is encoded is called: "picture"."""
+        return reading_of(self.codec).medium.one
+
+    @property
     def last_is_picture(self) -> bool:
         return bool(self.start.codes[-1])
 
@@ -54,7 +61,7 @@ class Contents:
         """What is given for the leading fields: texts as they are, and the codes of the pictures that are named. Raises
         `RequestError` for a prompt that would begin a picture."""
         if text.prompt and self.start.codes[len(text.leading)]:
-            raise RequestError(f"--prompt: the next field, {self.start.fields[len(text.leading)]!r}, is a picture")
+            raise RequestError(f"--prompt: the next field, {self.start.fields[len(text.leading)]!r}, is a {self.one}")
         found: list[str | list[int]] = []
         room = self.room
         for value, name, n in zip(text.leading, self.start.fields, self.start.codes, strict=False):
@@ -75,10 +82,10 @@ class Contents:
     def _codes(self, path: str, name: str) -> list[int]:
         """The codes of a picture file."""
         if Path(path).is_dir():
-            raise RequestError(f"--given {name}={path}: name a picture, not a folder")
-        arrays = read_pictures(path, self.codec.format, progress=self.bus.stage)
+            raise RequestError(f"--given {name}={path}: name a {self.one}, not a folder")
+        arrays = read_as_pictures(path, reading_of(self.codec), progress=self.bus.stage)
         if len(arrays) != 1:
-            raise RequestError(f"--given {name}={path}: name one picture, not {len(arrays):,}")
+            raise RequestError(f"--given {name}={path}: name one {self.one}, not {len(arrays):,}")
         codes: list[int] = self.codec.encode(arrays.take([0]))[0].tolist()
         return codes
 
@@ -86,7 +93,8 @@ class Contents:
         """A sample whose last field is a picture, with the texts of its other fields."""
         if len(given) + len(made.fields) < len(self.start.fields):
             raise AigcError(
-                f"sample {made.index} has no picture yet after {len(made.ids):,} tokens; give the fields before it with --given"
+                f"sample {made.index} has no {self.one} yet after {len(made.ids):,} tokens; give the fields before it with "
+                "--given"
             )
         texts = [*given, *(part.decode("utf-8", "ignore") for part in made.fields)]  # "" for a picture
         of_names = self.without_generated_pictures(dict(zip(self.start.fields, texts, strict=True)), len(given))
@@ -105,7 +113,8 @@ def contents_of(loaded: Loaded[LanguageModel], codec: Codec, options: SampleOpti
         fields = fields_of(SampleOptions)
         of_texts = ("max_tokens", "beam", "stop", "match", "echo", "stream")
         if named := [fields[name].flag for name in of_texts if getattr(options, name) != fields[name].default]:
-            raise RequestError(f"{', '.join(named)}: only for texts, but this run's last field is a picture")
+            one = reading_of(codec).medium.one
+            raise RequestError(f"{', '.join(named)}: only for texts, but this run's last field is a {one}")
     assert isinstance(loaded.model, CausalLM)
     room = loaded.model.network.config.context - sum(loaded.start.codes) - len(loaded.start.fields)
     return Contents(loaded.start, loaded.tokenizer, codec, bus, room)

@@ -48,6 +48,7 @@ class Drawn:
         return quality(
             self.pictures(), train, real, (), QualityOptions(n=_asked(options)),
             seed=options.seed, device=self.held.loaded.device, bus=bus, beside={"reconstructed": self.reconstructions()},
+            heard=data.records.pictures.heard,
         )  # fmt: skip
 
     def agreement(self, data: RecordTokens, options: Eval, bus: Bus) -> dict[str, Measure]:
@@ -62,7 +63,7 @@ class Drawn:
             return {}
 
         def tell(step: int, steps: int) -> None:
-            bus.stage("training a judge of pictures and texts", step, steps)
+            bus.stage(f"training a judge of {data.records.pictures.things} and texts", step, steps)
 
         judge = train_judge(records.pictures.take, of_training, device=self.held.loaded.device, progress=tell)
         of_texts = judge.of_texts(texts)

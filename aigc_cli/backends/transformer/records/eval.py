@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
+from aigc_cli.backends.codecs import reading_of
 from aigc_cli.backends.transformer.config import Eval, Train
 from aigc_cli.backends.transformer.decoder_only.eval import field_costs
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
@@ -21,9 +22,9 @@ from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.loaded import CODEC, Loaded, load
 from aigc_cli.backends.transformer.records.drawn import draw
 from aigc_cli.backends.transformer.records.held import SHOWN, Held
-from aigc_cli.backends.transformer.records.prepare import prepare
+from aigc_cli.backends.transformer.records.prepare import prepare, records_unchanged
 from aigc_cli.backends.transformer.records.tokens import RecordTokens, codes_of, prompt_of, tokens_of
-from aigc_cli.data.records.dataset import RecordField, check_unchanged, read_records
+from aigc_cli.data.records.dataset import RecordField, fields_in, kind_in, read_records
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
@@ -51,7 +52,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         drawn = draw(held, options, bus)
         examples = drawn.examples()
         if data is None:
-            notes.append("pictures are not compared: that needs the training pictures")
+            notes.append(f"{kind_in(run.record['data'])} are not compared: that needs the training data")
         else:
             of_samples, told = drawn.quality(data, options, bus)
             measures |= drawn.agreement(data, options, bus) | of_samples
@@ -64,12 +65,12 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
 
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[RecordTokens | None, list[str]]:
     """The data the run was trained on, and notes; None if they have changed and there is --data."""
-    if changed := check_unchanged(run.record["data"]):
+    if changed := records_unchanged(run.record["data"]):
         if options.data is None:
             raise RequestError(f"{changed[0]}; give data to evaluate on with --data")
         return None, [f"nothing is compared with the training data: {changed[0]}"]
     plan = replace(rebuild(Train, run.record["plan"]), codec=str(run.model.resolve() / CODEC))
-    data: RecordTokens = prepare(plan, bus).arrays
+    data: RecordTokens = prepare(plan, kind_in(run.record["data"]), bus).arrays
     chosen = data.explicit_val and options.data is None
     return data, ["evaluated on the --val data, which also chose the checkpoint"] if chosen else []
 
@@ -77,13 +78,13 @@ def _own(run: Run, options: Eval, bus: Bus) -> tuple[RecordTokens | None, list[s
 def _held(run: Run, loaded: Loaded[CausalLM], data: RecordTokens | None, options: Eval, bus: Bus) -> tuple[Held, str]:
     """The records to evaluate on, and their name: --data, or the half of the held-out ones that chose no checkpoint."""
     assert loaded.codec is not None
-    fields = tuple(RecordField(field["name"], field["kind"]) for field in run.record["data"]["fields"])
+    fields = fields_in(run.record["data"])
     if options.data is None:
         assert data is not None
         records, name = data.records.report, "held-out"
     else:
         records = read_records(
-            options.data, fields, loaded.codec.format,
+            options.data, fields, reading_of(loaded.codec),
             split=options.split, input_format=options.input_format, progress=bus.stage,
         )  # fmt: skip
         name = options.data
@@ -109,16 +110,16 @@ def _likelihood(held: Held, options: Eval) -> dict[str, Measure]:
         another: dict[str, Measure] = {}
         if field is held.fields[-1] and n > 1:
             wrong = held.costs(np.roll(np.arange(n), 1).tolist(), range(n), options.batch_size)
-            another = {"another": _of_field(field, wrong, chars, options.seed)}
-        key = f"nats_per_picture_{field.name}" if field.kind == "pictures" else f"bits_per_char_{field.name}"
-        if field.kind == "pictures" or chars.any():
-            measures[key] = _of_field(field, spent, chars, options.seed).beside(**another)
+            another = {"another": _of_field(held, field, wrong, chars, options.seed)}
+        key = f"bits_per_char_{field.name}" if field.is_text else f"nats_per_{held.one}_{field.name}"
+        if not field.is_text or chars.any():
+            measures[key] = _of_field(held, field, spent, chars, options.seed).beside(**another)
     return measures
 
 
-def _of_field(field: RecordField, nats: NDArray[np.float64], chars: NDArray[np.int64], seed: int) -> Measure:
-    if field.kind == "pictures":
-        return mean(nats, unit="nats/picture", seed=seed)
+def _of_field(held: Held, field: RecordField, nats: NDArray[np.float64], chars: NDArray[np.int64], seed: int) -> Measure:
+    if not field.is_text:
+        return mean(nats, unit=f"nats/{held.one}", seed=seed)
     return ratio_of_sums(nats / math.log(2), chars, unit="bits/char", seed=seed)
 
 
@@ -155,7 +156,7 @@ def _answers(
         beside["frequent"] = proportion(_exact([frequent] * n, wanted))
     if n > 1 and any(held.loaded.start.codes):
         prompts = [_with_picture_of(held, number, other) for number, other in zip(chosen, np.roll(chosen, 1), strict=True)]
-        beside["another_picture"] = proportion(_exact(_written(held, prompts, options, bus), wanted))
+        beside[f"another_{held.one}"] = proportion(_exact(_written(held, prompts, options, bus), wanted))
     shown = [*zip(chosen, wanted, written, strict=True)][:: -(-n // SHOWN)]
     examples: list[dict[str, str | bytes]] = [
         {**held.leading(number), name: text, f"{name}, written": answer} for number, text, answer in shown

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Codec
+from aigc_cli.backends.codecs import reading_of
 from aigc_cli.backends.transformer.decoder_only.eval import field_costs
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
@@ -67,6 +68,11 @@ class Held:
         assert self.loaded.codec is not None
         return self.loaded.codec
 
+    @property
+    def one(self) -> str:
+        """What is encoded is called: "picture"."""
+        return reading_of(self.codec).medium.one
+
     def leading(self, number: int) -> dict[str, str | bytes]:
         """The fields of a record before its last, to look at."""
         return {field.name: self.shown(field, number) for field in self.fields[:-1]}
@@ -74,11 +80,11 @@ class Held:
     def leading_texts(self, numbers: Sequence[int], records: RecordArrays | None = None) -> list[str]:
         """The texts before the last field of these records, or of others with the same fields, a line for each field."""
         texts = (self.records if records is None else records).texts
-        names = [field.name for field in self.fields[:-1] if field.kind == "text"]
+        names = [field.name for field in self.fields[:-1] if field.is_text]
         return ["\n".join(texts[name][number] for name in names) for number in numbers]
 
     def shown(self, field: RecordField, number: int) -> str | bytes:
         """A field of a record, to look at: its text, or its picture as a PNG file."""
-        if field.kind == "text":
+        if field.is_text:
             return self.records.texts[field.name][number]
         return encode_picture(self.records.pictures.take(np.array([number]))[0], ".png")

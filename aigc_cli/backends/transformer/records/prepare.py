@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aigc_cli.backends.base import Codec
-from aigc_cli.backends.pictures.options import longest_side
+from aigc_cli.backends.codecs import reading_of
+from aigc_cli.backends.pictures.options import KINDS, as_pictures, longest_side
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.prepare import enumerated, fields_of, telling, text_request
@@ -17,20 +20,30 @@ from aigc_cli.backends.transformer.presets import tokenizer_budget
 from aigc_cli.backends.transformer.records.codec import given_codec, trained_codec
 from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT, RecordTokens, codes_of, fit, tokens_of
 from aigc_cli.data.pictures.format import parse_size
-from aigc_cli.data.records.dataset import RecordArrays, RecordDataset, RecordField, RecordRequest, prepare_records
+from aigc_cli.data.records.dataset import (
+    RecordArrays,
+    RecordDataset,
+    RecordField,
+    RecordRequest,
+    check_unchanged,
+    kind_in,
+    prepare_records,
+)
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.request import TextRequest, check_tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.trainable import Example, Prepared
 from aigc_cli.errors import RequestError
+from aigc_cli.options import fields_of as fields_of_options
 
 #: Steps of the codec that `--dry-run` trains only to know its shape.
 DRY_STEPS = 1
 
 
-def prepare(options: Train, bus: Bus) -> Prepared:
-    """The records of --data and --val as tokens, with the run's record of them. Without --codec, a codec is trained first."""
-    _check(options)
+def prepare(options: Train, kind: str, bus: Bus) -> Prepared:
+    """The records of --data and --val, of texts and of pictures or another `kind` that is read as such, as tokens, with the
+    run's record of them. Without --codec, a codec is trained first."""
+    _check(options, kind)
     request = text_request(options, Reading(lower=options.lower))
     check_tokenizer(request)
     wanted = RecordRequest(
@@ -39,12 +52,11 @@ def prepare(options: Train, bus: Bus) -> Prepared:
         fields=fields_of(options) or None,
         input_format=options.input_format,
         dedup=options.dedup,
-        size=None if options.size is None else parse_size(options.size),
-        longest=longest_side(options),
-        mode=options.mode,
     )
-    given = given_codec(options, options.device)
-    records = prepare_records(wanted if given is None else wanted.exactly(given[0].format), progress=bus.stage)
+    settings = _settings(options, kind)
+    given = given_codec(options, kind, settings, options.device)
+    reading = as_pictures(kind).wanted(settings, longest_side(options)) if given is None else reading_of(given[0])
+    records = prepare_records(wanted, reading, progress=bus.stage)
     with tempfile.TemporaryDirectory() as scratch:
         if given is not None:
             codec, folder, trained = *given, False
@@ -55,12 +67,11 @@ def prepare(options: Train, bus: Bus) -> Prepared:
             codec, folder, trained = trained_codec(options, records, options.device, bus)
         data = _in_tokens(records, request, codec, folder, bus)
     of_initial = given is not None and options.codec is None
-    form = records.format
+    its = as_pictures(kind).settings_of(codec.data)
     decided = {
         "tokenizer_budget": tokenizer_budget(options),
         "codec": options.codec if of_initial else str(folder),  # a run keeps what it was initialised from
-        "size": f"{form.width}x{form.height}",
-        "mode": form.mode,
+        **{name: its[name] for name in settings},
         "fields": ",".join(field.name for field in records.fields),
     }
     # The codec's training is part of the budget.
@@ -68,13 +79,27 @@ def prepare(options: Train, bus: Bus) -> Prepared:
     return prepared(options, data, partial(examples, data), decided)
 
 
-def _check(options: Train) -> None:
-    """Raises RequestError for options that pictures have no use for."""
+def _settings(options: Train, kind: str) -> dict[str, Any]:
+    """The options that say how pictures, or what else there is, are read."""
+    names = {field.name for field in dataclasses.fields(options)}
+    found = {name: getattr(options, name) for name in as_pictures(kind).OPTIONS if name in names}
+    if found.get("size") is not None:
+        height, width = parse_size(found["size"])
+        found["size"] = f"{width}x{height}"
+    return found
+
+
+def _check(options: Train, kind: str) -> None:
+    """Raises RequestError for options that pictures, or what else there is, have no use for."""
     if options.arch != "decoder-only":
-        raise RequestError("--arch encoder-decoder answers texts; for records with pictures leave it out")
+        raise RequestError(f"--arch encoder-decoder answers texts; for records with {kind} leave it out")
+    fields = fields_of_options(Train)
+    for name in (name for other in KINDS if other != kind for name in as_pictures(other).OPTIONS if name in fields):
+        if getattr(options, name) != fields[name].default:
+            raise RequestError(f"{fields[name].flag} is not for {kind}, which {options.data_source} holds; remove it")
     for name in ("column", "lines", "paragraphs", "unk"):
         if getattr(options, name):
-            raise RequestError(f"--{name} is for texts, and {options.data} has pictures; choose its fields with --fields")
+            raise RequestError(f"--{name} is for texts, and {options.data} has {kind}; choose its fields with --fields")
 
 
 def _in_tokens(records: RecordDataset, request: TextRequest, codec: Codec, folder: Path, bus: Bus) -> RecordTokens:
@@ -87,7 +112,7 @@ def _in_tokens(records: RecordDataset, request: TextRequest, codec: Codec, folde
         arrays[split], n = tokens_of(some, records.fields, tokenizer, codes_of(some.pictures, codec, folder, bus.stage))
         cut += n
     notes = [*records.notes, f"tokenizer: {tokenizer.kind}, {tokenizer.vocab_size - codec.n_codes:,} tokens ({reason})"]
-    notes.append(f"a picture is {codec.grid[0]}x{codec.grid[1]} codes of {codec.n_codes:,}")
+    notes.append(f"a {records.pictures.one} is {codec.grid[0]}x{codec.grid[1]} codes of {codec.n_codes:,}")
     if cut:
         notes.append(f"{cut:,} texts are cut to their first {LONGEST_TEXT} tokens")
     return RecordTokens(
@@ -105,6 +130,11 @@ def _in_tokens(records: RecordDataset, request: TextRequest, codec: Codec, folde
     )
 
 
+def records_unchanged(info: Mapping[str, Any]) -> list[str]:
+    """How the source differs from what a run recorded of its records, one line per difference."""
+    return check_unchanged(info, as_pictures(kind_in(info)).like(info))
+
+
 def examples(data: RecordTokens) -> list[Example]:
     """The first training record, and the ones with the longest and the shortest texts."""
     chosen = telling(data.train).items()
@@ -113,7 +143,5 @@ def examples(data: RecordTokens) -> list[Example]:
 
 def described(arrays: RecordArrays, fields: Sequence[RecordField], number: int) -> str:
     """A record in words: its texts, and the names of its pictures."""
-    parts = [
-        arrays.pictures.names[number] if field.kind == "pictures" else arrays.texts[field.name][number] for field in fields
-    ]
+    parts = [arrays.texts[field.name][number] if field.is_text else arrays.pictures.names[number] for field in fields]
     return " | ".join(parts)

@@ -1,4 +1,4 @@
-"""Records of texts and pictures as tokens: a picture is the codes that a codec makes of it.
+"""Records of texts and pictures as tokens: a picture, or what is read as one, is the codes that a codec makes of it.
 
 A record is `<sos> field_1 <field> field_2 … <eot>`, where a text field is its tokens and a picture field exactly as many codes
 as the codec's grid has places. So the model that learns them is the one that learns texts.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aigc_cli.backends.base import Codec
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.dataset import PictureArrays
+from aigc_cli.data.pictures.preparing import PictureArrays
 from aigc_cli.data.records.dataset import RecordArrays, RecordDataset, RecordField
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.data.text.fitting import fit_tokenizer
@@ -49,7 +49,7 @@ class RecordTokens(TextDataset):
     @property
     def codes(self) -> tuple[int, ...]:
         """By field, the number of its codes; 0 for text."""
-        return tuple(places(self.codec) if field.kind == "pictures" else 0 for field in self.fields)
+        return tuple(0 if field.is_text else places(self.codec) for field in self.fields)
 
 
 def places(codec: Codec) -> int:
@@ -63,7 +63,7 @@ def fit(records: RecordDataset, request: TextRequest, n_codes: int, progress: Pr
     if request.tokenizer_from is not None:
         return Tokenizer.load(request.tokenizer_from), "from the run of --init-from"
     if request.tokenizer == "auto" and request.vocab_size is None and cjk_share(texts) <= 0.5:
-        fitted, reason = fit_bpe(texts, VOCABULARY), "short texts in few tokens, beside the codes of pictures"
+        fitted, reason = fit_bpe(texts, VOCABULARY), f"short texts in few tokens, beside the codes of {records.pictures.things}"
     else:
         n_bytes = sum(len(text.encode()) for text in texts)
         fitted, reason = fit_tokenizer(request, texts or [""], n_bytes, progress)
@@ -80,7 +80,7 @@ def tokens_of(
     columns: list[list[list[int]]] = []
     chars, sizes = np.zeros(n, np.int64), np.zeros(n, np.int64)
     for field in fields:
-        if field.kind == "pictures":
+        if not field.is_text:
             columns.append((codes + tokenizer.codes.start).tolist())
             continue
         texts = [tokenizer.normalise(text) for text in arrays.texts[field.name]]
@@ -132,7 +132,7 @@ def codes_of(pictures: PictureArrays, codec: Codec, codec_folder: Path, progress
         parts = []
         for at in range(0, len(rows), AT_ONCE):
             parts.append(codec.encode(np.asarray(pictures.pixels[rows[at : at + AT_ONCE]])))
-            progress("encoding pictures", min(at + AT_ONCE, len(rows)), len(rows))
+            progress(f"encoding {codec.data['kind']}", min(at + AT_ONCE, len(rows)), len(rows))
         found = np.concatenate(parts)
         with cache.new_entry(key) as folder:
             np.save(folder / "codes.npy", found.astype(np.uint32))

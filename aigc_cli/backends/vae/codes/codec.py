@@ -1,12 +1,13 @@
 """Pictures to codes and back: what other backends use of a VAE with codes (`aigc_cli.backends.base.Codec`).
 
-A codec's folder has the model (config.json, model.safetensors), and in format.json how pictures are read for it.
+A codec's folder has the model (config.json, model.safetensors), and in format.json what its pictures are: the `kind` of data,
+their `format`, and what else the kind reads them by. Of earlier versions it has the format of pictures alone.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.backends.pictures.batches import at_once, to_bytes, to_unit
+from aigc_cli.backends.pictures.options import KINDS, as_pictures
 from aigc_cli.backends.vae.model import VAE, load_pretrained, save_pretrained
 from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.data.latents import Codes
@@ -32,8 +34,9 @@ TOGETHER = 32
 class PictureCodec:
     """A VAE with codes."""
 
-    def __init__(self, model: VAE, format: PictureFormat, device: torch.device) -> None:
-        self.model, self.format, self.device = model.to(device).eval(), format, device
+    def __init__(self, model: VAE, data: Mapping[str, Any], device: torch.device) -> None:
+        self.model, self.data, self.device = model.to(device).eval(), data, device
+        format = self.format = PictureFormat.from_json(data["format"])
         self.n_codes = model.config.n_codes
         rows, columns = model.config.sizes[-1]
         self.grid = (rows, columns)
@@ -68,7 +71,7 @@ class PictureCodec:
 
     def save(self, folder: Path) -> None:
         """Write a whole copy, which `load_codec` opens."""
-        save_codec(self.model, self.format, folder)
+        save_codec(self.model, self.data, folder)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -90,10 +93,10 @@ class PictureCodec:
         return results
 
 
-def save_codec(model: VAE, format: PictureFormat, folder: Path) -> None:
-    """Write the model's folder, and the format of its pictures."""
+def save_codec(model: VAE, data: Mapping[str, Any], folder: Path) -> None:
+    """Write the model's folder, and what its pictures are."""
     save_pretrained(model, folder)
-    (folder / FORMAT).write_text(json.dumps(format.to_json(), indent=2) + "\n")
+    (folder / FORMAT).write_text(json.dumps(data, indent=2) + "\n")
 
 
 def load_codec(folder: Path, device: str) -> PictureCodec:
@@ -107,14 +110,17 @@ def load_codec(folder: Path, device: str) -> PictureCodec:
         model = load_pretrained(folder)
     if not model.config.levels:
         raise RequestError(f"{folder} is a VAE without codes; train one with: aigc train vae --codes")
-    return PictureCodec(model, read_format(folder, model.config), where)
+    return PictureCodec(model, read_data(folder, model.config), where)
 
 
-def read_format(folder: Path, config: VAEConfig) -> PictureFormat:
-    """The format of a codec's pictures. Raises `RequestError` if it is missing, damaged or not the model's."""
+def read_data(folder: Path, config: VAEConfig) -> Mapping[str, Any]:
+    """What a codec's pictures are. Raises `RequestError` if that is missing, damaged or not the model's."""
     path = folder / FORMAT
     try:
-        format = PictureFormat.from_json(json.loads(path.read_text()))
+        found = json.loads(path.read_text())
+        data = found if "format" in found else {"kind": KINDS[0], "format": found}
+        format = PictureFormat.from_json(data["format"])
+        as_pictures(data["kind"]).like(data)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} is not the format of a codec's pictures: {error}") from error
     for value, allowed in ((format.mode, Mode), (format.fit, Fit), (format.ground, Ground)):
@@ -122,4 +128,4 @@ def read_format(folder: Path, config: VAEConfig) -> PictureFormat:
             raise RequestError(f"{path} has {value!r}, which is none of {', '.join(get_args(allowed))}")
     if (format.height, format.width, format.channels) != (config.height, config.width, config.channels):
         raise RequestError(f"{path} has pictures of {format.describe()}, but the model's have another shape")
-    return format
+    return dict(data)

@@ -54,7 +54,7 @@ class CodeLearner(AutoencoderLearner):
         return self._held_out_latents(n)
 
     def save_model(self, folder: Path) -> None:
-        save_codec(self.model, self.data.format, folder)
+        save_codec(self.model, {"kind": self.data.things, **self.data.form}, folder)
 
     def describe(self) -> str:
         c = self.model.config

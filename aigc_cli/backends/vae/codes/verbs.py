@@ -21,7 +21,7 @@ from aigc_cli.options import flag
 
 
 def codec_of(loaded: Loaded) -> PictureCodec:
-    return PictureCodec(loaded.model, loaded.format, loaded.device)
+    return PictureCodec(loaded.model, {"kind": loaded.things, **loaded.data}, loaded.device)
 
 
 def encoded_codes(loaded: Loaded, arrays: PictureArrays) -> Iterator[Encoded]:
