@@ -17,7 +17,7 @@ from sounding import beep, write_beeps
 
 from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
 from aigc_cli.data.records.holds import kind_of_records
-from aigc_cli.data.sounds.dataset import like, wanted
+from aigc_cli.data.sounds.dataset import like, settings_of, wanted
 from aigc_cli.errors import RequestError
 
 N = 20
@@ -104,6 +104,7 @@ def test_texts_beside_sounds(make: Callable[[Path], Path], tmp_path: Path) -> No
     assert {*texts} == {f"caption {number}" for number in range(N)}
     reading = like(json.loads(json.dumps(data.info)))
     assert data.info["kind"] == "sounds" and check_unchanged(data.info, reading) == []
+    assert prepare_records(RecordRequest(str(source)), wanted(settings_of(data.info), 16), progress=quiet).cached
     again = read_records(str(source), data.fields, reading, progress=quiet)
     place = [*again.texts["caption"]].index(data.train.texts["caption"][0])
     assert (again.pictures.take([place]) == data.train.pictures.take([0])).all()

@@ -49,8 +49,12 @@ def open_store(
     Raises RequestError, with nothing left in the cache, if they cannot be used, and AigcError if the cache cannot be written or
     the source changes while it is read.
     """
-    of_table = () if labels is None or labels.digest is None else (labels.digest,)
-    key = cache.key_of("sounds", _VERSION, snapshot.identity, asdict(asked), label, *of_table)
+    if asked.format is None and asked != (chosen := Asked(longest=asked.longest)):
+        folder = cache.lookup(_key(snapshot, chosen, label, labels))  # what is asked for may be what is chosen by default
+        found = None if folder is None else _load(folder)
+        if found is not None and found.sound is not None and _has(found.sound, asked.wanted):
+            return found
+    key = _key(snapshot, asked, label, labels)
 
     def build() -> None:
         from aigc_cli.data.sounds.build import build_entry
@@ -59,6 +63,17 @@ def open_store(
 
     store, was_cached = cached(key, [snapshot], _load, build)
     return replace(store, cached=was_cached)
+
+
+def _key(snapshot: Snapshot, asked: Asked, label: str | None, labels: FoundLabels | None) -> str:
+    of_table = () if labels is None or labels.digest is None else (labels.digest,)
+    return cache.key_of("sounds", _VERSION, snapshot.identity, asdict(asked), label, *of_table)
+
+
+def _has(format: SoundFormat, wanted: WantedSounds) -> bool:
+    """Whether sounds in this format are as asked for."""
+    asked = {name: value for name, value in vars(wanted).items() if value is not None}
+    return format.region is None and all(getattr(format, name) == value for name, value in asked.items())
 
 
 def _load(folder: Path) -> SoundStore | None:
