@@ -227,7 +227,7 @@ def test_a_judge_says_whether_drawn_pictures_suit_their_words(shell: Shell, pain
 def test_records_of_one_picture_are_learned_together(shell: Shell, asker: str, painter: str, namer: str) -> None:
     plans = {run: record(shell, run)["plan"] for run in (asker, painter, namer)}
     assert {run: plan["together"] for run, plan in plans.items()} == {asker: True, painter: False, namer: False}  # type: ignore[index]
-    assert {run: plan["last_field"] for run, plan in plans.items()} == {asker: 0.9, painter: 0.5, namer: 0.9}  # type: ignore[index]
+    assert {run: plan["last_field"] for run, plan in plans.items()} == {asker: 0.5, painter: 0.5, namer: 0.5}  # type: ignore[index]
     assert any("the same picture are learned together" in reason for reason in record(shell, asker)["reasons"])  # type: ignore[attr-defined]
     lines = (shell.cwd / "runs" / "transformer" / asker / "metrics.jsonl").read_text().splitlines()
     costs = [event["nats_per_last_field"] for event in map(json.loads, lines) if event["event"] == "evaluated"]
@@ -251,7 +251,7 @@ def test_such_a_run_resumes_bit_for_bit(shell: Shell, asker: str) -> None:
 
 def test_a_plan_of_an_earlier_version_weighs_no_field_and_learns_each_record_alone(shell: Shell, asker: str) -> None:
     plan = dict(record(shell, asker)["plan"])  # type: ignore[call-overload]
-    assert (plan.pop("last_field"), plan.pop("together")) == (0.9, True)
+    assert (plan.pop("last_field"), plan.pop("together")) == (0.5, True)
     read = DecoderOnlyPlan.read(plan)
     assert (read.last_field, read.together) == (0.0, False)
 

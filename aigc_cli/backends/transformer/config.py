@@ -112,7 +112,7 @@ class Train(TextOptions, TrainOptions):
     """Number of decoder layers."""
     dropout: float | None = option(None, min=0, max=0.9, panel=EXPERT, auto="from the number of epochs")
     """Dropout probability in training."""
-    last_field: float | None = option(None, min=0, max=0.99, panel=EXPERT, auto="0.9 for a text, 0.5 for a picture")
+    last_field: float | None = option(None, min=0, max=0.99, panel=EXPERT, auto="0.5")
     """For records with pictures, the least share of the weights in the loss that the last field has, so that an answer isn't
     lost beside the many codes of its picture."""
     together: bool | None = option(None, panel=EXPERT, auto="if that saves a third of the tokens")

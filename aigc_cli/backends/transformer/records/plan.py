@@ -15,8 +15,8 @@ from aigc_cli.backends.transformer.records.tokens import RecordTokens
 from aigc_cli.engine.trainable import Machine
 from aigc_cli.errors import RequestError
 
-#: The least share of the weights in the loss of a last field that is a text, or a picture.
-LAST_TEXT, LAST_PICTURE = 0.9, 0.5
+#: The least share of the weights in the loss that the last field has.
+LAST_FIELD = 0.5
 
 
 def plan_for(options: Train, data: RecordTokens, machine: Machine) -> tuple[DecoderOnlyPlan, list[str]]:
@@ -36,7 +36,7 @@ def plan_for(options: Train, data: RecordTokens, machine: Machine) -> tuple[Deco
         saved = f"in {predictions:,} tokens instead of {lengths.sum():,}"
         notes.append(f"records with the same {data.fields[0].name} are learned together, {saved}")
     plan, reasons = decide(
-        replace(options, context=context, last_field=last_field(options, data)),
+        replace(options, context=context, last_field=LAST_FIELD if options.last_field is None else options.last_field),
         flops=machine.flops * machine.seconds,
         vocab_size=data.tokenizer.vocab_size,
         predictions=predictions,
@@ -44,17 +44,6 @@ def plan_for(options: Train, data: RecordTokens, machine: Machine) -> tuple[Deco
         row=row,
     )
     return plan, [*notes, *reasons]
-
-
-def last_field(options: Train, data: RecordTokens) -> float:
-    """The least share of the weights in the loss of the last field.
-
-    A picture's codes can hardly be foreseen. With half of the weights, their noise in the gradient delays the learning of
-    answers for which a word has to be compared with the picture.
-    """
-    if options.last_field is not None:
-        return options.last_field
-    return LAST_PICTURE if data.codes[-1] else LAST_TEXT
 
 
 def together(options: Train, data: RecordTokens, context: int) -> bool:
