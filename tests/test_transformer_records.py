@@ -448,7 +448,7 @@ def test_a_codec_for_other_pictures_is_refused(shell: Shell, table: Path, codec:
         "train", "transformer", "--data", table, "--fields", "caption,picture", "--codec", codec.name, "--size", "12", *SMALL
     )
     assert done.returncode == 2
-    assert "is for pictures of 16×16 RGB" in done.stderr
+    assert "is for pictures of --size 16x16, --mode RGB; leave out --size" in done.stderr
 
 
 def test_nothing_of_a_codec_is_kept_of_a_dry_run(shell: Shell, table: Path, painter: str) -> None:
