@@ -182,8 +182,8 @@ class LabelFeatures:
 
     def probabilities(self, features: Features) -> NDArray[np.float64]:
         """How likely each class is for each picture, (n, classes), from its features (n, 64)."""
-        numbers: NDArray[np.float64] = self._logits(features).double().softmax(1).cpu().numpy()
-        return numbers
+        probabilities: NDArray[np.float64] = self._logits(features).cpu().double().softmax(1).numpy()
+        return probabilities
 
     def _logits(self, features: Features) -> Tensor:
         with torch.inference_mode():

@@ -192,7 +192,7 @@ def readable(arrays: TokenArrays, tokenizer: Tokenizer, max_chars: int = MAX_TEX
     return [tokenizer.decode(part)[:max_chars] for part in parts]
 
 
-def draw(loaded: Loaded[CausalLM], n: int, seed: int, batch_size: int, longest: int | None) -> list[str]:
+def draw(loaded: Loaded[CausalLM], n: int, seed: int, batch_size: int, longest: int | None = None) -> list[str]:
     """`n` samples like those of `aigc sample` without a prompt."""
     jobs = [Job(0, loaded.start.prompt_ids(loaded.tokenizer, None), n)]
     samples = loaded.generate(jobs, options=SamplingOptions(max_tokens=longest), seed=seed, batch_size=batch_size)
