@@ -232,7 +232,7 @@ def test_a_folder_may_not_be_there_yet(tmp_path: Path) -> None:
 def test_packages_are_those_of_the_package_itself() -> None:
     needed, optional = packages()
     assert {"torch", "numpy", "rich"} <= set(needed) and None not in needed.values()
-    assert set(optional) == {"spacy", "jieba", "pillow-heif"}
+    assert set(optional) == {"spacy", "jieba", "pillow-heif", "symusic", "miditok"}
 
 
 def test_sizes() -> None:
