@@ -119,6 +119,7 @@ def test_the_codec_of_the_same_request_is_used_again(shell: Shell, table: Path, 
     done = shell("train", "transformer", "--data", table, "--fields", "caption,picture", "--run", "again", *SMALL)
     assert done.returncode == 0
     assert f"is there already: {codec.relative_to(shell.cwd)}" in done.stderr
+    assert re.search(r", trained for \d+ steps$", done.stderr, re.M)
     assert [run.name for run in (shell.cwd / "runs" / "vae").iterdir()] == [codec.name]
 
 

@@ -22,6 +22,8 @@ from aigc_cli.options import fields_of
 
 #: The codec's share of the minutes, if it is trained first.
 SHARE = 0.35
+#: A codec with fewer steps than this is hardly trained.
+FEW_STEPS = 100
 
 
 def given_codec(options: Train, kind: str, settings: Mapping[str, Any], device: str) -> tuple[Codec, Path] | None:
@@ -74,7 +76,13 @@ def _made(options: Train, records: RecordDataset, bus: Bus) -> tuple[Path, bool]
     if path.exists():
         run = find_run(Path(options.runs_dir), backend.name, name)
         if run.status in DONE:
-            bus.note(f"the codec for these {records.pictures.things} is there already: {display_path(path)}")
+            things, steps = records.pictures.things, run.steps or 0
+            bus.note(f"the codec for these {things} is there already: {display_path(path)}, trained for {steps:,} steps")
+            if options.steps is None and steps < FEW_STEPS:
+                bus.note(
+                    f"so few steps are too few: 'aigc runs rm {run.reference}' removes it, so that it is trained anew",
+                    "warning",
+                )
             return run.model.resolve(), False
         asked = dataclasses.replace(asked, resume=True)
     share = f"{SHARE:.0%} of the time" if options.steps is None else f"{options.steps:,} steps"
