@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pictures import write_sheet
 
 from aigc_cli.backends.codecs import open_codec
+from aigc_cli.data.pictures.dataset import like
 from aigc_cli.data.records.dataset import RecordArrays, RecordRequest, prepare_records
 from aigc_cli.data.records.scene_words import meaning_of
 from aigc_cli.data.records.scenes import obeys, read_scene
@@ -57,7 +58,7 @@ def main() -> None:
             aigc("train", "transformer", *asked, *shared, *threads)
         fields = tuple(FIELDS[task].split(","))
         codec = open_codec((run / "model" / "codec").resolve(), "cpu")
-        held = prepare_records(RecordRequest(data, fields=fields).exactly(codec.format), progress=lambda *_: None).report
+        held = prepare_records(RecordRequest(data, fields=fields), like(codec.data), progress=lambda *_: None).report
         chosen = np.random.default_rng(0).permutation(len(held))[: options.each]
         given = [_given(held, number, fields[:-1], options.folder / "given") for number in chosen.tolist()]
         if task == "draws":

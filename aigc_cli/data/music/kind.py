@@ -43,7 +43,7 @@ class Music(Kind):
     sheets = (".mid", ".wav")
     likelihood = ("nats_per_event", 1.0)
     as_texts = True
-    longest = 4096
+    longest = 2048
 
     def __init__(self, notation: Notation | None = None) -> None:
         self._notation = notation

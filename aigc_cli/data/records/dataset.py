@@ -225,7 +225,7 @@ def _refuse_windows(store: Store, location: str, medium: Medium) -> None:
     if store.format.region is not None:
         raise RequestError(
             f"{location} holds long recordings, and a record has one {medium.one}: cut them into {medium.many} of a few "
-            "seconds first, or give a larger --seconds"
+            "seconds first"
         )
 
 

@@ -29,6 +29,7 @@ _HEARD = 40.0  # dB below the loudest frame: softer ones don't count for the rat
 _SILENT = 60.0  # dB below the loudest frame: softer frames at the ends are silence
 _WORTH_TRIMMING = 0.1  # the share of the length
 _MARGIN = 0.01  # seconds kept beside what is trimmed
+_SOME = 0.5  # the share of the sounds with a rate or a higher one for which that rate is worth keeping
 _WIDE = 0.03  # the share of the energy in the difference of left and right from which a sound is heard as stereo
 _LOUD = 1 / 65_536  # half a step of 16 bits
 
@@ -155,8 +156,8 @@ def _quantile(lengths: npt.NDArray[np.float64]) -> float:
 
 def _rate(wanted: WantedSounds, looks: Sequence[SoundLook]) -> tuple[int, str]:
     counts = Counter(seen.rate for seen in looks)
-    source = counts.most_common(1)[0][0]
-    shown = f"{source:,} Hz" if len(counts) == 1 else f"mostly {source:,} Hz"
+    source = max(rate for rate in counts if sum(counts[of] for of in counts if of >= rate) >= _SOME * len(looks))
+    shown = f"{source:,} Hz" if len(counts) == 1 else f"{min(counts):,} to {max(counts):,} Hz"
     kept = np.mean([seen.below for seen in looks], axis=0)
     if wanted.rate is not None:
         share = kept[[usual >= wanted.rate for usual in USUAL_RATES].index(True)]
@@ -167,7 +168,8 @@ def _rate(wanted: WantedSounds, looks: Sequence[SoundLook]) -> tuple[int, str]:
     number = int(enough[0]) if len(enough) else -1
     lowest = USUAL_RATES[number]
     if lowest >= own:
-        return own, f"rate: {own:,} Hz, that of the sounds" if own == source else f"rate: {own:,} Hz (the sounds have {shown})"
+        alike = own == source and len(counts) == 1
+        return own, f"rate: {own:,} Hz, that of the sounds" if alike else f"rate: {own:,} Hz (the sounds have {shown})"
     below = f"{kept[number]:.1%} of the energy is below {lowest / 2000:g} kHz"
     return lowest, f"rate: {lowest:,} Hz, as {below} (the sounds have {shown})"
 

@@ -42,7 +42,7 @@ def regions(raw: RawSound, seconds: float) -> Iterator[RawSound]:
                 yield RawSound(f"{raw.name} from {start / recording.rate:.2f} s", opener, raw.label, raw.factors)
             start += length
         if not start:
-            raise NotDecodable(f"it is shorter than the others' parts of {seconds:g} s")
+            raise NotDecodable(f"it is shorter than the {seconds:g} s of a part; give longer recordings")
         if not found:
             raise NotDecodable("it is silent")
 
