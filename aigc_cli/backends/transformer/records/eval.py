@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.codecs import reading_of
+from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.backends.transformer.config import Eval, Train
 from aigc_cli.backends.transformer.decoder_only.eval import field_costs
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
@@ -60,7 +61,8 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     elif options.n != 0:
         of_answers, examples = _answers(held, data, options, bus)
         measures |= of_answers
-    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes, examples)
+    said = said_of(kind_in(run.record["data"]).removesuffix("s"), notes)
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, said, examples)
 
 
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[RecordTokens | None, list[str]]:
