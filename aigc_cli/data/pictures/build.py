@@ -16,16 +16,8 @@ from aigc_cli.data.pictures.collector import PictureCollector
 from aigc_cli.data.pictures.decode import Decoded, decode, decode_regions, look
 from aigc_cli.data.pictures.demos import demo_reader
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format
-from aigc_cli.data.pictures.many import (
-    AT_ONCE,
-    in_parallel,
-    nothing_in,
-    sampled,
-    stop_if_too_many,
-    too_many_unreadable,
-    total_of,
-)
-from aigc_cli.data.pictures.raw import Content, NotDecodable, Reader
+from aigc_cli.data.pictures.many import AT_ONCE, decoded, looked_at, shared_factors, total_of
+from aigc_cli.data.pictures.raw import RawPicture, Reader
 from aigc_cli.data.pictures.readers import open_readers
 from aigc_cli.data.pictures.white import white_of
 from aigc_cli.data.pictures.windows import in_windows, most_regions
@@ -36,7 +28,6 @@ from aigc_cli.errors import RequestError
 from aigc_cli.files import bytes_of
 from aigc_cli.machine import memory
 
-_REPORT = 64  # pictures between two reports
 _BLACK = 3  # levels of 255: as good as black
 _PIXEL_BYTES = 1500  # memory of a training step per pixel and picture, with the smallest networks and any channels
 
@@ -72,35 +63,22 @@ def _fill(
 ) -> None:
     """Decode all pictures in the format. Raises _OtherWhite for one whose numbers are above white, or which is the
     first to determine white, unless white was asked for."""
-    part, total = snapshot.part, total_of(readers)
-    factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
-    most = 1 if format.region is None else most_regions(format, total)
+    whole = format.region is None
+    most = 1 if whole else most_regions(format, total_of(readers))
 
-    def decoded_parts(content: Content) -> list[Decoded]:
-        return [decode(content, format)] if format.region is None else decode_regions(content, format, most)
+    def parts_of(raw: RawPicture) -> list[Decoded]:
+        return [decode(raw.content, format)] if whole else decode_regions(raw.content, format, most)
 
-    at_once, seen = AT_ONCE if format.region is None else 1, 0
+    factors, at_once = shared_factors(readers), AT_ONCE if whole else 1
     with opening.new_entry(key, [snapshot]) as folder, PictureCollector(folder, format, factors) as collector:
-        for reader in readers:
-            columns = [reader.factors.index(name) for name in factors]
-            for raw, parts in in_parallel(reader.read(), lambda raw: decoded_parts(raw.content), at_once):
-                seen += 1
-                if isinstance(parts, NotDecodable):
-                    collector.skip(raw.name, str(parts))
-                    stop_if_too_many(part, collector, total, "pictures")
-                else:
-                    for decoded in parts:
-                        if wanted.white is None and decoded.highest is not None:
-                            white = white_of([decoded.highest])
-                            if white > format.white or (white_is_open and white != format.white):
-                                raise _OtherWhite(white)
-                        collector.add(raw, decoded, [raw.factors[column] for column in columns])
-                if seen % _REPORT == 0:
-                    progress("reading pictures", seen, total)
-        progress("reading pictures", seen, total)
-        if seen == 0:
-            raise nothing_in(part, readers, "pictures")
-        stop_if_too_many(part, collector, seen, "pictures")
+        each = decoded(snapshot.part, readers, parts_of, collector, progress, things="pictures", at_once=at_once)
+        for raw, parts, values in each:
+            for one in parts:
+                if wanted.white is None and one.highest is not None:
+                    white = white_of([one.highest])
+                    if white > format.white or (white_is_open and white != format.white):
+                        raise _OtherWhite(white)
+                collector.add(raw, one, values)
         collector.finish(wanted, readers)
 
 
@@ -118,15 +96,7 @@ def _open(
     known = wanted.size and (wanted.region or not wanted.tile)
     if known and wanted.size and wanted.mode and (wanted.ground or wanted.mode == "RGBA") and wanted.white:
         return readers, choose_format(wanted, []), False
-    looks, failures = [], []
-    progress("looking at a sample", 0, None)
-    for raw, seen in in_parallel(sampled(readers), lambda raw: look(raw.content)):
-        if isinstance(seen, NotDecodable):
-            failures.append((raw.name, str(seen)))
-        else:
-            looks.append(seen)
-    if not looks:
-        raise too_many_unreadable(part, failures, "pictures") if failures else nothing_in(part, readers, "pictures")
+    looks = looked_at(part, readers, lambda raw: look(raw.content), progress, things="pictures")
     _refuse_black(part, looks)
     if wanted.tile:
         wanted = in_windows(wanted, looks)

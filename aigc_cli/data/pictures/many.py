@@ -9,18 +9,33 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.collector import Collector, listed_failures
 from aigc_cli.data.pictures.raw import Described, NotDecodable
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import usable_cores
 
+
+class Example(Protocol):
+    """One example of a source, before it is decoded."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def factors(self) -> tuple[float | None, ...]:
+        """Values of its reader's factors; None if unknown."""
+
+
 Raw = TypeVar("Raw")
+Some = TypeVar("Some", bound=Example)
 RawOut = TypeVar("RawOut", covariant=True)
 T = TypeVar("T")
 
 AT_ONCE = 8
 """Examples that a thread decodes at a time."""
+_REPORT = 64  # examples between two reports
 _SAMPLE = 500  # examples looked at to choose the format
 _TOLERATED = 0.1  # the share of undecodable examples that is tolerated
 
@@ -56,6 +71,60 @@ def in_parallel(
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
+
+
+def decoded(
+    part: Part,
+    readers: Sequence[Readable[Some]],
+    decode: Callable[[Some], T],
+    collector: Collector,
+    progress: Progress,
+    *,
+    things: str,
+    at_once: int = AT_ONCE,
+) -> Iterator[tuple[Some, T, list[float | None]]]:
+    """All examples of the readers, in order: each with what `decode` makes of it and the values of `shared_factors`.
+
+    The `collector` is told of those that cannot be decoded. Raises RequestError, and stops, if they are too many, and if there
+    is no example.
+    """
+    total, seen, factors = total_of(readers), 0, shared_factors(readers)
+    for reader in readers:
+        columns = [reader.factors.index(name) for name in factors]
+        for raw, made in in_parallel(reader.read(), decode, at_once):
+            seen += 1
+            if isinstance(made, NotDecodable):
+                collector.skip(raw.name, str(made))
+                stop_if_too_many(part, collector, total, things)
+            else:
+                yield raw, made, [raw.factors[column] for column in columns]
+            if seen % _REPORT == 0:
+                progress(f"reading {things}", seen, total)
+    progress(f"reading {things}", seen, total)
+    if seen == 0:
+        raise nothing_in(part, readers, things)
+    stop_if_too_many(part, collector, seen, things)
+
+
+def shared_factors(readers: Sequence[Described]) -> list[str]:
+    """The factors that all readers know."""
+    return [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
+
+
+def looked_at(
+    part: Part, readers: Sequence[Readable[Some]], look: Callable[[Some], T], progress: Progress, *, things: str
+) -> list[T]:
+    """What some of the examples are like, spread over the source. Raises RequestError if none can be decoded."""
+    looks, failures = list[T](), list[tuple[str, str]]()
+    progress("looking at a sample", 0, None)
+    for raw, seen in in_parallel(sampled(readers), look):
+        if isinstance(seen, NotDecodable):
+            failures.append((raw.name, str(seen)))
+        else:
+            looks.append(seen)
+    if not looks:
+        raise too_many_unreadable(part, failures, things) if failures else nothing_in(part, readers, things)
+    return looks
 
 
 def sampled(readers: Sequence[Readable[Raw]]) -> Iterator[Raw]:

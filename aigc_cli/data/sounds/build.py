@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.collector import Collector
-from aigc_cli.data.pictures.many import in_parallel, nothing_in, sampled, stop_if_too_many, too_many_unreadable, total_of
+from aigc_cli.data.pictures.many import decoded, in_parallel, looked_at, sampled, shared_factors
 from aigc_cli.data.pictures.raw import NotDecodable
-from aigc_cli.data.sounds.choose import ChosenSounds, SoundLook, choose, look, silence_at_ends
+from aigc_cli.data.sounds.choose import ChosenSounds, choose, look, silence_at_ends
 from aigc_cli.data.sounds.entries import Asked
 from aigc_cli.data.sounds.format import SoundFormat, bands_and_frames
 from aigc_cli.data.sounds.raw import RawSound, Wave
@@ -29,7 +29,6 @@ from aigc_cli.data.sources.opening import Snapshot
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError
 
-_REPORT = 64  # sounds between two reports
 _RECORDINGS, _EVERY_REGION = 20, 4  # how many recordings, and which of their regions, are searched for the loudest level
 _SILENCE = 30.0  # seconds of silence at the start of a sound that are trimmed at most
 
@@ -56,25 +55,11 @@ def build_entry(
     part = snapshot.part
     readers = open_readers(part, label, labels, asked.rate)
     format, notes = (asked.format, ()) if asked.format is not None else _chosen(part, readers, asked, progress)
-    total, seen = total_of(readers), 0
-    factors = [name for name in readers[0].factors if all(name in reader.factors for reader in readers)]
-    with opening.new_entry(key, [snapshot]) as folder, _SoundCollector(folder, factors) as collector:
-        for reader in readers:
-            columns = [reader.factors.index(name) for name in factors]
-            for raw, clips in in_parallel(reader.read(), lambda raw: clips_of(raw, format)):
-                seen += 1
-                if isinstance(clips, NotDecodable):
-                    collector.skip(raw.name, str(clips))
-                    stop_if_too_many(part, collector, total, "sounds")
-                else:
-                    for clip in clips:
-                        collector.add(raw, clip, [raw.factors[column] for column in columns])
-                if seen % _REPORT == 0:
-                    progress("reading sounds", seen, total)
-        progress("reading sounds", seen, total)
-        if seen == 0:
-            raise nothing_in(part, readers, "sounds")
-        stop_if_too_many(part, collector, seen, "sounds")
+    with opening.new_entry(key, [snapshot]) as folder, _SoundCollector(folder, shared_factors(readers)) as collector:
+        each = decoded(part, readers, lambda raw: clips_of(raw, format), collector, progress, things="sounds")
+        for raw, clips, factors in each:
+            for clip in clips:
+                collector.add(raw, clip, factors)
         collector.finish(readers, label, format, notes)
 
 
@@ -82,15 +67,7 @@ def _chosen(
     part: Part, readers: Sequence[SoundReader], asked: Asked, progress: Progress
 ) -> tuple[SoundFormat, tuple[str, ...]]:
     """The format for the sounds of a part, and the reasons."""
-    progress("looking at a sample", 0, None)
-    looks, failures = list[SoundLook](), []
-    for raw, seen in in_parallel(sampled(readers), look):
-        if isinstance(seen, NotDecodable):
-            failures.append((raw.name, str(seen)))
-        else:
-            looks.append(seen)
-    if not looks:
-        raise too_many_unreadable(part, failures, "sounds") if failures else nothing_in(part, readers, "sounds")
+    looks = looked_at(part, readers, look, progress, things="sounds")
     try:
         chosen = choose(asked.wanted, looks)
     except RequestError as error:
