@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from aigc_cli.backends.pictures.options import changed as check_unchanged
 from aigc_cli.data.cache import cache_dir
 from aigc_cli.data.pictures import build as picture_build
 from aigc_cli.data.pictures import many
@@ -26,7 +27,6 @@ from aigc_cli.data.pictures.dataset import (
     PictureDataset,
     PictureFormat,
     PictureRequest,
-    check_unchanged,
     prepare_pictures,
     read_pictures,
 )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aigc_cli.backends.pictures.options import changed as pictures_unchanged
 from aigc_cli.data.pictures.dataset import PictureReading, PictureRequest, like, prepare_pictures
-from aigc_cli.data.pictures.dataset import check_unchanged as pictures_unchanged
 from aigc_cli.data.pictures.format import Wanted
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.records.dataset import RecordRequest, check_unchanged, prepare_records, read_records

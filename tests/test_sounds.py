@@ -19,10 +19,11 @@ from conftest import Shell
 from PIL import Image
 from sounding import beep, write_beeps
 
+from aigc_cli.backends.pictures.options import changed as check_unchanged
 from aigc_cli.data.kinds import find_kind, kind_of
-from aigc_cli.data.pictures.preparing import PictureDataset
+from aigc_cli.data.pictures.preparing import PictureDataset, Request, read_as_pictures
 from aigc_cli.data.sounds.choose import WantedSounds
-from aigc_cli.data.sounds.dataset import SoundRequest, check_unchanged, prepare_sounds, read_sounds
+from aigc_cli.data.sounds.dataset import like, prepare_sounds
 from aigc_cli.data.sounds.entries import Asked
 from aigc_cli.data.sounds.format import SoundFormat
 from aigc_cli.data.sounds.kind import SOUNDS
@@ -38,7 +39,7 @@ def quiet(*_: object) -> None:
 
 
 def prepare(folder: Path, longest: int = 16, **wanted: Any) -> PictureDataset:
-    return prepare_sounds(SoundRequest(str(folder), asked=Asked(WantedSounds(**wanted), longest)), progress=quiet)
+    return prepare_sounds(Request(str(folder)), Asked(WantedSounds(**wanted), longest), progress=quiet)
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_another_source_is_read_in_the_format_of_a_run(beeps: Path, tmp_path: Pa
     data = prepare(beeps)
     other = tmp_path / "other.flac"
     soundfile.write(other, np.repeat(beep(3, rate=16000), 2, axis=1), 16000)
-    arrays = read_sounds(str(other), SoundFormat.from_json(data.info["sound"]), progress=quiet)
+    arrays = read_as_pictures(str(other), like(data.info), progress=quiet)
     assert len(arrays) == 1 and arrays.shape == data.train.shape
 
 

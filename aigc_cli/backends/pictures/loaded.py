@@ -22,6 +22,7 @@ from aigc_cli.backends.pictures.options import (
     PictureInput,
     PictureTrainOptions,
     as_pictures,
+    changed,
     prepare_dataset,
 )
 from aigc_cli.data.kinds import find_kind
@@ -166,8 +167,8 @@ def evaluation_pictures(
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:
     """The data the run was trained on. Raises `RequestError` if it has changed."""
     data, plan = run.record["data"], {**options.earlier, **run.record["plan"]}
-    if changed := as_pictures(data.get("kind", KINDS[0])).check_unchanged(data):
-        raise RequestError(changed[0])
+    if lines := changed(data):
+        raise RequestError(lines[0])
     dataset: PictureDataset = prepare_dataset(rebuild(options, plan), bus, data["classes"]).arrays
     return dataset
 

@@ -155,6 +155,13 @@ def as_pictures(kind: str) -> AsPictures:
     return cast("AsPictures", importlib.import_module(module))
 
 
+def changed(info: Mapping[str, Any]) -> list[str]:
+    """How the source differs from what a run recorded as `info`, one line per difference."""
+    from aigc_cli.data.pictures.preparing import changed_as_pictures
+
+    return changed_as_pictures(as_pictures(info.get("kind", KINDS[0])).like(info), info)
+
+
 def too_few_to_compare(train: int, held_out: int, things: str) -> list[str]:
     """A note if `aigc eval` can't compare samples with so few examples."""
     from aigc_cli.metrics.pictures.manifold import K
@@ -194,4 +201,4 @@ class PictureTraining:
         return prepare_dataset(options, bus)
 
     def changed(self, info: dict[str, Any]) -> list[str]:
-        return as_pictures(info["kind"]).check_unchanged(info)
+        return changed(info)

@@ -28,7 +28,6 @@ from aigc_cli.data.pictures.preparing import (
     PictureDataset,
     Reading,
     Request,
-    changed_as_pictures,
     prepare_as_pictures,
     read_as_pictures,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "PictureDataset",
     "PictureFormat",
     "PictureRequest",
-    "check_unchanged",
     "prepare_pictures",
     "read_pictures",
 ]
@@ -208,11 +206,6 @@ def read_pictures(
         input_format=input_format,
         progress=progress,
     )
-
-
-def check_unchanged(info: Mapping[str, Any]) -> list[str]:
-    """How the source differs from what a `PictureDataset.info`, or run.json, describes, one line per difference."""
-    return changed_as_pictures(PictureReading(Wanted()), info)
 
 
 def _how_to_split(store: Store) -> str:

@@ -140,9 +140,6 @@ class AsPictures(Protocol):
     def settings_of(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """The options of `train` with which examples are read in this format."""
 
-    def check_unchanged(self, info: Mapping[str, Any]) -> list[str]:
-        """How the source differs from what a run recorded as `info`, one line per difference."""
-
 
 class Reading(ABC):
     """How the sources of one kind are read as pictures, and what their examples are called."""

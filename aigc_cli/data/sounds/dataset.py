@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,16 +11,12 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.changes import Changes
-from aigc_cli.data.pictures.labels import Classes
 from aigc_cli.data.pictures.metadata import FoundLabels
 from aigc_cli.data.pictures.preparing import (
-    PictureArrays,
     PictureDataset,
     Reading,
     Request,
-    changed_as_pictures,
     prepare_as_pictures,
-    read_as_pictures,
 )
 from aigc_cli.data.pictures.store import Store
 from aigc_cli.data.sounds.choose import WantedSounds
@@ -34,14 +29,6 @@ from aigc_cli.data.sounds.spectrogram import waveform
 from aigc_cli.data.sounds.windows import plan_recordings
 from aigc_cli.data.sources.opening import Snapshot, open_training
 from aigc_cli.data.splits import SplitPlan
-
-
-@dataclass(frozen=True)
-class SoundRequest(Request):
-    """What the user asked for."""
-
-    asked: Asked = field(default_factory=Asked)
-
 
 CHANGES = Changes(down=0, across=1 / 8, beyond=-1.0, brightness=0.15, contrast=False, black_stays=True, reconstructed=True)
 """Sooner or later, and louder or softer by up to 6 dB of a range of 80; never of another pitch, which a label may name."""
@@ -96,11 +83,11 @@ def _sound(store: Store) -> SoundFormat:
     return store.sound
 
 
-def prepare_sounds(request: SoundRequest, *, progress: Progress) -> PictureDataset:
+def prepare_sounds(request: Request, asked: Asked, *, progress: Progress) -> PictureDataset:
     """Open, read, split and cache what the request names; a second call finds it in the cache. Raises what
     `prepare_as_pictures` does."""
     with open_training(SOUNDS, request.data, request.val, request.input_format) as opened:
-        return prepare_as_pictures(request, opened, progress, SoundReading(request.asked))[0]
+        return prepare_as_pictures(request, opened, progress, SoundReading(asked))[0]
 
 
 OPTIONS = ("rate", "seconds", "channels", "trim")
@@ -111,8 +98,7 @@ def prepare(
 ) -> tuple[PictureDataset, Mapping[str, Any]]:
     """As `AsPictures.prepare`. The longest side is that of the square that has about as many pixels as a sound's picture."""
     longest = settings["longest_side"] or longest
-    asked = wanted(settings, longest).asked
-    return prepare_sounds(SoundRequest(**vars(request), asked=asked), progress=progress), {"longest_side": longest}
+    return prepare_sounds(request, wanted(settings, longest).asked, progress=progress), {"longest_side": longest}
 
 
 def wanted(settings: Mapping[str, Any], longest: int) -> SoundReading:
@@ -130,30 +116,3 @@ def settings_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
     format = SoundFormat.from_json(data["sound"])
     of_format = {name: getattr(format, name) for name in OPTIONS}
     return {**of_format, "longest_side": format.bands}
-
-
-def read_sounds(
-    source: str,
-    format: SoundFormat,
-    *,
-    classes: Classes = (),
-    label: str | None = None,
-    split: str | None = None,
-    input_format: str | None = None,
-    progress: Progress,
-) -> PictureArrays:
-    """The sounds of another source, or one sound, in the format of a run, as `read_as_pictures` reads them."""
-    return read_as_pictures(
-        source,
-        SoundReading(Asked(format=format)),
-        classes=classes,
-        label=label,
-        split=split,
-        input_format=input_format,
-        progress=progress,
-    )
-
-
-def check_unchanged(info: Mapping[str, Any]) -> list[str]:
-    """How the source differs from what a `PictureDataset.info`, or run.json, describes, one line per difference."""
-    return changed_as_pictures(SoundReading(Asked()), info)
