@@ -137,10 +137,8 @@ class Kind(ABC):
     """Whether samples can be written as one array."""
     likelihood: ClassVar[tuple[str, float]] = ("bits_per_char", math.log(2))
     """What learns from texts calls the cost of a character, and how many nats its unit is."""
-    as_texts: ClassVar[bool] = False
-    """Whether its files can be read as texts, by a `transcriber`."""
     longest: ClassVar[int | None] = None
-    """The characters that a sample has at most by default, with `as_texts`; None for a few contexts of the model."""
+    """The characters that a sample of what learns from texts has at most by default; None for a few contexts of the model."""
     in_records: ClassVar[bool] = False
     """Whether it can be a field of a record, as codes."""
     as_pictures: ClassVar[str | None] = None
@@ -197,25 +195,9 @@ class Kind(ABC):
 
     # What learns from texts
 
-    def transcriber(self, part: Part) -> Transcriber | None:
-        """How the files of a part are read as texts; None if they are texts."""
-        return None
-
-    def read_prompt(self, text: str) -> str:
-        """The beginning of a sample that a person asks for with `text`."""
-        return text
-
     def preview(self, texts: Sequence[str]) -> tuple[str, bytes, str]:
         """A file that shows samples while a model is trained: its suffix, its content, and its text if it is text."""
         return ".txt", ("\n\n".join(texts) + "\n").encode(), texts[0]
-
-    def beats(self, text: str) -> float:
-        """The length of an example that is read as this text, in beats."""
-        raise NotImplementedError
-
-    def is_whole(self, text: str) -> bool:
-        """Whether the file of a sample can be read again as it was written."""
-        raise NotImplementedError
 
     # A sample
 
@@ -255,6 +237,31 @@ class Kind(ABC):
     def array(self, folder: Path) -> AbstractContextManager[ArrayFile]:
         """An array to fill, if `arrays` is set. It may spool to this folder."""
         raise NotImplementedError
+
+
+class ReadAsTexts(Kind):
+    """A kind whose files are no texts, but are read as such by what learns from texts; a sample's content is such a text."""
+
+    @abstractmethod
+    def transcriber(self, part: Part) -> Transcriber:
+        """How the files of a part are read."""
+
+    @abstractmethod
+    def read_prompt(self, text: str) -> str:
+        """The beginning of a sample that a person asks for with `text`."""
+
+    @abstractmethod
+    def beats(self, text: str) -> float:
+        """The length of an example that is read as this text, in beats."""
+
+    @abstractmethod
+    def is_whole(self, text: str) -> bool:
+        """Whether the file of a sample can be read again as it was written."""
+
+
+def transcriber_of(kind: Kind, part: Part) -> Transcriber | None:
+    """How the files of a part are read as texts; None if they are texts."""
+    return kind.transcriber(part) if isinstance(kind, ReadAsTexts) else None
 
 
 def kind_of(paths: Sequence[PurePath], but: Kind) -> str | None:

@@ -12,7 +12,7 @@ from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.transformer.config import TextOptions, Train
 from aigc_cli.backends.transformer.presets import chars_affordable, tokenizer_budget, vocab_limit
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.data.kinds import WrongKind, find_kind
+from aigc_cli.data.kinds import ReadAsTexts, WrongKind, find_kind
 from aigc_cli.data.text.dataset import TextDataset, TextRequest, prepare_text
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.formats import TextLayout
@@ -50,7 +50,7 @@ def _of_kind(request: TextRequest, options: Train, error: WrongKind) -> TextRequ
     """The request for a source of another kind of data, whose files can be read as texts. Raises RequestError if they can't, or
     for options that are only for texts."""
     kind = find_kind(error.kind)
-    if not kind.as_texts:
+    if not isinstance(kind, ReadAsTexts):
         raise error
     for_texts = fields_of_options(Train)
     given = [for_texts[name].flag for name in ONLY_FOR_TEXTS if getattr(options, name) != for_texts[name].default]

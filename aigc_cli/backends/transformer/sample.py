@@ -15,6 +15,7 @@ from aigc_cli.backends.transformer.decoding.language_model import LanguageModel
 from aigc_cli.backends.transformer.inputs import TextInput, read_inputs
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
+from aigc_cli.data.kinds import ReadAsTexts
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
@@ -32,7 +33,8 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     tokenizer, kind = loaded.tokenizer, loaded.start.kind
     assert options.seed is not None
     check_choices(options)
-    if kind.as_texts and (options.match or options.stop):
+    transcribed = isinstance(kind, ReadAsTexts)
+    if transcribed and (options.match or options.stop):
         raise RequestError(f"--match and --stop are for texts, and this run learned from {kind.name}")
     constraint = _constraint(options, tokenizer)
     names = loaded.start.fields
@@ -43,7 +45,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
     def jobs() -> Iterator[Job]:
         nonlocal too_long
         for number, text in enumerate(read_inputs(loaded.start, options.given, options.prompt)):
-            if kind.as_texts and text.prompt is not None:
+            if isinstance(kind, ReadAsTexts) and text.prompt is not None:
                 text = text._replace(prompt=kind.read_prompt(text.prompt))
             inputs[number] = text
             if number == 0 and (note := _begun(loaded.start, text)):
@@ -89,7 +91,7 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             yield contents.drawn(made, leading, options.seed)
             continue
         written = [part.decode("utf-8", "ignore") for part in made.fields]  # the last one may end within a character
-        if kind.as_texts:
+        if transcribed:
             whole_text = (prompt or "") + written[0]
             yield Drawn({"seed": options.seed, "index": made.index, "finish": made.finish}, whole_text)
             continue

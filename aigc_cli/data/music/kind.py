@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from aigc_cli.data.kinds import Kind, Sheet
+from aigc_cli.data.kinds import ReadAsTexts, Sheet
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import AigcError, RequestError
@@ -32,7 +32,7 @@ _SOUNDFONTS = (
 """Where systems keep the instruments of FluidSynth."""
 
 
-class Music(Kind):
+class Music(ReadAsTexts):
     """A source is read as pieces, each the text of its events (`events`); a sample is such a text, written as a file."""
 
     name = "music"
@@ -42,7 +42,6 @@ class Music(Kind):
     formats = MappingProxyType({"mid": ".mid", "wav": ".wav"})
     sheets = (".mid", ".wav")
     likelihood = ("nats_per_event", 1.0)
-    as_texts = True
     longest = 2048
 
     def __init__(self, notation: Notation | None = None) -> None:
@@ -121,7 +120,8 @@ class Music(Kind):
 
         score = joined([self.notation.read(content) for content in contents])
         midi: bytes = score.dumps_midi()
-        return Sheet(midi if suffix == ".mid" else rendered(midi), {"pieces": len(contents)})
+        of_one = self.describe(contents[0]) if len(contents) == 1 else {}
+        return Sheet(midi if suffix == ".mid" else rendered(midi), {**of_one, "pieces": len(contents)})
 
     def check_written(self, content: Any, suffix: str, n: int, columns: int) -> None:
         if suffix == ".wav":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from aigc_cli.data.pictures.listed import file_of, inside, is_name
 from aigc_cli.data.pictures.raw import Medium
 from aigc_cli.data.pictures.readers import PICTURE_FILES
 from aigc_cli.data.pictures.rows import Rows
+from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError
 
@@ -72,6 +74,16 @@ def _key_of(rows: Rows, folder: Path, medium: Medium) -> str:
         f"{rows.path}: no value is a {medium.one}: the name of a {medium.one} file that is in {folder}, or a {medium.one} in "
         f"base64; there is {listed(map(repr, rows.names)) or 'none'}"
     )
+
+
+def texts_in(head: bytes) -> list[tuple[str, str]]:
+    """The keys and values of texts in JSON Lines that begin like this."""
+    return re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*"([^"\\]*)', head.decode("utf-8", "replace"))
+
+
+def tar_begins_with(head: bytes, medium: Medium) -> bool:
+    """Whether the first member of a tar that begins like this is such a file."""
+    return suffix_of(head[:100].rstrip(b"\0").decode("utf-8", "replace"), medium.suffixes) is not None
 
 
 def holds(value: object, folder: Path, medium: Medium = PICTURE_FILES) -> bool:

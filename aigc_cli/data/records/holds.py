@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from aigc_cli.data.pictures.arrays import SUFFIXES as ARRAYS
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.listed import NotReadable, listing_of
 from aigc_cli.data.pictures.media import MediaKind
-from aigc_cli.data.pictures.piped import holds
-from aigc_cli.data.pictures.raw import ARCHIVES, TABLES, Medium
+from aigc_cli.data.pictures.piped import holds, tar_begins_with, texts_in
+from aigc_cli.data.pictures.raw import ARCHIVES, TABLES
 from aigc_cli.data.pictures.readers import picture_files
 from aigc_cli.data.sounds.kind import SOUNDS
 from aigc_cli.data.sources.archives import Archive
@@ -116,15 +115,10 @@ def _piped(kind: MediaKind, head: bytes) -> str | None:
     medium = kind.medium
     suffix = sniff(kind, head)
     if suffix == ".jsonl":
-        pairs = re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*"([^"\\]*)', head.decode("utf-8", "replace"))
-        return next((key for key, value in pairs if holds(value, Path.cwd(), medium)), None)
+        return next((key for key, value in texts_in(head) if holds(value, Path.cwd(), medium)), None)
     if suffix == ".tar":
-        return medium.one if _is_named(head[:100].rstrip(b"\0").decode("utf-8", "replace"), medium) else None
+        return medium.one if tar_begins_with(head, medium) else None
     return medium.one if suffix in medium.suffixes else None
-
-
-def _is_named(name: str, medium: Medium) -> bool:
-    return suffix_of(name, medium.suffixes) is not None
 
 
 def _mostly(kind: MediaKind, path: Path, part: Part) -> bool:
@@ -135,5 +129,5 @@ def _mostly(kind: MediaKind, path: Path, part: Part) -> bool:
     beside = {picture.with_suffix("") for picture in found}
     files = [path.joinpath(*parts) for parts in walk(path).files]
     texts = [of for of in files if suffix_of(of, TEXT.suffixes) and of not in part.tables and of.with_suffix("") not in beside]
-    others = [sum(_is_named(of.name, other.medium) for of in files) for other in KINDS if other is not kind]
+    others = [sum(suffix_of(of, other.medium.suffixes) is not None for of in files) for other in KINDS if other is not kind]
     return len(found) > max(len(texts), *others)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -11,7 +10,7 @@ from aigc_cli.data.arrays import arrays_of
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.listed import listing_of
-from aigc_cli.data.pictures.piped import holds
+from aigc_cli.data.pictures.piped import holds, tar_begins_with, texts_in
 from aigc_cli.data.pictures.raw import ARCHIVES, ARRAYS, TABLES, Medium
 from aigc_cli.data.pictures.readers import PICTURE_FILES
 from aigc_cli.data.pictures.rows import SUFFIXES as LISTS
@@ -118,14 +117,10 @@ def _piped(sounds: Kind, head: bytes, input_format: str | None) -> bool:
     """By the first bytes of standard input: of a sound, of an archive with one first, or of JSON Lines with one."""
     suffix = f".{input_format}" if input_format else sniff(sounds, head)
     if suffix == ".jsonl":
-        pairs = re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*"([^"\\]*)', head.decode("utf-8", "replace"))
-        return any(holds(value, Path.cwd(), SOUND_FILES) for _, value in islice(pairs, 100))
+        return any(holds(value, Path.cwd(), SOUND_FILES) for _, value in islice(texts_in(head), 100))
     if suffix == ".tar":
-        return _named_as(SOUND_FILES, head[:100].rstrip(b"\0"))
+        return tar_begins_with(head, SOUND_FILES)
     if suffix == ".zip":
-        return _named_as(SOUND_FILES, head[30 : 30 + int.from_bytes(head[26:28], "little")])
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        return suffix_of(name.decode("utf-8", "replace"), SOUND_FILES.suffixes) is not None
     return suffix in SOUND_FILES.suffixes
-
-
-def _named_as(medium: Medium, name: bytes) -> bool:
-    return suffix_of(name.decode("utf-8", "replace"), medium.suffixes) is not None

@@ -13,7 +13,7 @@ import numpy as np
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.kinds import Kind, Transcriber, find_kind
+from aigc_cli.data.kinds import Kind, Transcriber, find_kind, transcriber_of
 from aigc_cli.data.sources.opening import Opened, cached, changes, new_entry, open_evaluation, open_training
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.standard_input import named_as_given
@@ -98,7 +98,7 @@ def prepare_text(request: TextRequest, *, progress: Progress) -> TextDataset:
     check_request(request)
     with open_training(request.kind, request.data, request.val, request.input_format) as opened:
         reading, told = as_piped(request.reading, opened.spooled, request.input_format)
-        transcriber = request.kind.transcriber(opened.train.part)
+        transcriber = transcriber_of(request.kind, opened.train.part)
         reading = replace(reading, transcriber=transcriber)
         check_options_apply(opened.parts, reading, piped=opened.spooled is not None)
         request = settled(replace(request, reading=reading))
@@ -217,7 +217,7 @@ def encode_documents(
         part = snapshot.part
         reading, piped = as_piped(reading, spooled, input_format)
         check_options_apply([part], reading, piped=spooled is not None)
-        reading = replace(reading, lower=tokenizer.lower, transcriber=kind.transcriber(part))
+        reading = replace(reading, lower=tokenizer.lower, transcriber=transcriber_of(kind, part))
         recognised = recognise(part, reading)
         unexpected = recognised.unexpected
         if tell is not None:

@@ -34,6 +34,7 @@ from aigc_cli.backends.transformer.eval import (
     training_data,
 )
 from aigc_cli.backends.transformer.loaded import Loaded, load
+from aigc_cli.data.kinds import ReadAsTexts
 from aigc_cli.data.text.dataset import TokenArrays, true_nats
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
@@ -62,7 +63,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         arrays,
         options.batch_size,
         lambda done, total: bus.stage("evaluating", done, total),
-        least=1 if kind.as_texts else FEW_DOCUMENTS,
+        least=1 if isinstance(kind, ReadAsTexts) else FEW_DOCUMENTS,
     )
     measures = likelihood_measures(units, seed)
     report = readable(arrays, tokenizer)
@@ -87,7 +88,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
                 "an n-gram model of the same text predicts it better than this model, which has hardly learned anything; "
                 "train a new run with more --minutes"
             )
-    if kind.as_texts:
+    if isinstance(kind, ReadAsTexts):
         measures = likelihood_of(measures, kind, units, report, seed)
     if data is not None and options.n:
         bus.stage("sampling", 0, None)
@@ -95,7 +96,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         if not any(samples):
             raise AigcError("all samples are empty: the model ends its texts immediately; train it longer")
         sampled = sample_measures(samples, report, TrainingText(train), seed=seed)
-        measures |= samples_of_kind(sampled, kind, samples, report) if kind.as_texts else sampled
+        measures |= samples_of_kind(sampled, kind, samples, report) if isinstance(kind, ReadAsTexts) else sampled
     return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes)
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from aigc_cli.backends.transformer.eval import Units
-from aigc_cli.data.kinds import Kind
+from aigc_cli.data.kinds import ReadAsTexts
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 from aigc_cli.metrics.statistics.proportion import proportion
 
-#: Measures of texts that keep their meaning, and what they are called for a kind whose bars are lines.
-_NAMES = {"copied_lines": "copied_bars", "longest_copy": "longest_copy", "longest_copy_max": "longest_copy_max"}
+#: What measures of texts are called for a kind whose bars are lines.
+_NAMES = {"copied_lines": "copied_bars"}
 
 
 def likelihood_of(
-    measures: Mapping[str, Measure], kind: Kind, units: Units, texts: Sequence[str], seed: int
+    measures: Mapping[str, Measure], kind: ReadAsTexts, units: Units, texts: Sequence[str], seed: int
 ) -> dict[str, Measure]:
     """The cost of an event, beside that of baselines, and of a beat if intervals are over whole pieces, `texts`."""
     name, _ = kind.likelihood
@@ -36,7 +36,7 @@ def _in_nats(measure: Measure, name: str) -> Measure:
 
 
 def samples_of_kind(
-    measures: Mapping[str, Measure], kind: Kind, samples: Sequence[str], human: Sequence[str]
+    measures: Mapping[str, Measure], kind: ReadAsTexts, samples: Sequence[str], human: Sequence[str]
 ) -> dict[str, Measure]:
     """Copied bars and spans and new n-grams of events beside the same for human pieces, and the share of samples that are whole
     files."""
