@@ -219,6 +219,13 @@ def test_eval_measures_sounds(trained: Shell) -> None:
     assert 1 <= score["value"] <= 2 and score["floor"]["value"] > 1.5 and score["accuracy"]["value"] == 1
 
 
+def test_what_is_said_of_files_keeps_their_names(trained: Shell) -> None:
+    folder = write_beeps(trained.cwd / "my pictures")
+    (folder / "about.xyz").write_text("no sound")
+    told = trained("eval", "vae", "--data", folder, "-n", "8")
+    assert told.returncode == 0 and "in my pictures" in told.stderr.replace(f"{trained.cwd}/", "") and "sounds" in told.stderr
+
+
 def test_a_dry_run_shows_the_longest_and_the_shortest(trained: Shell) -> None:
     told = json.loads(trained.ok("train", "gan", "--data", "beeps", *NANO, "--dry-run", "--json"))
     assert told["data"]["kind"] == "sounds" and "sounds" in told["data"]["splits"]["train"]

@@ -15,8 +15,8 @@ from aigc_cli.backends.gan.config import Eval, Train
 from aigc_cli.backends.gan.loaded import Loaded, load_discriminator, seen
 from aigc_cli.backends.gan.model import Discriminator
 from aigc_cli.backends.gan.sample import Draw, drawn, latent, shift
-from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures
-from aigc_cli.backends.pictures.quality import quality, stacked
+from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, quality_of
+from aigc_cli.backends.pictures.quality import stacked
 from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
@@ -32,20 +32,9 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
     dataset = dataset_of(run, Train, bus)
-    arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
+    arrays, name, of_data = evaluation_pictures(loaded, dataset, options, bus)
     samples = stacked(drawn(loaded, _draws(loaded, dataset, options, options.n), options.batch_size))
-    measures, told = quality(
-        samples,
-        dataset.train,
-        arrays,
-        dataset.classes,
-        options,
-        seed=options.seed,
-        device=loaded.device,
-        bus=bus,
-        heard=dataset.heard,
-    )
-    notes += told
+    measures, notes = quality_of(loaded, samples, dataset, arrays, options, options.seed, bus)
     discriminator = load_discriminator(run.model, loaded.generator)
     if discriminator is None:
         notes.append("no margin: the discriminator is not in the checkpoint")
@@ -56,7 +45,9 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     if loaded.classes:
         notes.append("samples have the class proportions of the training pictures")
     notes.append(f"measured with the generator's moving average (half-life {loaded.plan.ema:g} of the steps)")
-    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, said_of(loaded.one, notes))
+    return Evaluation(
+        name, {key: measure.to_json() for key, measure in measures.items()}, [*of_data, *said_of(loaded.one, notes)]
+    )
 
 
 def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> Iterator[Draw]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,14 +25,17 @@ from aigc_cli.backends.pictures.options import (
     changed,
     prepare_dataset,
 )
+from aigc_cli.backends.pictures.quality import QualityOptions, quality
 from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import Classes
+from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset, read_as_pictures
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
+from aigc_cli.metrics.statistics.bootstrap import Measure
 from aigc_cli.options import rebuild
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -162,6 +165,29 @@ def evaluation_pictures(
     assert dataset is not None
     notes = ["evaluated on the validation data, which also chose the checkpoint"] if dataset.explicit_val else []
     return dataset.report, "held-out", notes
+
+
+def quality_of(
+    loaded: LoadedPictures,
+    samples: Iterable[Pixels],
+    dataset: PictureDataset,
+    held_out: PictureArrays,
+    options: QualityOptions,
+    seed: int,
+    bus: Bus,
+) -> tuple[dict[str, Measure], list[str]]:
+    """`quality` of a run's samples beside the data that it was trained on."""
+    return quality(
+        samples,
+        dataset.train,
+        held_out,
+        dataset.classes,
+        options,
+        seed=seed,
+        device=loaded.device,
+        bus=bus,
+        heard=dataset.heard,
+    )
 
 
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:

@@ -11,8 +11,8 @@ import torch
 
 from aigc_cli.backends.base import Evaluation
 from aigc_cli.backends.pictures.batches import to_bytes
-from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, keyed
-from aigc_cli.backends.pictures.quality import quality, stacked
+from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, keyed, quality_of
+from aigc_cli.backends.pictures.quality import stacked
 from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.backends.vae.bound import Bounds
 from aigc_cli.backends.vae.codes.measures import code_measures
@@ -39,18 +39,18 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     loaded = Loaded.of(run, options.device)
     options = replace(options, batch_size=loaded.at_once(options.batch_size))
     dataset, told = _own(run, options, bus)
-    arrays, name, notes = evaluation_pictures(loaded, dataset, options, bus)
-    notes += told
+    arrays, name, of_data = evaluation_pictures(loaded, dataset, options, bus)
+    of_data += told
+    notes: list[str] = []
     averaged = f"measured with the moving average of the weights (half-life {loaded.plan.ema:g} steps)"
     if loaded.codes:
         measures = code_measures(loaded, dataset, arrays, options, bus)
         if options.copies is not None:
             notes.append("no sheet of copies: the run's codes have no samples")
-        return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, [*notes, averaged])
+        return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, [*of_data, *notes, averaged])
     of_samples: dict[str, Measure] = {}
     if dataset is not None:
-        of_samples, told = _samples(run, loaded, dataset, arrays, options, bus)
-        notes += told
+        of_samples, notes = _samples(run, loaded, dataset, arrays, options, bus)
     index = loaded.usable(arrays)
     if not len(index):
         loaded.require_labels(arrays, name, LABEL_ADVICE)
@@ -71,7 +71,9 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         measures |= _reconstruction(loaded, arrays, index, options)
     measures |= of_samples
     notes.append(averaged)
-    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, said_of(loaded.one, notes))
+    return Evaluation(
+        name, {key: measure.to_json() for key, measure in measures.items()}, [*of_data, *said_of(loaded.one, notes)]
+    )
 
 
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[PictureDataset | None, list[str]]:
@@ -95,17 +97,7 @@ def _samples(
         samples = stacked(from_prior(loaded, asked, numbers))
     else:
         samples = stacked(sample_pictures(run, asked, bus))
-    return quality(
-        samples,
-        dataset.train,
-        arrays,
-        dataset.classes,
-        options,
-        seed=options.seed,
-        device=loaded.device,
-        bus=bus,
-        heard=dataset.heard,
-    )
+    return quality_of(loaded, samples, dataset, arrays, options, options.seed, bus)
 
 
 def _bounds(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval, bus: Bus) -> tuple[Bounds, Posteriors]:

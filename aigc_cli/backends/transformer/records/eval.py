@@ -55,14 +55,13 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
         if data is None:
             notes.append(f"{kind_in(run.record['data'])} are not compared: that needs the training data")
         else:
-            of_samples, told = drawn.quality(data, options, bus)
+            of_samples, of_quality = drawn.quality(data, options, bus)
             measures |= drawn.agreement(data, options, bus) | of_samples
-            notes += told
+            notes += said_of(data.records.pictures.one, of_quality)
     elif options.n != 0:
         of_answers, examples = _answers(held, data, options, bus)
         measures |= of_answers
-    said = said_of(kind_in(run.record["data"]).removesuffix("s"), notes)
-    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, said, examples)
+    return Evaluation(name, {key: measure.to_json() for key, measure in measures.items()}, notes, examples)
 
 
 def _own(run: Run, options: Eval, bus: Bus) -> tuple[RecordTokens | None, list[str]]:
