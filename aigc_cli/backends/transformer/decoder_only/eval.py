@@ -15,6 +15,7 @@ from aigc_cli.backends.transformer.config import Eval
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.likelihood import (
     characters,
+    field_numbers,
     of_predictions,
     prediction_nats,
     scored_places,
@@ -155,11 +156,9 @@ def field_costs(
         return {}
     n_docs = len(corpus.offsets) - 1
     document = np.repeat(np.arange(n_docs), np.diff(corpus.offsets))  # of each token
-    ends_field = corpus.tokens == ends.id
-    before = np.cumsum(ends_field) - ends_field  # ends of fields in the corpus before each token
-    number = before - document * (ends.count - 1)  # of the field that each token is in
+    number = field_numbers(corpus, ends.id, ends.count)
     chars_of = np.array([characters(loaded.tokenizer.decode_bytes([token])) for token in range(loaded.tokenizer.vocab_size)])
-    chars = np.where(ends_field, 0, chars_of[corpus.tokens])
+    chars = np.where(corpus.tokens == ends.id, 0, chars_of[corpus.tokens])
     if arrays.unknown is not None:
         chars[arrays.unknown.at] = [characters(word) for word in arrays.unknown.words()]
     # A document's predictions are its tokens and its end, which belongs to the last field.

@@ -73,6 +73,15 @@ def of_predictions(values: NDArray[np.float64], corpus: Corpus) -> NDArray[np.fl
     return np.insert(values, corpus.offsets[1:], 0)
 
 
+def field_numbers(corpus: Corpus, field_id: int | None, n_fields: int) -> NDArray[np.int64]:
+    """The number of the field that each token (N,) is in; the token that ends a field is in it. None: documents have one."""
+    ends = corpus.tokens == (-1 if field_id is None else field_id)
+    before = np.cumsum(ends) - ends  # ends of fields in the corpus before each token
+    document = np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
+    numbers: NDArray[np.int64] = before - document * (n_fields - 1)
+    return numbers
+
+
 def scored_places(corpus: Corpus, pieces: Pieces, piece: int) -> tuple[int, int]:
     """The range in the corpus of the tokens predicted by a piece's scored predictions, without the end of the document."""
     start = int(corpus.offsets[pieces.document[piece]] + pieces.begin[piece])

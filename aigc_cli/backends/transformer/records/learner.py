@@ -15,7 +15,7 @@ from torch import Tensor
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan
 from aigc_cli.backends.transformer.decoder_only.incremental import CausalLM
 from aigc_cli.backends.transformer.decoder_only.learner import TransformerLearner, scored
-from aigc_cli.backends.transformer.decoder_only.likelihood import prediction_nats
+from aigc_cli.backends.transformer.decoder_only.likelihood import field_numbers, prediction_nats
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus
 from aigc_cli.backends.transformer.decoding.generate import Job, SamplingOptions
 from aigc_cli.backends.transformer.diagnostics import advice
@@ -139,10 +139,8 @@ def field_weights(share: float, least: float) -> tuple[float, float] | None:
 
 def in_last_field(corpus: Corpus, n_leading: int, tokenizer: Tokenizer) -> NDArray[np.bool_]:
     """Whether each prediction of the corpus, (predictions,), is of a record's last field or its end."""
-    ends = corpus.tokens == (-1 if tokenizer.field_id is None else tokenizer.field_id)
-    before = np.cumsum(ends) - ends  # ends of fields in the corpus before each token
-    document = np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
-    last: NDArray[np.bool_] = np.insert(before - document * n_leading >= n_leading, corpus.offsets[1:], True)
+    numbers = field_numbers(corpus, tokenizer.field_id, n_leading + 1)
+    last: NDArray[np.bool_] = np.insert(numbers >= n_leading, corpus.offsets[1:], True)
     return last
 
 
