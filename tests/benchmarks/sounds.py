@@ -1,7 +1,9 @@
 """How sounds become pictures and come back, and how good the sounds of a run are, judged by a classifier of its own.
 
     python tests/benchmarks/sounds.py transforms --digits FOLDER --drums FOLDER
-    python tests/benchmarks/sounds.py judge --digits FOLDER --runs RUN [RUN …]
+    python tests/benchmarks/sounds.py judge --digits FOLDER --runs RUN [RUN …] [--conditional | --reconstruct | --field NAME]
+    python tests/benchmarks/sounds.py tones --runs RUN [RUN …]
+    python tests/benchmarks/sounds.py envelopes --drums FOLDER --runs RUN [RUN …]
 
 FOLDER of digits: train/ and test/ with a folder of sounds for each class. FOLDER of drums: sounds, also in folders (say the Debian
 package hydrogen-drumkits, unpacked). Tones are made here. The classifier learns from real sounds, in a spectrogram that has nothing
@@ -17,6 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,13 +34,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from aigc_cli.data.sounds import spectrogram
+from aigc_cli.data.sounds import tones as demo
 from aigc_cli.data.sounds.format import SoundFormat
 from aigc_cli.data.sounds.spectrogram import levels, waveform
+from aigc_cli.metrics.statistics.proportion import proportion
 
 Waves = NDArray[np.float32]
 """(n, samples)"""
 
-SUFFIXES = (".wav", ".flac", ".aiff", ".ogg")
+SUFFIXES = (".wav", ".flac", ".aiff", ".ogg", ".mp3")
 CHOSEN = ("mel", 64, 64)
 TRANSFORMS = [
     ("linear", 64, 64),
@@ -266,8 +271,8 @@ def transforms(arguments: argparse.Namespace) -> None:
         vars(spectrogram).update(kept)
 
 
-def drawn(run: str, n: int, label: str | None, seed: int) -> Waves:
-    """Samples of a run as sounds."""
+def samples(run: str, n: int, seed: int = 0, **options: Any) -> Iterator[tuple[dict[str, Any], NDArray[np.float32], int]]:
+    """Samples of a run: what is recorded of each, the sound (samples,), its channels averaged, and its rate."""
     from aigc_cli.backends.registry import backends
     from aigc_cli.engine.events import Bus
     from aigc_cli.engine.run import open_run
@@ -275,52 +280,148 @@ def drawn(run: str, n: int, label: str | None, seed: int) -> Waves:
     opened = open_run(Path(run))
     backend = backends()[opened.backend]
     format = SoundFormat.from_json(opened.record["data"]["sound"])
-    options = backend.options["sample"](n=n, seed=seed, label=label)
-    samples: Iterator[Any] = backend.load().sample(opened, options, Bus(), None)
-    return np.stack([waveform(sample.content, format).mean(1) for sample in samples])
+    for sample in backend.load().sample(opened, backend.options["sample"](n=n, seed=seed, **options), Bus(), None):
+        yield sample.record, waveform(sample.content, format).mean(1), format.rate
+
+
+def drawn(run: str, n: int, **options: Any) -> Waves:
+    return np.stack([wave for _, wave, _ in samples(run, n, **options)])
+
+
+def share(right: Sequence[bool] | NDArray[np.bool_]) -> str:
+    """As "93.2% (91.0–94.9%)", with the 95 % interval of Wilson (1927)."""
+    measure = proportion(right)
+    return f"{measure.value:.1%} ({measure.low:.1%} to {measure.high:.1%}) of {measure.n:,}"
 
 
 def judge_runs(arguments: argparse.Namespace) -> None:
+    """What the classifier says of each run's samples: of each class in turn, with --conditional or --field, or of
+    reconstructions of the held-out digits, how many are right; and how varied they are."""
     judge, names = the_judge(arguments)
     real, labels, _ = digits(arguments.digits / "test")
     of_real = judged(judge, real)
-    score, error = inception_score(of_real)
-    print(
-        f"real: {len(real)} sounds, {(of_real.argmax(1) == labels).mean():.1%} right, inception score {score:.2f} ± {error:.2f}"
-    )
+    print(f"real: {share(of_real.argmax(1) == labels)} right, inception score {scored(of_real)}")
     for run in arguments.runs:
-        per_class = arguments.n // len(names)
-        if arguments.conditional:
-            found = [judged(judge, drawn(run, per_class, name, 0)) for name in names]
-            right = [(p.argmax(1) == number).mean() for number, p in enumerate(found)]
-            print(
-                f"{run}: {np.mean(right):.1%} of {per_class * len(names):,} are the digit asked for; {dict(zip(names, np.round(right, 3).tolist(), strict=True))}"
-            )
-            p = np.concatenate(found)
+        if arguments.conditional or arguments.field:
+            n = arguments.n // len(names)
+            asked = [{"given": (f"{arguments.field}={name}",)} if arguments.field else {"label": name} for name in names]
+            p = np.concatenate([judged(judge, drawn(run, n, **options)) for options in asked])
+            right = p.argmax(1) == np.repeat(np.arange(len(names)), n)
+            of_each = {
+                name: round(float(some.mean()), 3) for name, some in zip(names, np.split(right, len(names)), strict=True)
+            }
+            print(f"{run}: {share(right)} are the digit asked for; {of_each}")
+        elif arguments.reconstruct:
+            found = [*samples(run, len(real), reconstruct=str(arguments.digits / "test"))]
+            p = judged(judge, np.stack([wave for _, wave, _ in found]))
+            wanted = [names.index(record["name"].split("/")[0]) for record, _, _ in found]
+            print(f"{run}: {share(p.argmax(1) == wanted)} reconstructions are right")
         else:
-            p = judged(judge, drawn(run, arguments.n, None, 0))
-        score, error = inception_score(p)
+            p = judged(judge, drawn(run, arguments.n))
         shares = np.bincount(p.argmax(1), minlength=len(names)) / len(p)
+        of_each = dict(zip(names, shares.round(3).tolist(), strict=True))
+        print(f"{run}: inception score {scored(p)} of {len(p):,}; shares {of_each}", flush=True)
+
+
+def scored(p: NDArray[np.float64]) -> str:
+    score, error = inception_score(p)
+    return f"{score:.2f} ± {error:.2f}"
+
+
+def periodicity(wave: NDArray[np.float32], rate: int) -> float:
+    """The pitch in Hz by autocorrelation, averaged over two turns of the vibrato of `demo:tones`.
+
+    The autocorrelation of windows of 40 ms, each divided by its energy, is added up. The period is the shortest at which it has
+    a peak nearly as high as the highest.
+    """
+    finer, length, hop = 8, rate // 25, rate // 100
+    heard = wave[rate // 50 : round(rate * (1 / 50 + 2 / 5.5))]
+    windows = np.lib.stride_tricks.sliding_window_view(heard, length)[::hop].astype(np.float64)
+    energy = np.square(windows).sum(1)
+    windows = windows[energy > 1e-5 * energy.max()] * np.hanning(length)
+    power = np.square(np.abs(np.fft.rfft(windows, 2 * length)))
+    lags = np.fft.irfft(power, 2 * length * finer)[:, : length * finer]  # at fractions of a sample
+    taper = np.fft.irfft(np.square(np.abs(np.fft.rfft(np.hanning(length), 2 * length))), 2 * length * finer)[: length * finer]
+    sums = (lags / lags[:, :1]).sum(0) / np.maximum(taper / taper[0], 1e-3)
+    shortest, longest = (round(rate * finer / hertz) for hertz in (1200, 200))
+    part = sums[shortest:longest]
+    peaks = 1 + np.flatnonzero((part[1:-1] > part[:-2]) & (part[1:-1] >= part[2:]))
+    if not len(peaks):
+        return float("nan")
+    return rate * finer / (shortest + float(peaks[part[peaks] > 0.9 * part[peaks].max()][0]))
+
+
+def pitches(arguments: argparse.Namespace) -> None:
+    """How many tones of each run with classes for pitches are within 20 cents of the pitch asked for, beside real ones."""
+
+    def told(name: str, waves: Iterator[tuple[int, NDArray[np.float32], int]]) -> None:
+        found = [(note, periodicity(wave, rate)) for note, wave, rate in waves]
+        cents = np.array([abs(1200 * np.log2(hertz / demo.frequency(note))) for note, hertz in found])
         print(
-            f"{run}: inception score {score:.2f} ± {error:.2f} of {len(p):,}; shares {dict(zip(names, shares.round(3).tolist(), strict=True))}",
+            f"{name}: {share(cents < 20)} within 20 cents; {share(cents < 50)} within 50; "
+            f"median {np.nanmedian(cents):.1f}, 90 % {np.nanpercentile(cents, 90):.1f}",
             flush=True,
         )
+
+    rows = [*demo.Tones(arguments.n, seed=1).factors()]
+    told("real", ((int(row[1]), demo.synthesise(row, seed)[:, 0], demo.RATE) for seed, row in enumerate(rows)))
+    n = arguments.n // len(demo.NOTES)
+    for run in arguments.runs:
+        asked = ((note, samples(run, n, label=name)) for note, name in enumerate(demo.NOTES))
+        told(run, ((note, wave, rate) for note, found in asked for _, wave, rate in found))
+
+
+def envelopes(arguments: argparse.Namespace) -> None:
+    """Attack and decay of real drums, of these there and back, and of each run's samples."""
+
+    def told(name: str, waves: Sequence[NDArray[np.float32]], rate: int) -> None:
+        louder = [wave for wave in waves if np.abs(wave).max() > 1e-3]
+        times = np.array([attack_and_decay(wave, rate) for wave in louder])
+        columns = [" / ".join(f"{of:.0f}" for of in np.percentile(column, [25, 50, 75])) for column in times.T]
+        print(f"| {name} | {' | '.join(columns)} | {1 - len(louder) / len(waves):.1%} | {len(waves)} |", flush=True)
+
+    from aigc_cli.engine.run import open_run
+
+    format = SoundFormat.from_json(open_run(Path(arguments.runs[0])).record["data"]["sound"])
+    paths = sorted(path for path in arguments.drums.rglob("*") if path.suffix in SUFFIXES)
+    real = read(paths, format.rate, format.seconds)
+    print("| | attack, ms: quartiles | decay, ms: quartiles | silent | n |\n| --- | --- | --- | --- | --- |")
+    told("real", [*real], format.rate)
+    mono = replace(format, channels=1)
+    told("there and back", [waveform(levels(wave[:, None], mono), mono)[:, 0] for wave in real], format.rate)
+    for run in arguments.runs:
+        found = [*samples(run, arguments.n)]
+        told(run, [wave for _, wave, _ in found], found[0][2])
+
+
+def attack_and_decay(wave: NDArray[np.float32], rate: int) -> tuple[float, float]:
+    """In ms: from 20 dB below the loudest 5 ms to 1 dB below it, and from the loudest until it stays 20 dB below."""
+    level = envelope(wave, rate)
+    loud = np.flatnonzero(level >= -20)
+    return 5.0 * float(np.argmax(level >= -1) - loud[0]), 5.0 * float(loud[-1] + 1 - level.argmax())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
-    first, second = (commands.add_parser(name) for name in ("transforms", "judge"))
-    for command in (first, second):
-        command.add_argument("--digits", type=Path, required=True)
-        command.add_argument("--judge", type=Path)
-    first.add_argument("--drums", type=Path, required=True)
-    first.add_argument("--every", type=int, default=1)
-    first.set_defaults(run=transforms)
-    second.add_argument("--runs", nargs="+", required=True)
-    second.add_argument("--conditional", action="store_true")
-    second.add_argument("-n", type=int, default=1000)
-    second.set_defaults(run=judge_runs)
+    verbs = {"transforms": transforms, "judge": judge_runs, "tones": pitches, "envelopes": envelopes}
+    for name, verb in verbs.items():
+        command = commands.add_parser(name, help=verb.__doc__)
+        command.set_defaults(run=verb)
+        if name in ("transforms", "judge"):
+            command.add_argument("--digits", type=Path, required=True)
+            command.add_argument("--judge", type=Path)
+        if name in ("transforms", "envelopes"):
+            command.add_argument("--drums", type=Path, required=True)
+        if name == "transforms":
+            command.add_argument("--every", type=int, default=1)
+        else:
+            command.add_argument("--runs", nargs="+", required=True)
+            command.add_argument("-n", type=int, default=500 if name == "envelopes" else 1000)
+        if name == "judge":
+            command.add_argument("--conditional", action="store_true")
+            command.add_argument("--field", help="the field that names the digit, of a Transformer that says digits")
+            command.add_argument("--reconstruct", action="store_true")
     arguments = parser.parse_args()
     arguments.run(arguments)
 
