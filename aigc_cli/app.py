@@ -20,6 +20,7 @@ from aigc_cli.backends.registry import backends
 from aigc_cli.commands import decode, doctor, encode, report, runs, sample, train
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands.flags import add_verb
+from aigc_cli.engine.processes.launch import follows, tell_launcher
 from aigc_cli.errors import AigcError, Interrupted, PipeClosed, first_line
 from aigc_cli.options import did_you_mean
 from aigc_cli.ui.text import printable
@@ -88,6 +89,8 @@ def run() -> int:
     """Run the command in `sys.argv` and return its exit code. Shows no traceback without --debug."""
     _open_missing_streams()
     _buffer_output()
+    if follows():  # the first process tells everything
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     try:
         code = build(sys.argv[1:])(prog_name="aigc", standalone_mode=False)
         sys.stdout.flush()
@@ -157,6 +160,9 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     if error is not None and ("--debug" in sys.argv or os.environ.get("AIGC_DEBUG")):
         traceback.print_exception(error)
     if not message:  # help was printed already
+        return code
+    if follows():
+        tell_launcher(message)
         return code
     with suppress(OSError):  # nobody is listening; the exit code still tells
         print(f"aigc: {printable(' '.join(message.split()))}", file=sys.stderr)

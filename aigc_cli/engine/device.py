@@ -19,6 +19,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from aigc_cli.engine.processes.group import current
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import memory, usable_cores
@@ -44,6 +45,11 @@ def resolve_device(wanted: str) -> torch.device:
     return device
 
 
+def count_devices(wanted: str) -> int:
+    """How many devices of the kind that `--device` names there are."""
+    return torch.cuda.device_count() if resolve_device(wanted).type == "cuda" else 1
+
+
 def open_device(wanted: str) -> torch.device:
     """The device that `--device` names, set up for sampling and evaluation."""
     device = resolve_device(wanted)
@@ -66,7 +72,8 @@ def claim_device(options: Options) -> tuple[torch.device, Options]:
 
 
 def set_threads(threads: int | None) -> int:
-    threads = threads or usable_cores()
+    """Set the number of threads: by default, all cores that are there for this process."""
+    threads = threads or max(1, usable_cores() // current().beside)
     torch.set_num_threads(threads)
     return threads
 

@@ -37,7 +37,7 @@ class TrainLoop:
     """A trainer and its run. `train` runs to the plan's last step."""
 
     def __init__(self, trainer: Trainer, run: Run) -> None:
-        self.trainer, self.run, self.bus = trainer, run, trainer.bus
+        self.trainer, self.run, self.bus, self.processes = trainer, run, trainer.bus, trainer.processes
         self.plan, self.learner = trainer.plan, trainer.learner
         self.checkpoints = Checkpointer(run, self.plan)
         self.unread: list[StepValues] = []
@@ -73,7 +73,8 @@ class TrainLoop:
             evaluating = step % plan.eval_every == 0 or step == last
             planned = evaluating or step == before_cooldown
             overdue = time.perf_counter() - self.saved > plan.checkpoint_seconds
-            saving = planned or overdue or interrupts.received is not None
+            overdue, received = self.processes.agree((overdue, interrupts.received))
+            saving = planned or overdue or received is not None
 
             if reporting or saving or len(self.unread) == UNREAD:
                 faulty = self._read()
@@ -87,8 +88,8 @@ class TrainLoop:
                 self._save(planned=planned and self.state.skips == 0)
             if self.stopped_improving():
                 return None
-            if saving and interrupts.received is not None and step < last:
-                raise Interrupted("interrupted", interrupts.received)
+            if received is not None and step < last:
+                raise Interrupted("interrupted", received)
         return None
 
     def stopped_improving(self) -> bool:
@@ -146,7 +147,7 @@ class TrainLoop:
 
     def _preview(self) -> None:
         preview = self.trainer.preview()
-        if preview is not None:
+        if preview is not None and self.run.ours:
             path = self.run.samples / f"step-{self.state.step:06d}{preview.suffix}"
             path.write_bytes(preview.content)
             self.bus.emit(Previewed(self.state.step, preview.text, display_path(path), preview.grid))
@@ -154,7 +155,9 @@ class TrainLoop:
     def _handle_concerns(self) -> None:
         """Report concerns that are new since the last evaluation, and undo those that ask for it."""
         state = self.state
-        concerns = dict(self.learner.concerns(self.log.lines()))
+        found = self.learner.concerns(self.log.lines()) if self.processes.leads else {}
+        told = self.processes.agree([(name, concern.text, concern.undo) for name, concern in found.items()])
+        concerns = {name: Concern(text, undo) for name, text, undo in told}
         if self.plan.patience is None and state.stale >= STALE:
             text = f"no significant progress on held-out data for {STALE} evaluations; the best checkpoint is kept"
             concerns["stale"] = Concern(text)
@@ -186,7 +189,7 @@ class TrainLoop:
                 f"the loss is not finite at step {step} even at a learning rate {1 / before.lr_scale:g} times smaller; "
                 f"try a smaller --lr; the last good checkpoint is kept in {display_path(self.run.path)}"
             )
-        if good := self.checkpoints.good(step):
+        if good := self.processes.agree(self.checkpoints.good(step)):
             self.checkpoints.load(self.trainer, good[-1])
         else:
             self.trainer.restart()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +17,8 @@ class MetricsLog:
 
     def __init__(self, run: Run, keep_bytes: int) -> None:
         self.run = run
-        self._file = run.metrics.open("a", encoding="utf-8")
+        path = run.metrics if run.ours else Path(os.devnull)
+        self._file = path.open("a", encoding="utf-8")
         if self._file.tell() > keep_bytes:
             self._file.truncate(keep_bytes)
 
@@ -37,5 +39,7 @@ class MetricsLog:
 
     def sync(self) -> int:
         """Flush to disk. Returns the file's size in bytes."""
-        os.fsync(self._file.fileno())
-        return self.run.metrics.stat().st_size
+        self._file.flush()
+        if self.run.ours:
+            os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size

@@ -39,6 +39,8 @@ OPTIMIZERS = "optimizers.safetensors"
 class Run:
     path: Path
     record: dict[str, Any]
+    #: Whether this process writes to it; otherwise another one does, of those that train it together.
+    ours: bool = True
 
     @property
     def name(self) -> str:
@@ -115,7 +117,9 @@ class Run:
 
     def update(self, **changes: Any) -> None:
         self.record |= changes
-        write_json(self.path / "run.json", _with_paths(self.record, lambda settings: portable(settings, self.path)))
+        if self.ours:
+            record = _with_paths(self.record, lambda settings: portable(settings, self.path))
+            write_json(self.path / "run.json", record)
 
     def require_model(self) -> Path:
         if not (self.model / "config.json").exists():
@@ -128,6 +132,9 @@ class Run:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Lock the run for this process. Raises `RequestError` if another process is training it."""
+        if not self.ours:  # whoever writes to it has the lock
+            yield
+            return
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

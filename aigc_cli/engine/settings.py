@@ -65,6 +65,8 @@ class TrainOptions(CommandOptions):
     """Device to compute on."""
     precision: Literal["auto", "fp32", "bf16"] = option("auto", panel=MORE)
     """Precision of the computation; bf16 means autocast, and auto picks it if the device is fast at it."""
+    devices: str = option("1", metavar="N|all", panel=MORE, recorded=False)
+    """Devices to train on together (on a CPU, processes); a run goes on with any number of them, to the same result."""
     compile: bool | None = option(None, panel=MORE, auto="if the run is long enough to pay off")
     """Compile the networks with torch.compile."""
     matmul: Literal["auto", "default", "onednn"] = option("auto", panel=EXPERT)
@@ -73,6 +75,8 @@ class TrainOptions(CommandOptions):
     """CPU threads. A run resumes bit for bit only with the same number."""
     deterministic: bool = option(False, panel=EXPERT)
     """Use deterministic kernels on a GPU, so that runs repeat bit for bit (slower)."""
+    shards: int | None = option(None, min=1, panel=EXPERT, auto="one for each device")
+    """Parts of a batch that can be computed on different devices; at least as many as there are devices."""
     micro_batch_size: int | None = option(None, min=1, panel=EXPERT, auto="as many as fit in memory")
     """Examples computed at once; gradients are accumulated over the batch."""
     warmup: int | None = option(None, min=0, panel=EXPERT, unit="steps", auto="2 % of the steps, 10 to 200")
@@ -110,6 +114,7 @@ class Plan(TrainOptions):
     steps: int
     batch_size: int
     micro_batch_size: int
+    shards: int
     lr: float
     compile: bool
     threads: int
@@ -130,7 +135,9 @@ class Plan(TrainOptions):
         Without a number of steps the schedule is provisional: the engine measures, then replaces it by `scheduled`.
         """
         asked = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-        settled = {"cooldown": 0.5, **decided} | {name: value for name, value in asked.items() if value is not None}
+        settled = {"cooldown": 0.5, "shards": 1, **decided} | {
+            name: value for name, value in asked.items() if value is not None
+        }
         settled.setdefault("micro_batch_size", settled.get("batch_size"))
         return cls(**asked | _schedule(options, options.steps or UNMEASURED, 1, 1) | settled)
 
@@ -140,7 +147,7 @@ class Plan(TrainOptions):
         `RequestError` for an incomplete plan."""
         whole = record.get("micro_batch_size") or record.get("batch_size")
         try:
-            return rebuild(cls, {**cls.earlier, **record, "micro_batch_size": whole})
+            return rebuild(cls, {"shards": 1, **cls.earlier, **record, "micro_batch_size": whole})
         except ValueError as error:
             raise RequestError(f"the plan in the run's run.json is incomplete: {error}; start a new run") from None
 

@@ -1,5 +1,7 @@
 """One training step: for each phase, the gradient of the whole batch is computed, checked, clipped and applied.
 
+A batch may be cut into shards, each computed as on its own. Who computes which doesn't change the result.
+
 On a GPU, nothing here waits for the device: values to report stay there until they are read, and gradients that are not finite
 are detected and skipped there.
 """
@@ -19,7 +21,9 @@ from aigc_cli.engine.checkpoints.checkpoint import TrainState
 from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything, to_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Phase, split
+from aigc_cli.engine.processes.group import Summed, current
 from aigc_cli.engine.settings import Plan
+from aigc_cli.errors import AigcError
 
 #: The number of latest gradient norms whose median a gradient is compared with.
 NORMS = 64
@@ -48,6 +52,7 @@ class TrainStep:
 
     def __init__(self, learner: Learner, device: torch.device, precision: str, bus: Bus) -> None:
         self.learner, self.device, self.precision, self.bus = learner, device, precision, bus
+        self.processes = current()
         #: Whether optimisers that can do so skip non-finite updates on the device, without waiting for it.
         self.skips_on_device = device.type == "cuda"
         self.peak_lrs = {
@@ -65,7 +70,7 @@ class TrainStep:
         values: list[Tensor] = []
         phases = self.learner.phases(step, plan)
         for index, phase in enumerate(phases):
-            reported = self._update(phase, batch, moved, (plan.seed, step, state.rollbacks, index), state)
+            reported = self._update(phase, batch, moved, (plan.seed, step, state.rollbacks, index), plan, state)
             own = f"{phase.optimizer}_" if len(self.learner.optimizers) > 1 else ""
             names += [own + name if name in (LOSS, GRAD_NORM) else name for name in reported.names]
             values.append(reported.values)
@@ -73,41 +78,65 @@ class TrainStep:
         self.learner.after_step(step, moved, plan)
         return StepValues(names, torch.cat(values))
 
-    def _update(self, phase: Phase, batch: Batch, moved: Batch, keys: tuple[int, ...], state: TrainState) -> StepValues:
+    def _update(
+        self, phase: Phase, batch: Batch, moved: Batch, keys: tuple[int, ...], plan: Plan, state: TrainState
+    ) -> StepValues:
         """Run one phase. Its update is skipped if a value is not finite."""
         optimizer = self.learner.optimizers[phase.optimizer]
         for group in optimizer.param_groups:
             group.update(phase.settings)
-        while True:
-            seed_everything(*keys)
-            optimizer.zero_grad(set_to_none=True)
-            try:
-                totals = self._backward(phase, batch, moved, state.micro_batches)
-                break
-            except RuntimeError as error:
-                rows = len(next(iter(batch.values())))
-                if not is_out_of_memory(error) or 2 * state.micro_batches > rows:
-                    raise
-                state.micro_batches *= 2
-                free_memory(self.device)
-                self.bus.note(f"out of memory: splitting each batch into {state.micro_batches} micro-batches", "warning")
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        totals[GRAD_NORM] = torch.nn.utils.get_total_norm(grads)
-        values = torch.stack([value.detach().to(self.device, torch.float32) for value in totals.values()])
+        summed, names = self._gradient(phase, batch, moved, keys, plan, state)
+        values = torch.cat((summed.values, summed.norm.to(self.device, torch.float32)[None]))
         bad = ~values.isfinite().all()
         skips = self.skips_on_device and getattr(optimizer, "_step_supports_amp_scaling", False)
         if skips or not bad:
+            grads = [p.grad for p in summed.parameters if p.grad is not None]
             self._clip(phase, grads, values[-1], bad)
             _step(optimizer, bad if skips else None)
-        return StepValues(list(totals), values)
+            self.processes.spread(optimizer, summed.parameters)
+        return StepValues([*names, GRAD_NORM], values)
 
-    def _backward(self, phase: Phase, batch: Batch, moved: Batch, parts: int) -> dict[str, Tensor]:
-        """Accumulate the gradient of the batch's mean loss, which doesn't depend on the number of micro-batches."""
+    def _gradient(
+        self, phase: Phase, batch: Batch, moved: Batch, keys: tuple[int, ...], plan: Plan, state: TrainState
+    ) -> tuple[Summed, list[str]]:
+        """The gradient of the batch's mean loss, in the parameters that this process updates, and the names of the values that
+        are summed with it. Where memory isn't enough for it, the batch is split further, in all processes."""
+        optimizer = self.learner.optimizers[phase.optimizer]
+        shards = list(zip(split(batch, plan.shards), split(moved, plan.shards), strict=True))
+        names: list[str] = []
+
+        def of_shard(index: int) -> Tensor:
+            seed_everything(*keys, *([] if plan.shards == 1 else ["shard", index]))
+            optimizer.zero_grad(set_to_none=True)
+            totals = self._backward(phase, batch, *shards[index], state.micro_batches)
+            names[:] = totals
+            return torch.stack([value.detach().to(self.device, torch.float32) for value in totals.values()])
+
+        while True:
+            short: RuntimeError | None = None
+            try:
+                sums = self.processes.own_sums(optimizer, plan.shards, of_shard)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                short = error
+            if not self.processes.any(short is not None):
+                return self.processes.summed(optimizer, sums), names
+            if 2 * state.micro_batches > len(next(iter(batch.values()))) // plan.shards:
+                raise short or AigcError("another process has too little memory for a single example; try a smaller model")
+            state.micro_batches *= 2
+            free_memory(self.device)
+            self.bus.note(f"out of memory: splitting each batch into {state.micro_batches} micro-batches", "warning")
+
+    def _backward(self, phase: Phase, batch: Batch, shard: Batch, moved: Batch, parts: int) -> dict[str, Tensor]:
+        """Accumulate what a shard (on the CPU and on the device) adds to the gradient of the batch's mean loss. It doesn't
+        depend on the number of micro-batches, but for rounding."""
         totals: dict[str, Tensor] = {}
-        for here, there in zip(split(batch, parts), split(moved, parts), strict=True):
+        whole = batch is shard and parts == 1
+        for here, there in zip(split(shard, parts), split(moved, parts), strict=True):
             with autocast(self.device, self.precision):
                 loss = phase.loss(there)
-            share = 1.0 if parts == 1 else self.learner.count(here) / self.learner.count(batch)
+            share = 1.0 if whole else self.learner.count(here) / self.learner.count(batch)
             (loss.mean * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {LOSS: loss.mean.detach(), **loss.report}.items():
                 totals[name] = totals.get(name, torch.zeros((), device=value.device)) + value * share

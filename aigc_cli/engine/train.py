@@ -18,7 +18,9 @@ from aigc_cli.engine.device import describe
 from aigc_cli.engine.events import Bus, Finished, Started, display_path
 from aigc_cli.engine.loop import TrainLoop
 from aigc_cli.engine.planning.plan import plan_run
-from aigc_cli.engine.run import Run, check_name, create_run, find_run, free_name, read_metrics
+from aigc_cli.engine.processes.group import Processes, join
+from aigc_cli.engine.processes.launch import launch_id
+from aigc_cli.engine.run import RESUMABLE, Run, check_name, create_run, find_run, free_name, list_runs, open_run, read_metrics
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import UNTOLD, Interrupts
 from aigc_cli.engine.trainable import AnyPlan, Trainable
@@ -44,10 +46,12 @@ def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[
     interrupts = Interrupts()
     with interrupts.installed(), ExitStack() as held:
         try:
-            if not asked.resume:
+            processes = join()
+            before = _begun(backend.name, asked, processes)
+            if not asked.resume and before is None:
                 loop = _start(backend, asked, demo, bus, held, interrupts)
             else:
-                run = find_run(Path(asked.runs_dir), backend.name, asked.run, resumable=asked.run is None)
+                run = before or _run_to_resume(backend.name, asked, processes)
                 held.enter_context(run.lock())
                 resumed = resume(backend, run, given, bus)
                 if resumed is None:
@@ -62,30 +66,56 @@ def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[
         return _finish(loop, interrupts)
 
 
+def _run_to_resume(backend: str, asked: TrainOptions, processes: Processes) -> Run:
+    found = find_run(Path(asked.runs_dir), backend, asked.run, resumable=asked.run is None) if processes.leads else None
+    return _shared(found, processes)
+
+
+def _begun(backend: str, asked: TrainOptions, processes: Processes) -> Run | None:
+    """The run that these processes had begun before their launcher started them again."""
+    found = None
+    if processes.leads and (launch := launch_id(again=True)) is not None:
+        runs = list_runs(Path(asked.runs_dir), backend)
+        found = next((run for run in runs if run.record.get("launch") == launch and run.status in RESUMABLE), None)
+    return _shared(found, processes) if processes.agree(found is not None) else None
+
+
+def _shared(run: Run | None, processes: Processes) -> Run:
+    """The run that the first process has found or created; it alone writes to it."""
+    path = processes.agree(str(run.path) if run is not None else "")
+    return run if run is not None else Run(Path(path), open_run(Path(path)).record, ours=False)
+
+
 def _start(
     backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, bus: Bus, held: ExitStack, interrupts: Interrupts
 ) -> TrainLoop:
     """A loop at step 0 of a new, locked run. From here on, signals wait for the end of a step."""
     runs_dir = Path(asked.runs_dir)
-    if asked.run is not None and (runs_dir / backend.name / check_name(asked.run)).exists():
+    processes = join()
+    named = check_name(asked.run) if asked.run is not None else None
+    if processes.leads and named is not None and (runs_dir / backend.name / named).exists():
         raise RequestError(
-            f"run {runs_dir / backend.name / asked.run} exists; resume it with --resume, or choose another --run name"
+            f"run {runs_dir / backend.name / named} exists; resume it with --resume, or choose another --run name"
         )
     planned = plan_run(backend, asked, demo, bus, runs_dir)
     data, trainer, options = planned.data, planned.trainer, planned.options
     held.enter_context(interrupts.deferred())
     record = {"asked": recorded(asked), "reasons": planned.reasons, "data": data.info}
-    environment = {"versions": _versions(), "device": describe(trainer.device)}
-    run = _create(runs_dir, backend.name, asked.run, data.stem, record | environment)
+    environment: dict[str, Any] = {"versions": _versions(), "device": describe(trainer.device)}
+    if processes.count > 1:
+        environment |= {"processes": processes.count, "launch": launch_id()}
+    created = _create(runs_dir, backend.name, asked.run, data.stem, record | environment) if processes.leads else None
+    run = _shared(created, processes)
     held.enter_context(run.lock())
     plan = dataclasses.replace(trainer.plan, minutes=None)
-    if options.init_from is not None:
-        plan = dataclasses.replace(plan, init_from=str(keep_initial(run, Path(options.init_from))))
-    if data.keep is not None:
-        plan = dataclasses.replace(plan, data=str(_keep_input(run, data.keep)))
-        run.record["data"] = backend.prepare(plan, bus).info
-    run.update(plan=recorded(plan))
-    trainer.plan = plan
+    with processes.first():
+        if run.ours and options.init_from is not None:
+            plan = dataclasses.replace(plan, init_from=str(keep_initial(run, Path(options.init_from))))
+        if run.ours and data.keep is not None:
+            plan = dataclasses.replace(plan, data=str(_keep_input(run, data.keep)))
+            run.record["data"] = backend.prepare(plan, bus).info
+        run.update(plan=recorded(plan))
+    trainer.plan = plan if run.ours else backend.read_plan(open_run(run.path).record["plan"])
     return TrainLoop(trainer, run)
 
 

@@ -15,6 +15,7 @@ from aigc_cli.engine.device import autocast, not_deterministic, resolve_precisio
 from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Preview
+from aigc_cli.engine.processes.group import current
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.step import StepValues, TrainStep
 from aigc_cli.engine.trainable import AnyPlan, Prepared, Trainable
@@ -40,6 +41,7 @@ class Trainer:
 
     def __init__(self, build: Callable[[], Learner], plan: Plan, device: torch.device, bus: Bus) -> None:
         self.build, self.plan, self.device, self.bus = build, plan, device, bus
+        self.processes = current()
         self.precision = resolve_precision(plan.precision, device)
         self.learner = build()
         self.train_step = TrainStep(self.learner, device, self.precision, bus)
@@ -49,7 +51,8 @@ class Trainer:
         self._begin()
 
     def _begin(self) -> None:
-        parts = -(-self.plan.batch_size // self.plan.micro_batch_size)
+        rows = -(-self.plan.batch_size // self.plan.shards)
+        parts = -(-rows // self.plan.micro_batch_size)
         self.state = TrainState(plan_steps=self.plan.steps, micro_batches=parts)
         self.train_step.norms = {}
         self.ema = {name: EMA(self.learner.networks[name], half_life) for name, half_life in self.learner.ema.items()}
@@ -70,10 +73,16 @@ class Trainer:
         return values
 
     def evaluate(self, items: int) -> dict[str, float]:
-        with self._evaluating():
-            return self.learner.evaluate(items)
+        measures: dict[str, float] = {}
+        if self.processes.leads:
+            with self._evaluating():
+                measures = self.learner.evaluate(items)
+        return self.processes.agree(measures)
 
     def preview(self) -> Preview | None:
+        """A sample of the current model, in the first process."""
+        if not self.processes.leads:
+            return None
         with self._evaluating():
             return self.learner.preview()
 
@@ -86,8 +95,11 @@ class Trainer:
             yield
 
     def save(self, folder: Path) -> None:
+        """Write a checkpoint. The first process does, but all take part."""
         self.state.norms = self.train_step.norms
-        save_checkpoint(folder, self.learner, self.ema, self.state)
+        with self.processes.whole_states(self.learner.optimizers.values()):
+            if self.processes.leads:
+                save_checkpoint(folder, self.learner, self.ema, self.state)
 
     def load(self, folder: Path) -> None:
         """Restore everything from a checkpoint."""
@@ -96,4 +108,6 @@ class Trainer:
 
     def load_weights(self, folder: Path) -> TrainState:
         """Restore only networks, averages and optimisers. Returns the checkpoint's training state."""
-        return load_checkpoint(folder, self.learner, self.ema)
+        state = load_checkpoint(folder, self.learner, self.ema)
+        self.processes.drop_others(self.learner.optimizers.values())
+        return state

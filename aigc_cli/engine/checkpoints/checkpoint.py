@@ -130,7 +130,7 @@ def _flatten(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     }
     numbers = {
         str(index): {key: value for key, value in entries.items() if not isinstance(value, Tensor)}
-        for index, entries in state["state"].items()
+        for index, entries in sorted(state["state"].items())
     }
     return tensors, {"state": numbers, "param_groups": state["param_groups"]}
 

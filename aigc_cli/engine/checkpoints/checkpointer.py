@@ -62,6 +62,8 @@ class Checkpointer:
         """Write a checkpoint, make the best one's model the run's, and delete checkpoints that are no longer needed."""
         state = trainer.state
         trainer.save(self.path(state.step))
+        if not self.run.ours:
+            return
         best = state.step if state.best_step is None else state.best_step
         if self.earlier is None or (state.best is not None and state.best < self.earlier.value):
             self.run.choose(self.path(best))

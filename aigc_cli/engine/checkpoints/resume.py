@@ -11,6 +11,7 @@ from aigc_cli.engine.checkpoints.checkpointer import Checkpointer
 from aigc_cli.engine.device import claim_device
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.loop import TrainLoop
+from aigc_cli.engine.processes.group import current
 from aigc_cli.engine.run import DONE, Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import Plan
@@ -22,6 +23,29 @@ from aigc_cli.options import Given, absolute, fields_of, recorded, renamed
 
 def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given], bus: Bus) -> TrainLoop | None:
     """A loop at the newest checkpoint of a (locked) run, or None if the run is done and --steps is no larger."""
+    processes = current()
+    begun = _begin_again(backend, run, given, bus) if processes.leads else None
+    place = processes.agree(None if begun is None else (recorded(begun[0]), begun[1]))
+    if place is None:
+        return None
+    plan, step = begun if begun is not None else (backend.read_plan(place[0]), place[1])
+    device, plan = claim_device(plan)
+    with processes.first():
+        data = backend.prepare(plan, bus)
+    _check_read_alike(run, data.info)
+    loop = TrainLoop(Trainer(learner_factory(backend, plan, data, device), plan, device, bus), run)
+    if step is not None:
+        loop.checkpoints.load(loop.trainer, step)
+        if loop.state.plan_steps != plan.steps:  # don't measure progress against the end of the previous plan
+            loop.state.mark, loop.state.stale = None, 0
+    run.update(status="running")
+    return loop
+
+
+def _begin_again(
+    backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given], bus: Bus
+) -> tuple[AnyPlan, int | None] | None:
+    """The plan of a run and the step to go on from, if any; None if the run is done and --steps is no larger."""
     if "plan" not in run.record:
         raise RequestError(f"run {display_path(run.path)} was killed before it had a plan; delete it and start a new run")
     plan = backend.read_plan(run.record["plan"])
@@ -42,16 +66,7 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
     steps = list(Checkpointer(run, plan).states)
     if longer is not None:
         steps, plan = _plan_longer(run, plan, longer, bus)
-    device, plan = claim_device(plan)
-    data = backend.prepare(plan, bus)
-    _check_read_alike(run, data.info)
-    loop = TrainLoop(Trainer(learner_factory(backend, plan, data, device), plan, device, bus), run)
-    if steps:
-        loop.checkpoints.load(loop.trainer, steps[-1])
-        if loop.state.plan_steps != plan.steps:  # don't measure progress against the end of the previous plan
-            loop.state.mark, loop.state.stale = None, 0
-    run.update(status="running")
-    return loop
+    return plan, steps[-1] if steps else None
 
 
 def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:

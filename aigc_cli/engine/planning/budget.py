@@ -56,7 +56,7 @@ def measure(trainer: Trainer, seconds: float, scratch: Path, patience: float | N
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".tmp-") as folder:
         save = _time(lambda: trainer.save(Path(folder) / "c"))
-    return Costs(step, eval_item, max(one - eval_item, 0.0) + preview, save)
+    return Costs(*trainer.processes.agree((step, eval_item, max(one - eval_item, 0.0) + preview, save)))
 
 
 def mean_step_seconds(trainer: Trainer, seconds: float, patience: float) -> float:
@@ -75,15 +75,17 @@ def _steps(trainer: Trainer, first: int, seconds: float, patience: float) -> lis
     budget = min(max(seconds * CALIBRATION, 0.4), 8.0)
     durations: list[float] = []
     began = time.perf_counter()
-    while len(durations) < 5 or (time.perf_counter() - began < budget and len(durations) < 200):
+    going = True
+    while going:
         at = time.perf_counter()
         step = first + len(durations)
         trainer.step(trainer.learner.batch(step), step)
         synchronize(trainer.device)
-        durations.append(time.perf_counter() - at)
-        if time.perf_counter() - began > patience and len(durations) >= 3:
-            break
-    return durations[2:]
+        now = time.perf_counter()
+        durations.append(now - at)
+        more = len(durations) < 5 or (now - began < budget and len(durations) < 200)
+        going = trainer.processes.agree(more and not (now - began > patience and len(durations) >= 3))
+    return trainer.processes.agree(durations[2:])
 
 
 def step_seconds(measured: Callable[[], Sequence[float]]) -> float:

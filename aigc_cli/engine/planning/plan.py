@@ -22,9 +22,11 @@ from aigc_cli.engine.planning.budget import (
     plan_for_steps,
     seconds_since_start,
 )
+from aigc_cli.engine.processes.group import current
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.trainable import AnyPlan, Machine, Prepared, Trainable
 from aigc_cli.engine.trainer import Trainer, learner_factory
+from aigc_cli.errors import RequestError
 from aigc_cli.options import absolute
 
 DEFAULT_MINUTES, DEMO_MINUTES = 10.0, 1.0
@@ -58,16 +60,27 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
         origin = find_initial(Path(asked.runs_dir), backend.name, asked.init_from)
         options = dataclasses.replace(options, init_from=str(origin))
 
+    processes = current()
+    options = dataclasses.replace(options, shards=options.shards or processes.count)
+    if processes.count > (options.shards or 1):
+        raise RequestError(f"--shards {options.shards} can't be shared by {processes.count} devices; give as many, or more")
+    if processes.count > 1 and options.data == "-":
+        raise RequestError("--data - can be read by one process only; write it to a file, or leave out --devices")
     device, options = claim_device(options)
     before = seconds_since_start()
-    data = backend.prepare(options, bus)
+    with processes.first():
+        data = backend.prepare(options, bus)
     preparing = 0.0 if data.cached else seconds_since_start() - before
     deadline = minutes * 60 + preparing
-    compiled, compile_reasons = _decide_compile(data.options, device, minutes)
-    flops = measure_flops(device, options.precision)
-    machine = Machine(device, torch.get_num_threads(), flops, minutes * 60, available_memory(device))
+    compiled, compile_reasons = processes.agree(_decide_compile(data.options, device, minutes))
+    flops, memory = processes.agree((measure_flops(device, options.precision), available_memory(device)))
+    if memory is not None and device.type == "cpu":
+        memory //= processes.beside
+    machine = Machine(device, torch.get_num_threads(), flops * processes.count, minutes * 60, memory)
     settled: TrainOptions = dataclasses.replace(data.options, compile=compiled)
     plan, reasons = backend.plan(settled, data, machine)
+    if plan.shards > plan.batch_size:
+        raise RequestError(f"a batch of {plan.batch_size} can't be cut into {plan.shards} --shards; give a larger --batch-size")
     build = learner_factory(backend, plan, data, device)
     trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]
@@ -129,5 +142,6 @@ def _decide_steps(
     trainer.restart()
     learner = trainer.learner
     most = learner.useful_steps() if open_ended else None
-    trainer.plan = plan_for_seconds(plan, asked, costs, deadline - seconds_since_start(), learner.eval_items, most)
+    seconds = trainer.processes.agree(deadline - seconds_since_start())
+    trainer.plan = plan_for_seconds(plan, asked, costs, seconds, learner.eval_items, most)
     return trainer, costs

@@ -1,0 +1,106 @@
+"""Starting several processes on this machine with PyTorch's elastic launcher, as `torchrun` does. Free of torch at import."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aigc_cli.engine.settings import TrainOptions
+from aigc_cli.errors import AigcError, RequestError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+#: Set for processes that `launch` started: it tells the user of those that died.
+WATCHED = "AIGC_WATCHED"
+#: The exit code of a process that can't go on because another one doesn't answer. The user sees 1.
+LOST = 75
+#: Seconds between looks at the processes, and those they get to write a checkpoint after a signal.
+LOOK, PATIENCE = 0.1, 120
+
+
+def launched() -> bool:
+    """Whether a launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+
+
+def follows() -> bool:
+    """Whether this process leaves all telling and writing to another."""
+    return launched() and int(os.environ["RANK"]) > 0
+
+
+def launch_id(*, again: bool = False) -> str | None:
+    """What the launcher calls this launch; with `again`, only if it has started the processes again after one had died."""
+    known = os.environ.get("TORCHELASTIC_RUN_ID")
+    return known if not again or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 else None
+
+
+def tell_launcher(message: str) -> None:
+    """Leave the message of an error where the launcher looks for it."""
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        with suppress(OSError):
+            Path(file).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
+
+
+def wanted(options: TrainOptions) -> int:
+    """The number of processes to start; 1 if this one is enough, or one of several already."""
+    if launched() or options.devices == "1":
+        return 1
+    if options.devices.isdecimal() and int(options.devices):
+        return int(options.devices)
+    if options.devices != "all":
+        raise RequestError(f"--devices must be a number or all, not {options.devices!r}")
+    from aigc_cli.engine.device import count_devices
+
+    return count_devices(options.device)
+
+
+def launch(processes: int, arguments: Sequence[str]) -> int:
+    """Run `aigc` with these arguments in so many processes. Returns the exit code. They tell the user everything but their own
+    death, of which they can't."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable()  # whatever the launcher logs is told below, or by the processes
+    os.environ[WATCHED] = "1"
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=f"aigc-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=LOOK,
+        logs_specs=DefaultLogsSpecs(),
+        signals_to_handle="SIGINT,SIGTERM",
+    )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal doesn't stop training
+    try:
+        elastic_launch(config, sys.executable)("-m", "aigc_cli", *arguments)
+    except SignalException as error:  # the first process has said how to resume
+        return 128 + int(error.sigval)
+    except ChildFailedError as error:
+        return _exit_code(error, processes)
+    return 0
+
+
+def _exit_code(error: ChildFailedError, processes: int) -> int:
+    """The exit code of processes of which some failed. Raises `AigcError` that names one that couldn't tell."""
+    codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+    if codes.get(0, LOST) > 0 and codes.get(0) != LOST:  # it has told why
+        return codes[0]
+    rank = next((rank for rank, code in codes.items() if code != LOST), 0)
+    code = codes.get(rank, LOST)
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed: {error.failures[rank].message}"
+    raise AigcError(f"process {rank} of {processes} {how}; training stopped, and goes on with --resume")
