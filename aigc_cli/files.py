@@ -108,6 +108,11 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def set_aside(path: Path) -> None:
+    """Hide a damaged folder under a temporary name; `sweep` deletes it."""
+    path.rename(path.with_name(f".tmp-damaged-{path.name}-{os.getpid()}"))
+
+
 def size_of(path: Path) -> int:
     """The bytes of a folder's files, not counting those that disappear meanwhile."""
     total = 0

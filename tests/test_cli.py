@@ -419,6 +419,7 @@ def test_training_longer_never_ends_with_a_worse_model(shell: Shell) -> None:
     run = shell.cwd / "runs/toy/a"
     shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
     position = run / "checkpoints/step-000040/state/position.json"
+    (run / "checkpoints/step-000040/manifest.json").unlink()  # as of earlier versions
     position.write_text(json.dumps({**json.loads(position.read_text()), "best_step": 40, "best": 0.0}))  # not to be surpassed
     model = (run / "model/model.safetensors").read_bytes()
     for steps in ("80", "120"):
@@ -437,6 +438,7 @@ def test_training_longer_replaces_the_model_by_a_better_one(shell: Shell) -> Non
     run = shell.cwd / "runs/toy/a"
     shell.ok("train", "toy", "--steps", "40", "--run", "a", "-q")
     position = run / "checkpoints/step-000040/state/position.json"
+    (run / "checkpoints/step-000040/manifest.json").unlink()  # as of earlier versions
     position.write_text(json.dumps({**json.loads(position.read_text()), "best_step": 40, "best": 99.0}))
     done = shell("train", "toy", "--run", "a", "--resume", "--steps", "80")
     assert "the run keeps its current model until a better one is found" in done.stderr

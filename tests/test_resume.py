@@ -68,7 +68,7 @@ def weights(run: Path) -> dict[str, bytes]:
     return {
         str(file.relative_to(last)): file.read_bytes()
         for file in sorted(last.rglob("*"))
-        if file.is_file() and file.name != "position.json"
+        if file.is_file() and file.name not in ("position.json", "manifest.json")
     }
 
 

@@ -69,6 +69,7 @@ def _measured(run: Run, backend: Backend | None, seed: int, device: str, debug: 
         wanted: dict[str, Any] = {"run": str(run.path), "seed": seed, "device": device, "copies": str(sheet)}
         try:
             run.require_model()
+            run.tell(bus)
             asked = kind(**{name: value for name, value in wanted.items() if name in fields})
             evaluation = backend.load().evaluate(run, asked, bus)
         except Exception as error:  # whatever is wrong with the data or the model, the rest of the page is still right

@@ -24,10 +24,11 @@ class FirstNotes:
     emitted once, with the first result, so that an error about the request stands alone."""
 
     def __init__(self, options: Any, run: Run, bus: Bus, *notes: str) -> None:
-        self.bus = bus
+        self.bus, self.run = bus, run
         self.notes = [*([] if options.run is not None else [f"run {display_path(run.path)}"]), *notes]
 
     def emit(self) -> None:
+        self.run.tell(self.bus)
         while self.notes:
             self.bus.note(self.notes.pop(0))
 

@@ -17,13 +17,15 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from aigc_cli.engine.checkpoints.manifest import MODEL, damage
+from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import point_link, remove_folder, size_of, sweep, write_json
 from aigc_cli.options import did_you_mean, located, portable
@@ -41,6 +43,10 @@ class Run:
     record: dict[str, Any]
     #: Whether this process writes to it; otherwise another one does, of those that train it together.
     ours: bool = True
+    #: The model that `require_model` chose because the run's own is damaged.
+    fallback: Path | None = None
+    #: What to tell the user of that.
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -92,11 +98,14 @@ class Run:
 
     @property
     def model(self) -> Path:
-        return self.path / "model"
+        return self.fallback or self.path / "model"
 
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:06d}"
 
     @property
     def earlier(self) -> Path:
@@ -113,7 +122,7 @@ class Run:
 
     def choose(self, checkpoint: Path) -> None:
         """Point `model` at a checkpoint's model."""
-        point_link(self.model, f"{self.checkpoints.name}/{checkpoint.name}/model")
+        point_link(self.path / "model", f"{self.checkpoints.name}/{checkpoint.name}/model")
 
     def update(self, **changes: Any) -> None:
         self.record |= changes
@@ -121,13 +130,38 @@ class Run:
             record = _with_paths(self.record, lambda settings: portable(settings, self.path))
             write_json(self.path / "run.json", record)
 
-    def require_model(self) -> Path:
-        if not (self.model / "config.json").exists():
-            raise RequestError(
-                f"run {self.path} has no model yet (its first checkpoint has not been written); "
-                f"resume with: {self.resume_command}"
-            )
-        return self.model
+    def require_model(self, parts: Iterable[str] = MODEL) -> Path:
+        """The folder of the run's model. If these parts of its checkpoint are damaged, it is that of the newest whole
+        checkpoint, which is `model` from then on, and `warnings` says so. Raises `RequestError` if there is none."""
+        fault = self._model_damage(parts)
+        if fault is None and (self.model / "config.json").exists():
+            return self.model
+        newest_first = [self.checkpoint(step) for step in reversed(self.checkpoint_steps)]
+        for folder in (*newest_first, self.earlier):
+            if fault and (folder / "model" / "config.json").exists() and damage(folder, parts) is None:
+                self.fallback = folder / "model"
+                self.warnings.append(f"{fault}; using the newest whole checkpoint instead, {display_path(folder)}")
+                return self.fallback
+        if fault:
+            repeat = f"aigc train {self.backend} --config {shlex.quote(display_path(self.path / 'run.json'))}"
+            raise RequestError(f"{fault}, and no other checkpoint is whole; repeat the run with: {repeat}")
+        raise RequestError(
+            f"run {self.path} has no model yet (its first checkpoint has not been written); resume with: {self.resume_command}"
+        )
+
+    def _model_damage(self, parts: Iterable[str]) -> str | None:
+        link = self.path / "model"
+        while link.is_symlink():
+            checkpoint = link.resolve().parent
+            fault = damage(checkpoint, parts)
+            if fault is None or checkpoint == link.resolve().parent:  # otherwise training has replaced it meanwhile
+                return fault
+        return None
+
+    def tell(self, bus: Bus) -> None:
+        """Emit the warnings, once."""
+        while self.warnings:
+            bus.note(self.warnings.pop(0), "warning")
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -172,6 +206,7 @@ def prune(run: Run) -> int:
     """Delete all of a run's checkpoints but the best one's weights. Returns the number of bytes freed.
 
     The run can still be sampled from, evaluated, repeated and fine-tuned, but not trained longer; run.json records that first.
+    If the best checkpoint's model is damaged, the newest whole one is kept instead.
     Raises `RequestError` if it is being trained or is not done.
     """
     with run.lock():
@@ -183,6 +218,8 @@ def prune(run: Run) -> int:
         before = size_of(run.checkpoints)
         run.update(pruned=True)
         best = run.require_model().resolve().parent
+        if run.fallback is not None:
+            run.choose(best)
         for folder in (*run.checkpoints.glob("step-*"), run.earlier):
             if folder.exists() and folder.resolve() != best:
                 remove_folder(folder)

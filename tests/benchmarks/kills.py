@@ -35,7 +35,11 @@ ARGUMENTS = {"transformer": ["--data", "demo:verse", *SETTINGS]}
 
 def state(run: Path) -> dict[str, bytes]:
     last = max((run / "checkpoints").glob("step-*"))
-    return {str(f.relative_to(last)): f.read_bytes() for f in last.rglob("*") if f.is_file() and f.name != "position.json"}
+    return {
+        str(f.relative_to(last)): f.read_bytes()
+        for f in last.rglob("*")
+        if f.is_file() and f.name not in ("position.json", "manifest.json")
+    }
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ def evaluation(run: Run, options: Eval, bus: Bus) -> Evaluation:
     measures, notes = quality_of(loaded, samples, dataset, arrays, options, options.seed, bus)
     discriminator = load_discriminator(run.model, loaded.generator)
     if discriminator is None:
-        notes.append("no margin: the discriminator is not in the checkpoint")
+        notes.append("no margin: the checkpoint has no discriminator, or a damaged one")
     elif not len(loaded.usable(arrays)):
         notes.append("no margin: the pictures have no labels, but the model was trained only on labelled pictures")
     else:

@@ -17,6 +17,7 @@ from aigc_cli.backends.pictures.batches import to_bytes, to_unit
 from aigc_cli.backends.pictures.choice import Numbers
 from aigc_cli.backends.pictures.loaded import LoadedPictures, load_parts
 from aigc_cli.data.pictures.output import Pixels
+from aigc_cli.engine.checkpoints.manifest import damage
 from aigc_cli.engine.run import Run
 
 
@@ -42,9 +43,12 @@ class Loaded(LoadedPictures):
 
 
 def load_discriminator(folder: Path, generator: Generator) -> Discriminator | None:
-    """The discriminator of the checkpoint whose `model` folder is `folder`; None if the checkpoint doesn't have it."""
+    """The discriminator of the checkpoint whose `model` folder is `folder`; None if the checkpoint doesn't have it, or it
+    is damaged."""
+    if damage(folder.resolve().parent, (file := "state/networks.safetensors",)):
+        return None
     try:
-        weights = load_file(folder.resolve().parent / "state" / "networks.safetensors")
+        weights = load_file(folder.resolve().parent / file)
     except (OSError, SafetensorError):
         return None
     discriminator = Discriminator(generator.config)

@@ -2,6 +2,7 @@
 
 checkpoints/step-000400/model/   what the backend writes for `sample`, `eval` and other tools
 checkpoints/step-000400/state/   networks, averages, optimisers and the training state
+checkpoints/step-000400/manifest.json   sizes and digests of all of that
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from aigc_cli.engine.checkpoints.manifest import damage, write_manifest
 from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.learner import Learner
 from aigc_cli.errors import AigcError, first_line
@@ -80,14 +82,21 @@ def save_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA], stat
         _save(aside / "state" / "optimizers.safetensors", tensors)
         (aside / "state" / "optimizers.json").write_text(json.dumps(numbers))
         (aside / "state" / "position.json").write_text(json.dumps(asdict(state), indent=2))
+        write_manifest(aside)
 
 
 def read_state(folder: Path) -> TrainState:
-    return TrainState(**json.loads((folder / "state" / "position.json").read_text()))
+    """The training state of a checkpoint. Raises `AigcError` if it is unreadable."""
+    try:
+        return TrainState(**json.loads((folder / "state" / "position.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise AigcError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
 
 
 def load_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA]) -> TrainState:
-    """Restore the learner and its averages. Returns the training state. Raises `AigcError` for an unreadable checkpoint."""
+    """Restore the learner and its averages. Returns the training state. Raises `AigcError` for a damaged checkpoint."""
+    if fault := damage(folder):
+        raise AigcError(f"{fault}; resuming continues from the newest whole checkpoint")
     try:
         state = folder / "state"
         for name, weights in _load(state / "networks.safetensors").items():

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from aigc_cli.engine.checkpoints.checkpoint import TrainState, read_state
 from aigc_cli.engine.checkpoints.init_from import copy_weights
+from aigc_cli.engine.checkpoints.manifest import damage
+from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.run import Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.trainer import Trainer
-from aigc_cli.files import new_folder, remove_folder, write_json
+from aigc_cli.errors import AigcError
+from aigc_cli.files import new_folder, remove_folder, set_aside, write_json
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,18 @@ class Checkpointer:
     def __init__(self, run: Run, plan: Plan) -> None:
         self.run, self.plan = run, plan
         self.continued_from: int = run.record.get("continued_from") or 0
-        file = run.earlier / "best.json"
-        self.earlier = EarlierModel(**json.loads(file.read_text())) if file.exists() else None
+        self.earlier = _earlier_model(run)
 
     def path(self, step: int) -> Path:
-        return self.run.checkpoints / f"step-{step:06d}"
+        return self.run.checkpoint(step)
 
     @property
     def states(self) -> dict[int, TrainState]:
         """The checkpoints that belong to the current plan, by step, in order."""
-        states = {step: read_state(self.path(step)) for step in self.run.checkpoint_steps}
+        return self._states_of(self.run.checkpoint_steps)
+
+    def _states_of(self, steps: Iterable[int]) -> dict[int, TrainState]:
+        states = {step: read_state(self.path(step)) for step in steps}
         return {
             step: state for step, state in states.items() if step <= self.continued_from or state.plan_steps == self.plan.steps
         }
@@ -51,6 +57,27 @@ class Checkpointer:
     def good(self, before: int) -> list[int]:
         """The steps, up to `before`, of checkpoints to roll back to: those saved by the plan rather than the clock."""
         return [s for s, state in self.states.items() if s <= before and (state.planned or s == self.continued_from)]
+
+    def set_damaged_aside(self, bus: Bus) -> None:
+        """Take damaged checkpoints out of the way, so that training continues from the newest whole one; the next start deletes
+        them. Raises `AigcError`, and changes nothing, if none is whole."""
+        faults = {step: damage(self.path(step)) for step in self.run.checkpoint_steps}
+        damaged = {self.path(step): fault for step, fault in faults.items() if fault is not None}
+        whole = self._states_of(step for step, fault in faults.items() if fault is None)
+        if damaged and not whole:
+            raise AigcError(
+                f"{'; '.join(damaged.values())}; no other checkpoint of run {display_path(self.run.path)} is whole, "
+                "so it can't be resumed; repeat it with --config and its run.json"
+            )
+        if self.run.earlier.exists() and (fault := damage(self.run.earlier)):
+            damaged[self.run.earlier], self.earlier = fault, None
+        for folder, fault in damaged.items():
+            bus.note(f"{fault}; this checkpoint is not used", "warning")
+            set_aside(folder)
+        if damaged and not self.run.model.exists():
+            newest = max(whole)
+            self.run.choose(self.path(newest))
+            bus.note(f"the run's model is that of step {newest}, the newest whole checkpoint, until there is a better one")
 
     def load(self, trainer: Trainer, step: int) -> None:
         """Load a checkpoint into a trainer. If its best checkpoint has been deleted since, the best is forgotten."""
@@ -87,6 +114,14 @@ class Checkpointer:
             remove_folder(self.run.earlier)
         self.earlier = EarlierModel(newest.best_step, newest.best)
         with new_folder(self.run.earlier) as aside:
-            copy_weights(self.path(newest.best_step), aside)
             write_json(aside / "best.json", asdict(self.earlier))
+            copy_weights(self.path(newest.best_step), aside)
         self.run.choose(self.run.earlier)
+
+
+def _earlier_model(run: Run) -> EarlierModel | None:
+    """What `set_aside_model` recorded; None if there is nothing, or nothing readable (see `set_damaged_aside`)."""
+    try:
+        return EarlierModel(**json.loads((run.earlier / "best.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None

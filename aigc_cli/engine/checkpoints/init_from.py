@@ -9,20 +9,27 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from aigc_cli.engine.events import display_path
+from aigc_cli.engine.checkpoints.manifest import WEIGHTS, copy_manifest, damage
+from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.run import Run, find_run
 from aigc_cli.errors import RequestError
 from aigc_cli.files import new_folder
 
-WEIGHTS = ("networks.safetensors", "averages.safetensors")
+STATES = ("networks.safetensors", "averages.safetensors")
 
 
-def find_initial(runs_dir: Path, backend: str, wanted: str) -> Path:
-    """The folder (model/ and state/) of a run's best checkpoint, or a copy made by `keep_initial`."""
-    if (Path(wanted) / "state" / WEIGHTS[0]).exists():
+def find_initial(runs_dir: Path, backend: str, wanted: str, bus: Bus) -> Path:
+    """The folder (model/ and state/) of a run's best checkpoint, or a copy made by `keep_initial`. Raises `RequestError` if it
+    is damaged."""
+    if (Path(wanted) / "state" / STATES[0]).exists():
+        if fault := damage(Path(wanted), WEIGHTS):
+            raise RequestError(f"--init-from: {fault}")
         return Path(wanted)
-    return find_run(runs_dir, backend, wanted).require_model().resolve().parent
+    run = find_run(runs_dir, backend, wanted)
+    model = run.require_model(WEIGHTS)
+    run.tell(bus)
+    return model.resolve().parent
 
 
 def keep_initial(run: Run, origin: Path) -> Path:
@@ -37,16 +44,19 @@ def copy_weights(origin: Path, folder: Path) -> None:
     """Copy the parts of a checkpoint needed to sample, to evaluate and to start another run."""
     shutil.copytree(origin / "model", folder / "model")
     (folder / "state").mkdir()
-    for name in WEIGHTS:
+    for name in STATES:
         if (origin / "state" / name).exists():
             shutil.copy(origin / "state" / name, folder / "state" / name)
+    copy_manifest(origin, folder)
 
 
 def take_over(learner: Learner, origin: Path) -> str:
     """Copy every weight whose name and shape match, preferring averaged ones. Returns a line that says how many matched.
-    Raises `RequestError` if none did."""
+    Raises `RequestError` if none did, or the weights are damaged."""
     weights: dict[str, Tensor] = {}
-    for name in WEIGHTS:
+    if fault := damage(origin, WEIGHTS):
+        raise RequestError(f"--init-from: {fault}")
+    for name in STATES:
         if (origin / "state" / name).exists():
             weights |= load_file(origin / "state" / name)
     taken, total = 0, 0

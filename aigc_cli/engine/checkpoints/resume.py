@@ -63,7 +63,9 @@ def _begin_again(
             f"{changed[0]}, so run {display_path(run.path)} can't be resumed; "
             f"start a new run from its weights with --init-from {run.reference}"
         )
-    steps = list(Checkpointer(run, plan).states)
+    checkpoints = Checkpointer(run, plan)
+    checkpoints.set_damaged_aside(bus)
+    steps = list(checkpoints.states)
     if longer is not None:
         steps, plan = _plan_longer(run, plan, longer, bus)
     return plan, steps[-1] if steps else None

@@ -57,7 +57,7 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     if open_ended:
         options = dataclasses.replace(options, patience=asked.patience or STALE)
     if asked.init_from is not None:
-        origin = find_initial(Path(asked.runs_dir), backend.name, asked.init_from)
+        origin = find_initial(Path(asked.runs_dir), backend.name, asked.init_from, bus)
         options = dataclasses.replace(options, init_from=str(origin))
 
     processes = current()

@@ -14,6 +14,7 @@ from aigc_cli.backends.transformer.config import Train
 from aigc_cli.backends.transformer.loaded import CODEC
 from aigc_cli.data import cache
 from aigc_cli.data.records.dataset import RecordDataset
+from aigc_cli.engine.checkpoints.manifest import damage_above
 from aigc_cli.engine.events import Bus, Event, Stage, Trained, display_path
 from aigc_cli.engine.run import DONE, find_run
 from aigc_cli.engine.train import train
@@ -26,17 +27,20 @@ SHARE = 0.35
 FEW_STEPS = 100
 
 
-def given_codec(options: Train, kind: str, settings: Mapping[str, Any], device: str) -> tuple[Codec, Path] | None:
+def given_codec(options: Train, kind: str, settings: Mapping[str, Any], device: str, bus: Bus) -> tuple[Codec, Path] | None:
     """The codec that --codec names, or that of the run of --init-from, and the folder of its model; None without either.
 
-    Raises `RequestError` if that is no codec, or one for another kind of data, or another format than the `settings` ask for.
+    Raises `RequestError` if that is no codec, a damaged one, or one for another kind of data, or another format than the
+    `settings` ask for.
     """
     if options.codec is not None:
-        folder = _named(options)
+        folder = _named(options, bus)
     elif options.init_from is not None and (Path(options.init_from) / "model" / CODEC).is_dir():
         folder = (Path(options.init_from) / "model" / CODEC).resolve()
     else:
         return None
+    if fault := damage_above(folder):
+        raise RequestError(f"--codec: {fault}; choose another")
     codec = open_codec(folder, device)
     its, name = codec.data["kind"], f"--codec {display_path(folder)}"
     if its != kind:
@@ -55,14 +59,17 @@ def trained_codec(options: Train, records: RecordDataset, device: str, bus: Bus)
     return open_codec(folder, device), folder, trained
 
 
-def _named(options: Train) -> Path:
+def _named(options: Train, bus: Bus) -> Path:
     """The model folder of --codec: a model folder itself, or a run."""
     assert options.codec is not None
     if Path(options.codec).is_absolute() and not Path(options.codec).exists():
         raise RequestError(f"the codec {display_path(Path(options.codec))} is not there any more: its run was moved or went on")
     if (Path(options.codec) / "config.json").is_file():
         return Path(options.codec).absolute()
-    return find_run(Path(options.runs_dir), codec_backend().name, options.codec).model.resolve()
+    run = find_run(Path(options.runs_dir), codec_backend().name, options.codec)
+    model = run.require_model()
+    run.tell(bus)
+    return model.resolve()
 
 
 def _made(options: Train, records: RecordDataset, bus: Bus) -> tuple[Path, bool]:
@@ -83,7 +90,9 @@ def _made(options: Train, records: RecordDataset, bus: Bus) -> tuple[Path, bool]
                     f"so few steps are too few: 'aigc runs rm {run.reference}' removes it, so that it is trained anew",
                     "warning",
                 )
-            return run.model.resolve(), False
+            model = run.require_model()
+            run.tell(bus)
+            return model.resolve(), False
         asked = dataclasses.replace(asked, resume=True)
     share = f"{SHARE:.0%} of the time" if options.steps is None else f"{options.steps:,} steps"
     bus.note(f"first, a codec turns {records.pictures.things} into codes and back: {display_path(path)}, trained for {share}")

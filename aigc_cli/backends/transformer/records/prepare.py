@@ -54,7 +54,7 @@ def prepare(options: Train, kind: str, bus: Bus) -> Prepared:
         dedup=options.dedup,
     )
     settings = _settings(options, kind)
-    given = given_codec(options, kind, settings, options.device)
+    given = given_codec(options, kind, settings, options.device, bus)
     reading = as_pictures(kind).wanted(settings, longest_side(options)) if given is None else reading_of(given[0])
     records = prepare_records(wanted, reading, progress=bus.stage)
     with tempfile.TemporaryDirectory() as scratch:
