@@ -23,7 +23,7 @@ from aigc_cli.data.pictures.listed import open_listed
 from aigc_cli.data.pictures.metadata import find_labels
 from aigc_cli.data.pictures.piped import pack
 from aigc_cli.data.pictures.raw import NotDecodable
-from aigc_cli.data.sounds.choose import KEPT, USUAL_RATES, WantedSounds, choose, look
+from aigc_cli.data.sounds.choose import KEPT, USUAL_RATES, SoundLook, WantedSounds, choose, look
 from aigc_cli.data.sounds.kind import SOUNDS
 from aigc_cli.data.sounds.raw import Clip, RawSound
 from aigc_cli.data.sounds.readers import READ, SOUND_FILES, open_readers
@@ -274,6 +274,17 @@ def test_short_sounds_are_whole_and_long_ones_become_windows() -> None:
     assert choose(WantedSounds(seconds=8), long).windows is False
     asked = choose(WantedSounds(seconds=0.5), long)
     assert asked.windows and asked.seconds == 0.5
+
+
+def test_a_few_long_sounds_among_short_ones_are_cut_where_most_have_faded() -> None:
+    def struck(seconds: float, decay: float) -> SoundLook:  # by 20 dB within `decay`
+        noise = noise_below(3000, seconds)
+        return look(made(noise * 10 ** (-np.arange(len(noise)) / 44_100 / decay)))
+
+    drums = [struck(0.5 + 0.1 * number, 0.3) for number in range(19)] + [struck(9.0, 4.0)]
+    chosen = choose(WantedSounds(), drums)
+    assert not chosen.windows and 0.25 < chosen.seconds < 0.5
+    assert "in which 90% of them have faded" in chosen.notes[-1] and "are cut" in chosen.notes[-1]
 
 
 def test_stereo_is_kept_where_it_is_heard() -> None:

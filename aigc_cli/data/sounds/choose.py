@@ -18,9 +18,14 @@ KEPT = 0.999
 NEARLY_ALL = 0.98
 """The share of sounds that are as short as a clip."""
 LONGEST = 6.0
-"""Seconds: longer sounds become windows, unless a length is asked for."""
+"""Seconds: if more than a few sounds are longer and half of them are longer than half of it, they become windows, unless a
+length is asked for."""
 WINDOW = 2.0
 """Seconds of a window."""
+MOST = 0.9
+"""The share of sounds that have faded within a clip, where a few are too long for it."""
+FADED = 0.99
+"""The share of a sound's energy that has come when it has faded: 20 dB less is still to come."""
 LEAST_SECONDS = 0.02
 
 _LOOKED_AT = 20.0  # seconds of a sound
@@ -51,6 +56,7 @@ class SoundLook:
     rate: int
     channels: int
     seconds: float
+    faded: float  # seconds until `FADED` of its energy has come
     lead: float  # seconds of silence before it
     tail: float  # and after it
     below: npt.NDArray[np.float64]  # (len(USUAL_RATES),) the share of its energy that each rate keeps
@@ -84,7 +90,14 @@ def look(raw: RawSound) -> SoundLook:
     if wave.shape[1] == 2 and power > 0:
         side = float(np.square((wave[:, 0] - wave[:, 1]) / 2, dtype=np.float64).mean()) / power
     silent = not wave.size or float(np.abs(wave).max()) < _LOUD
-    return SoundLook(rate, wave.shape[1], seconds, lead, tail, _below(wave.mean(1), rate), side, silent)
+    faded = _faded(wave) / rate
+    return SoundLook(rate, wave.shape[1], seconds, faded, lead, tail, _below(wave.mean(1), rate), side, silent)
+
+
+def _faded(wave: Wave) -> int:
+    """The samples of a sound until nearly all of its energy has come."""
+    energy = np.cumsum(np.square(wave, dtype=np.float64).sum(1))
+    return int(np.searchsorted(energy, FADED * energy[-1])) + 1 if len(energy) else 0
 
 
 def _frames(wave: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
@@ -135,7 +148,7 @@ def choose(wanted: WantedSounds, looks: Sequence[SoundLook]) -> ChosenSounds:
     of_trim = ("silence at both ends is trimmed" + (", which makes them shorter; --no-trim keeps it" * (wanted.trim is None)),)
     lengths = inside if trim else whole
     notes = (of_rate, *of_channels, *(of_trim if trim else ()))
-    seconds, is_window, of_seconds = _seconds(wanted, lengths, len(heard))
+    seconds, is_window, of_seconds = _seconds(wanted, lengths, np.array([seen.faded for seen in heard]))
     if not is_window:
         return ChosenSounds(rate, seconds, channels, trim, False, notes=(*notes, of_seconds))
     region = min(2 * seconds, max(seconds, float(np.quantile(lengths, 1 - NEARLY_ALL, method="lower"))))
@@ -192,7 +205,7 @@ def _word(channels: int) -> str:
     return "mono" if channels == 1 else "stereo"
 
 
-def _seconds(wanted: WantedSounds, lengths: npt.NDArray[np.float64], n: int) -> tuple[float, bool, str]:
+def _seconds(wanted: WantedSounds, lengths: npt.NDArray[np.float64], faded: npt.NDArray[np.float64]) -> tuple[float, bool, str]:
     """The length, whether it is that of windows, and why."""
     longest, most = float(lengths.max()), _quantile(lengths)
     spread = describe_lengths(float(lengths.min()), longest)
@@ -200,14 +213,18 @@ def _seconds(wanted: WantedSounds, lengths: npt.NDArray[np.float64], n: int) -> 
         if float(np.median(lengths)) >= 3 * wanted.seconds:
             return wanted.seconds, True, f"windows of {wanted.seconds:g} s, as asked, of recordings of {spread}"
         return wanted.seconds, False, f"length: {wanted.seconds:g} s, as asked (the sounds have {spread})"
-    if most > LONGEST:
+    if most > LONGEST and float(np.median(lengths)) > LONGEST / 2:
         window = min(WINDOW, max(LEAST_SECONDS, float(np.quantile(lengths, 1 - NEARLY_ALL, method="lower"))))
         window = max(LEAST_SECONDS, float(np.floor(window * 100) / 100))
         return window, True, f"windows of {window:g} s, as the recordings are long ({spread}); --seconds chooses the length"
+    why = ""
+    if most > LONGEST:
+        most = min(LONGEST, float(np.quantile(faded, MOST, method="higher")))
+        why = f", in which {MOST:.0%} of them have faded"
     seconds = max(LEAST_SECONDS, float(np.ceil(most * 100) / 100))
-    longer = int((lengths > seconds).sum())
-    told = f"length: {seconds:g} s (the sounds have {spread})"
-    return seconds, False, told + f"; the {longer / n:.1%} that are longer are cut" * bool(longer)
+    longer = float((lengths > seconds).mean())
+    told = f"length: {seconds:g} s{why} (the sounds have {spread})"
+    return seconds, False, told + f"; the {longer:.1%} that are longer are cut" * bool(longer)
 
 
 def describe_lengths(shortest: float, longest: float) -> str:

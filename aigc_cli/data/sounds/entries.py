@@ -16,7 +16,7 @@ from aigc_cli.data.sounds.choose import WantedSounds
 from aigc_cli.data.sounds.format import SoundFormat
 from aigc_cli.data.sources.opening import Snapshot, cached
 
-_VERSION = 1  # of the cache's content; raised when the same source would be prepared differently
+_VERSION = 2  # of the cache's content; raised when the same source would be prepared differently
 
 
 @dataclass(frozen=True)
