@@ -26,6 +26,7 @@ from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.raw import NotDecodable, RawPicture
 from aigc_cli.data.pictures.readers import READ as SUFFIXES
 from aigc_cli.data.pictures.readers import open_readers
+from aigc_cli.data.sounds.readers import READ
 from aigc_cli.data.sources import archives
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.standard_input import sniff
@@ -120,8 +121,8 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    types = " ".join(sorted(SUFFIXES))
-    _refused(tmp_path, f"there is no data in the folder {tmp_path}: no file of the types {types}")
+    types, sounds = " ".join(sorted(SUFFIXES)), " ".join(sorted({*READ} - {*SUFFIXES}))
+    _refused(tmp_path, f"there is no data in the folder {tmp_path}: no file of the types {types}; types of sounds: {sounds}")
     _refused("nowhere", "no such file or folder: 'nowhere'")
     _refused("demo:verse", "there is no built-in data set 'demo:verse'; there is demo:scenes, demo:shapes")
     _refused("demo:shapes?m=1", "demo:shapes has no option 'm', only n and seed; set size and mode with --size and --mode")

@@ -31,6 +31,7 @@ from aigc_cli.data.pictures.dataset import (
     read_pictures,
 )
 from aigc_cli.data.pictures.readers import READ as SUFFIXES
+from aigc_cli.data.sounds.readers import READ
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import bytes_of
 from aigc_cli.machine import Memory, memory
@@ -521,10 +522,10 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-TYPES = " ".join(sorted(SUFFIXES))
+TYPES, OF_SOUNDS = " ".join(sorted(SUFFIXES)), " ".join(sorted({*READ} - {*SUFFIXES}))
 FEW = "training needs at least two different ones"
 WRONG: list[tuple[Callable[[Path], Path], dict[str, Any], str]] = [
-    (_empty, {}, f"there is no data in the folder {{src}}: no file of the types {TYPES}"),
+    (_empty, {}, f"there is no data in the folder {{src}}: no file of the types {TYPES}; types of sounds: {OF_SOUNDS}"),
     (_one, {}, f"{{src}} holds one picture; {FEW}"),
     (_same, {}, f"{{src}} holds 3 pictures, all the same; {FEW}"),
     (_no_picture, {}, "{src} cannot be decoded: not a picture in a known format"),

@@ -158,6 +158,9 @@ def test_words_to_sounds_and_back(module_shell: Shell) -> None:
     assert written["kind"] == "sounds" and written["sound"]["rate"] == 8000
     said = ["sample", "transformer", "--run", "speaker", "--given", "class=low", "-n", "2", "--seed", "0", "-q"]
     shell.ok(*said, "--out", "said/")
+    unknown = shell("sample", "transformer", "--run", "speaker", "--given", "class=lo", "-n", "2", "--out", "unknown/")
+    assert "--given class=lo: the run learned no such class, only high, low; did you mean 'low'?" in unknown.stderr
+    assert unknown.stderr.count("class=lo") == 1 and unknown.returncode == 0
     heard, rate = soundfile.read(shell.cwd / "said" / "seed-0-000000.wav")
     assert (rate, len(heard)) == (8000, written["sound"]["samples"])
     shell.ok(*said, "--out", "all.flac")

@@ -93,6 +93,22 @@ def test_long_recordings_are_windows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert a.shape == b.shape == (1, *data.format.size, 1) and (a != b).any()
     times = {split: [float(name.split()[-2]) for name in getattr(data, split).names] for split in ("train", "select", "report")}
     assert max(times["train"]) < min(times["select"]) <= max(times["select"]) < min(times["report"])
+    windows = {split: of["windows"] for split, of in data.info["splits"].items()}
+    assert windows["train"] == len(data.train) == 3 * len({*data.train.rows})
+    n_parts = sum(windows.values()) // 3
+    assert data.notes[0].startswith(
+        f"{n_parts} parts of {2 * width * data.info['sound']['hop'] / 8000:.3g} s, with {3 * n_parts} windows of 0.25 s"
+    )
+
+
+def test_sounds_of_any_length_are_read_as_a_run_on_recordings_reads_them(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 8000 * 20)
+    soundfile.write(tmp_path / "rain.wav", noise, 8000)
+    run = prepare(tmp_path / "rain.wav", seconds=0.25).info
+    for seconds, windows in ((0.1, 1), (0.8, 3)):
+        soundfile.write(tmp_path / "other.wav", noise[: int(8000 * seconds)], 8000)
+        other = read_as_pictures(str(tmp_path / "other.wav"), like(run), progress=quiet)
+        assert len(other) == windows and other.shape == (run["format"]["height"], run["format"]["width"], 1)
 
 
 def test_damaged_sounds_are_skipped_and_counted(beeps: Path) -> None:
@@ -203,6 +219,8 @@ def test_the_vae_morphs_reconstructs_and_encodes_sounds(trained: Shell) -> None:
     trained.ok("encode", "vae", "--data", "beeps", "--out", "latents.npz", "-q")
     decoded = trained.ok("decode", "vae", "--from", "latents.npz", "--out", "decoded/", "-q").splitlines()
     assert len(decoded) == 40 and decoded[0] == "decoded/decoded-000000.wav"
+    rows = json.loads(trained.ok("sample", "vae", "--traverse", "-n", "2", "--out", "latents.ogg", "--json", "-q"))
+    assert rows["n"] == 2 * SOUNDS.rows
 
 
 def trained_samples(shell: Shell, run: str) -> int:

@@ -129,6 +129,8 @@ class Kind(ABC):
     """Further suffixes that standard input may have, of what `convert` converts."""
     n_samples: ClassVar[int] = 1
     """The default number of samples."""
+    rows: ClassVar[int] = 40
+    """How many rows of variations one takes in: of the hundreds of latents of a map, most affect only one position."""
     formats: ClassVar[Mapping[str, str]] = {}
     """Formats of a sample's file: value of --format -> suffix. The first is the default."""
     sheets: ClassVar[Collection[str]] = ()
@@ -174,7 +176,13 @@ class Kind(ABC):
         except OtherFiles as error:
             if (other := kind_of(error.paths, self)) is not None:
                 raise WrongKind(str(error), other) from None
-            raise
+            raise OtherFiles(f"{error}{self._types_of_others()}", error.paths) from None
+
+    def _types_of_others(self) -> str:
+        """The types of files of other kinds that are learned by the same models, for a message."""
+        others = [kind for kind in kinds().values() if kind is not self and bool(kind.as_pictures) == bool(self.as_pictures)]
+        types = {kind.name: sorted({*kind.suffixes} - {*self.suffixes}) for kind in others}
+        return "".join(f"; types of {name}: {' '.join(of)}" for name, of in types.items() if of)
 
     def demo_fingerprint(self, location: str) -> str:
         """A hash of everything a built-in dataset depends on."""

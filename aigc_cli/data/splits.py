@@ -51,6 +51,7 @@ def plan_with_slice(
     *,
     whole: bool = False,
     classes: npt.NDArray[np.int64] | None = None,
+    unread: int = 0,
 ) -> SplitPlan:
     """Hold out a slice of examples, given hash and length (in `unit`) of each, shape (n,).
 
@@ -59,7 +60,7 @@ def plan_with_slice(
     and a single held-out example is halved, unless examples must stay `whole`, which requires at least three different ones.
     If a few examples leave almost nothing to a split, the last tenth of the longest is held out instead.
     """
-    plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64), classes=classes)
+    plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64), classes=classes, unread=unread)
     splits, notes = plan.splits, plan.notes
     kept = np.flatnonzero(splits)
     if len(kept) < (3 if whole else 1):
@@ -119,11 +120,12 @@ def plan_with_val(
     val_hashes: npt.NDArray[np.uint64],
     *,
     classes: npt.NDArray[np.int64] | None = None,
+    unread: int = 0,
 ) -> SplitPlan:
     """Train on everything that is not in the validation data, whose hashes are `val_hashes` and which stay whole.
 
-    Examples of length 0 are left out, and all copies but the first, or with `classes` (n,) all but the one in the smallest
-    class.
+    Examples of length 0 are left out, `unread` of them because they could not be read, and all copies but the first, or with
+    `classes` (n,) all but the one in the smallest class.
     """
     splits = np.where(lengths > 0, TRAIN, DROPPED).astype(np.uint8)
     kept = np.flatnonzero(splits)
@@ -134,7 +136,7 @@ def plan_with_val(
     in_both = (splits == TRAIN) & np.isin(hashes, val_hashes)
     splits[in_both] = DROPPED
     dropped = {
-        "empty": len(splits) - len(kept),
+        "empty": len(splits) - len(kept) - unread,
         "copies": int(copies.sum()),
         "in_validation": int(in_both.sum()),
     }

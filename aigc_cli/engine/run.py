@@ -289,7 +289,8 @@ def list_runs(runs_dir: Path, backend: str | None = None) -> list[Run]:
 
 
 def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumable: bool = False) -> Run:
-    """The run that `--run` names: a name, a path, or None for the newest (of `backend`, or of any)."""
+    """The run that `--run` names: a name, a path, or None for the newest (of `backend`, or of any). `resumable`: it is to be
+    resumed, and of all runs the newest for which that is possible."""
     if wanted is None:
         for run in list_runs(runs_dir, backend):
             if not resumable or run.status in RESUMABLE:
@@ -301,7 +302,10 @@ def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumab
                     f"no {kind}run to resume in {runs_dir}; the newest is {done.status}: to train it longer, "
                     f"{done.resume_command} --steps N, with more than its {done.record['plan']['steps']:,} steps"
                 )
-            raise RequestError(f"no {kind}run to resume in {runs_dir}; name one with --run, or start one without --resume")
+            raise RequestError(
+                f"no {kind}run to resume in {runs_dir}; name one with --run, or start one without --resume: that also goes on "
+                "with one that was interrupted before its own training began"
+            )
         raise RequestError(f"no {kind}run in {runs_dir}; train one with: aigc train {backend or 'BACKEND'}")
     if os.sep in wanted or wanted in (".", ".."):
         run = open_run(Path(wanted))
@@ -310,9 +314,10 @@ def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumab
         matches = [path for path in found if path.name == wanted]
         if not matches:
             known = [run.name for run in list_runs(runs_dir, backend)]
-            raise RequestError(
-                f"no run {wanted!r} in {runs_dir / (backend or '')}; 'aigc runs' lists them{did_you_mean(wanted, known)}"
-            )
+            hint = "'aigc runs' lists them"
+            if resumable:
+                hint = "if it was interrupted before its own training began, the same command without --resume goes on"
+            raise RequestError(f"no run {wanted!r} in {runs_dir / (backend or '')}; {hint}{did_you_mean(wanted, known)}")
         if len(matches) > 1:
             places = ", ".join(str(match) for match in sorted(matches))
             raise RequestError(f"{wanted!r} is the name of several runs; give a path: {places}")

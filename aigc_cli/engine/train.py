@@ -67,7 +67,7 @@ def train(backend: Trainable[Any, AnyPlan], asked: TrainOptions, given: Mapping[
 
 
 def _run_to_resume(backend: str, asked: TrainOptions, processes: Processes) -> Run:
-    found = find_run(Path(asked.runs_dir), backend, asked.run, resumable=asked.run is None) if processes.leads else None
+    found = find_run(Path(asked.runs_dir), backend, asked.run, resumable=True) if processes.leads else None
     return _shared(found, processes)
 
 

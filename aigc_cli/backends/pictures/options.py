@@ -104,7 +104,8 @@ class PictureOutput(OutputOptions):
     force: bool = option(False, panel=OUTPUT)
     """Overwrite files that exist."""
     format: Literal["png", "jpeg", "webp", "wav", "flac", "ogg"] | None = option(None, panel=OUTPUT, auto="png, or wav")
-    """Format of the files in a folder or tar; PNG, WebP, WAV and FLAC are lossless."""
+    """Format of the files in a folder or tar: wav, flac or ogg for sounds, otherwise a picture's; PNG, WebP, WAV and FLAC are
+    lossless."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ def quality(
     pixels, labels = _training(train, np.random.default_rng(0).permutation(len(train)))
     n = min(options.n, len(pixels), len(held_out))
     if n <= K:
-        return {}, [f"samples are not measured: that needs at least {K + 1} training and {K + 1} held-out pictures"]
+        few = f"{K + 1} training and {K + 1} held-out pictures, and there are {len(train):,} and {len(held_out):,}"
+        return {}, [f"samples are not measured: that needs at least {few}; evaluate on more with --data"]
     extractor = _extractor(options, pixels, labels, classes, device, bus)
     kept: list[Pixels] = []
     drawn = _features(

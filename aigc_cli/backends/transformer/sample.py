@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], None] | None) -> Iterator[Drawn]:
     """The samples in order. `piece` is called with text as it is generated."""
-    loaded, contents = _with_pictures(of_run(run).load(run, options.device, bus), options, bus)
+    loaded, contents = _with_pictures(of_run(run).load(run, options.device, bus), run, options, bus)
     tokenizer, kind = loaded.tokenizer, loaded.start.kind
     assert options.seed is not None
     check_choices(options)
@@ -125,7 +125,9 @@ def sample_texts(run: Run, options: Sample, bus: Bus, piece: Callable[[str], Non
             bus.note(f"{count:,} samples reached the token limit before their {what}; use a higher --max-tokens")
 
 
-def _with_pictures(loaded: Loaded[LanguageModel], options: Sample, bus: Bus) -> tuple[Loaded[LanguageModel], Contents | None]:
+def _with_pictures(
+    loaded: Loaded[LanguageModel], run: Run, options: Sample, bus: Bus
+) -> tuple[Loaded[LanguageModel], Contents | None]:
     """The model with --guidance, and what reads and writes the pictures of its records; None if it has none."""
     if options.guidance is not None and (loaded.codec is None or len(loaded.start.fields) < 2):
         raise RequestError("--guidance: only for records with pictures or sounds and other fields to be given")
@@ -133,7 +135,7 @@ def _with_pictures(loaded: Loaded[LanguageModel], options: Sample, bus: Bus) -> 
         return loaded, None
     from aigc_cli.backends.transformer.records.contents import contents_of, guided
 
-    return guided(loaded, options), contents_of(loaded, loaded.codec, options, bus)
+    return guided(loaded, options), contents_of(loaded, loaded.codec, options, run.record["data"].get("values", {}), bus)
 
 
 def _begun(start: Start, text: TextInput) -> str:

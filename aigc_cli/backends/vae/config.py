@@ -96,7 +96,8 @@ class Sample(PictureSampleOptions):
     reconstruct: str | None = option(None, metavar="SRC")
     """Encode and decode the first -n pictures of this source."""
     traverse: bool = option(False)
-    """Draw a row of -n pictures for each of the 40 most informative latents, varying it and keeping the others."""
+    """Draw a row of -n pictures for each of the 40 most informative latents (8 for sounds), varying it and keeping the
+    others."""
     batch_size: int = option(64, min=1, panel=EXPERT)
     """Pictures per batch."""
 

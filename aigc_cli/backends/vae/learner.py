@@ -143,7 +143,7 @@ class VAELearner(Learner):
             "normal": "a normal prior",
             "matching": f"flow matching by {c.couplings} transformer blocks",
         }[c.prior]
-        return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} with {prior}, {c.likelihood} pixels"
+        return f"{total / 1e6:.2f} M parameters, {c.describe()}, {latents} with {prior}, likelihood {c.likelihood}"
 
     def expectation(self, plan: Plan) -> str | None:
         return large_pictures(self.data, plan.steps * self.plan.batch_size)

@@ -99,8 +99,8 @@ def likelihood_for(options: Train, data: PictureDataset) -> tuple[Literal["berno
     if options.likelihood != "auto":
         return options.likelihood, f"likelihood: {options.likelihood}, as given"
     if two_valued:
-        return "bernoulli", "likelihood: bernoulli, for two-valued pixels"
-    return "logistics", "likelihood: a discretised mixture of logistics, for pixels with 256 levels"
+        return "bernoulli", "likelihood: bernoulli, for two levels"
+    return "logistics", "likelihood: a discretised mixture of logistics, for 256 levels"
 
 
 def model_config(plan: VAEPlan, data: PictureDataset) -> VAEConfig:

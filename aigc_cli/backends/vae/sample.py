@@ -19,6 +19,7 @@ from aigc_cli.backends.vae.config import Decode, Sample
 from aigc_cli.backends.vae.encode import encoded, held_out, posteriors
 from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.priors.flow_matching import FlowMatchingPrior
+from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.labels import by_label
 from aigc_cli.data.pictures.preparing import PictureArrays
@@ -29,8 +30,6 @@ from aigc_cli.metrics.latents.information import information_per_latent
 
 #: The number of held-out pictures that --traverse gets the most informative latents and their ranges from.
 TRAVERSE_PICTURES = 1000
-#: The most rows of --traverse: with a map there are hundreds of latents, most of which affect only one position.
-TRAVERSED = 40
 
 
 @torch.inference_mode()
@@ -184,7 +183,7 @@ def _traversed(run: Run, loaded: Loaded, options: Sample, bus: Bus) -> Iterator[
     information = information_per_latent(table.mean, table.log_var).mean(0)
     origin = torch.zeros(1, loaded.model.config.latents, device=loaded.device)
     centre = loaded.model.prior.inverse(origin, loaded.labels_from([number]))
-    for rank, latent in enumerate(np.argsort(-information, kind="stable")[:TRAVERSED].tolist()):
+    for rank, latent in enumerate(np.argsort(-information, kind="stable")[: find_kind(loaded.things).rows].tolist()):
         low, high = np.quantile(table.mean[:, latent], [0.025, 0.975])
         z = centre.repeat(options.n, 1)
         z[:, latent] = torch.linspace(float(low), float(high), options.n)

@@ -96,7 +96,7 @@ class Pieces:
         said = describe(self.notation)
         notes = [f"an event is a token: bar, position, pitch, duration{f', {said}' if said else ''}"]
         if damaged := self.damaged(part):
-            notes.append(f"skipped {len(damaged):,} files that cannot be read{_why(damaged)}")
+            notes.append(f"skipped {len(damaged):,} file{'s' * (len(damaged) != 1)} that cannot be read{_why(damaged)}")
         return notes
 
     def _score(self, path: Path) -> Score | None:
@@ -109,6 +109,13 @@ class Pieces:
 
 def _why(damaged: dict[str, str]) -> str:
     return f": {listed(f'{name} ({why})' for name, why in damaged.items())}" if damaged else ""
+
+
+def _meant(reason: str) -> str:
+    """What is wrong with a file, by what the library says of it."""
+    if "EOF" in reason or "chunk length" in reason:
+        return "it is truncated or damaged"
+    return "its times are not in beats" if "ticks per quarter" in reason else "it is damaged"
 
 
 def read_score(path: Path) -> Score:
@@ -126,9 +133,7 @@ def read_score(path: Path) -> Score:
     try:
         score = Score.from_midi(content, sanitize_data=True)
     except Exception as error:  # the library raises what it likes
-        raise RequestError(
-            f"{path}: damaged ({str(error).splitlines()[0][:80] if str(error) else 'no reason given'})"
-        ) from None
+        raise RequestError(f"{path}: {_meant(str(error))}") from None
     if score.tpq <= 0 or score.end() > _LONGEST * score.tpq:
         raise RequestError(f"{path}: its notes are spread over more than {_LONGEST:,} quarter notes")
     return score

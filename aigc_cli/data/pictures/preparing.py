@@ -299,7 +299,7 @@ def prepare_as_pictures(
         "classes": {name: [*of] for name, of in classes.items()} if isinstance(classes, Mapping) else list(classes),
         "dropped": plan.dropped,
         "unreadable": list(store.unreadable),
-        "splits": {name: {things: len(of)} for name, of in arrays.items()},
+        "splits": {name: {things if of.windows is None else "windows": len(of)} for name, of in arrays.items()},
     }
     for record, of in ((info, labels), (info["val"], val_labels)):
         if of.digest is not None:

@@ -88,11 +88,12 @@ class Windows:
     @classmethod
     def of(cls, format: PictureFormat, regions: int) -> Windows:
         """Windows at the corners, the middles of the sides and the middle of each of `regions` regions, in this order."""
-        assert format.region is not None
-        slack = [region - side for region, side in zip(format.region, format.size, strict=True)]
-        places = [sorted({0, most // 2, most}) for most in slack]
-        grid = np.array([(down, right) for down in places[0] for right in places[1]], np.int64)
-        return cls(format.size, np.tile(grid, (regions, 1)))
+        return cls(format.size, np.tile(_places(format), (regions, 1)))
+
+    @staticmethod
+    def each(format: PictureFormat) -> int:
+        """How many windows a region has."""
+        return len(_places(format))
 
     def at(self, regions: Pixels, rows: npt.NDArray[np.int64], index: npt.NDArray[np.int64]) -> Pixels:
         """The windows of the examples `index`, of which `rows` are the regions: (len(index), height, width, channels)."""
@@ -109,3 +110,11 @@ class Windows:
         for number, (row, (y, x)) in enumerate(places):
             found[number] = regions[row, y : y + height, x : x + width]
         return found
+
+
+def _places(format: PictureFormat) -> npt.NDArray[np.int64]:
+    """Where the windows of a region are, (n, 2): at its corners, the middles of its sides and its middle."""
+    assert format.region is not None
+    slack = [region - side for region, side in zip(format.region, format.size, strict=True)]
+    places = [sorted({0, most // 2, most}) for most in slack]
+    return np.array([(down, right) for down in places[0] for right in places[1]], np.int64)

@@ -52,6 +52,7 @@ __all__ = [
     "read_records",
 ]
 
+_MOST_VALUES = 100
 _OF_TEXTS = re.compile(r"ignored files of other types in .*: [\d,]+ \.(txt|json|cls)(, [\d,]+ \.(txt|json|cls))*")
 """A note on the members of an archive that are read as texts."""
 
@@ -206,6 +207,7 @@ def _dataset(
         "dropped": {**data.info["dropped"], "copies": n_copies},
         "understood": {**data.info["understood"], "removed": {}, **understood},
         "splits": {name: {"records": len(of)} for name, of in arrays.items()},
+        "values": _values(arrays["train"]),
     }
     if info["val"] is not None:
         info["val"] = {**info["val"], "texts": held.digest}
@@ -219,6 +221,12 @@ def _dataset(
         cached=data.cached,
         spooled=data.spooled,
     )
+
+
+def _values(train: RecordArrays) -> dict[str, list[str]]:
+    """The different texts of each field that has only a few of them, such as the words of classes."""
+    of_fields = {name: sorted({*texts}) for name, texts in train.texts.items()}
+    return {name: values for name, values in of_fields.items() if len(values) <= min(_MOST_VALUES, len(train) // 2)}
 
 
 def _refuse_windows(store: Store, location: str, medium: Medium) -> None:

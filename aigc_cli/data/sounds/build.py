@@ -56,7 +56,14 @@ def build_entry(
     readers = open_readers(part, label, labels, asked.rate)
     format, notes = (asked.format, ()) if asked.format is not None else _chosen(part, readers, asked, progress)
     with opening.new_entry(key, [snapshot]) as folder, _SoundCollector(folder, shared_factors(readers)) as collector:
-        each = decoded(part, readers, lambda raw: clips_of(raw, format), collector, progress, things="sounds")
+        each = decoded(
+            part,
+            readers,
+            lambda raw: clips_of(raw, format, short=asked.format is not None),
+            collector,
+            progress,
+            things="sounds",
+        )
         for raw, clips, factors in each:
             for clip in clips:
                 collector.add(raw, clip, factors)
@@ -97,11 +104,12 @@ def _loudest(raw: RawSound, format: SoundFormat) -> float:
     return max(float(band_decibels(_fitted(wave, rate, stored), stored).max()) for wave, rate in waves)
 
 
-def clips_of(raw: RawSound, format: SoundFormat) -> list[Clip]:
-    """The sound in the format; of a recording all regions. Raises `NotDecodable`."""
+def clips_of(raw: RawSound, format: SoundFormat, *, short: bool = False) -> list[Clip]:
+    """The sound in the format; of a recording all regions, one that is too short for a region included if `short`. Raises
+    `NotDecodable`."""
     if format.region is not None:
         stored = format.stored
-        return [_clip(region, *region.wave(), stored) for region in regions(raw, stored.seconds)]
+        return [_clip(region, *region.wave(), stored) for region in regions(raw, stored.seconds, short=short)]
     longest = _longest(format)
     wave, rate = raw.wave(longest)
     clip = _clip(raw, wave, rate, format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from aigc_cli.data.pictures.preparing import (
     prepare_as_pictures,
 )
 from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.windows import Windows
 from aigc_cli.data.sounds.choose import WantedSounds
 from aigc_cli.data.sounds.entries import Asked, SoundStore, open_store
 from aigc_cli.data.sounds.format import SoundFormat
@@ -68,8 +70,11 @@ class SoundReading(Reading):
         return _sound(store).describe()
 
     def counted(self, store: Store) -> str:
-        what = "sounds" if store.format.region is None else "parts of recordings, windows"
-        return f"{len(store.labels):,} {what} of {self.described(store)}"
+        n, described = len(store.labels), self.described(store)
+        if store.format.region is None:
+            return f"{n:,} sounds of {described}"
+        windows = n * Windows.each(store.format)
+        return f"{n:,} parts of {_sound(store).stored.seconds:.3g} s, with {windows:,} windows of {described}"
 
     def heard(self, store: Store) -> Callable[[npt.NDArray[np.uint8]], Wave]:
         return partial(waveform, format=_sound(store))
@@ -107,8 +112,9 @@ def wanted(settings: Mapping[str, Any], longest: int) -> SoundReading:
 
 
 def like(data: Mapping[str, Any]) -> SoundReading:
-    """As `AsPictures.like`."""
-    return SoundReading(Asked(format=SoundFormat.from_json(data["sound"])))
+    """As `AsPictures.like`. Of a run on windows of recordings, sounds are cut into windows one after the other."""
+    format = SoundFormat.from_json(data["sound"])
+    return SoundReading(Asked(format=format if format.region is None else replace(format, region=format.frames)))
 
 
 def settings_of(data: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -29,11 +29,7 @@ _HIGHEST = 4.0  # 12 dB above full scale, which floating point allows
 _SIZES = re.compile(r"(?:data|SSND|Data Size|Riff size|riff) +: (\d+) \(should be (\d+)\)")  # libsndfile's words
 _UNKNOWN_SIZE = 0x7FFFFF00  # as programs write it that don't know the length
 _TRUNCATED = "it is truncated"
-_MEANT = {
-    "File does not exist or is not a regular file (possibly a pipe?)": "it is damaged",
-    "Supported file format but file is malformed": "it is damaged",
-}
-"""Messages of libsndfile that don't say what is wrong."""
+_UNREAD = "File contains data in an unimplemented format"  # libsndfile's words
 
 _MP3_SYNC = tuple(bytes([0xFF, second]) for second in range(0xE0, 0x100))
 _BEGINNINGS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"ID3", b"caff", b".snd", b"dns.", b"riff", *_MP3_SYNC)
@@ -53,8 +49,15 @@ def _opened(content: Callable[[], BinaryIO]) -> Iterator[Recording]:
         with _on_disk(content()) as file, _silenced(_check_beginning(file)), libsndfile(file.fileno(), closefd=False) as sound:
             yield _Encoded(sound)
     except (OSError, ValueError, RuntimeError, EOFError, zlib.error) as error:  # libsndfile's are RuntimeErrors
-        reason = str(getattr(error, "error_string", first_line(error))).removeprefix("Error : ").rstrip(".")
-        raise NotDecodable(_MEANT.get(reason, reason)) from error
+        raise NotDecodable(_meant(error)) from error
+
+
+def _meant(error: Exception) -> str:
+    """What is wrong with a file. What libsndfile says of it is about its insides."""
+    reason = getattr(error, "error_string", None)
+    if reason is None:
+        return first_line(error).rstrip(".")
+    return "its encoding is not read: ffmpeg converts it" if _UNREAD in reason else "it is damaged"
 
 
 @cache

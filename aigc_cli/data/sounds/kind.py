@@ -44,6 +44,7 @@ class Sounds(MediaKind):
     naming: ClassVar[Mapping[str, Naming]] = dict.fromkeys(SUFFIXES, "never")  # train.wav is the sound of a train
     remedies = REMEDIES
     n_samples = 16
+    rows = 8  # one after the other they last minutes
     formats = MappingProxyType({"wav": ".wav", "flac": ".flac", "ogg": ".ogg"})
     sheets = (*output.WRITTEN, *pictures.WRITTEN)
     arrays = True

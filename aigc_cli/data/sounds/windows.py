@@ -26,28 +26,31 @@ _ROUGH = 100  # held-out parts
 _QUIET = 1 / 65_536  # half a step of 16 bits
 
 
-def regions(raw: RawSound, seconds: float) -> Iterator[RawSound]:
+def regions(raw: RawSound, seconds: float, *, short: bool = False) -> Iterator[RawSound]:
     """The regions of a recording, each of so many `seconds`, but those in which there is nothing to hear. The rest at the end
-    is left out; a recording that is a little shorter than a region is padded.
+    is left out; a recording that is a little shorter than a region is padded, or with `short` one of any length.
 
-    Raises `NotDecodable`, at once for a recording that is shorter than a region, and for a silent one at its end; a damaged
+    Raises `NotDecodable`, at once for a recording that is too short, and for a silent one at its end; a damaged
     one has the regions before the damage only if there are any.
     """
     with raw.open() as recording:
         length, found, start = max(1, round(seconds * recording.rate)), 0, 0
-        for wave in _cut(recording.blocks(), length):
+        for wave in _cut(recording.blocks(), length, 1 if short else (1 - _SHORTER) * length):
             if float(np.abs(wave).max()) > _QUIET:
                 found += 1
                 opener = Clip.opener(wave, recording.rate)
                 yield RawSound(f"{raw.name} from {start / recording.rate:.2f} s", opener, raw.label, raw.factors)
             start += length
         if not start:
-            raise NotDecodable(f"it is shorter than the {seconds:g} s of a part; give longer recordings")
+            raise NotDecodable(
+                f"it is shorter than {seconds:.3g} s, a part of a recording; give longer ones, or a smaller --seconds"
+            )
         if not found:
             raise NotDecodable("it is silent")
 
 
-def _cut(blocks: Iterator[Wave], length: int) -> Iterator[Wave]:
+def _cut(blocks: Iterator[Wave], length: int, least: float) -> Iterator[Wave]:
+    """Pieces of `length` samples; one that is padded if all of it is shorter, but not than `least`."""
     held: list[Wave] = []
     n, whole = 0, False
     for block in blocks:
@@ -56,7 +59,7 @@ def _cut(blocks: Iterator[Wave], length: int) -> Iterator[Wave]:
             block, held, n, whole = block[length - n :], [], 0, True
         held.append(block)
         n += len(block)
-    if not whole and n >= (1 - _SHORTER) * length:
+    if not whole and n >= least:
         yield np.pad(np.concatenate(held), ((0, length - n), (0, 0)))
 
 

@@ -64,6 +64,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
     scanned = _scan(train, reading, progress, replaced)
     n_bytes = scanned.n_bytes
     scanned_val: Scan | None = None
+    unread = 0 if reading.transcriber is None else sum(group.count for group in reading.transcriber.skipped(train))
     if val is None:
         whole = reading.fielded  # a truncated row would lack fields
         if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
@@ -72,14 +73,16 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
             raise RequestError(
                 f"{train.location} has {rows} different {what}{hint}; training, selection and reporting need one each"
             )
-        plan = plan_with_slice(scanned.hashes, scanned.chars, "events" if reading.transcriber else "characters", whole=whole)
+        plan = plan_with_slice(
+            scanned.hashes, scanned.chars, "events" if reading.transcriber else "characters", whole=whole, unread=unread
+        )
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
         reads = [(train, plan)]
     else:
         scanned_val = _scan(val, reading, progress)
         n_bytes += scanned_val.n_bytes
         filled = scanned_val.chars > 0
-        plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled])
+        plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled], unread=unread)
         val_plan = SplitPlan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
         n, texts = sizes[SELECT], int(filled.sum())

@@ -3,7 +3,7 @@ such."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,9 +23,10 @@ from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT
 from aigc_cli.data.pictures.preparing import read_as_pictures
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.data.understood import listed
 from aigc_cli.engine.events import Bus
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.options import fields_of
+from aigc_cli.options import did_you_mean, fields_of
 
 #: The default of --guidance for pictures.
 GUIDANCE = 1.5
@@ -46,7 +47,9 @@ class Contents:
     codec: Codec
     bus: Bus
     room: int  # tokens of all texts of a record, at most
+    values: Mapping[str, Sequence[str]]  # the texts of fields that had only a few different ones to learn from
     cut: set[str] = field(default_factory=set)  # the fields whose cut texts were told of
+    unknown: set[tuple[str, str]] = field(default_factory=set)  # the fields and texts that were told not to be learned
 
     @property
     def one(self) -> str:
@@ -69,6 +72,7 @@ class Contents:
                 found.append(self._codes(value, name))
                 continue
             ids = self.tokenizer.encode(value)
+            self._tell_unknown(name, value, ids)
             longest = min(room, LONGEST_TEXT)
             if len(ids) > longest:
                 if name not in self.cut:
@@ -78,6 +82,15 @@ class Contents:
             room -= len(ids)
             found.append(value)
         return found
+
+    def _tell_unknown(self, name: str, value: str, ids: Sequence[int]) -> None:
+        """Tell once of a text that no training record has, if all have one of a few."""
+        known = self.values.get(name)
+        if not known or (name, value) in self.unknown or any(self.tokenizer.encode(of) == ids for of in known):
+            return
+        self.unknown.add((name, value))
+        hint = did_you_mean(value, known)
+        self.bus.note(f"--given {name}={value}: the run learned no such {name}, only {listed(known, 10)}{hint}", "warning")
 
     def _codes(self, path: str, name: str) -> list[int]:
         """The codes of a picture file."""
@@ -107,8 +120,11 @@ class Contents:
         return {name: text for name, text in of_names.items() if name not in made}
 
 
-def contents_of(loaded: Loaded[LanguageModel], codec: Codec, options: SampleOptions, bus: Bus) -> Contents:
-    """What reads and writes the pictures of records. Raises `RequestError` for options that pictures have no use for."""
+def contents_of(
+    loaded: Loaded[LanguageModel], codec: Codec, options: SampleOptions, values: Mapping[str, Sequence[str]], bus: Bus
+) -> Contents:
+    """What reads and writes the pictures of records, whose few texts were `values`. Raises `RequestError` for options that
+    pictures have no use for."""
     if loaded.start.codes[-1]:
         fields = fields_of(SampleOptions)
         of_texts = ("max_tokens", "beam", "stop", "match", "echo", "stream")
@@ -117,7 +133,7 @@ def contents_of(loaded: Loaded[LanguageModel], codec: Codec, options: SampleOpti
             raise RequestError(f"{', '.join(named)}: only for texts, but this run's last field is a {one}")
     assert isinstance(loaded.model, CausalLM)
     room = loaded.model.network.config.context - sum(loaded.start.codes) - len(loaded.start.fields)
-    return Contents(loaded.start, loaded.tokenizer, codec, bus, room)
+    return Contents(loaded.start, loaded.tokenizer, codec, bus, room, values)
 
 
 def guided(loaded: Loaded[LanguageModel], options: SampleOptions) -> Loaded[LanguageModel]:
