@@ -19,6 +19,8 @@ import torch
 from conftest import Shell
 from test_engine import CPU, PLAN, Regression
 
+from aigc_cli.backends.vae.loss import at_least, kl_to_standard_normal
+from aigc_cli.backends.vae.model import Posterior
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.processes.group import ALONE, Processes
 from aigc_cli.engine.processes.launch import wanted
@@ -197,3 +199,28 @@ def test_only_the_engine_knows_of_ranks() -> None:
     knowing = re.compile(r"torch\.distributed|\brank\b.*\bprocess|LOCAL_RANK|WORLD_SIZE|\.leads\b")
     found = {path.relative_to(package) for path in package.rglob("*.py") if knowing.search(path.read_text())}
     assert found and all(path.is_relative_to("engine") for path in found), found
+
+
+def test_free_bits_are_of_the_whole_batch() -> None:
+    """A part whose own rate is below them, in a batch whose rate is above, and the other way round."""
+    posterior = Posterior(torch.tensor([[0.1], [2.0]], requires_grad=True), torch.zeros(2, 1))
+    low, high = kl_to_standard_normal(posterior).sum(-1)
+    of_batch = ((low + high) / 2)[None]
+    assert low < 0.5 < of_batch < high
+    assert at_least(low, 0.5, of_batch.detach()) == low and at_least(low, 0.5, None) == 0.5
+    assert at_least(high, 1.5, of_batch.detach()) == 1.5 and at_least(high, 1.5, None) == high
+
+
+@pytest.mark.parametrize("verb", ["sample", "eval"])
+def test_three_processes_sample_and_measure_what_one_does(verse: Shell, verb: str) -> None:
+    for name in ("a GAN with classes", "packed texts"):
+        trained, *_ = TRAINED[name]
+        verse.ok("train", *TRAINED[name], "--steps", "2", "--run", trained)
+        asked = [verb, trained, "--run", trained, "--batch-size", "2", "--seed", "5", "--json", "-n", "7"]
+        into = ["--out", f"{trained}.npz", "--force"] if (verb, trained) == ("sample", "gan") else []
+        alone = verse.ok(*asked, *into)
+        written = [(verse.cwd / name).read_bytes() for name in into[1:2]]
+        first, *others = together(verse, 3, *asked, *into)
+        assert first.returncode == 0, first.stderr
+        assert first.stdout == alone and [(verse.cwd / name).read_bytes() for name in into[1:2]] == written
+        assert [(one.returncode, one.stdout, one.stderr) for one in others] == [(0, "", "")] * 2

@@ -62,6 +62,8 @@ class SampleOptions(OutputOptions):
     """Random seed. Sample i depends only on the seed and i."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
     """Device to compute on."""
+    devices: str = option("1", metavar="N|all", panel=MORE)
+    """Devices that share the work (on a CPU, processes)."""
 
     def stem(self, position: int) -> str:
         """seed-42-000003: samples of different seeds have different names."""
@@ -123,6 +125,8 @@ class EvalOptions(CommandOptions):
     """Seed of bootstrap intervals and samples."""
     device: str = option("auto", metavar="auto|cpu|cuda|cuda:1|mps", panel=MORE)
     """Device to compute on."""
+    devices: str = option("1", metavar="N|all", panel=MORE)
+    """Devices that share the work (on a CPU, processes)."""
 
 
 @dataclass(frozen=True)

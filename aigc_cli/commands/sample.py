@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,19 +15,26 @@ from aigc_cli.commands.destinations import kind_of, write_samples
 from aigc_cli.commands.lines import Piece
 from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.events import Bus
+from aigc_cli.engine.processes.launch import agreed, follows, launch, meet, wanted
+from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 
 
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["sample"], given)
+    if (processes := wanted(options)) > 1:
+        if getattr(options, "stream", False):
+            raise RequestError("--stream shows texts as they grow, on one device; leave out --devices")
+        raise SystemExit(launch(processes, sys.argv[1:]))
+    meet()
     target = trained_run(options, name)
     kind = kind_of(target, backend)
     if "n" not in given:
         options = dataclasses.replace(options, n=kind.n_samples)
     notes = []
     if options.seed is None:
-        options = dataclasses.replace(options, seed=secrets.randbits(32))
+        options = dataclasses.replace(options, seed=agreed(secrets.randbits(32)))
         notes = [f"seed {options.seed}"]
 
     def draw(bus: Bus, piece: Piece | None) -> Iterator[Sample]:
@@ -38,4 +47,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
 
         return first_notes.before(backend.load().sample(target, options, bus, None if piece is None else told))
 
+    if follows():  # another process writes them
+        deque(draw(Bus(), None), maxlen=0)
+        return
     write_samples(target, kind, options, options.expected(), draw)

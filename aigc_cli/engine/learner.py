@@ -11,19 +11,23 @@ values and steps the optimiser. It doesn't know what the networks are.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from aigc_cli.engine.device import seed_everything
+from aigc_cli.engine.processes.sharing import shared
 from aigc_cli.engine.schedule import warmup_stable_decay
 from aigc_cli.engine.settings import Plan
 
 Batch = dict[str, Tensor]
 HalfLife: TypeAlias = float | Callable[[int], float]
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def split(batch: Batch, parts: int) -> Iterator[Batch]:
@@ -49,12 +53,15 @@ class Phase:
     """One optimiser's update within a training step."""
 
     optimizer: str
-    loss: Callable[[Batch], Loss]
+    loss: Callable[..., Loss]
     max_grad_norm: float | None = None
     #: The limit as a multiple of the median norm of this optimiser's latest gradients, if no fixed limit is known.
     max_grad_ratio: float | None = None
     #: Optimiser settings for this step, besides the learning rate: {"betas": (0.0, 0.95)}.
     settings: Mapping[str, Any] = field(default_factory=dict)
+    #: Means over items (n,) that the loss needs of the whole batch, from the same draws as the loss. Where a batch is computed
+    #: in parts, they are passed to `loss` as `of_batch`.
+    over_batch: Callable[[Batch], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,8 @@ class Learner(ABC):
     #: Where the stages of training begin, as shares of the steps. The steps of a stage cost about the same, and only the last
     #: stage is stopped when it no longer improves.
     stages: Sequence[float] = (0.0,)
+    #: Seeds the draws of the parts of an evaluation; set by the engine where devices may share them.
+    part_seed: int | None = None
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -116,6 +125,18 @@ class Learner(ABC):
     @abstractmethod
     def save_model(self, folder: Path) -> None:
         """Write the model that `sample`, `eval` and other tools open, config.json included, into an empty folder."""
+
+    def each(self, parts: Iterable[Part], work: Callable[[Part], Result]) -> Iterator[Result]:
+        """`work` of each part of an evaluation, in order. Where devices may share them, each part has draws of its own."""
+
+        def drawn(numbered: tuple[int, Part]) -> Result:
+            if self.part_seed is not None:
+                seed_everything(self.part_seed, "part", numbered[0])
+            return work(numbered[1])
+
+        yield from shared(enumerate(parts), drawn)
+        if self.part_seed is not None:
+            seed_everything(self.part_seed, "after all parts")
 
     def stage_start(self, stage: int, steps: int) -> int:
         """The first step of a stage in a plan of this many steps."""

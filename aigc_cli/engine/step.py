@@ -9,8 +9,9 @@ are detected and skipped there.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +21,10 @@ from torch.optim import Optimizer
 from aigc_cli.engine.checkpoints.checkpoint import TrainState
 from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything, to_device
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.learner import Batch, Learner, Phase, split
+from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, split
 from aigc_cli.engine.processes.group import Summed, current
 from aigc_cli.engine.settings import Plan
+from aigc_cli.engine.shards import sum_of
 from aigc_cli.errors import AigcError
 
 #: The number of latest gradient norms whose median a gradient is compared with.
@@ -105,16 +107,30 @@ class TrainStep:
         shards = list(zip(split(batch, plan.shards), split(moved, plan.shards), strict=True))
         names: list[str] = []
 
-        def of_shard(index: int) -> Tensor:
+        def seed(index: int) -> None:
             seed_everything(*keys, *([] if plan.shards == 1 else ["shard", index]))
+
+        @torch.no_grad()
+        def statistic(index: int) -> Tensor:
+            assert phase.over_batch is not None
+            seed(index)
+            parts = self._parts(batch, *shards[index], state.micro_batches)
+            with autocast(self.device, self.precision):
+                return torch.stack([share * phase.over_batch(part) for part, share in parts]).sum(0)
+
+        def of_shard(index: int) -> Tensor:
+            seed(index)
             optimizer.zero_grad(set_to_none=True)
-            totals = self._backward(phase, batch, *shards[index], state.micro_batches)
+            totals = self._backward(loss, self._parts(batch, *shards[index], state.micro_batches))
             names[:] = totals
             return torch.stack([value.detach().to(self.device, torch.float32) for value in totals.values()])
 
         while True:
             short: RuntimeError | None = None
+            loss = phase.loss
             try:
+                if phase.over_batch is not None and plan.shards * state.micro_batches > 1:
+                    loss = partial(phase.loss, of_batch=sum_of((0, plan.shards), statistic))
                 sums = self.processes.own_sums(optimizer, plan.shards, of_shard)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -128,15 +144,19 @@ class TrainStep:
             free_memory(self.device)
             self.bus.note(f"out of memory: splitting each batch into {state.micro_batches} micro-batches", "warning")
 
-    def _backward(self, phase: Phase, batch: Batch, shard: Batch, moved: Batch, parts: int) -> dict[str, Tensor]:
-        """Accumulate what a shard (on the CPU and on the device) adds to the gradient of the batch's mean loss. It doesn't
-        depend on the number of micro-batches, but for rounding."""
-        totals: dict[str, Tensor] = {}
+    def _parts(self, batch: Batch, shard: Batch, moved: Batch, parts: int) -> Iterator[tuple[Batch, float]]:
+        """The micro-batches of a shard (on the CPU and on the device), and their shares of the batch's items."""
         whole = batch is shard and parts == 1
         for here, there in zip(split(shard, parts), split(moved, parts), strict=True):
+            yield there, 1.0 if whole else self.learner.count(here) / self.learner.count(batch)
+
+    def _backward(self, of_part: Callable[[Batch], Loss], parts: Iterable[tuple[Batch, float]]) -> dict[str, Tensor]:
+        """Accumulate what micro-batches add to the gradient of the batch's mean loss. It doesn't depend on how many there are,
+        but for rounding."""
+        totals: dict[str, Tensor] = {}
+        for part, share in parts:
             with autocast(self.device, self.precision):
-                loss = phase.loss(there)
-            share = 1.0 if whole else self.learner.count(here) / self.learner.count(batch)
+                loss = of_part(part)
             (loss.mean * share).backward()  # type: ignore[no-untyped-call]
             for name, value in {LOSS: loss.mean.detach(), **loss.report}.items():
                 totals[name] = totals.get(name, torch.zeros((), device=value.device)) + value * share

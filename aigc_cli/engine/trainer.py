@@ -15,7 +15,7 @@ from aigc_cli.engine.device import autocast, not_deterministic, resolve_precisio
 from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Preview
-from aigc_cli.engine.processes.group import current
+from aigc_cli.engine.processes.group import alone, current
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.step import StepValues, TrainStep
 from aigc_cli.engine.trainable import AnyPlan, Prepared, Trainable
@@ -44,6 +44,8 @@ class Trainer:
         self.processes = current()
         self.precision = resolve_precision(plan.precision, device)
         self.learner = build()
+        if plan.shards > 1:
+            self.learner.part_seed = plan.seed
         self.train_step = TrainStep(self.learner, device, self.precision, bus)
         if plan.compile:
             for network in self.learner.networks.values():
@@ -73,17 +75,15 @@ class Trainer:
         return values
 
     def evaluate(self, items: int) -> dict[str, float]:
-        measures: dict[str, float] = {}
-        if self.processes.leads:
-            with self._evaluating():
-                measures = self.learner.evaluate(items)
-        return self.processes.agree(measures)
+        """The learner's measures. Devices share the work, and the first one's figures count."""
+        with self._evaluating():
+            return self.processes.agree(self.learner.evaluate(items))
 
     def preview(self) -> Preview | None:
         """A sample of the current model, in the first process."""
         if not self.processes.leads:
             return None
-        with self._evaluating():
+        with alone(), self._evaluating():
             return self.learner.preview()
 
     @contextmanager

@@ -178,12 +178,7 @@ class GANLearner(Learner):
         the samples' variance to the pictures'; and how far training and held-out pictures score above samples."""
         index = self.order[:items]
         reference = self._reference(index)
-        drawn, of_fake = [], []
-        for some in self._chunks(np.resize(index, max(items, LEAST_DRAWN))):
-            _, given = self._some(self.data.select, some)
-            x = self.drawn(len(some), given)
-            drawn.append(self.extract(pictures_of(x)))
-            of_fake.append(self.scores(x, given))
+        drawn, of_fake = zip(*self.each(self._chunks(np.resize(index, max(items, LEAST_DRAWN))), self._judged), strict=True)
         features = np.concatenate(drawn)
         distance, error = kernel_distance(features, reference, same_second=True)  # as at every evaluation
         fake = float(torch.cat(of_fake).mean())
@@ -195,6 +190,12 @@ class GANLearner(Learner):
             "augmentation": float(self.augmentation.strength),
         }
         return measures | ({"kd_error": error} if math.isfinite(error) else {})
+
+    def _judged(self, index: Index) -> tuple[NDArray[np.float32], Tensor]:
+        """The features of samples that are given what some held-out pictures are, and their scores."""
+        _, given = self._some(self.data.select, index)
+        x = self.drawn(len(index), given)
+        return self.extract(pictures_of(x)), self.scores(x, given)
 
     def noise(self, measures: Mapping[str, float]) -> float:
         return measures.get("kd_error", 0.0)
@@ -212,7 +213,8 @@ class GANLearner(Learner):
         return (index[at : at + batch] for at in range(0, len(index), batch))
 
     def _mean_score(self, arrays: PictureArrays, index: Index) -> float:
-        return float(torch.cat([self.scores(*self._some(arrays, some)) for some in self._chunks(index)]).mean())
+        scores = self.each(self._chunks(index), lambda some: self.scores(*self._some(arrays, some)))
+        return float(torch.cat(list(scores)).mean())
 
     def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Given]:
         """Some pictures as the networks' input, and what they are conditioned on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, tee
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from aigc_cli.backends.pictures.batches import at_once
 from aigc_cli.backends.pictures.choice import Numbers, in_turn
 from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.data.pictures.format import Size, describe_size, parse_size
+from aigc_cli.data.pictures.output import Pixels
+from aigc_cli.engine.processes.sharing import shared
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 
@@ -64,10 +66,18 @@ def _size(loaded: Loaded, options: Sample) -> Size:
 def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Drawn]:
     """The pictures of `draws`, computed in batches."""
     draws = iter(draws)
-    while some := list(islice(draws, batch_size)):
+    batches = iter(lambda: list(islice(draws, batch_size)), [])
+
+    def of_batch(some: list[Draw]) -> list[Pixels]:
         pictures = loaded.pictures(torch.stack([one.z for one in some]), [one.numbers for one in some])
-        for one, picture in zip(some, pictures, strict=True):
-            pixels = np.roll(picture, [round(by) for by in one.shift], (0, 1)) if any(one.shift) else picture
+        return [
+            np.roll(picture, [round(by) for by in one.shift], (0, 1)) if any(one.shift) else picture
+            for one, picture in zip(some, pictures, strict=True)
+        ]
+
+    computed, told = tee(batches)
+    for some, pictures in zip(told, shared(computed, of_batch), strict=True):
+        for one, pixels in zip(some, pictures, strict=True):
             yield Drawn({**one.record, **loaded.named(one.numbers)}, pixels)
 
 

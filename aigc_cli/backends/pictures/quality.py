@@ -312,13 +312,18 @@ def _scored(extractor: Extractor, samples: Features, real: Features, seed: int) 
 def _features(extractor: Extractor, chunks: Iterable[Pixels], n: int, stage: str, bus: Bus) -> Features:
     import numpy as np
 
+    from aigc_cli.engine.processes.sharing import shared
+
     found, done = [np.empty((0, extractor.about["dimensions"]), np.float32)], 0
-    for chunk in chunks:
-        step = AT_ONCE_SLOWLY if extractor.slow else len(chunk)
-        for start in range(0, len(chunk), step):
-            found.append(extractor(chunk[start : start + step]))
-            done += len(found[-1])
-            bus.stage(stage, done, n)
+    parts = (
+        chunk[start : start + (AT_ONCE_SLOWLY if extractor.slow else len(chunk))]
+        for chunk in chunks
+        for start in range(0, len(chunk), AT_ONCE_SLOWLY if extractor.slow else len(chunk))
+    )
+    for features in shared(parts, extractor):
+        found.append(features)
+        done += len(features)
+        bus.stage(stage, done, n)
     return np.concatenate(found)
 
 

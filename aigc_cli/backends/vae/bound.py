@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -28,6 +28,10 @@ class Bounds:
     """−(1/K) Σ log p(x|z_k)."""
     effective_samples: Tensor
     """(Σ w_k)² / Σ w_k²: from 1, if one draw outweighs all others, to K, if q is the exact posterior (Kong 1992)."""
+
+
+#: The names of the bounds.
+BOUNDS = tuple(field.name for field in fields(Bounds))
 
 
 @torch.no_grad()

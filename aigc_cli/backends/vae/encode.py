@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import tee
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from aigc_cli.backends.pictures.choice import Numbers, named
 from aigc_cli.backends.pictures.loaded import dataset_of, keyed, read_pictures_for
-from aigc_cli.backends.vae.bound import Bounds, importance_weighted
+from aigc_cli.backends.vae.bound import BOUNDS, Bounds, importance_weighted
 from aigc_cli.backends.vae.codes.verbs import encoded_codes
 from aigc_cli.backends.vae.config import Encode, Train
 from aigc_cli.backends.vae.loaded import Loaded
@@ -21,6 +22,7 @@ from aigc_cli.backends.vae.model import Posterior
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.pictures.dataset import PictureArrays
 from aigc_cli.engine.events import Bus
+from aigc_cli.engine.processes.sharing import shared
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.percentile import percentile
@@ -136,6 +138,13 @@ def bounded(
     loaded: Loaded, arrays: PictureArrays, batch_size: int, k: int, seed: int, index: Index | None = None
 ) -> Iterator[tuple[Index, Posterior, Bounds]]:
     """In batches: the indices of pictures, their posteriors, and their bounds from k draws."""
-    for some, labels, posterior, x in posteriors(loaded, arrays, batch_size, index):
+
+    def of_batch(batch: tuple[Index, Tensor | None, Posterior, Tensor]) -> list[Tensor]:
+        some, labels, posterior, x = batch
         generators = [keyed("bound", seed, i) for i in some.tolist()]
-        yield some, posterior, importance_weighted(loaded.model, x, labels, k=k, posterior=posterior, generators=generators)
+        bounds = importance_weighted(loaded.model, x, labels, k=k, posterior=posterior, generators=generators)
+        return [getattr(bounds, name) for name in BOUNDS]
+
+    batches, known = tee(posteriors(loaded, arrays, batch_size, index))
+    for (some, _, posterior, _), bounds in zip(known, shared(batches, of_batch), strict=True):
+        yield some, posterior, Bounds(*bounds)

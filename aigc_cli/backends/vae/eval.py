@@ -14,7 +14,7 @@ from aigc_cli.backends.pictures.batches import to_bytes
 from aigc_cli.backends.pictures.loaded import dataset_of, evaluation_pictures, keyed, quality_of
 from aigc_cli.backends.pictures.quality import stacked
 from aigc_cli.backends.pictures.words import said_of
-from aigc_cli.backends.vae.bound import Bounds
+from aigc_cli.backends.vae.bound import BOUNDS, Bounds
 from aigc_cli.backends.vae.codes.measures import code_measures
 from aigc_cli.backends.vae.config import Eval, Sample, Train
 from aigc_cli.backends.vae.encode import LABEL_ADVICE, Index, Posteriors, bounded, encoded, joined, posteriors
@@ -106,8 +106,7 @@ def _bounds(loaded: Loaded, arrays: PictureArrays, index: Index, options: Eval, 
         parts.append(bounds)
         found.append(posterior)
         bus.stage("evaluating", min(len(parts) * options.batch_size, len(index)), len(index))
-    fields = ("log_likelihood", "elbo", "rate", "distortion", "effective_samples")
-    return Bounds(*(torch.cat([getattr(part, field) for part in parts]) for field in fields)), joined(found)
+    return Bounds(*(torch.cat([getattr(part, name) for part in parts]) for name in BOUNDS)), joined(found)
 
 
 def _likelihood(bounds: Bounds, loaded: Loaded, options: Eval) -> dict[str, Measure]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aigc_cli.backends.pictures.batches import PictureBatches, at_once, labels_of, large_pictures, to_unit
@@ -67,19 +68,28 @@ class VAELearner(Learner):
         return self.batches(step)
 
     def phases(self, step: int, plan: Plan) -> Sequence[Phase]:
-        return [self._clipped("vae", partial(self.loss, beta=self.beta(step, plan)))]
+        loss = partial(self.loss, beta=self.beta(step, plan))
+        return [self._clipped("vae", loss, lambda batch: loss(batch).report["rate"][None])]
 
     def beta(self, step: int, plan: Plan) -> float:
         """The weight of the rate, which rises from 0 to --beta over the warm-up."""
         return self.plan.beta * min(1.0, (step + 1) / max(1.0, self.plan.kl_warmup * plan.steps))
 
-    def _clipped(self, optimizer: str, loss: Callable[[Batch], Loss]) -> Phase:
+    def _clipped(self, optimizer: str, loss: Callable[..., Loss], rate: Callable[[Batch], Tensor] | None) -> Phase:
         limit = self.plan.max_grad_norm
-        return Phase(optimizer, loss, max_grad_norm=limit, max_grad_ratio=MAX_GRAD_RATIO if limit is None else None)
+        return Phase(
+            optimizer,
+            loss,
+            max_grad_norm=limit,
+            max_grad_ratio=MAX_GRAD_RATIO if limit is None else None,
+            over_batch=rate if self.plan.free_bits else None,
+        )
 
-    def loss(self, batch: Batch, *, beta: float) -> Loss:
+    def loss(self, batch: Batch, *, beta: float, of_batch: Tensor | None = None) -> Loss:
         x, labels = self.seen(batch["pixels"]), self.labels(batch["labels"])
-        loss, rate, distortion = negative_elbo(self.model, x, labels, beta=beta, free_bits=self.plan.free_bits)
+        loss, rate, distortion = negative_elbo(
+            self.model, x, labels, beta=beta, free_bits=self.plan.free_bits, of_batch=of_batch
+        )
         return Loss(loss, {"rate": rate.detach(), "distortion": distortion.detach()})
 
     def seen(self, pixels: Tensor) -> Tensor:
@@ -93,24 +103,28 @@ class VAELearner(Learner):
     def evaluate(self, items: int) -> dict[str, float]:
         """The negative ELBO and its parts, in nats per picture, and the active units, on the first `items` of a fixed
         shuffle."""
-        rates, distortions, means = [], [], []
-        for x, labels in self._held_out(self.order[:items]):
+
+        def bound(x: Tensor, labels: Tensor | None) -> list[Tensor]:
             posterior = self.model.encode(x, labels)
             bounds = importance_weighted(self.model, x, labels, k=1, posterior=posterior)
-            rates.append(bounds.rate)
-            distortions.append(bounds.distortion)
-            means.append(posterior.mean)
-        rate, distortion = (float(torch.cat(parts).cpu().double().mean()) for parts in (rates, distortions))
-        active = (torch.cat(means).cpu().double().var(0, correction=0) > ACTIVE).sum()
+            return [bounds.rate, bounds.distortion, posterior.mean]
+
+        rates, distortions, means = self._of_held_out(items, bound)
+        rate, distortion = (float(parts.cpu().double().mean()) for parts in (rates, distortions))
+        active = (means.cpu().double().var(0, correction=0) > ACTIVE).sum()
         return {"negative_elbo": rate + distortion, "rate": rate, "distortion": distortion, "active_units": float(active)}
 
-    def _held_out(self, index: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _of_held_out(self, items: int, work: Callable[[Tensor, Tensor | None], Sequence[Tensor]]) -> list[Tensor]:
+        """What `work` finds for the first `items` held-out pictures of a fixed shuffle and their labels: tensors (items, …)."""
         held_out: PictureArrays = self.data.select
-        batch = at_once(self.values, EVAL_BATCH)
-        for at in range(0, len(index), batch):
-            some = index[at : at + batch]
+        index, batch = self.order[:items], at_once(self.values, EVAL_BATCH)
+
+        def found(some: NDArray[np.int64]) -> Sequence[Tensor]:
             pixels = torch.from_numpy(held_out.take(some)).to(self.device)
-            yield self.seen(pixels), self.labels(labels_of(held_out, some).to(self.device))
+            return work(self.seen(pixels), self.labels(labels_of(held_out, some).to(self.device)))
+
+        parts = self.each((index[at : at + batch] for at in range(0, len(index), batch)), found)
+        return [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
 
     def preview(self) -> Preview:
         labels = None

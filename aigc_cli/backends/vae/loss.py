@@ -33,20 +33,32 @@ class NegativeELBO(NamedTuple):
 
 
 def negative_elbo(
-    model: LatentVariableModel, x: Tensor, labels: Tensor | None = None, *, beta: float = 1.0, free_bits: float = 0.0
+    model: LatentVariableModel,
+    x: Tensor,
+    labels: Tensor | None = None,
+    *,
+    beta: float = 1.0,
+    free_bits: float = 0.0,
+    of_batch: Tensor | None = None,
 ) -> NegativeELBO:
     """−L(θ, φ; x) = KL(q(z|x) ‖ p(z)) − E_q[log p(x|z)], with one draw of z (Kingma and Welling 2014, eq. 3).
 
     `beta` weights the rate (Higgins et al. 2017, eq. 4). The rate is clamped from below at `free_bits` nats per latent, so that
-    it isn't reduced further (Kingma et al. 2016, eq. 15, with the whole latent vector as one group).
+    it isn't reduced further (Kingma et al. 2016, eq. 15, with the whole latent vector as one group). `of_batch` is the rate of
+    the whole batch, if `x` is a part of it.
     """
     posterior = model.encode(x, labels)
     z = posterior.sample(torch.randn_like(posterior.mean))
     rate = kl(posterior, model.prior, z, labels).mean()
     distortion = -model.log_likelihood(x, z, labels).mean()
     # Without free bits no clamping at all: an estimated rate may be negative.
-    penalised = rate.clamp_min(free_bits * z.shape[1]) if free_bits else rate
+    penalised = at_least(rate, free_bits * z.shape[1], of_batch) if free_bits else rate
     return NegativeELBO(beta * penalised + distortion, rate, distortion)
+
+
+def at_least(rate: Tensor, least: float, of_batch: Tensor | None) -> Tensor:
+    """The rate, or a constant where it is below `least`: that of the whole batch, (1,), if this is only a part of it."""
+    return rate.clamp_min(least) if of_batch is None else torch.where(of_batch[0] >= least, rate, least)
 
 
 def reconstruction_error(reconstruction: Tensor, x: Tensor) -> Tensor:

@@ -22,8 +22,10 @@ from aigc_cli.backends.vae.priors.flow_matching import FlowMatchingPrior
 from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.labels import by_label
+from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.preparing import PictureArrays
 from aigc_cli.engine.events import Bus
+from aigc_cli.engine.processes.sharing import shared
 from aigc_cli.engine.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.latents.information import information_per_latent
@@ -93,15 +95,18 @@ def from_prior(loaded: Loaded, options: Sample, classes: Sequence[Numbers] | Non
     `classes`, those of each picture, or --label are given."""
     label = None if options.label is None else loaded.chosen(options.label)
     latents = loaded.model.config.latents
-    for at in range(0, options.n, options.batch_size):
-        index = range(at, min(at + options.batch_size, options.n))
+    numbers = [classes[i] if classes else label or in_turn(loaded.classes, i) for i in range(options.n)]
+    batches = [range(at, min(at + options.batch_size, options.n)) for at in range(0, options.n, options.batch_size)]
+
+    def of_batch(index: range) -> list[Pixels]:
         u = torch.stack([torch.randn(latents, generator=keyed(options.seed, i)) for i in index])
-        numbers = [classes[i] if classes else label or in_turn(loaded.classes, i) for i in index]
-        labels = loaded.labels_from(numbers)
-        z = loaded.model.prior.inverse(options.temperature * u.to(loaded.device), labels)
-        for i, pixels in zip(index, loaded.pictures(z, labels), strict=True):
+        labels = loaded.labels_from([numbers[i] for i in index])
+        return loaded.pictures(loaded.model.prior.inverse(options.temperature * u.to(loaded.device), labels), labels)
+
+    for index, pictures in zip(batches, shared(batches, of_batch), strict=True):
+        for i, pixels in zip(index, pictures, strict=True):
             record: dict[str, Any] = {"seed": options.seed, "index": i}
-            yield Drawn(record | loaded.named(numbers[i - at]), pixels)
+            yield Drawn(record | loaded.named(numbers[i]), pixels)
 
 
 def _set_solver(loaded: Loaded, options: Sample, modes: list[str]) -> None:

@@ -6,7 +6,6 @@ at the same step.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from aigc_cli.engine.processes.launch import LOOK, LOST, WATCHED, launched
+from aigc_cli.engine.processes.messages import packed, unpacked
 from aigc_cli.engine.shards import Node, joined, share, sum_of, whole_nodes
 from aigc_cli.errors import AigcError, first_line
 
@@ -53,11 +53,11 @@ class Processes:
     # What is decided once
 
     def agree(self, value: T, source: int = 0) -> T:
-        """The value that the first process (or `source`) has: anything that JSON keeps."""
+        """The value that the first process (or `source`) has (see `packed` for what can be sent)."""
         if self.count == 1:
             return value
         with _contact("agreeing on what to do"):
-            text = json.dumps(value).encode() if self.rank == source else b""
+            text = packed(value) if self.rank == source else b""
             message = torch.zeros(MESSAGE, dtype=torch.uint8)
             if self.rank == source:
                 whole = len(text).to_bytes(LENGTH, "little") + text
@@ -69,7 +69,7 @@ class Processes:
             else:
                 read = _bytes(text) if self.rank == source else torch.empty(length, dtype=torch.uint8)
                 dist.broadcast(read, source)
-        agreed: T = json.loads(read.numpy().tobytes())
+        agreed: T = unpacked(read.numpy().tobytes())
         return agreed
 
     def any(self, flag: bool) -> bool:
@@ -93,7 +93,7 @@ class Processes:
             with _contact("waiting for the first process to prepare"):
                 while not store.check([key]):  # a wait in the store would hold up signals
                     time.sleep(LOOK)
-        with _alone():
+        with alone():
             yield
         if self.leads:
             store.set(key, "done")
@@ -287,7 +287,8 @@ def join() -> Processes:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
+    """Within the block, this process works on its own."""
     global _current
     before, _current = _current, ALONE
     try:

@@ -11,13 +11,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.errors import AigcError, RequestError
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+T = TypeVar("T")
 
 #: Set for processes that `launch` started: it tells the user of those that died.
 WATCHED = "AIGC_WATCHED"
@@ -43,6 +44,23 @@ def launch_id(*, again: bool = False) -> str | None:
     return known if not again or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 else None
 
 
+def meet() -> None:
+    """Meet the other processes, if a launcher started several."""
+    if launched():
+        from aigc_cli.engine.processes.group import join
+
+        join()
+
+
+def agreed(value: T) -> T:
+    """The value that the first process has."""
+    if not launched():
+        return value
+    from aigc_cli.engine.processes.group import join
+
+    return join().agree(value)
+
+
 def tell_launcher(message: str) -> None:
     """Leave the message of an error where the launcher looks for it."""
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
@@ -50,8 +68,8 @@ def tell_launcher(message: str) -> None:
             Path(file).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
 
 
-def wanted(options: TrainOptions) -> int:
-    """The number of processes to start; 1 if this one is enough, or one of several already."""
+def wanted(options: Any) -> int:
+    """The number of processes to start for --devices; 1 if this one is enough, or one of several already."""
     if launched() or options.devices == "1":
         return 1
     if options.devices.isdecimal() and int(options.devices):

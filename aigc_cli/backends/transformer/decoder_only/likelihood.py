@@ -13,6 +13,7 @@ from aigc_cli.backends.transformer.decoder_only.model import Transformer
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, Ints, Pieces, block_diagonal, collate, pack
 from aigc_cli.backends.transformer.loss import hidden_nats
 from aigc_cli.engine.device import to_device
+from aigc_cli.engine.processes.sharing import shared
 
 
 @torch.no_grad()
@@ -47,18 +48,24 @@ def prediction_nats(
     first, _ = scored_range(corpus, pieces)
     nats = np.zeros(corpus.predictions)
     on_top = np.zeros(corpus.predictions) if corpus.spelling is None else of_predictions(corpus.spelling, corpus)
-    for at in range(0, len(rows), batch_size):
-        some = rows[at : at + batch_size]
+    parts = [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
+
+    def costs(some: list[list[int]]) -> NDArray[np.float64]:
         batch = to_device(collate(corpus, pieces, some, context), device)
         mask = block_diagonal(batch["segments"]) if "segments" in batch else None
-        costs = token_nats(model, batch["ids"], batch["targets"], positions=batch.get("positions"), mask=mask)
-        for costs_of_row, row in zip(costs.cpu().double().numpy(), some, strict=True):
+        nats = token_nats(model, batch["ids"], batch["targets"], positions=batch.get("positions"), mask=mask)
+        return nats.cpu().double().numpy()
+
+    done = 0
+    for some, of_some in zip(parts, shared(parts, costs), strict=True):
+        for costs_of_row, row in zip(of_some, some, strict=True):
             ends = np.cumsum(pieces.length[row])
             for piece, end in zip(row, ends, strict=True):
                 n_scored = pieces.length[piece] - pieces.context_only[piece]
                 scored = slice(first[piece], first[piece] + n_scored)
                 nats[scored] = costs_of_row[end - n_scored : end] + on_top[scored]
-        progress(min(at + batch_size, len(rows)), len(rows))
+        done += len(some)
+        progress(done, len(rows))
     return nats
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cache
 from itertools import count, islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from aigc_cli.backends.transformer.decoding.language_model import IncrementalState, LanguageModel
 from aigc_cli.backends.transformer.decoding.sampling import SamplingOptions, next_allowed_tokens, next_tokens
 from aigc_cli.backends.transformer.decoding.token_rules import BETWEEN, FieldEnds, TokenRules
+from aigc_cli.engine.processes.sharing import shared
 from aigc_cli.errors import AigcError
 
 if TYPE_CHECKING:
@@ -108,24 +109,27 @@ def generate(
         for index in range(job.index, job.index + job.draws)
     )
     piece_of = cache(lambda token: decode_bytes([token]))
+
+    def of_batch(batch: list[_Sample]) -> list[tuple[Any, ...]]:
+        for sample, token in _draw(model, batch, options, seed, limit, device, rules, constraint) if limit else ():
+            if token == rules.eot_id:
+                sample.finish = "end"
+            else:
+                sample.take(token, piece_of(token), ends_field=rules.ends_field(token))
+                sample.state = rules.after(sample.state, token)
+                if sample.finish is None and len(sample.ids) == limit:
+                    sample.finish = "length"
+            if on_bytes is not None and (piece := sample.certain()):
+                on_bytes(sample.index, piece)
+        for sample in batch:
+            sample.end_match()
+        return [astuple(sample.generated()) for sample in batch]
+
     while window := list(islice(samples, ahead)):
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
-        for part in batches([len(sample.prompt) for sample in by_length], batch_size) if limit else ():
-            batch = by_length[part]
-            for sample, token in _draw(model, batch, options, seed, limit, device, rules, constraint):
-                if token == rules.eot_id:
-                    sample.finish = "end"
-                else:
-                    sample.take(token, piece_of(token), ends_field=rules.ends_field(token))
-                    sample.state = rules.after(sample.state, token)
-                    if sample.finish is None and len(sample.ids) == limit:
-                        sample.finish = "length"
-                if on_bytes is not None and (piece := sample.certain()):
-                    on_bytes(sample.index, piece)
-            for sample in batch:
-                sample.end_match()
-        for sample in window:
-            yield sample.generated()
+        parts = batches([len(sample.prompt) for sample in by_length], batch_size)
+        found = [Generated(*one) for done in shared((by_length[part] for part in parts), of_batch) for one in done]
+        yield from sorted(found, key=lambda sample: sample.index)
 
 
 def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:

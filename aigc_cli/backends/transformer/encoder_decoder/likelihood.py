@@ -14,6 +14,7 @@ from aigc_cli.backends.transformer.encoder_decoder.pairs import Ints, Pairs, col
 from aigc_cli.backends.transformer.loss import hidden_nats
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.device import to_device
+from aigc_cli.engine.processes.sharing import shared
 
 
 @torch.no_grad()
@@ -31,12 +32,16 @@ def answer_nats(
     nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
     longer = np.maximum(pairs.target_lengths[index], pairs.source_lengths[index]) + 1
     order = np.argsort(longer, kind="stable")
-    for part in batches(longer[order].tolist(), batch_size):
-        places = order[part]
-        batch = collate_pairs(pairs, index[places], model.config.sos_id, model.config.eos_id)
+    parts = list(batches(longer[order].tolist(), batch_size))
+
+    def costs(part: slice) -> NDArray[np.float64]:
+        batch = collate_pairs(pairs, index[order[part]], model.config.sos_id, model.config.eos_id)
         batch = to_device(batch, device)
         hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
-        nats[places] += hidden_nats(hidden, model.head, batch["targets"]).cpu().double().sum(dim=1).numpy()
+        return hidden_nats(hidden, model.head, batch["targets"]).cpu().double().sum(dim=1).numpy()
+
+    for part, of_part in zip(parts, shared(parts, costs), strict=True):
+        nats[order[part]] += of_part
         progress(part.stop, len(order))
     return nats
 

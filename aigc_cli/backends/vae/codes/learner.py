@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from aigc_cli.backends.pictures.words import said_of
@@ -38,15 +37,16 @@ class CodeLearner(AutoencoderLearner):
 
     def evaluate(self, items: int) -> dict[str, float]:
         """The error of held-out reconstructions, and how many different codes they use."""
-        errors, codes = [], []
-        for x, _ in self._held_out(self.order[:items]):
+
+        def coded(x: Tensor, labels: Tensor | None) -> list[Tensor]:
             z = self.model.encode(x).mean
-            errors.append(reconstruction_error(self._picture(z), x))
-            codes.append(self.model.codes(z))
-        error = float(torch.cat(errors).cpu().double().mean())
+            return [reconstruction_error(self._picture(z), x), self.model.codes(z)]
+
+        errors, codes = self._of_held_out(items, coded)
+        error = float(errors.cpu().double().mean())
         return {
             "reconstruction_error": error,
-            "codes_in_use": float(len(torch.cat(codes).cpu().flatten().bincount().nonzero())),
+            "codes_in_use": float(len(codes.cpu().flatten().bincount().nonzero())),
         }
 
     def _preview_latents(self, n: int, labels: Tensor | None) -> Tensor:

@@ -20,7 +20,7 @@ from aigc_cli.backends.pictures.adversarial import (
 from aigc_cli.backends.pictures.augment import brighten, changed, translate
 from aigc_cli.backends.vae.config import VAEPlan
 from aigc_cli.backends.vae.learner import VAELearner
-from aigc_cli.backends.vae.loss import kl_to_standard_normal, reconstruction_error
+from aigc_cli.backends.vae.loss import at_least, kl_to_standard_normal, reconstruction_error
 from aigc_cli.backends.vae.two_stage.discriminator import PatchDiscriminator
 from aigc_cli.backends.vae.two_stage.presets import LR
 from aigc_cli.data.pictures.dataset import PictureDataset
@@ -54,13 +54,16 @@ class AutoencoderLearner(VAELearner):
     def autoencoder_phases(self, step: int, *, adversarial: bool, rate_weight: float | None = None) -> Sequence[Phase]:
         """The autoencoder's phase, and if it is `adversarial` also the discriminator's."""
         loss = partial(self.autoencoder_loss, adversarial=adversarial, rate_weight=rate_weight)
-        autoencoder = self._clipped("autoencoder", loss)
+        rate = None if rate_weight is None else lambda batch: loss(batch).report["rate_per_latent"][None]
+        autoencoder = self._clipped("autoencoder", loss, rate)
         if not adversarial:
             return [autoencoder]
         penalty_weight = PENALTY_EVERY * GAMMA if step % PENALTY_EVERY == 0 else 0.0
         return [autoencoder, Phase("discriminator", partial(self.discriminator_loss, penalty_weight=penalty_weight))]
 
-    def autoencoder_loss(self, batch: Batch, *, adversarial: bool, rate_weight: float | None) -> Loss:
+    def autoencoder_loss(
+        self, batch: Batch, *, adversarial: bool, rate_weight: float | None, of_batch: Tensor | None = None
+    ) -> Loss:
         """The reconstruction error, a little of the rate (unless its weight is None: codes have none), and how much more real
         pictures look than reconstructions."""
         x = self.varied(batch["pixels"])
@@ -70,7 +73,7 @@ class AutoencoderLearner(VAELearner):
         loss, report = error, {"reconstruction_error": error.detach()}
         if rate_weight is not None:
             rate = kl_to_standard_normal(posterior).mean()
-            loss = loss + rate_weight * rate.clamp_min(self.plan.free_bits)
+            loss = loss + rate_weight * at_least(rate, self.plan.free_bits, of_batch)
             report["rate_per_latent"] = rate.detach()
         if adversarial:
             with frozen(self.discriminator):
@@ -108,7 +111,8 @@ class AutoencoderLearner(VAELearner):
 
     def _held_out_latents(self, n: int) -> Tensor:
         """The latents of up to n held-out pictures, (n, latents)."""
-        return torch.cat([self.model.encode(x).mean for x, _ in self._held_out(self.order[:n])])
+        (latents,) = self._of_held_out(n, lambda x, labels: [self.model.encode(x).mean])
+        return latents
 
     def _latents(self, x: Tensor) -> Tensor:
         """A draw from each picture's posterior, (B, latents)."""

@@ -96,17 +96,20 @@ class TwoStageLearner(AutoencoderLearner):
     def evaluate(self, items: int) -> dict[str, float]:
         """The error of held-out reconstructions, the prior's loss on their latents, and the sum, by which checkpoints are
         chosen. Before its training the prior counts as a velocity of 0."""
-        errors, losses = [], []
-        for x, labels in self._held_out(self.order[:items]):
+
+        def judged(x: Tensor, labels: Tensor | None) -> list[Tensor]:
             posterior = self.model.encode(x)
-            errors.append(reconstruction_error(self._picture(posterior.mean), x))
+            found = [reconstruction_error(self._picture(posterior.mean), x)]
             if self.prior.started:
                 z = posterior.sample(torch.randn_like(posterior.mean))
-                losses.append(self.prior.loss(z, labels, torch.randn_like(z), logit_normal(len(z), z.device)))
-        error = float(torch.cat(errors).cpu().double().mean())
+                found.append(self.prior.loss(z, labels, torch.randn_like(z), logit_normal(len(z), z.device)))
+            return found
+
+        errors, *losses = self._of_held_out(items, judged)
+        error = float(errors.cpu().double().mean())
         measures = {"reconstruction_error": error}
         if losses:
-            measures["flow_matching"] = float(torch.cat(losses).cpu().double().mean())
+            measures["flow_matching"] = float(losses[0].cpu().double().mean())
         return {"held_out_loss": error + measures.get("flow_matching", UNTRAINED), **measures}
 
     def _preview_latents(self, n: int, labels: Tensor | None) -> Tensor:
