@@ -130,6 +130,17 @@ def test_two_processes_train_to_the_same_bits_as_one(verse: Shell, what: str) ->
     assert result(verse, "one") == result(verse, "two")
 
 
+def test_all_roll_back_together(verse: Shell) -> None:
+    command = ["train", "toy", "--poison", "9", *STEPS, "--eval-every", "4", "--run"]
+    assert verse(*command, "one").returncode == 1
+    first, second = together(verse, 2, *command, "two")
+    assert (first.returncode, second.returncode, second.stderr) == (1, 1, "")
+    assert "is not finite at step 11 even at a learning rate 8 times smaller" in first.stderr
+    events = [line["event"] for line in result(verse, "one")[1]]  # type: ignore[index]
+    assert events.count("rolled_back") == 3
+    assert result(verse, "one") == result(verse, "two")
+
+
 def test_a_process_that_dies_is_named_and_the_run_goes_on_with_fewer(verse: Shell) -> None:
     command = [*TRAINED["packed texts"], "--steps", "600", "--eval-every", "300", "--shards", "2"]
     process = verse.start("train", *command, "--run", "killed", "--devices", "2", "--checkpoint-seconds", "0.3")
