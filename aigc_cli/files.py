@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,10 +58,16 @@ def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
 def written_aside(path: Path) -> Iterator[BinaryIO]:
     """A file to fill; it appears as `path`, whole, when the block ends, and not at all when it fails."""
     target = path.resolve()
+    for leftover in target.parent.glob(f".tmp-{glob.escape(target.name)}-*"):
+        if _abandoned(leftover):
+            leftover.unlink(missing_ok=True)
     aside = target.with_name(f".tmp-{target.name}-{os.getpid()}")
     try:
         with aside.open("wb") as file:
+            _claim(file.fileno())
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
@@ -70,22 +79,34 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     If `path` exists by then (another process was faster), it is kept and ours is dropped.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
-    try:
+    mask = _umask()
+    with scratch_folder(path.parent) as aside:
         yield aside
         for file in sorted(aside.rglob("*"), reverse=True):
-            fsync_folder(file) if file.is_dir() else _fsync_file(file)
-        aside.chmod(0o777 & ~_umask())
+            fsync_folder(file) if file.is_dir() else _finish_file(file, mask)
+        aside.chmod(0o777 & ~mask)
         fsync_folder(aside)
         try:
             aside.rename(path)
         except OSError:
             if not path.is_dir():
                 raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     fsync_folder(path.parent)
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A temporary folder in `parent`, which is made if need be. `sweep_abandoned` leaves it alone until the block ends, or this
+    process."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=".tmp-"))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _claim(descriptor)
+        yield folder
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def point_link(link: Path, target: str) -> None:
@@ -133,6 +154,39 @@ def sweep(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def sweep_abandoned(folder: Path) -> None:
+    """Delete what killed processes left in a folder where others may be writing."""
+    for leftover in folder.glob(".tmp-*"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _UNCLAIMED and _abandoned(leftover):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+#: Seconds after which a temporary file must have been claimed, and after which one is abandoned where files can't be locked.
+_UNCLAIMED, _STALE = 60, 24 * 3600
+
+
+def _claim(descriptor: int) -> None:
+    """Lock a temporary file or folder while this process lives."""
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether no living process has claimed a temporary file or folder."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError:
+        return time.time() - path.lstat().st_mtime > _STALE
+    return True
+
+
 def fsync_folder(path: Path) -> None:
     with suppress(OSError):  # some file systems cannot fsync a directory
         descriptor = os.open(path, os.O_RDONLY)
@@ -142,8 +196,10 @@ def fsync_folder(path: Path) -> None:
             os.close(descriptor)
 
 
-def _fsync_file(path: Path) -> None:
+def _finish_file(path: Path, mask: int) -> None:
+    """Sync a file, and give it the permissions that the umask says: some libraries keep what they write to its owner."""
     if not path.is_symlink():
+        path.chmod(0o666 & ~mask)
         with path.open("rb") as file:
             os.fsync(file.fileno())
 

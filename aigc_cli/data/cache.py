@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,8 +20,6 @@ from aigc_cli.errors import AigcError
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called with the name of a stage, how much of it is done, and the total if known."""
-
-_STALE_SECONDS = 24 * 3600  # older temporary folders were left by killed processes
 
 
 def cache_dir() -> Path:
@@ -63,7 +59,7 @@ def new_entry(key: str) -> Iterator[Path]:
     """
     prepared = cache_dir() / "prepared"
     with writing():
-        _sweep(prepared)
+        files.sweep_abandoned(prepared)
         with files.new_folder(prepared / key) as folder:
             yield folder
 
@@ -72,6 +68,7 @@ def write(path: Path, text: str) -> None:
     """Write a file of the cache atomically."""
     with writing():
         path.parent.mkdir(parents=True, exist_ok=True)
+        files.sweep_abandoned(path.parent)
         files.write_text(path, text)
 
 
@@ -83,10 +80,3 @@ def writing() -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise AigcError(f"cannot write to the cache {cache_dir()}: {reason}; free disk space or set AIGC_CACHE_DIR") from error
-
-
-def _sweep(folder: Path) -> None:
-    for leftover in folder.glob(".tmp-*"):
-        with suppress(OSError):
-            if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(leftover)

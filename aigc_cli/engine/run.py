@@ -27,7 +27,7 @@ from typing import Any
 from aigc_cli.engine.checkpoints.manifest import MODEL, damage
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import point_link, remove_folder, size_of, sweep, write_json
+from aigc_cli.files import new_folder, point_link, remove_folder, size_of, sweep, sweep_abandoned, write_json
 from aigc_cli.options import did_you_mean, located, portable
 
 FORMAT = 1
@@ -127,8 +127,11 @@ class Run:
     def update(self, **changes: Any) -> None:
         self.record |= changes
         if self.ours:
-            record = _with_paths(self.record, lambda settings: portable(settings, self.path))
-            write_json(self.path / "run.json", record)
+            self.write(self.path)
+
+    def write(self, folder: Path) -> None:
+        """Write run.json to a folder that is, or will be, the run's."""
+        write_json(folder / "run.json", _with_paths(self.record, lambda settings: portable(settings, self.path)))
 
     def require_model(self, parts: Iterable[str] = MODEL) -> Path:
         """The folder of the run's model. If these parts of its checkpoint are damaged, it is that of the newest whole
@@ -242,18 +245,25 @@ def free_name(runs_dir: Path, stem: str) -> str:
 
 def create_run(runs_dir: Path, backend: str, name: str, record: dict[str, Any]) -> Run:
     """Create a run's folder. Raises `RequestError` if it exists or can't be created."""
-    path = runs_dir / backend / name
+    run = Run(
+        runs_dir / backend / name,
+        {"format": FORMAT, "backend": backend, "created": timestamp(), "status": "running", **record},
+    )
+    exists = RequestError(f"run {run.path} exists; resume it with --resume, or choose another --run name")
+    if run.path.exists():
+        raise exists
+    for folder in (runs_dir, run.path.parent):
+        sweep_abandoned(folder)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir()
-    except FileExistsError:
-        raise RequestError(f"run {path} exists; resume it with --resume, or choose another --run name") from None
+        with new_folder(run.path) as aside:
+            (aside / run.checkpoints.name).mkdir()
+            (aside / run.samples.name).mkdir()
+            run.write(aside)
+            ours = aside.stat().st_ino
+        if run.path.stat().st_ino != ours:  # another process was faster
+            raise exists
     except OSError as error:
-        raise RequestError(f"run {path} cannot be created: {error.strerror}; choose another --runs-dir") from None
-    (path / "checkpoints").mkdir()
-    (path / "samples").mkdir()
-    run = Run(path, {"format": FORMAT, "backend": backend, "created": timestamp(), "status": "running", **record})
-    run.update()
+        raise RequestError(f"run {run.path} cannot be created: {error.strerror}; choose another --runs-dir") from None
     return run
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from aigc_cli.engine.device import synchronize
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.trainable import AnyPlan
 from aigc_cli.engine.trainer import Trainer
+from aigc_cli.files import scratch_folder
 
 _IMPORTED = time.monotonic()
 
@@ -53,9 +53,8 @@ def measure(trainer: Trainer, seconds: float, scratch: Path, patience: float | N
     one, many = _time(lambda: trainer.evaluate(1)), _time(lambda: trainer.evaluate(few))
     eval_item = max(many - one, 0.0) / max(few - 1, 1) or many / few
     preview = _time(trainer.preview)
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix=".tmp-") as folder:
-        save = _time(lambda: trainer.save(Path(folder) / "c"))
+    with scratch_folder(scratch) as folder:
+        save = _time(lambda: trainer.save(folder / "c"))
     return Costs(*trainer.processes.agree((step, eval_item, max(one - eval_item, 0.0) + preview, save)))
 
 
