@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from aigc_cli.engine.checkpoints.init_from import find_initial, take_over
-from aigc_cli.engine.device import available_memory, can_compile, claim_device, measure_flops
+from aigc_cli.engine.device import available_memory, can_compile, claim_device, count_devices, measure_flops
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.loop import STALE
@@ -84,6 +84,8 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     build = learner_factory(backend, plan, data, device)
     trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]
+    if (there := count_devices(str(device.type))) > 1 and processes.count == 1:
+        reasons.append(f"{there} devices are here, and one is used; --devices all trains on all of them")
     reasons += _reason_for_steps(trainer, open_ended)
     if (expectation := trainer.learner.expectation(trainer.plan)) is not None:
         reasons.append(expectation)
