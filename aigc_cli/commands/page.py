@@ -60,9 +60,9 @@ def _measured(run: Run, backend: Backend | None, seed: int, device: str, debug: 
     if backend is None or kind is None:
         return None, f"the {run.backend} backend {'is not installed' if backend is None else 'has no eval'}."
     if device != "auto":
-        from aigc_cli.engine.device import resolve_device
+        from aigc_cli.engine.device import named_device
 
-        resolve_device(device)  # a missing device is a wrong request, not a property of the run
+        named_device(device)  # a missing device is a wrong request, not a property of the run
     fields = fields_of(kind)
     with tempfile.TemporaryDirectory() as folder:
         sheet = Path(folder) / "copies.png"

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from aigc_cli.engine.processes.group import current
+from aigc_cli.engine.processes.launch import WATCHED, launched, place
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import memory, usable_cores
@@ -27,8 +28,8 @@ from aigc_cli.machine import memory, usable_cores
 Options = TypeVar("Options", bound=TrainOptions)
 
 
-def resolve_device(wanted: str) -> torch.device:
-    """The device that `--device` names; `auto` takes CUDA, then MPS, then the CPU."""
+def named_device(wanted: str) -> torch.device:
+    """The device that `--device` names, with a number only if that has one; `auto` takes CUDA, then MPS, then the CPU."""
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -45,9 +46,31 @@ def resolve_device(wanted: str) -> torch.device:
     return device
 
 
+def resolve_device(wanted: str) -> torch.device:
+    """The device that `--device` names, and of several GPUs the one that is PyTorch's current one from now on. Each of several
+    processes has a GPU of its own, whatever the number.
+
+    A GPU always has its number, because other threads have another current one.
+    """
+    device = named_device(wanted)
+    if device.type == "mps" and launched():
+        raise RequestError("there is only one Metal device: leave out --devices, or give --device cpu")
+    if device.type != "cuda":
+        return device
+    found = torch.cuda.device_count()
+    if WATCHED in os.environ and current().beside > found:
+        raise RequestError(f"--devices {current().beside}: PyTorch sees {found} CUDA devices here; give fewer, or --device cpu")
+    if launched():
+        device = torch.device("cuda", place() % found)  # a launcher may show each process its own GPU only
+    elif device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    torch.cuda.set_device(device)
+    return device
+
+
 def count_devices(wanted: str) -> int:
     """How many devices of the kind that `--device` names there are."""
-    return torch.cuda.device_count() if resolve_device(wanted).type == "cuda" else 1
+    return torch.cuda.device_count() if named_device(wanted).type == "cuda" else 1
 
 
 def open_device(wanted: str) -> torch.device:
@@ -60,15 +83,17 @@ def open_device(wanted: str) -> torch.device:
 
 
 def claim_device(options: Options) -> tuple[torch.device, Options]:
-    """Set up the device and threads for training. Returns the device, and the options with all that was `auto` resolved."""
+    """Set up the device and threads for training. Returns the device, and the options with all that was `auto` resolved. These
+    name the device as `named_device` does, so that a run can go on with any number of GPUs."""
     device = resolve_device(options.device)
+    name = str(named_device(options.device))
     threads = set_threads(options.threads)
     set_deterministic(options.deterministic, device)
     keep_freed_memory()
     matmul: Any = resolve_matmul(options.matmul, device)
     set_matmul(matmul)
     precision: Any = resolve_precision(options.precision, device)
-    return device, dataclasses.replace(options, device=str(device), threads=threads, matmul=matmul, precision=precision)
+    return device, dataclasses.replace(options, device=name, threads=threads, matmul=matmul, precision=precision)
 
 
 def set_threads(threads: int | None) -> int:
@@ -160,8 +185,10 @@ def resolve_precision(wanted: str, device: torch.device) -> str:
     """float32 on a CPU (most have no fast bfloat16); bfloat16 autocast on a GPU that supports it natively."""
     if wanted != "auto":
         return wanted
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16" if fast else "fp32"
+    if device.type != "cuda":
+        return "fp32"
+    with torch.cuda.device(device):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
@@ -205,6 +232,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def free_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
@@ -218,21 +247,25 @@ def batches(
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
     """The batches of steps `first` … `stop` − 1, on the CPU and on `device`. With a GPU, the next batch is made and copied
     while the GPU computes; on a CPU, a second thread would only compete for cores."""
+    # PyTorch crashes where two threads use Metal at the same time (pytorch/pytorch#197805).
+    copies_ahead = device.type != "mps"
 
-    def made(step: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def made(step: int) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
         batch = make(step)
-        return batch, to_device(batch, device)
+        return batch, to_device(batch, device) if copies_ahead else None
 
     if device.type == "cpu":
-        yield from map(made, range(first, stop))
+        for step in range(first, stop):
+            batch = make(step)
+            yield batch, to_device(batch, device)
         return
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(made, first)
         for step in range(first, stop):
-            batch = coming.result()
+            batch, moved = coming.result()
             if step + 1 < stop:
                 coming = pool.submit(made, step + 1)
-            yield batch
+            yield batch, to_device(batch, device) if moved is None else moved
 
 
 def describe(device: torch.device) -> str:

@@ -141,6 +141,7 @@ class TrainStep:
             if 2 * state.micro_batches > len(next(iter(batch.values()))) // plan.shards:
                 raise short or AigcError("another process has too little memory for a single example; try a smaller model")
             state.micro_batches *= 2
+            short = None  # its traceback holds everything that was computed
             free_memory(self.device)
             self.bus.note(f"out of memory: splitting each batch into {state.micro_batches} micro-batches", "warning")
 

@@ -115,8 +115,13 @@ def load_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA]) -> T
 
 
 def _save(path: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Save tensors as `owner/name`. Tensors that share memory (tied weights) are written separately."""
-    flat = {f"{owner}/{name}": t.detach().clone().contiguous() for owner, own in tensors.items() for name, t in own.items()}
+    """Save tensors as `owner/name`. Tensors that share memory (tied weights) are written separately. A GPU's are copied to the
+    CPU one by one, so that saving takes none of its memory."""
+    flat = {
+        f"{owner}/{name}": t.detach().to("cpu", copy=True).contiguous()
+        for owner, own in tensors.items()
+        for name, t in own.items()
+    }
     save_file(flat, path)
 
 

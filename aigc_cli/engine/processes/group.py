@@ -145,16 +145,16 @@ class Processes:
         for parameter, gradient in zip(mine, gradients, strict=True):
             assert parameter.grad is not None
             parameter.grad.copy_(gradient.view(parameter.shape))
-        parameters = [p for p in parameters if p in set(own.parameters)]
+        having = set(own.parameters)
+        parameters = [p for p in parameters if p in having]
         return Summed(parameters, self._norm(parameters, owners, total.device), values)
 
     def _norm(self, parameters: Sequence[Parameter], owners: Mapping[Parameter, int], device: torch.device) -> Tensor:
         """The norm of the gradient of all parameters, each of which has its own in the process that updates it."""
-        norms = torch.zeros(len(parameters), device=device)
-        places = [place for place, p in enumerate(parameters) if owners[p] == self.rank]
-        if places:
-            gradients = [p.grad for p in parameters if owners[p] == self.rank and p.grad is not None]
-            norms[places] = torch.stack(torch._foreach_norm(gradients)).float()
+        gradients = [p.grad for p in parameters if owners[p] == self.rank and p.grad is not None]
+        own, zero = iter(torch._foreach_norm(gradients) if gradients else ()), torch.zeros((), device=device)
+        # Not by indices, which would be copied to the device and so wait for it.
+        norms = torch.stack([next(own).float() if owners[p] == self.rank else zero for p in parameters] or [zero])
         if self.count > 1:
             with _contact("summing gradients"):
                 dist.all_reduce(norms)  # exact: all but one of the summands are 0
@@ -224,7 +224,8 @@ class Processes:
                     optimizer.state.pop(parameter, None)
 
     def _gather_state(self, optimizer: Optimizer) -> None:
-        """Send the states of all other processes to the first one. Every entry is a tensor."""
+        """Send the states of all other processes to the first one. Every entry is a tensor. There they are on the CPU, as the
+        memory of one device may be too small for all of them."""
         owners, parameters = self.owners(optimizer), _parameters(optimizer)
         for source in range(1, self.count):
             own = [i for i, p in enumerate(parameters) if owners[p] == source and p in optimizer.state]
@@ -233,9 +234,9 @@ class Processes:
                 for i, key, shape, dtype in self.agree(found, source):
                     parameter = parameters[i]
                     if self.rank == source:
-                        dist.send(optimizer.state[parameter][key].to(parameter.device).contiguous(), 0)
+                        dist.send(optimizer.state[parameter][key].cpu().contiguous(), 0)
                     elif self.leads:
-                        entry = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")), device=parameter.device)
+                        entry = torch.empty(shape, dtype=getattr(torch, dtype.removeprefix("torch.")))
                         dist.recv(entry, source)
                         optimizer.state[parameter][key] = entry
 
@@ -275,8 +276,6 @@ def join() -> Processes:
     """Meet the other processes, if a launcher started several."""
     global _current
     if launched() and not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         timeout = timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, TIMEOUT)))
         with _contact("meeting the others"):

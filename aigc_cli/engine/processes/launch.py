@@ -38,6 +38,11 @@ def follows() -> bool:
     return launched() and int(os.environ["RANK"]) > 0
 
 
+def place() -> int:
+    """The number of this process among those that a launcher started on this machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def launch_id(*, again: bool = False) -> str | None:
     """What the launcher calls this launch; with `again`, only if it has started the processes again after one had died."""
     known = os.environ.get("TORCHELASTIC_RUN_ID")
@@ -72,10 +77,14 @@ def wanted(options: Any) -> int:
     """The number of processes to start for --devices; 1 if this one is enough, or one of several already."""
     if launched() or options.devices == "1":
         return 1
-    if options.devices.isdecimal() and int(options.devices):
-        return int(options.devices)
-    if options.devices != "all":
+    number = int(options.devices) if options.devices.isdecimal() else 0
+    if not number and options.devices != "all":
         raise RequestError(f"--devices must be a number or all, not {options.devices!r}")
+    if number != 1 and ":" in options.device:
+        kind = options.device.split(":")[0]
+        raise RequestError(f"--device {options.device} names a single device; give --device {kind}, or leave out --devices")
+    if number:
+        return number
     from aigc_cli.engine.device import count_devices
 
     return count_devices(options.device)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 #: The key of an object that stands for something that JSON lacks.
-_ARRAY, _TENSOR, _BYTES = "\0array", "\0tensor", "\0bytes"
+_ARRAY, _TENSOR, _BFLOAT16, _BYTES = "\0array", "\0tensor", "\0bfloat16", "\0bytes"
 
 
 def packed(value: Any) -> bytes:
@@ -23,6 +23,8 @@ def unpacked(message: bytes) -> Any:
 
 
 def _as_json(value: object) -> object:
+    if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16:  # which NumPy lacks
+        return {_BFLOAT16: _as_json(value.detach().view(torch.int16))}
     if isinstance(value, torch.Tensor):
         return {_TENSOR: _as_json(value.detach().cpu().numpy())}
     if isinstance(value, np.generic):
@@ -40,6 +42,8 @@ def _from_json(found: dict[str, Any]) -> Any:
         return np.frombuffer(bytearray(base64.b64decode(content)), dtype).reshape(shape)
     if _TENSOR in found:
         return torch.from_numpy(found[_TENSOR])
+    if _BFLOAT16 in found:
+        return found[_BFLOAT16].view(torch.bfloat16)
     if _BYTES in found:
         return base64.b64decode(found[_BYTES])
     return found
