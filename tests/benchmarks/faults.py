@@ -123,6 +123,7 @@ class Scenario:
             shutil.copytree(self.origin, folder, symlinks=True)
             done = aigc(folder, *self.command, fault=FAULTS.index(fault), nth=nth)
             if done.operations < nth:
+                assert done.code == 0, done.stderr
                 return False
             count.tried += 1
             where = f"{type(self).__name__} {fault} {nth}"
@@ -385,7 +386,12 @@ def started_again(work: Path) -> None:
         site.mkdir()
         install(site, "aigc_toy", "toy", (SOURCE / "aigc_toy.py").read_text())
         install(site, "aigc_numbers", "numbers", (SOURCE / "aigc_numbers.py").read_text(), "aigc.kinds", "NUMBERS")
-        env = {**os.environ, "LD_PRELOAD": str(build_shim(work)), "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+        env = {
+            **os.environ,
+            "LD_PRELOAD": str(build_shim(work)),
+            "PYTHONPATH": os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "OMP_NUM_THREADS": "1",
+        }
         sys.exit(subprocess.run([sys.executable, *sys.argv], env=env).returncode)
     os.environ.pop("LD_PRELOAD")
     import torch._dynamo

@@ -87,8 +87,11 @@ class Checkpointer:
 
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint, make the best one's model the run's, and delete checkpoints that are no longer needed."""
-        state = trainer.state
-        trainer.save(self.path(state.step))
+        trainer.save(self.path(trainer.state.step))
+        self.settle(trainer.state)
+
+    def settle(self, state: TrainState) -> None:
+        """What follows on writing a checkpoint with this state; on resuming, it may have been interrupted."""
         if not self.run.ours:
             return
         best = state.step if state.best_step is None else state.best_step

@@ -38,6 +38,8 @@ def resume(backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given
         loop.checkpoints.load(loop.trainer, step)
         if loop.state.plan_steps != plan.steps:  # don't measure progress against the end of the previous plan
             loop.state.mark, loop.state.stale = None, 0
+        else:
+            loop.checkpoints.settle(loop.state)
     run.update(status="running")
     return loop
 
