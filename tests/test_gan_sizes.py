@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -62,6 +63,8 @@ def test_larger_pictures_take_a_smaller_preset_for_the_same_budget() -> None:
 def test_the_penalty_grows_with_the_pictures() -> None:
     small, large = (decide(settled(Train()), dataset(side, side, n=2), 1e12)[0].gamma for side in (32, 64))
     assert small and large == 4 * small
+    sounds = dataclasses.replace(dataset(64, 64, n=2), heard=lambda pixels: pixels)
+    assert 0 < decide(settled(Train()), sounds, 1e12)[0].gamma < large
 
 
 @pytest.mark.parametrize("preset", PRESETS)

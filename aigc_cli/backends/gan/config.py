@@ -40,7 +40,7 @@ class Train(PictureTrainOptions):
     augment_target: float = option(0.5, above=0, max=1, panel=EXPERT)
     """auto augments more while the discriminator separates training from held-out pictures by more than this share of the gap
     between training and generated ones."""
-    gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the pictures' size")
+    gamma: float | None = option(None, min=0, panel=EXPERT, auto="from the pictures' size, and less for sounds")
     """Weight of the gradient penalties at the start. Higher is more stable and varied, lower is sharper."""
     gamma_last: float = option(1.0, above=0, panel=EXPERT)
     """Weight of the gradient penalties at the end, as a share of --gamma, on a cosine schedule."""

@@ -22,6 +22,9 @@ WIDEST = 4
 #: all of them, so its square shrinks as they grow in number.
 PIXELS = 32 * 32
 GAMMA = 4.0
+#: The share of it for sounds. Spectrograms are mostly silence, so real and generated ones are much closer to each other than
+#: photographs are, and a penalised discriminator tells apart what is at a distance d by a score of about d² / γ.
+OF_SOUNDS = 1 / 4
 #: The fewest pictures per cluster on average, and the most and fewest clusters.
 PER_CLUSTER, MOST_CLUSTERS, FEWEST_CLUSTERS = 50, 64, 8
 
@@ -68,7 +71,7 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
         preset=preset.name,
         latent=preset.latent,
         clusters=0 if options.conditional or options.tile else clusters_for(len(data.train)),
-        gamma=GAMMA * pixels / PIXELS,
+        gamma=GAMMA * (1 if data.heard is None else OF_SOUNDS) * pixels / PIXELS,
         batch_size=batch_size,
         micro_batch_size=at_once,
         lr=preset.lr,
