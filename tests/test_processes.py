@@ -18,16 +18,17 @@ import pytest
 import torch
 from conftest import Shell
 from test_engine import CPU, PLAN, Regression
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from aigc_cli.backends.vae.loss import at_least, kl_to_standard_normal
 from aigc_cli.backends.vae.model import Posterior
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.processes.group import ALONE, Processes
-from aigc_cli.engine.processes.launch import wanted
+from aigc_cli.engine.processes.group import ALONE, LostContact, Processes, _contact
+from aigc_cli.engine.processes.launch import LOST, _exit_code, wanted
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.shards import children, joined, share, sum_of, whole_nodes
 from aigc_cli.engine.trainer import Trainer
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import AigcError, RequestError
 
 SHAPES = ["--data", "demo:shapes?n=120", "--size", "8", "--preset", "nano", "--batch-size", "10", "--eval-items", "8"]
 TEXTS = [
@@ -164,6 +165,26 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on_with_fewer(verse: Shel
     verse.ok("train", "transformer", "--run", "killed", "--resume")
     verse.ok("train", *command, "--run", "whole")
     assert result(verse, "killed")[0] == result(verse, "whole")[0]
+
+
+def test_what_fails_between_processes_that_all_live_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where NCCL finds too little shared memory."""
+    told = [tmp_path / "0", tmp_path / "1"]
+    monkeypatch.setenv("AIGC_WATCHED", "1")
+    for file in told:
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+        with pytest.raises(LostContact, match=r"^$"), _contact("summing gradients"):
+            raise RuntimeError("NCCL error: no shared memory\nand more")
+    failures = {rank: ProcessFailure(rank, 1, LOST, str(file)) for rank, file in enumerate(told)}
+    with pytest.raises(AigcError) as raised:
+        _exit_code(ChildFailedError("aigc", failures), 2)
+    assert str(raised.value) == (
+        "process 0 of 2 failed: lost contact with another process while summing gradients (NCCL error: no shared memory); "
+        "training stopped, and goes on with --resume"
+    )
+    failures[1] = ProcessFailure(1, 1, -signal.SIGKILL, "")
+    with pytest.raises(AigcError, match=r"^process 1 of 2 was killed by SIGKILL;"):
+        _exit_code(ChildFailedError("aigc", failures), 2)
 
 
 def test_processes_that_are_started_again_go_on_with_their_run(verse: Shell) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from aigc_cli.engine.processes.launch import LOOK, LOST, WATCHED, launched
+from aigc_cli.engine.processes.launch import LOOK, LOST, WATCHED, launched, tell_launcher
 from aigc_cli.engine.processes.messages import packed, unpacked
 from aigc_cli.engine.shards import Node, joined, share, sum_of, whole_nodes
 from aigc_cli.errors import AigcError, first_line
@@ -298,12 +298,16 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def _contact(doing: str) -> Iterator[None]:
-    """Raises `LostContact` where the others don't answer. Whoever watches the processes names the one that died."""
+    """Raises `LostContact` where the others don't answer. Whoever watches the processes names the one that died; if none did,
+    the line that is left for it says what went wrong, such as in NCCL."""
     try:
         yield
     except RuntimeError as error:
-        line = f"lost contact with another process while {doing} ({first_line(error)}); the same command with --resume goes on"
-        raise LostContact("" if WATCHED in os.environ else line) from error
+        line = f"lost contact with another process while {doing} ({first_line(error)})"
+        if WATCHED in os.environ:
+            tell_launcher(line)
+            raise LostContact("") from error
+        raise LostContact(f"{line}; the same command with --resume goes on") from error
 
 
 def _bytes(content: bytes) -> Tensor:
