@@ -27,6 +27,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
+from aigc_cli.engine.processes.group import Processes
+
 ROOT = Path(__file__).parents[2]
 AIGC = ["-m", "aigc_cli"]
 #: For torchrun, which without the two dashes takes --run for a flag of its own.
@@ -171,6 +176,16 @@ def killed(bench: Bench, options: argparse.Namespace) -> None:
         subprocess.run(["rm", "-r", *bench.folder.glob("runs/*/whole"), *bench.folder.glob("runs/*/killed")], check=True)
 
 
+def carried(spaces: Sequence[str]) -> int:
+    """The bytes that both ends of the cable have sent."""
+    total = 0
+    for side, space in enumerate(spaces):
+        counter = f"/sys/class/net/aigcv{side}/statistics/tx_bytes"
+        done = subprocess.run(["ip", "netns", "exec", space, "cat", counter], capture_output=True, text=True, check=True)
+        total += int(done.stdout)
+    return total
+
+
 def nodes(bench: Bench, options: argparse.Namespace) -> None:
     """Two network namespaces, each with an agent of torchrun and two processes."""
 
@@ -189,8 +204,8 @@ def nodes(bench: Bench, options: argparse.Namespace) -> None:
             ip(f"-n {space} link set aigcv{side} up")
             ip(f"-n {space} link set lo up")
 
-        def begin(side: int, *arguments: object, **environ: str) -> subprocess.Popen[str]:
-            launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", 2]
+        def begin(side: int, *arguments: object, each: int = 2, **environ: str) -> subprocess.Popen[str]:
+            launcher = [sys.executable, "-m", "torch.distributed.run", "--nnodes", 2, "--nproc-per-node", each]
             launcher += [
                 "--rdzv-backend",
                 "c10d",
@@ -213,6 +228,31 @@ def nodes(bench: Bench, options: argparse.Namespace) -> None:
         if any(process.returncode for process in both):
             print(*told, sep="\n")
         bench.compare("two nodes of two processes", [bench.result("one"), bench.result("two")])
+
+        sent = []
+        for steps in (options.steps, 3 * options.steps):
+            before = carried(spaces)
+            more = [
+                "--steps",
+                steps,
+                "--shards",
+                2,
+                "--eval-every",
+                steps,
+                "--checkpoint-seconds",
+                1000,
+                "--run",
+                f"sent-{steps}",
+            ]
+            for process in [begin(side, *MODELS["transformer"], "--threads", 1, *more, each=1) for side in (0, 1)]:
+                process.communicate()
+            sent.append(carried(spaces) - before)
+        (path,) = bench.folder.glob("runs/*/one/model/model.safetensors")
+        a_step = (sent[1] - sent[0]) / (2 * options.steps) / 2
+        print(
+            f"sent by each of two processes, a step: {a_step:,.0f} bytes = {a_step / path.stat().st_size:.2f} × the model's",
+            flush=True,
+        )
 
         seconds = 20.0
         both = [
@@ -240,6 +280,12 @@ def nodes(bench: Bench, options: argparse.Namespace) -> None:
     finally:
         for space in spaces:
             subprocess.run(["ip", "netns", "del", space], check=False)
+
+
+def largest_share(optimizer: torch.optim.Optimizer, processes: int) -> int:
+    """What the process with most parameters updates."""
+    owners = Processes(0, processes).owners(optimizer)
+    return max(sum(p.numel() for p, owner in owners.items() if owner == rank) for rank in range(processes))
 
 
 def cost(bench: Bench, options: argparse.Namespace) -> None:
@@ -280,6 +326,21 @@ def cost(bench: Bench, options: argparse.Namespace) -> None:
             f"| {name} | {1e3 * one:.1f} | {1e3 * two:.1f} | {statistics.median(ratios):.2f} ({ratios[0]:.2f} … {ratios[-1]:.2f}, n = {len(ratios)}) |",
             flush=True,
         )
+    print("| bytes of the optimisers' states | 1 process | each of 2 | each of 4 |\n| --- | --- | --- | --- |")
+    for name in options.only or MODELS:
+        bench.train("kept", *settings(name, 4))
+        (path,) = bench.folder.glob("runs/*/kept/checkpoints/step-000004/state/optimizers.safetensors")
+        sizes: dict[str, int] = {}
+        for key, tensor in load_file(path).items():
+            parameter = key.rsplit("/", 1)[0]
+            sizes[parameter] = sizes.get(parameter, 0) + tensor.nbytes
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.empty(size, device="meta")) for size in sizes.values()], 0.1)
+        kept = [largest_share(optimizer, processes) for processes in (1, 2, 4)]
+        print(
+            f"| {name} | {kept[0]:,} | {kept[1]:,} ({kept[1] / kept[0]:.2f}) | {kept[2]:,} ({kept[2] / kept[0]:.2f}) |",
+            flush=True,
+        )
+        subprocess.run(["rm", "-r", path.parents[3]], check=True)
     if options.before is not None:
         print("| a step with one shard, ms | before | now | ratio (median of pairs) |\n| --- | --- | --- | --- |")
         for name in options.only or MODELS:
