@@ -23,8 +23,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from aigc_cli.backends.vae.loss import at_least, kl_to_standard_normal
 from aigc_cli.backends.vae.model import Posterior
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.processes.group import ALONE, LostContact, Processes, _contact
+from aigc_cli.engine.processes.group import LostContact, contact
 from aigc_cli.engine.processes.launch import LOST, _exit_code, wanted
+from aigc_cli.engine.processes.updates import owners
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.shards import children, joined, share, sum_of, whole_nodes
 from aigc_cli.engine.trainer import Trainer
@@ -80,11 +81,11 @@ def test_the_gradient_of_shards_is_that_of_the_batch_up_to_rounding() -> None:
 
 
 def test_every_parameter_is_updated_by_one_process_and_they_have_about_the_same() -> None:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(n)) for n in (7, 1, 5, 5, 3, 2)], 0.1)
-    owners = Processes(1, 2).owners(optimizer)
-    assert len(owners) == 6
-    assert sorted(sum(p.numel() for p in owners if owners[p] == rank) for rank in (0, 1)) == [11, 12]
-    assert set(ALONE.owners(optimizer).values()) == {0}
+    parameters = [torch.nn.Parameter(torch.zeros(n)) for n in (7, 1, 5, 5, 3, 2)]
+    found = owners(parameters, 2)
+    assert len(found) == 6
+    assert sorted(sum(p.numel() for p in found if found[p] == rank) for rank in (0, 1)) == [11, 12]
+    assert set(owners(parameters, 1).values()) == {0}
 
 
 def together(shell: Shell, processes: int, *arguments: object, **environ: str) -> list[subprocess.CompletedProcess[str]]:
@@ -173,7 +174,7 @@ def test_what_fails_between_processes_that_all_live_is_told(tmp_path: Path, monk
     monkeypatch.setenv("AIGC_WATCHED", "1")
     for file in told:
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
-        with pytest.raises(LostContact, match=r"^$"), _contact("summing gradients"):
+        with pytest.raises(LostContact, match=r"^$"), contact("summing gradients"):
             raise RuntimeError("NCCL error: no shared memory\nand more")
     failures = {rank: ProcessFailure(rank, 1, LOST, str(file)) for rank, file in enumerate(told)}
     with pytest.raises(AigcError) as raised:

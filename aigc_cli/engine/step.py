@@ -22,7 +22,8 @@ from aigc_cli.engine.checkpoints.checkpoint import TrainState
 from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed_everything, to_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, split
-from aigc_cli.engine.processes.group import Summed, current
+from aigc_cli.engine.processes.group import current
+from aigc_cli.engine.processes.updates import Summed, Updates
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.shards import sum_of
 from aigc_cli.errors import AigcError
@@ -55,6 +56,7 @@ class TrainStep:
     def __init__(self, learner: Learner, device: torch.device, precision: str, bus: Bus) -> None:
         self.learner, self.device, self.precision, self.bus = learner, device, precision, bus
         self.processes = current()
+        self.updates = {name: Updates(optimizer, self.processes) for name, optimizer in learner.optimizers.items()}
         #: Whether optimisers that can do so skip non-finite updates on the device, without waiting for it.
         self.skips_on_device = device.type == "cuda"
         self.peak_lrs = {
@@ -95,7 +97,7 @@ class TrainStep:
             grads = [p.grad for p in summed.parameters if p.grad is not None]
             self._clip(phase, grads, values[-1], bad)
             _step(optimizer, bad if skips else None)
-            self.processes.spread(optimizer, summed.parameters)
+            self.updates[phase.optimizer].spread(summed.parameters)
         return StepValues([*names, GRAD_NORM], values)
 
     def _gradient(
@@ -103,7 +105,7 @@ class TrainStep:
     ) -> tuple[Summed, list[str]]:
         """The gradient of the batch's mean loss, in the parameters that this process updates, and the names of the values that
         are summed with it. Where memory isn't enough for it, the batch is split further, in all processes."""
-        optimizer = self.learner.optimizers[phase.optimizer]
+        optimizer, updates = self.learner.optimizers[phase.optimizer], self.updates[phase.optimizer]
         shards = list(zip(split(batch, plan.shards), split(moved, plan.shards), strict=True))
         names: list[str] = []
 
@@ -131,13 +133,13 @@ class TrainStep:
             try:
                 if phase.over_batch is not None and plan.shards * state.micro_batches > 1:
                     loss = partial(phase.loss, of_batch=sum_of((0, plan.shards), statistic))
-                sums = self.processes.own_sums(optimizer, plan.shards, of_shard)
+                sums = updates.own_sums(plan.shards, of_shard)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 short = error
             if not self.processes.any(short is not None):
-                return self.processes.summed(optimizer, sums), names
+                return updates.summed(sums), names
             if 2 * state.micro_batches > len(next(iter(batch.values()))) // plan.shards:
                 raise short or AigcError("another process has too little memory for a single example; try a smaller model")
             state.micro_batches *= 2

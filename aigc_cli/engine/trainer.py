@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,9 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write a checkpoint. The first process does, but all take part."""
         self.state.norms = self.train_step.norms
-        with self.processes.whole_states(self.learner.optimizers.values()):
+        with ExitStack() as whole:
+            for updates in self.train_step.updates.values():
+                whole.enter_context(updates.whole_state())
             if self.processes.leads:
                 save_checkpoint(folder, self.learner, self.ema, self.state)
 
@@ -109,5 +111,6 @@ class Trainer:
     def load_weights(self, folder: Path) -> TrainState:
         """Restore only networks, averages and optimisers. Returns the checkpoint's training state."""
         state = load_checkpoint(folder, self.learner, self.ema)
-        self.processes.drop_others(self.learner.optimizers.values())
+        for updates in self.train_step.updates.values():
+            updates.drop_others()
         return state

@@ -30,14 +30,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from aigc_cli.engine.processes.group import Processes
+from aigc_cli.engine.processes.updates import owners
 
 ROOT = Path(__file__).parents[2]
 AIGC = ["-m", "aigc_cli"]
 #: For torchrun, which without the two dashes takes --run for a flag of its own.
 MODULE = ["-m", "--", "aigc_cli"]
 SHAPES = ["--data", "demo:shapes?n=600", "--size", "16", "--preset", "nano", "--batch-size", "10", "--eval-items", "32"]
-VERSE = ["transformer", "--data", "demo:verse", "--d-model", "64", "--dropout", "0.1"]
+VERSE = ["transformer", "--data", "demo:verse", "--preset", "nano", "--d-model", "64", "--dropout", "0.1"]
 MODELS = {
     "gan": ["gan", *SHAPES],
     "gan --conditional": ["gan", *SHAPES, "--conditional"],
@@ -282,10 +282,10 @@ def nodes(bench: Bench, options: argparse.Namespace) -> None:
             subprocess.run(["ip", "netns", "del", space], check=False)
 
 
-def largest_share(optimizer: torch.optim.Optimizer, processes: int) -> int:
+def largest_share(parameters: Sequence[torch.nn.Parameter], processes: int) -> int:
     """What the process with most parameters updates."""
-    owners = Processes(0, processes).owners(optimizer)
-    return max(sum(p.numel() for p, owner in owners.items() if owner == rank) for rank in range(processes))
+    found = owners(parameters, processes)
+    return max(sum(p.numel() for p, owner in found.items() if owner == rank) for rank in range(processes))
 
 
 def cost(bench: Bench, options: argparse.Namespace) -> None:
@@ -334,8 +334,8 @@ def cost(bench: Bench, options: argparse.Namespace) -> None:
         for key, tensor in load_file(path).items():
             parameter = key.rsplit("/", 1)[0]
             sizes[parameter] = sizes.get(parameter, 0) + tensor.nbytes
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.empty(size, device="meta")) for size in sizes.values()], 0.1)
-        kept = [largest_share(optimizer, processes) for processes in (1, 2, 4)]
+        parameters = [torch.nn.Parameter(torch.empty(size, device="meta")) for size in sizes.values()]
+        kept = [largest_share(parameters, processes) for processes in (1, 2, 4)]
         print(
             f"| {name} | {kept[0]:,} | {kept[1]:,} ({kept[1] / kept[0]:.2f}) | {kept[2]:,} ({kept[2] / kept[0]:.2f}) |",
             flush=True,
