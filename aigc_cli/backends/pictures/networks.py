@@ -8,6 +8,9 @@ from typing import Any, ClassVar, Self
 
 from aigc_cli.errors import RequestError
 
+#: Of a picture. A network may come from a stranger, and allocates tables for every pixel.
+MAX_PIXELS, MAX_CHANNELS = 1 << 26, 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureNetworkConfig:
@@ -43,6 +46,11 @@ class PictureNetworkConfig:
             several = name == "n_classes" and isinstance(value, tuple) and bool(value)
             if not _at_least(minimum, *(value if several else (value,))):
                 raise RequestError(f"{name} is {getattr(self, name)!r}; it must be an integer of at least {minimum}")
+        if self.height * self.width > MAX_PIXELS or self.channels > MAX_CHANNELS:
+            raise RequestError(
+                f"pictures of {self.width}×{self.height} with {self.channels} channels are too large; {MAX_PIXELS:,} pixels "
+                f"and {MAX_CHANNELS} channels are the most"
+            )
         if not self.widths or len(self.widths) != len(self.blocks):
             raise RequestError(f"widths {self.widths} and blocks {self.blocks} must have one number for each level")
         if not _at_least(1, *self.widths) or not _at_least(0, *self.blocks):

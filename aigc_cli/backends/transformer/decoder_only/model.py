@@ -30,6 +30,9 @@ from aigc_cli.backends.transformer.layers import (
 from aigc_cli.engine.network import load_network, save_network
 from aigc_cli.errors import RequestError
 
+#: Of the tables of rotary positions (context, head_dim), of which there are two.
+MAX_POSITIONS = 1 << 28
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
@@ -62,6 +65,8 @@ class TransformerConfig:
             raise RequestError(f"n_heads is {self.n_heads}; it must be a multiple of n_kv_heads")
         if self.head_dim % 2:
             raise RequestError(f"head_dim is {self.head_dim}; rotary positions need an even one")
+        if self.context * self.head_dim > MAX_POSITIONS:
+            raise RequestError(f"context is {self.context}; the tables of rotary positions would be too large")
         for name, token in (("eot_id", self.eot_id), ("sos_id", self.begins_id)):
             if not 0 <= token < self.vocab_size:
                 raise RequestError(f"{name} is {token}; the vocabulary ends at {self.vocab_size - 1}")
