@@ -95,7 +95,7 @@ def settings(name: str, steps: int) -> list[object]:
 
 def equal(bench: Bench, options: argparse.Namespace) -> None:
     print(f"| {options.steps} steps, {SHARDS} shards | 1 process | 4, 2 and 3 processes |\n| --- | --- | --- |")
-    for name in MODELS:
+    for name in options.only or MODELS:
         results = []
         for devices in (1, 4, 2, 3):
             run = f"{name.replace(' ', '')}-{devices}"
@@ -127,7 +127,7 @@ def workers(rank: int) -> list[int]:
 
 def moved(bench: Bench, options: argparse.Namespace) -> None:
     print("| begun on 4, killed, on 1, killed, on 2 | undisturbed | |\n| --- | --- | --- |")
-    for name in MODELS:
+    for name in options.only or MODELS:
         given = [*settings(name, 40 * options.steps), "--checkpoint-seconds", 0.5, "--eval-every", 10 * options.steps]
         bench.train("whole", *given)
         after = 0
