@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -314,18 +314,20 @@ def cost(bench: Bench, options: argparse.Namespace) -> None:
         subprocess.run(["rm", "-r", path], check=True)
         return (seconds[1] - seconds[0]) / (options.steps - options.steps // 2)
 
-    print("| a step, ms | 1 × 2 threads | 2 × 1 thread | ratio (median of pairs) |\n| --- | --- | --- | --- |")
-    for name in options.only or MODELS:
-        pairs = [
-            (rate(name, "a", "--threads", 2, "--shards", 1), rate(name, "b", "--threads", 1, "--shards", 2, devices=2))
-            for _ in range(options.n)
-        ]
-        one, two = (statistics.median(side) for side in zip(*pairs, strict=True))
-        ratios = sorted(b / a for a, b in pairs)
-        print(
-            f"| {name} | {1e3 * one:.1f} | {1e3 * two:.1f} | {statistics.median(ratios):.2f} ({ratios[0]:.2f} … {ratios[-1]:.2f}, n = {len(ratios)}) |",
-            flush=True,
-        )
+    def compared(head: str, one: Callable[[str], float], two: Callable[[str], float]) -> None:
+        print(f"| {head} | ratio (median, least and most of pairs) |\n| --- | --- | --- | --- |")
+        for name in options.only or MODELS:
+            pairs = [(one(name), two(name)) for _ in range(options.n)]
+            first, second = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))
+            ratios = sorted(b / a for a, b in pairs)
+            told = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} … {ratios[-1]:.2f}, n = {len(ratios)})"
+            print(f"| {name} | {first:.1f} | {second:.1f} | {told} |", flush=True)
+
+    compared(
+        "a step, ms | 1 process of 2 threads | 2 of 1 thread",
+        lambda name: rate(name, "a", "--threads", 2, "--shards", 1),
+        lambda name: rate(name, "b", "--threads", 1, "--shards", 2, devices=2),
+    )
     print("| bytes of the optimisers' states | 1 process | each of 2 | each of 4 |\n| --- | --- | --- | --- |")
     for name in options.only or MODELS:
         bench.train("kept", *settings(name, 4))
@@ -342,18 +344,11 @@ def cost(bench: Bench, options: argparse.Namespace) -> None:
         )
         subprocess.run(["rm", "-r", path.parents[3]], check=True)
     if options.before is not None:
-        print("| a step with one shard, ms | before | now | ratio (median of pairs) |\n| --- | --- | --- | --- |")
-        for name in options.only or MODELS:
-            pairs = [
-                (rate(name, "a", "--threads", 1, root=options.before), rate(name, "b", "--threads", 1))
-                for _ in range(options.n)
-            ]
-            one, two = (statistics.median(side) for side in zip(*pairs, strict=True))
-            ratios = sorted(b / a for a, b in pairs)
-            print(
-                f"| {name} | {1e3 * one:.1f} | {1e3 * two:.1f} | {statistics.median(ratios):.3f} ({ratios[0]:.3f} … {ratios[-1]:.3f}, n = {len(ratios)}) |",
-                flush=True,
-            )
+        compared(
+            "a step with one shard, ms | before | now",
+            lambda name: rate(name, "a", "--threads", 1, root=options.before),
+            lambda name: rate(name, "b", "--threads", 1),
+        )
 
 
 def main() -> None:
