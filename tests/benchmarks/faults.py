@@ -1,6 +1,6 @@
 """What is left when every single file operation fails: of training, of a longer training, of the caches, of outputs, of pruning.
 
-python tests/benchmarks/faults.py [--every 1] [--only SCENARIO] [--faults crash,full]   # about half an hour; needs a C compiler
+python tests/benchmarks/faults.py [--every 1] [--only SCENARIO,…] [--faults crash,full]   # about an hour; needs a C compiler
 
 Each command runs in a fork of this process, in a folder of its own. Its n-th file operation there (open, write, fsync, rename,
 mkdir, unlink, …, whoever makes it: Python, PyTorch or Rust) is where a fault strikes, for n = 1, 2, … until it never does:
