@@ -110,7 +110,8 @@ def _likelihood(held: Held, options: Eval) -> dict[str, Measure]:
         spent, chars = of_fields[field.name]
         another: dict[str, Measure] = {}
         if field is held.fields[-1] and n > 1:
-            wrong = held.costs(np.roll(np.arange(n), 1).tolist(), range(n), options.batch_size)
+            # Not the next record's: in a folder, those of a class follow one another.
+            wrong = held.costs(np.roll(np.arange(n), n // 2).tolist(), range(n), options.batch_size)
             another = {"another": _of_field(held, field, wrong, chars, options.seed)}
         key = f"bits_per_char_{field.name}" if field.is_text else f"nats_per_{held.one}_{field.name}"
         if not field.is_text or chars.any():
@@ -156,7 +157,7 @@ def _answers(
         ((frequent, _),) = Counter(data.records.train.texts[name]).most_common(1)
         beside["frequent"] = proportion(_exact([frequent] * n, wanted))
     if n > 1 and any(held.loaded.start.codes):
-        prompts = [_with_picture_of(held, number, other) for number, other in zip(chosen, np.roll(chosen, 1), strict=True)]
+        prompts = [_with_picture_of(held, number, other) for number, other in zip(chosen, np.roll(chosen, n // 2), strict=True)]
         beside[f"another_{held.one}"] = proportion(_exact(_written(held, prompts, options, bus), wanted))
     shown = [*zip(chosen, wanted, written, strict=True)][:: -(-n // SHOWN)]
     examples: list[dict[str, str | bytes]] = [
