@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -161,7 +162,7 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on_with_fewer(verse: Shel
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1 and time.monotonic() - killed < 30
     assert [line for line in told.splitlines() if line.startswith("aigc:")] == [
-        "aigc: process 1 of 2 was killed by SIGKILL; training stopped, and goes on with --resume"
+        "aigc: process 1 of 2 was killed by SIGKILL, so all were stopped; a run that was begun goes on with --resume"
     ]
     verse.ok("train", "transformer", "--run", "killed", "--resume")
     verse.ok("train", *command, "--run", "whole")
@@ -178,14 +179,32 @@ def test_what_fails_between_processes_that_all_live_is_told(tmp_path: Path, monk
             raise RuntimeError("NCCL error: no shared memory\nand more")
     failures = {rank: ProcessFailure(rank, 1, LOST, str(file)) for rank, file in enumerate(told)}
     with pytest.raises(AigcError) as raised:
-        _exit_code(ChildFailedError("aigc", failures), 2)
+        _exit_code(ChildFailedError("aigc", failures), 2, "train")
     assert str(raised.value) == (
-        "process 0 of 2 failed: lost contact with another process while summing gradients (NCCL error: no shared memory); "
-        "training stopped, and goes on with --resume"
+        "process 0 of 2 failed: lost contact with another process while summing gradients (NCCL error: no shared memory), "
+        "so all were stopped; a run that was begun goes on with --resume"
     )
     failures[1] = ProcessFailure(1, 1, -signal.SIGKILL, "")
-    with pytest.raises(AigcError, match=r"^process 1 of 2 was killed by SIGKILL;"):
-        _exit_code(ChildFailedError("aigc", failures), 2)
+    with pytest.raises(AigcError, match=r"^process 1 of 2 was killed by SIGKILL, so all were stopped$"):
+        _exit_code(ChildFailedError("aigc", failures), 2, "sample")
+    failures[0] = ProcessFailure(0, 1, 128 + signal.SIGTERM, "")  # by the launcher, after the other one's death
+    with pytest.raises(AigcError, match=r"^process 1 of 2 was killed by SIGKILL, so"):
+        _exit_code(ChildFailedError("aigc", failures), 2, "train")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they can't notice")
+def test_processes_end_where_their_launcher_is_killed(verse: Shell) -> None:
+    command = [*TRAINED["packed texts"], "--steps", "100000", "--eval-every", "50000", "--shards", "2"]
+    process = verse.start("train", *command, "--run", "orphans", "--devices", "2", "--checkpoint-seconds", "0.3")
+    run = verse.cwd / "runs/transformer/orphans"
+    deadline = time.monotonic() + 120
+    while not list(run.glob("checkpoints/step-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.stdout.close()  # type: ignore[union-attr]
+    told = process.stderr.read()  # type: ignore[union-attr]  # to its end, when no process is left
+    assert "interrupted at step" in told and json.loads((run / "run.json").read_text())["status"] == "interrupted"
 
 
 def test_processes_that_are_started_again_go_on_with_their_run(verse: Shell) -> None:
@@ -203,7 +222,7 @@ def test_processes_that_are_started_again_go_on_with_their_run(verse: Shell) -> 
 
 REFUSED = {
     "--shards 1 can't be shared by 2 devices; give as many, or more": ["--shards", "1"],
-    "a batch of 5 can't be cut into 6 --shards; give a larger --batch-size": ["--shards", "6"],
+    "a batch of 5 can't be cut into 6 --shards, at least one for each device; give a larger --batch-size": ["--shards", "6"],
     "--data - can be read by one process only; write it to a file, or leave out --devices": ["--data", "-"],
 }
 
@@ -223,7 +242,7 @@ def test_what_the_first_process_finds_wrong_ends_all(verse: Shell) -> None:
 def test_devices_are_counted() -> None:
     assert wanted(TrainOptions(devices="3")) == 3
     assert wanted(TrainOptions(devices="all", device="cpu")) == 1
-    with pytest.raises(RequestError, match="--devices must be a number or all, not '0'"):
+    with pytest.raises(RequestError, match="--devices must be a whole number from 1, or all, not '0'"):
         wanted(TrainOptions(devices="0"))
 
 

@@ -80,7 +80,10 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     settled: TrainOptions = dataclasses.replace(data.options, compile=compiled)
     plan, reasons = backend.plan(settled, data, machine)
     if plan.shards > plan.batch_size:
-        raise RequestError(f"a batch of {plan.batch_size} can't be cut into {plan.shards} --shards; give a larger --batch-size")
+        raise RequestError(
+            f"a batch of {plan.batch_size} can't be cut into {plan.shards} --shards, at least one for each device; "
+            "give a larger --batch-size"
+        )
     build = learner_factory(backend, plan, data, device)
     trainer, costs = _decide_steps(plan, settled, build, device, bus, scratch, deadline, open_ended)
     reasons = [*data.notes, *compile_reasons, *reasons]

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from aigc_cli.engine.processes.launch import LOOK, LOST, WATCHED, launched, tell_launcher
+from aigc_cli.engine.processes.launch import LOOK, LOST, WATCHED, end_with_launcher, launched, tell_launcher
 from aigc_cli.engine.processes.messages import packed, unpacked
 from aigc_cli.errors import AigcError, first_line
 
@@ -109,6 +109,7 @@ def join() -> Processes:
     if launched() and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         timeout = timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, TIMEOUT)))
+        end_with_launcher()
         with contact("meeting the others"):
             dist.init_process_group(backend, timeout=timeout)
         beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -79,7 +81,7 @@ def wanted(options: Any) -> int:
         return 1
     number = int(options.devices) if options.devices.isdecimal() else 0
     if not number and options.devices != "all":
-        raise RequestError(f"--devices must be a number or all, not {options.devices!r}")
+        raise RequestError(f"--devices must be a whole number from 1, or all, not {options.devices!r}")
     if number != 1 and ":" in options.device:
         kind = options.device.split(":")[0]
         raise RequestError(f"--device {options.device} names a single device; give --device {kind}, or leave out --devices")
@@ -100,34 +102,48 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     logging.disable()  # whatever the launcher logs is told below, or by the processes
     os.environ[WATCHED] = "1"
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=f"aigc-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-        monitor_interval=LOOK,
-        logs_specs=DefaultLogsSpecs(),
-        signals_to_handle="SIGINT,SIGTERM",
-    )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal doesn't stop training
-    try:
-        elastic_launch(config, sys.executable)("-m", "aigc_cli", *arguments)
-    except SignalException as error:  # the first process has said how to resume
-        return 128 + int(error.sigval)
-    except ChildFailedError as error:
-        return _exit_code(error, processes)
+    with tempfile.TemporaryDirectory() as logs:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=f"aigc-{os.getpid()}",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            monitor_interval=LOOK,
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+            signals_to_handle="SIGINT,SIGTERM",
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "aigc_cli", *arguments)
+        except SignalException as error:  # the first process has said how to resume
+            return 128 + int(error.sigval)
+        except ChildFailedError as error:
+            return _exit_code(error, processes, arguments[0])
     return 0
 
 
-def _exit_code(error: ChildFailedError, processes: int) -> int:
+def end_with_launcher() -> None:
+    """Have Linux interrupt this process when its launcher is killed, which can't do so then."""
+    if WATCHED in os.environ and sys.platform == "linux":
+        set_parent_death_signal = 1
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def _exit_code(error: ChildFailedError, processes: int, verb: str) -> int:
     """The exit code of processes of which some failed. Raises `AigcError` that names one that couldn't tell."""
     codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-    if codes.get(0, LOST) > 0 and codes.get(0) != LOST:  # it has told why
+    silent = {LOST, *(128 + number for number in (signal.SIGINT, signal.SIGTERM) if len(codes) > 1)}
+    if codes.get(0, LOST) > 0 and codes.get(0, LOST) not in silent:  # it has told why
         return codes[0]
-    rank = next((rank for rank, code in codes.items() if code != LOST), 0)
-    code = codes.get(rank, LOST)
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed: {error.failures[rank].message}"
-    raise AigcError(f"process {rank} of {processes} {how}; training stopped, and goes on with --resume")
+    rank = next((rank for rank, code in codes.items() if code not in silent), 0)
+    code, messages = codes.get(rank, LOST), [str(failure.message) for failure in error.failures.values()]
+    if code == -signal.SIGKILL and any("imed out" in message for message in messages):  # by the launcher, in the end
+        how = "did not answer"
+    else:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed: {error.failures[rank].message}"
+    on = "; a run that was begun goes on with --resume" if verb == "train" else ""
+    raise AigcError(f"process {rank} of {processes} {how}, so all were stopped{on}")
