@@ -23,6 +23,7 @@ from aigc_cli.backends.transformer.decoding.sampling import (
     next_allowed_tokens,
     next_tokens,
     penalise_repetition,
+    rising,
 )
 from aigc_cli.backends.transformer.decoding.token_rules import TokenRules
 from aigc_cli.errors import AigcError
@@ -348,3 +349,13 @@ def test_inverse_cdf_at_its_steps() -> None:
     logits = LOGITS.expand(8, 5).clone()
     logits[:, [0, 4]] = -math.inf
     assert set(inverse_cdf(logits.softmax(-1), uniforms).tolist()) == {1, 2, 3}
+
+
+def test_no_token_of_weight_0_is_drawn_where_cumulative_weights_waver() -> None:
+    weights = torch.tensor([[0.25, 0, 0, 0.25, 0, 0.5, 0]])
+    exact = weights.cumsum(-1)
+    wavering = exact + torch.tensor([[0, 1, -1, 0, 1, 0, 1]]) * 2.0**-20  # as a GPU sums in parallel
+    uniforms = torch.cat((torch.rand(1000), (wavering[0] - 2.0**-22).clamp(0, 1 - 2**-24)))
+    assert torch.equal(rising(exact, weights), exact)
+    drawn = torch.searchsorted(rising(wavering, weights).expand(len(uniforms), -1).contiguous(), uniforms[:, None], right=True)
+    assert set(drawn.flatten().tolist()) == {0, 3, 5}

@@ -18,6 +18,7 @@ from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.metrics.latents.information import active_units, information_per_latent, rate_per_latent
 from aigc_cli.metrics.latents.mig import mig
 from aigc_cli.metrics.latents.mmd import mmd2
+from aigc_cli.metrics.pictures.pooling import box_means_by_products
 from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean
 from aigc_cli.metrics.statistics.percentile import percentile
@@ -470,3 +471,9 @@ def test_measures_are_plain_numbers() -> None:
     for measure in (mmd2(rng.normal(size=(9, 2)), rng.normal(size=(9, 2))), active_units(rng.normal(size=(9, 2)))):
         assert isinstance(measure, Measure)
         json.dumps(measure.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(("size", "grid"), [((28, 28), (16, 16)), ((7, 9), (4, 4)), ((5, 16), (16, 4))])
+def test_means_over_boxes_are_the_same_by_matrix_products(size: tuple[int, int], grid: tuple[int, int]) -> None:
+    x = torch.rand(2, 3, *size)
+    torch.testing.assert_close(box_means_by_products(x, grid), torch.nn.functional.adaptive_avg_pool2d(x, grid))

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from aigc_cli.data.pictures.dataset import PictureArrays
+from aigc_cli.metrics.pictures.pooling import box_means
 
 #: The height and width of a thumbnail.
 SIDE = 16
@@ -23,7 +23,7 @@ MOST, ITERATIONS = 10_000, 30
 
 def thumbnails(x: Tensor) -> Tensor:
     """Pictures (B, C, H, W) as vectors (B, C · SIDE²)."""
-    return F.adaptive_avg_pool2d(x, SIDE).flatten(1)
+    return box_means(x, (SIDE, SIDE)).flatten(1)
 
 
 def nearest(points: Tensor, centres: Tensor) -> Tensor:

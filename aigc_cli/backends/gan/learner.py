@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -149,7 +150,7 @@ class GANLearner(Learner):
         if self.generator.clusters is not None:
             clusters = self.discriminator.clusters_of(seen(batch["pixels"]))
             assert clusters is not None
-            counts = torch.bincount(clusters, minlength=len(self.generator.shares))
+            counts = F.one_hot(clusters, len(self.generator.shares)).sum(0)  # bincount would wait for the device
             self.generator.shares.lerp_(counts / len(clusters), 1 / (step + 2))  # the mean of all batches and the first shares
         if not self.adapting or step % ADAPT_EVERY:
             return

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from aigc_cli.metrics.pictures.pooling import BoxMeans
+
 CPU = torch.device("cpu")
 PICTURES = 120_000  # that it sees in training at most: 20 seconds on a core
 EPOCHS = 30
@@ -29,7 +31,7 @@ class Classifier(nn.Module):
         for before, after in zip([channels, *widths[:-1]], widths, strict=True):
             layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         layers += [nn.Conv2d(widths[-1], 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64 * 16, FEATURES), nn.ReLU())
+        self.body = nn.Sequential(*layers, BoxMeans((4, 4)), nn.Flatten(), nn.Linear(64 * 16, FEATURES), nn.ReLU())
         self.head = nn.Linear(FEATURES, n_classes)
 
     def features(self, x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.pictures.classifier import Classifier, train_classifier
 from aigc_cli.metrics.pictures.inception_features import InceptionFeatures
+from aigc_cli.metrics.pictures.pooling import box_means
 from aigc_cli.metrics.statistics.proportion import proportion
 
 CPU = torch.device("cpu")
@@ -129,7 +130,7 @@ class PixelFeatures:
         self.about: Mapping[str, Any] = {"features": self.name, "dimensions": math.prod(self._grid) * channels}
 
     def __call__(self, pixels: Pixels) -> Features:
-        return _extracted(lambda x: F.adaptive_avg_pool2d(x, self._grid).flatten(1), pixels, self._device)
+        return _extracted(lambda x: box_means(x, self._grid).flatten(1), pixels, self._device)
 
 
 class LabelFeatures:

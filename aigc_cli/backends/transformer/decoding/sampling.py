@@ -72,8 +72,16 @@ def inverse_cdf(weights: Tensor, uniforms: Tensor) -> Tensor:
     never drawn.
     """
     cdf = weights.cumsum(dim=-1)
+    if cdf.device.type != "cpu":
+        cdf = rising(cdf, weights)
     # u times the last entry is always below the last entry, so an id is always found.
     return torch.searchsorted(cdf, uniforms[:, None] * cdf[:, -1:], right=True).squeeze(-1)
+
+
+def rising(cdf: Tensor, weights: Tensor) -> Tensor:
+    """Cumulative weights (B, V) without the rounding by which sums that a GPU computes in parallel go down, or go up where a
+    weight is 0. Otherwise a token that must not be drawn is drawn now and then (pytorch/pytorch issue 4858)."""
+    return cdf.where(weights > 0, 0).cummax(dim=-1).values
 
 
 def next_tokens(logits: Tensor, options: SamplingOptions, seen: Tensor | None, uniforms: Tensor | None) -> Tensor:

@@ -61,7 +61,8 @@ def _from_digits(digits: Tensor, levels: Sequence[int]) -> Tensor:
 
 def _steps(like: Tensor, levels: Sequence[int]) -> Tensor:
     """L − 1 for each channel of a map (B, d, …)."""
-    steps = torch.tensor([n - 1 for n in levels], dtype=torch.float32, device=like.device)
+    # Filled on the device: a GPU would be waited for to copy them there.
+    steps = torch.stack([torch.full((), n - 1, dtype=torch.float32, device=like.device) for n in levels])
     return steps.view(-1, *(1 for _ in like.shape[2:]))
 
 
