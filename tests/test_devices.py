@@ -11,7 +11,7 @@ import torch
 from test_engine import CPU, PLAN, Regression
 
 from aigc_cli.engine import device as devices
-from aigc_cli.engine.device import batches, claim_device, resolve_device
+from aigc_cli.engine.device import batches, claim_device, open_device, resolve_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Loss
 from aigc_cli.engine.processes.group import Processes
@@ -125,3 +125,9 @@ def test_tensors_pass_between_processes_with_every_bit(dtype: torch.dtype) -> No
     sent = torch.tensor([[0.1, -3.0], [0.0, 1e4]], requires_grad=True).to(dtype).T
     (received,) = unpacked(packed([sent]))
     assert received.dtype == dtype and torch.equal(received, sent)
+
+
+def test_convolutions_in_float32_are_not_rounded_to_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    open_device("cpu")
+    assert not torch.backends.cudnn.allow_tf32

@@ -78,6 +78,7 @@ def open_device(wanted: str) -> torch.device:
     device = resolve_device(wanted)
     set_threads(None)
     keep_freed_memory()
+    keep_float32()
     set_matmul(resolve_matmul("auto", device))
     return device
 
@@ -90,6 +91,7 @@ def claim_device(options: Options) -> tuple[torch.device, Options]:
     threads = set_threads(options.threads)
     set_deterministic(options.deterministic, device)
     keep_freed_memory()
+    keep_float32()
     matmul: Any = resolve_matmul(options.matmul, device)
     set_matmul(matmul)
     precision: Any = resolve_precision(options.precision, device)
@@ -153,6 +155,12 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, 2**31 - 1)
+
+
+def keep_float32() -> None:
+    """Make float32 convolutions on a GPU float32. By default cuDNN rounds their inputs to TF32's 10 bits of mantissa, in which
+    neighbouring levels of a pixel are only eight steps apart. Matrix products are float32 by default."""
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def can_compile(device: torch.device) -> bool:
