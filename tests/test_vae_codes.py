@@ -330,7 +330,8 @@ def test_a_folder_that_is_no_whole_codec_is_refused(folder: Path, tmp_path: Path
     format = json.loads((folder / "format.json").read_text())["format"]
     bad = {
         "not a readable": tmp_path,
-        "levels": damaged(config=json.dumps(written | {"levels": [2**40, 1, 1]})),
+        "has the number": damaged(config=json.dumps(written | {"levels": [2**40, 1, 1]})),
+        "levels": damaged(config=json.dumps(written | {"levels": [2**14, 2**14, 2**14]})),
         "prior": damaged(config=json.dumps(written | {"levels": []})),
         "do not match": damaged(config=json.dumps(written | {"widths": [8]})),
         "not the format": damaged(format="{}"),

@@ -178,6 +178,7 @@ def _finish(loop: TrainLoop, interrupts: Interrupts) -> Result:
         )
     for line in learner.advice(read_metrics(run)):
         bus.note(line)
+    loop.processes.any(False)  # none leaves while another may still need it
     result = _result(run)
     bus.emit(Finished(display_path(run.path), status, result.steps, result.seconds, result.measures))
     return result
