@@ -96,11 +96,8 @@ def test_all_figures_are_of_one_n_and_no_more_is_drawn() -> None:
 def test_no_samples_and_too_few_pictures() -> None:
     assert measured(HELD_OUT.take(range(9)), n=0) == ({}, [])
     found, notes = measured(HELD_OUT.take(range(9)), held_out=arrays(HELD_OUT.take(range(5))))
-    (note,) = notes
-    assert not found and note.startswith(
-        "samples are not measured: that needs at least 6 training and 6 held-out pictures, and"
-    )
-    assert note.endswith(" and 5; evaluate on more with --data")
+    few = "6 training and 6 held-out pictures, and there are 1,200 and 5"
+    assert not found and notes == [f"samples are not measured: that needs at least {few}; evaluate on more with --data"]
     found, notes = measured(HELD_OUT.take(range(5)))
     assert not found and notes == ["samples are not measured: that needs at least 6 of them"]
 

@@ -66,10 +66,10 @@ def tour(module_shell: Shell) -> Shell:
 def run(tour: Shell, line: str) -> None:
     if shutil.which("jq") is None:
         line = re.sub(r"\| jq .*", "", line)
-    env = {**tour.env, "AIGC_STEPS": "5", "PATH": f"{tour.cwd / 'bin'}:{tour.env['PATH']}"}
+    env = {**tour.env, "AIGC_STEPS": "5", "AIGC_SEED": "0", "PATH": f"{tour.cwd / 'bin'}:{tour.env['PATH']}"}
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tour.cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"{line}\n{done.stderr}"
-    assert done.stdout
+    assert done.stdout.strip()
 
 
 def test_the_readme_has_a_tour() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pytest
 
 from aigc_cli.data.kinds import Kind
+from aigc_cli.data.music.kind import MUSIC
 from aigc_cli.data.pictures.kind import PICTURES
+from aigc_cli.data.sounds.kind import SOUNDS
 from aigc_cli.data.sources import fingerprints
 from aigc_cli.data.sources.source import Part, Source
 from aigc_cli.data.text.dataset import TextRequest, prepare_text
@@ -150,6 +153,11 @@ def test_an_address_is_no_file(address: str, message: str) -> None:
     _refused(TEXT, absolute(address), message)
 
 
+def types_of(kind: Kind, *, but: Kind) -> str:
+    """What a message says of files that another kind has and this one hasn't."""
+    return f"types of {kind.name}: {' '.join(sorted({*kind.suffixes} - {*but.suffixes}))}"
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
@@ -160,8 +168,9 @@ def test_an_address_is_no_file(address: str, message: str) -> None:
 )
 def test_archives_that_are_not_read_are_refused_with_what_unpacks_them(name: str, remedy: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\xfd7z\0")
-    for kind in (TEXT, PICTURES):
-        with pytest.raises(RequestError, match=f"is not of a supported type; .*; {remedy}(; types of .*)?$"):
+    for kind, other in ((TEXT, MUSIC), (PICTURES, SOUNDS)):
+        others = re.escape(types_of(other, but=kind))
+        with pytest.raises(RequestError, match=f"is not of a supported type; .*; {remedy}; {others}$"):
             kind.open(str(tmp_path / name))
         with pytest.raises(RequestError, match=rf"found 1 \..* \({remedy}\)"):
             kind.open(str(tmp_path))
@@ -172,9 +181,8 @@ def test_what_was_found_instead(tmp_path: Path) -> None:
     _write(tmp_path, **files)
     with pytest.raises(RequestError) as caught:
         PICTURES.open(str(tmp_path))
-    assert "; found 5 .nef (dcraw -T converts them to .tiff), 2 .doc, 1 without a suffix; types of sounds: " in str(
-        caught.value
-    )
+    found = "found 5 .nef (dcraw -T converts them to .tiff), 2 .doc, 1 without a suffix"
+    assert str(caught.value).endswith(f"; {found}; {types_of(SOUNDS, but=PICTURES)}")
     _write(tmp_path, **{f"{i}.png": "" for i in range(5)})
     notes = PICTURES.open(str(tmp_path)).notes
     assert notes == (
