@@ -14,7 +14,7 @@ from aigc_cli.backends.registry import backends
 from aigc_cli.commands.destinations import kind_of
 from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.meanings import Meanings
-from aigc_cli.engine.processes.launch import follows, launch, meet, wanted
+from aigc_cli.engine.processes.launch import follows, share_work
 from aigc_cli.engine.run import Run
 from aigc_cli.files import json_text
 from aigc_cli.options import Given, build
@@ -28,9 +28,7 @@ COLUMNS = ("value", "low", "high", "n")
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["eval"], given)
-    if (processes := wanted(options)) > 1:
-        raise SystemExit(launch(processes, sys.argv[1:]))
-    meet()
+    share_work(options)
     if follows() and getattr(options, "copies", None) is not None:  # another process writes the sheet
         options = dataclasses.replace(options, copies=None)
     target = trained_run(options, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from aigc_cli.commands.destinations import kind_of, write_samples
 from aigc_cli.commands.lines import Piece
 from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.processes.launch import agreed, follows, launch, meet, wanted
+from aigc_cli.engine.processes.launch import agreed, follows, share_work, wanted
 from aigc_cli.errors import RequestError
 from aigc_cli.options import Given, build
 
@@ -23,11 +22,9 @@ from aigc_cli.options import Given, build
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["sample"], given)
-    if (processes := wanted(options)) > 1:
-        if getattr(options, "stream", False):
-            raise RequestError("--stream shows texts as they grow, on one device; leave out --devices")
-        raise SystemExit(launch(processes, sys.argv[1:]))
-    meet()
+    if getattr(options, "stream", False) and wanted(options) > 1:
+        raise RequestError("--stream shows texts as they grow, on one device; leave out --devices")
+    share_work(options)
     target = trained_run(options, name)
     kind = kind_of(target, backend)
     if "n" not in given:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import typer
 
 from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
-from aigc_cli.engine.processes.launch import launch, wanted
+from aigc_cli.engine.processes.launch import share_work, wanted
 from aigc_cli.engine.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.files import bytes_of, json_text
@@ -28,12 +27,10 @@ if TYPE_CHECKING:
 def run(name: str, given: Mapping[str, Given]) -> None:
     backend = backends()[name]
     options: Any = build(backend.options["train"], given)
-    processes = wanted(options)
     if options.dry_run:
-        _dry_run(backend, dataclasses.replace(options, shards=options.shards or processes))
+        _dry_run(backend, dataclasses.replace(options, shards=options.shards or wanted(options)))
         return
-    if processes > 1:
-        raise SystemExit(launch(processes, sys.argv[1:]))
+    share_work(options)
     with progress(json_lines=options.json, quiet=options.quiet, meanings=backend.meanings) as bus:
         from aigc_cli.engine.train import train
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Set for processes that `launch` started: it tells the user of those that died.
+#: Set to the launcher's process for those that `launch` started: it tells the user of those that died.
 WATCHED = "AIGC_WATCHED"
 #: The exit code of a process that can't go on because another one doesn't answer. The user sees 1.
 LOST = 75
@@ -49,14 +49,6 @@ def launch_id(*, again: bool = False) -> str | None:
     """What the launcher calls this launch; with `again`, only if it has started the processes again after one had died."""
     known = os.environ.get("TORCHELASTIC_RUN_ID")
     return known if not again or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 else None
-
-
-def meet() -> None:
-    """Meet the other processes, if a launcher started several."""
-    if launched():
-        from aigc_cli.engine.processes.group import join
-
-        join()
 
 
 def agreed(value: T) -> T:
@@ -92,6 +84,17 @@ def wanted(options: Any) -> int:
     return count_devices(options.device)
 
 
+def share_work(options: Any) -> None:
+    """Leave the work to the processes that --devices asks for, and exit with their code. One of them, or of those that another
+    launcher started, meets the others."""
+    if (processes := wanted(options)) > 1:
+        raise SystemExit(launch(processes, sys.argv[1:]))
+    if launched():
+        from aigc_cli.engine.processes.group import join
+
+        join()
+
+
 def launch(processes: int, arguments: Sequence[str]) -> int:
     """Run `aigc` with these arguments in so many processes. Returns the exit code. They tell the user everything but their own
     death, of which they can't."""
@@ -100,7 +103,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable()  # whatever the launcher logs is told below, or by the processes
-    os.environ[WATCHED] = "1"
+    os.environ[WATCHED] = str(os.getpid())
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal doesn't stop training
     with tempfile.TemporaryDirectory() as logs:
@@ -126,11 +129,17 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
 
 def end_with_launcher() -> None:
-    """Have Linux interrupt this process when its launcher is killed, which can't do so then."""
-    if WATCHED in os.environ and sys.platform == "linux":
-        set_parent_death_signal = 1
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    """Interrupt this process, once, when its launcher has been killed and so can't. Linux would do so too (PR_SET_PDEATHSIG),
+    but often twice, for each of the launcher's threads; and a second signal ends training without a checkpoint."""
+    launcher = os.environ.get(WATCHED)
+
+    def watch() -> None:
+        while str(os.getppid()) == launcher:
+            time.sleep(LOOK)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if launcher is not None:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _exit_code(error: ChildFailedError, processes: int, verb: str) -> int:
