@@ -85,7 +85,7 @@ def open_device(wanted: str) -> torch.device:
 
 def claim_device(options: Options) -> tuple[torch.device, Options]:
     """Set up the device and threads for training. Returns the device, and the options with all that was `auto` resolved. These
-    name the device as `named_device` does, so that a run can go on with any number of GPUs."""
+    name the device as `named_device` does, so that a run can be resumed on any number of GPUs."""
     device = resolve_device(options.device)
     name = str(named_device(options.device))
     threads = set_threads(options.threads)

@@ -66,7 +66,7 @@ class TrainOptions(CommandOptions):
     precision: Literal["auto", "fp32", "bf16"] = option("auto", panel=MORE)
     """Precision of the computation; bf16 means autocast, and auto picks it if the device is fast at it."""
     devices: str = option("1", metavar="N|all", panel=MORE, recorded=False)
-    """Devices to train on together (on a CPU, processes); a run goes on with any number of them, to the same result."""
+    """Devices to train on together (on a CPU, processes); a run can be resumed on any number of them."""
     compile: bool | None = option(None, panel=MORE, auto="if the run is long enough to pay off")
     """Compile the networks with torch.compile."""
     matmul: Literal["auto", "default", "onednn"] = option("auto", panel=EXPERT)
