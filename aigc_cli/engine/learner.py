@@ -134,7 +134,8 @@ class Learner(ABC):
                 seed_everything(self.part_seed, "part", numbered[0])
             return work(numbered[1])
 
-        yield from shared(enumerate(parts), drawn)
+        for _, result in shared(enumerate(parts), drawn):
+            yield result
         if self.part_seed is not None:
             seed_everything(self.part_seed, "after all parts")
 

@@ -147,7 +147,7 @@ class TrainLoop:
 
     def _preview(self) -> None:
         preview = self.trainer.preview()
-        if preview is not None and self.run.ours:
+        if preview is not None:
             path = self.run.samples / f"step-{self.state.step:06d}{preview.suffix}"
             path.write_bytes(preview.content)
             self.bus.emit(Previewed(self.state.step, preview.text, display_path(path), preview.grid))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice, tee
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,7 @@ def drawn(loaded: Loaded, draws: Iterable[Draw], batch_size: int) -> Iterator[Dr
             for one, picture in zip(some, pictures, strict=True)
         ]
 
-    computed, told = tee(batches)
-    for some, pictures in zip(told, shared(computed, of_batch), strict=True):
+    for some, pictures in shared(batches, of_batch):
         for one, pixels in zip(some, pictures, strict=True):
             yield Drawn({**one.record, **loaded.named(one.numbers)}, pixels)
 

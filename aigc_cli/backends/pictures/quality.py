@@ -314,13 +314,13 @@ def _features(extractor: Extractor, chunks: Iterable[Pixels], n: int, stage: str
 
     from aigc_cli.engine.processes.sharing import shared
 
+    def parts() -> Iterator[Pixels]:
+        for chunk in chunks:
+            step = AT_ONCE_SLOWLY if extractor.slow else len(chunk)
+            yield from (chunk[start : start + step] for start in range(0, len(chunk), step))
+
     found, done = [np.empty((0, extractor.about["dimensions"]), np.float32)], 0
-    parts = (
-        chunk[start : start + (AT_ONCE_SLOWLY if extractor.slow else len(chunk))]
-        for chunk in chunks
-        for start in range(0, len(chunk), AT_ONCE_SLOWLY if extractor.slow else len(chunk))
-    )
-    for features in shared(parts, extractor):
+    for _, features in shared(parts(), extractor):
         found.append(features)
         done += len(features)
         bus.stage(stage, done, n)

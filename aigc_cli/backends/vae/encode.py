@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import tee
 
 import numpy as np
 import torch
@@ -145,6 +144,5 @@ def bounded(
         bounds = importance_weighted(loaded.model, x, labels, k=k, posterior=posterior, generators=generators)
         return [getattr(bounds, name) for name in BOUNDS]
 
-    batches, known = tee(posteriors(loaded, arrays, batch_size, index))
-    for (some, _, posterior, _), bounds in zip(known, shared(batches, of_batch), strict=True):
+    for (some, _, posterior, _), bounds in shared(posteriors(loaded, arrays, batch_size, index), of_batch):
         yield some, posterior, Bounds(*bounds)

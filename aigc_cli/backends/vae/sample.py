@@ -95,18 +95,20 @@ def from_prior(loaded: Loaded, options: Sample, classes: Sequence[Numbers] | Non
     `classes`, those of each picture, or --label are given."""
     label = None if options.label is None else loaded.chosen(options.label)
     latents = loaded.model.config.latents
-    numbers = [classes[i] if classes else label or in_turn(loaded.classes, i) for i in range(options.n)]
-    batches = [range(at, min(at + options.batch_size, options.n)) for at in range(0, options.n, options.batch_size)]
+    batches = (range(at, min(at + options.batch_size, options.n)) for at in range(0, options.n, options.batch_size))
+
+    def numbers_of(index: range) -> list[Numbers]:
+        return [classes[i] if classes else label or in_turn(loaded.classes, i) for i in index]
 
     def of_batch(index: range) -> list[Pixels]:
         u = torch.stack([torch.randn(latents, generator=keyed(options.seed, i)) for i in index])
-        labels = loaded.labels_from([numbers[i] for i in index])
+        labels = loaded.labels_from(numbers_of(index))
         return loaded.pictures(loaded.model.prior.inverse(options.temperature * u.to(loaded.device), labels), labels)
 
-    for index, pictures in zip(batches, shared(batches, of_batch), strict=True):
-        for i, pixels in zip(index, pictures, strict=True):
+    for index, pictures in shared(batches, of_batch):
+        for i, numbers, pixels in zip(index, numbers_of(index), pictures, strict=True):
             record: dict[str, Any] = {"seed": options.seed, "index": i}
-            yield Drawn(record | loaded.named(numbers[i]), pixels)
+            yield Drawn(record | loaded.named(numbers), pixels)
 
 
 def _set_solver(loaded: Loaded, options: Sample, modes: list[str]) -> None:

@@ -48,7 +48,6 @@ def prediction_nats(
     first, _ = scored_range(corpus, pieces)
     nats = np.zeros(corpus.predictions)
     on_top = np.zeros(corpus.predictions) if corpus.spelling is None else of_predictions(corpus.spelling, corpus)
-    parts = [rows[at : at + batch_size] for at in range(0, len(rows), batch_size)]
 
     def costs(some: list[list[int]]) -> NDArray[np.float64]:
         batch = to_device(collate(corpus, pieces, some, context), device)
@@ -57,7 +56,7 @@ def prediction_nats(
         return nats.cpu().double().numpy()
 
     done = 0
-    for some, of_some in zip(parts, shared(parts, costs), strict=True):
+    for some, of_some in shared((rows[at : at + batch_size] for at in range(0, len(rows), batch_size)), costs):
         for costs_of_row, row in zip(of_some, some, strict=True):
             ends = np.cumsum(pieces.length[row])
             for piece, end in zip(row, ends, strict=True):

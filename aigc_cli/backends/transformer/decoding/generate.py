@@ -127,9 +127,14 @@ def generate(
 
     while window := list(islice(samples, ahead)):
         by_length = sorted(window, key=lambda sample: len(sample.prompt))
-        parts = batches([len(sample.prompt) for sample in by_length], batch_size)
-        found = [Generated(*one) for done in shared((by_length[part] for part in parts), of_batch) for one in done]
-        yield from sorted(found, key=lambda sample: sample.index)
+        parts = (by_length[part] for part in batches([len(sample.prompt) for sample in by_length], batch_size))
+        found = {
+            id(sample): Generated(*one)
+            for batch, done in shared(parts, of_batch)
+            for sample, one in zip(batch, done, strict=True)
+        }
+        for sample in window:
+            yield found[id(sample)]
 
 
 def batches(lengths: Sequence[int], batch_size: int) -> Iterator[slice]:

@@ -32,7 +32,6 @@ def answer_nats(
     nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
     longer = np.maximum(pairs.target_lengths[index], pairs.source_lengths[index]) + 1
     order = np.argsort(longer, kind="stable")
-    parts = list(batches(longer[order].tolist(), batch_size))
 
     def costs(part: slice) -> NDArray[np.float64]:
         batch = collate_pairs(pairs, index[order[part]], model.config.sos_id, model.config.eos_id)
@@ -40,7 +39,7 @@ def answer_nats(
         hidden = model(batch["source"], batch["source_lengths"], batch["target_in"])
         return hidden_nats(hidden, model.head, batch["targets"]).cpu().double().sum(dim=1).numpy()
 
-    for part, of_part in zip(parts, shared(parts, costs), strict=True):
+    for part, of_part in shared(batches(longer[order].tolist(), batch_size), costs):
         nats[order[part]] += of_part
         progress(part.stop, len(order))
     return nats
