@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from aigc_cli.engine.checkpoints.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from aigc_cli.engine.checkpoints.init_from import take_over
+from aigc_cli.engine.checkpoints.init_from import require_whole, take_over
 from aigc_cli.engine.device import autocast, not_deterministic, resolve_precision, seed_everything
 from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.events import Bus
@@ -24,7 +24,10 @@ from aigc_cli.engine.trainable import AnyPlan, Prepared, Trainable
 def learner_factory(
     backend: Trainable[Any, AnyPlan], plan: AnyPlan, data: Prepared, device: torch.device
 ) -> Callable[[], Learner]:
-    """A function that builds the learner with the plan's initial weights, the same ones every time."""
+    """A function that builds the learner with the plan's initial weights, the same ones every time. Raises `RequestError` if
+    those of another run are damaged."""
+    if plan.init_from is not None:
+        require_whole(Path(plan.init_from))
 
     def build() -> Learner:
         seed_everything(plan.seed, "initial weights")

@@ -23,13 +23,18 @@ def find_initial(runs_dir: Path, backend: str, wanted: str, bus: Bus) -> Path:
     """The folder (model/ and state/) of a run's best checkpoint, or a copy made by `keep_initial`. Raises `RequestError` if it
     is damaged."""
     if (Path(wanted) / "state" / STATES[0]).exists():
-        if fault := damage(Path(wanted), WEIGHTS):
-            raise RequestError(f"--init-from: {fault}")
+        require_whole(Path(wanted))
         return Path(wanted)
     run = find_run(runs_dir, backend, wanted)
     model = run.require_model(WEIGHTS)
     run.tell(bus)
     return model.resolve().parent
+
+
+def require_whole(origin: Path) -> None:
+    """Raise `RequestError` if the weights of this folder are damaged."""
+    if fault := damage(origin, WEIGHTS):
+        raise RequestError(f"--init-from: {fault}")
 
 
 def keep_initial(run: Run, origin: Path) -> Path:
@@ -52,10 +57,8 @@ def copy_weights(origin: Path, folder: Path) -> None:
 
 def take_over(learner: Learner, origin: Path) -> str:
     """Copy every weight whose name and shape match, preferring averaged ones. Returns a line that says how many matched.
-    Raises `RequestError` if none did, or the weights are damaged."""
+    Raises `RequestError` if none did."""
     weights: dict[str, Tensor] = {}
-    if fault := damage(origin, WEIGHTS):
-        raise RequestError(f"--init-from: {fault}")
     for name in STATES:
         if (origin / "state" / name).exists():
             weights |= load_file(origin / "state" / name)

@@ -3,8 +3,9 @@ such."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,11 @@ class Contents:
     cut: set[str] = field(default_factory=set)  # the fields whose cut texts were told of
     unknown: set[tuple[str, str]] = field(default_factory=set)  # the fields and texts that were told not to be learned
 
+    @cached_property
+    def _learned(self) -> Mapping[str, Collection[tuple[int, ...]]]:
+        """The tokens of all `values`."""
+        return {name: {tuple(self.tokenizer.encode(of)) for of in values} for name, values in self.values.items() if values}
+
     @property
     def one(self) -> str:
         """What is encoded is called: "picture"."""
@@ -85,10 +91,11 @@ class Contents:
 
     def _tell_unknown(self, name: str, value: str, ids: Sequence[int]) -> None:
         """Tell once of a text that no training record has, if all have one of a few."""
-        known = self.values.get(name)
-        if not known or (name, value) in self.unknown or any(self.tokenizer.encode(of) == ids for of in known):
+        learned = self._learned.get(name)
+        if learned is None or tuple(ids) in learned or (name, value) in self.unknown:
             return
         self.unknown.add((name, value))
+        known = self.values[name]
         hint = did_you_mean(value, known)
         self.bus.note(f"--given {name}={value}: the run learned no such {name}, only {listed(known, 10)}{hint}", "warning")
 
