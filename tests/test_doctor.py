@@ -14,7 +14,7 @@ from terminals import in_terminal
 
 from aigc_cli.commands.checks import Facts, Terminal, problems
 from aigc_cli.commands.doctor import readable, rows
-from aigc_cli.engine.run import create_run
+from aigc_cli.engine.runs.run import create_run
 from aigc_cli.files import bytes_of
 from aigc_cli.machine import Device, Folder, Memory, Torch, cpu_model, folder, graphics_cards, memory, packages, usable_cores
 

@@ -24,7 +24,7 @@ from aigc_cli.engine.optim import MuonAdamW, orthogonalise
 from aigc_cli.engine.planning import budget
 from aigc_cli.engine.planning import plan as planning
 from aigc_cli.engine.planning.budget import Costs, plan_for_seconds, plan_for_steps, step_seconds
-from aigc_cli.engine.run import Run, create_run
+from aigc_cli.engine.runs.run import Run, create_run
 from aigc_cli.engine.schedule import cooldown_start, default_warmup, warmup_stable_decay
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.signals import Interrupts

@@ -35,7 +35,7 @@ from aigc_cli.data.text.dataset import TextDataset, TextRequest, documents, enco
 from aigc_cli.data.text.documents import Reading, stream
 from aigc_cli.data.text.pieces import End
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, byte, fit_bpe, fit_char
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.ui.text import one_line
 

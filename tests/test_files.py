@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from aigc_cli.engine.run import create_run
+from aigc_cli.engine.runs.run import create_run
 from aigc_cli.errors import RequestError
 from aigc_cli.files import new_folder, scratch_folder, sweep_abandoned, written_aside
 

@@ -11,7 +11,7 @@ from conftest import Shell
 from PIL import Image
 from safetensors.numpy import load_file
 
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 
 SHAPES = "demo:shapes?n=600"
 SMALL = ["--preset", "nano", "--batch-size", "32", "--threads", "1", "--steps"]

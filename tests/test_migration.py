@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import Shell
 
-from aigc_cli.engine.run import FORMAT, open_run
+from aigc_cli.engine.runs.run import FORMAT, open_run
 
 KEPT = Path(__file__).parent / "kept"
 CPU = ("--run", "old", "--device", "cpu")

@@ -17,7 +17,7 @@ from conftest import AIGC, TOY, Shell, install, make_shell
 from PIL import Image
 
 from aigc_cli.data.pictures.output import enlargement
-from aigc_cli.engine.run import create_run
+from aigc_cli.engine.runs.run import create_run
 
 SHAPE = (4, 6, 3)
 

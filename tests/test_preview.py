@@ -16,7 +16,7 @@ from rich.text import Text
 from terminals import Screen, in_terminal
 
 from aigc_cli.data.pictures.output import sheet
-from aigc_cli.engine.run import create_run
+from aigc_cli.engine.runs.run import create_run
 from aigc_cli.ui.preview import (
     CUBE,
     DARKER,

@@ -25,9 +25,9 @@ from aigc_cli.backends.vae.model import Posterior
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.processes.group import LostContact, contact
 from aigc_cli.engine.processes.launch import LOST, _exit_code, wanted
+from aigc_cli.engine.processes.shards import children, joined, share, sum_of, whole_nodes
 from aigc_cli.engine.processes.updates import owners
 from aigc_cli.engine.settings import TrainOptions
-from aigc_cli.engine.shards import children, joined, share, sum_of, whole_nodes
 from aigc_cli.engine.trainer import Trainer
 from aigc_cli.errors import AigcError, RequestError
 

@@ -23,7 +23,7 @@ from PIL import Image
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.page import MAX_FRAMES
 from aigc_cli.engine.meanings import Meanings
-from aigc_cli.engine.run import Run, open_run
+from aigc_cli.engine.runs.run import Run, open_run
 from aigc_cli.ui.curves import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curves, ticks
 
 EVIL = """"'><script>alert('x')</script><img src=x onerror="alert(1)">&amp;\u202e\x1b[31m"""

@@ -10,7 +10,9 @@ from conftest import Shell
 from terminals import in_terminal
 
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Train
-from aigc_cli.engine.run import Run, age, create_run, free_name, list_runs, prune, remove
+from aigc_cli.engine.runs.finding import free_name, list_runs
+from aigc_cli.engine.runs.removal import prune, remove
+from aigc_cli.engine.runs.run import Run, age, create_run
 from aigc_cli.errors import RequestError
 from aigc_cli.files import bytes_of, point_link, size_of
 from aigc_cli.options import recorded

@@ -46,7 +46,7 @@ from aigc_cli.data.text.dataset import TextRequest, TokenArrays, documents, enco
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.pieces import End, halves
 from aigc_cli.data.text.tokenizers.words import fit_word
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.text.answers import answer_measures
 from aigc_cli.metrics.text.nearest import NearestText

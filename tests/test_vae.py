@@ -12,7 +12,7 @@ import pytest
 from conftest import Shell
 from PIL import Image
 
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 from aigc_cli.metrics.pictures.reconstruction import psnr, ssim
 
 SHAPES = "demo:shapes?n=600"

@@ -28,7 +28,7 @@ from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.engine.device import seed_everything
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.planning.budget import plan_for_steps
-from aigc_cli.engine.run import find_run
+from aigc_cli.engine.runs.finding import find_run
 from aigc_cli.engine.trainer import Trainer
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.latents.code_usage import code_entropy, codes_in_use

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.meanings import Meanings
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.engine.trainable import Trainable
 from aigc_cli.options import MORE, option

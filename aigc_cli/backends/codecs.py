@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aigc_cli.backends.base import Backend, Codec, imported
 from aigc_cli.backends.pictures.options import as_pictures
 from aigc_cli.backends.registry import backends
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 import typer
 
-from aigc_cli.engine.run import age, list_runs
+from aigc_cli.engine.runs.finding import list_runs
+from aigc_cli.engine.runs.run import age
 from aigc_cli.options import OptionField, build, gather
 from aigc_cli.ui.text import printable, span
 

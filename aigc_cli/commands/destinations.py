@@ -20,7 +20,7 @@ from aigc_cli.backends.base import Backend, Sample
 from aigc_cli.commands.lines import Draw, write_lines
 from aigc_cli.commands.output import announced, is_stream
 from aigc_cli.data.kinds import Kind, find_kind
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import check_file, written_aside
 from aigc_cli.ui.progress import progress

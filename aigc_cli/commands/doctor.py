@@ -19,7 +19,7 @@ import typer
 from aigc_cli import __version__
 from aigc_cli.commands.checks import Facts, Problem, Terminal, problems
 from aigc_cli.commands.flags import command
-from aigc_cli.engine.run import list_runs
+from aigc_cli.engine.runs.finding import list_runs
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import first_line
 from aigc_cli.files import bytes_of

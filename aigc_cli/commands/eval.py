@@ -15,7 +15,7 @@ from aigc_cli.commands.destinations import kind_of
 from aigc_cli.commands.run_choice import FirstNotes, trained_run
 from aigc_cli.engine.meanings import Meanings
 from aigc_cli.engine.processes.launch import follows, share_work
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.files import json_text
 from aigc_cli.options import Given, build
 from aigc_cli.ui.progress import progress

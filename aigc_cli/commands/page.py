@@ -17,7 +17,7 @@ from aigc_cli.commands.destinations import kind_of
 from aigc_cli.data.kinds import Kind
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.meanings import Meanings
-from aigc_cli.engine.run import RESUMABLE, Run, read_metrics
+from aigc_cli.engine.runs.run import RESUMABLE, Run, read_metrics
 from aigc_cli.errors import AigcError
 from aigc_cli.options import fields_of, renamed
 from aigc_cli.ui.report import FilmFrame, Measured, Origin, Picture, Player, Report, Setting, in_table, player, png

@@ -10,7 +10,7 @@ import typer
 
 from aigc_cli.commands.flags import command
 from aigc_cli.commands.output import is_stream, output
-from aigc_cli.engine.run import find_run
+from aigc_cli.engine.runs.finding import find_run
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.errors import RequestError
 from aigc_cli.files import check_file, json_text, write_text

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aigc_cli.engine.events import Bus, display_path
-from aigc_cli.engine.run import Run, find_run
+from aigc_cli.engine.runs.finding import find_run
+from aigc_cli.engine.runs.run import Run
 
 T = TypeVar("T")
 

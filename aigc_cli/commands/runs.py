@@ -13,7 +13,9 @@ from typing import Any
 import typer
 
 from aigc_cli.commands.flags import command
-from aigc_cli.engine.run import DONE, Run, age, find_run, list_runs, prune, read_metrics, remove
+from aigc_cli.engine.runs.finding import find_run, list_runs
+from aigc_cli.engine.runs.removal import prune, remove
+from aigc_cli.engine.runs.run import DONE, Run, age, read_metrics
 from aigc_cli.engine.settings import CommandOptions
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import bytes_of, json_text, size_of

@@ -13,7 +13,7 @@ import typer
 from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
 from aigc_cli.engine.processes.launch import share_work, wanted
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 from aigc_cli.errors import RequestError
 from aigc_cli.files import bytes_of, json_text
 from aigc_cli.options import Given, build

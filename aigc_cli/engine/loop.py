@@ -15,8 +15,8 @@ from aigc_cli.engine.checkpoints.checkpointer import Checkpointer
 from aigc_cli.engine.device import batches
 from aigc_cli.engine.events import Evaluated, Previewed, Saved, Trained, display_path
 from aigc_cli.engine.learner import Concern
-from aigc_cli.engine.metrics_log import MetricsLog
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.metrics_log import MetricsLog
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.signals import Interrupts
 from aigc_cli.engine.step import StepValues, read

@@ -23,9 +23,9 @@ from aigc_cli.engine.device import autocast, free_memory, is_out_of_memory, seed
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Batch, Learner, Loss, Phase, split
 from aigc_cli.engine.processes.group import current
+from aigc_cli.engine.processes.shards import sum_of
 from aigc_cli.engine.processes.updates import Summed, Updates
 from aigc_cli.engine.settings import Plan
-from aigc_cli.engine.shards import sum_of
 from aigc_cli.errors import AigcError
 
 #: The number of latest gradient norms whose median a gradient is compared with.

@@ -20,7 +20,8 @@ from aigc_cli.engine.loop import TrainLoop
 from aigc_cli.engine.planning.plan import plan_run
 from aigc_cli.engine.processes.group import Processes, join
 from aigc_cli.engine.processes.launch import launch_id
-from aigc_cli.engine.run import RESUMABLE, Run, check_name, create_run, find_run, free_name, list_runs, open_run, read_metrics
+from aigc_cli.engine.runs.finding import find_run, free_name, list_runs
+from aigc_cli.engine.runs.run import RESUMABLE, Run, check_name, create_run, open_run, read_metrics
 from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import UNTOLD, Interrupts
 from aigc_cli.engine.trainable import AnyPlan, Trainable

@@ -25,7 +25,7 @@ from aigc_cli.backends.transformer.decoder_only.model import load_pretrained
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus, evaluation_pieces
 from aigc_cli.backends.transformer.loaded import load
 from aigc_cli.data.text.dataset import encode_documents
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 
 

@@ -19,7 +19,7 @@ from common import aigc
 from pictures import drawn, load, measured, write_sheet
 from safetensors.torch import load_file
 
-from aigc_cli.engine.run import open_run, read_metrics
+from aigc_cli.engine.runs.run import open_run, read_metrics
 
 COLLAPSED = 0.8
 

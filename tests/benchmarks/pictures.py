@@ -17,7 +17,7 @@ from aigc_cli.data.pictures.dataset import PictureArrays, PictureFormat, Picture
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.output import encode_picture, sheet
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 from aigc_cli.metrics.statistics.bootstrap import Measure
 
 Pixels = NDArray[np.uint8]

@@ -25,7 +25,7 @@ from aigc_cli.backends.transformer.decoding import generate
 from aigc_cli.backends.transformer.decoding.generate import Generated, Job, SamplingOptions
 from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
 from aigc_cli.backends.transformer.loaded import Loaded, load
-from aigc_cli.engine.run import open_run
+from aigc_cli.engine.runs.run import open_run
 
 PATTERNS = {
     "couplet of fives": r"[\u4e00-\u9fff]{5}，[\u4e00-\u9fff]{5}。",

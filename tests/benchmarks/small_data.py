@@ -19,7 +19,7 @@ import numpy as np
 from common import aigc
 from pictures import FIGURES, drawn, load, measured, show, write_sheet
 
-from aigc_cli.engine.run import open_run, read_metrics
+from aigc_cli.engine.runs.run import open_run, read_metrics
 from aigc_cli.metrics.pictures.copies import copies
 from aigc_cli.metrics.pictures.features import RandomFeatures
 

@@ -275,7 +275,7 @@ def samples(run: str, n: int, seed: int = 0, **options: Any) -> Iterator[tuple[d
     """Samples of a run: what is recorded of each, the sound (samples,), its channels averaged, and its rate."""
     from aigc_cli.backends.registry import backends
     from aigc_cli.engine.events import Bus
-    from aigc_cli.engine.run import open_run
+    from aigc_cli.engine.runs.run import open_run
 
     opened = open_run(Path(run))
     backend = backends()[opened.backend]
@@ -380,7 +380,7 @@ def envelopes(arguments: argparse.Namespace) -> None:
         columns = [" / ".join(f"{of:.0f}" for of in np.percentile(column, [25, 50, 75])) for column in times.T]
         print(f"| {name} | {' | '.join(columns)} | {1 - len(louder) / len(waves):.1%} | {len(waves)} |", flush=True)
 
-    from aigc_cli.engine.run import open_run
+    from aigc_cli.engine.runs.run import open_run
 
     format = SoundFormat.from_json(open_run(Path(arguments.runs[0])).record["data"]["sound"])
     paths = sorted(path for path in arguments.drums.rglob("*") if path.suffix in SUFFIXES)

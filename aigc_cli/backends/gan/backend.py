@@ -20,7 +20,7 @@ from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.data.pictures.format import parse_size
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.trainable import Machine, Prepared
 from aigc_cli.errors import RequestError
 

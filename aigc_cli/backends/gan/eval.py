@@ -20,7 +20,7 @@ from aigc_cli.backends.pictures.quality import stacked
 from aigc_cli.backends.pictures.words import said_of
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean
 
 #: The most training, held-out and sampled pictures each that the discriminator scores.

@@ -18,7 +18,7 @@ from aigc_cli.backends.pictures.choice import Numbers
 from aigc_cli.backends.pictures.loaded import LoadedPictures, load_parts
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.checkpoints.manifest import damage
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 
 
 @dataclass(frozen=True)

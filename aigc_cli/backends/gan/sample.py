@@ -22,7 +22,7 @@ from aigc_cli.backends.pictures.loaded import keyed
 from aigc_cli.data.pictures.format import Size, describe_size, parse_size
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.processes.sharing import shared
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 
 

@@ -33,7 +33,7 @@ from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset, read_as_pictures
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure
 from aigc_cli.options import rebuild

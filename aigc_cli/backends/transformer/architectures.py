@@ -24,7 +24,7 @@ from aigc_cli.backends.transformer.encoder_decoder.presets import plan_for as pl
 from aigc_cli.backends.transformer.learner import LanguageLearner
 from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.trainable import Machine
 
 AnyPlan = TypeVar("AnyPlan", bound=TransformerPlan)

@@ -16,7 +16,7 @@ from aigc_cli.backends.transformer.sample import sample_texts
 from aigc_cli.data.text.dataset import check_unchanged
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.trainable import Machine, Prepared
 
 

@@ -18,7 +18,7 @@ from aigc_cli.data.text.dataset import TextDataset, TokenArrays, check_unchanged
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 from aigc_cli.metrics.text.compression import xz_baseline

@@ -18,7 +18,7 @@ from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.data.kinds import ReadAsTexts
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import fields_of
 

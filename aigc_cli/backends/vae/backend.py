@@ -25,7 +25,7 @@ from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.trainable import Machine, Prepared
 
 

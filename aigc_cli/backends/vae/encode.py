@@ -22,7 +22,7 @@ from aigc_cli.data.latents import Encoded
 from aigc_cli.data.pictures.dataset import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.processes.sharing import shared
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.percentile import percentile
 

@@ -22,7 +22,7 @@ from aigc_cli.backends.vae.loaded import Loaded
 from aigc_cli.backends.vae.sample import from_prior, sample_pictures
 from aigc_cli.data.pictures.dataset import PictureArrays, PictureDataset
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.metrics.latents.information import active_units, information_per_latent
 from aigc_cli.metrics.latents.mig import mig

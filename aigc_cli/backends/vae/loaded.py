@@ -15,7 +15,7 @@ from aigc_cli.backends.vae.model import VAE, load_pretrained
 from aigc_cli.backends.vae.priors.flow import ExplicitPrior
 from aigc_cli.backends.vae.two_stage.networks import MapDecoder
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 
 
 @dataclass(frozen=True)

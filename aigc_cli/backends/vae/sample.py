@@ -26,7 +26,7 @@ from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.preparing import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.processes.sharing import shared
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.latents.information import information_per_latent
 

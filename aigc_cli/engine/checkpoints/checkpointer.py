@@ -11,7 +11,7 @@ from aigc_cli.engine.checkpoints.checkpoint import TrainState, read_state
 from aigc_cli.engine.checkpoints.init_from import copy_weights
 from aigc_cli.engine.checkpoints.manifest import damage
 from aigc_cli.engine.events import Bus, display_path
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.trainer import Trainer

@@ -12,7 +12,8 @@ from torch import Tensor
 from aigc_cli.engine.checkpoints.manifest import WEIGHTS, copy_manifest, damage
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.learner import Learner
-from aigc_cli.engine.run import Run, find_run
+from aigc_cli.engine.runs.finding import find_run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.files import new_folder
 

@@ -12,7 +12,7 @@ from aigc_cli.engine.device import claim_device
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.loop import TrainLoop
 from aigc_cli.engine.processes.group import current
-from aigc_cli.engine.run import DONE, Run
+from aigc_cli.engine.runs.run import DONE, Run
 from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.trainable import AnyPlan, Trainable

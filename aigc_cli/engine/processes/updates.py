@@ -14,7 +14,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from aigc_cli.engine.processes.group import Processes, contact
-from aigc_cli.engine.shards import Node, joined, share, sum_of, whole_nodes
+from aigc_cli.engine.processes.shards import Node, joined, share, sum_of, whole_nodes
 
 
 class OwnSums(NamedTuple):

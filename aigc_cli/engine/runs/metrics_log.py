@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from aigc_cli.engine.run import Run, read_metrics
+from aigc_cli.engine.runs.run import Run, read_metrics
 
 
 class MetricsLog:

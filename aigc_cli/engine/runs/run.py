@@ -197,50 +197,10 @@ class Run:
         return False
 
 
-def remove(run: Run) -> int:
-    """Delete a run. Returns its size in bytes. Raises `RequestError` if it is being trained."""
-    with run.lock():
-        size = size_of(run.path)
-        remove_folder(run.path)
-    return size
-
-
-def prune(run: Run) -> int:
-    """Delete all of a run's checkpoints but the best one's weights. Returns the number of bytes freed.
-
-    The run can still be sampled from, evaluated, repeated and fine-tuned, but not trained longer; run.json records that first.
-    If the best checkpoint's model is damaged, the newest whole one is kept instead.
-    Raises `RequestError` if it is being trained or is not done.
-    """
-    with run.lock():
-        if run.record["status"] not in DONE:
-            raise RequestError(
-                f"run {run.path} is {run.record['status']} and needs its checkpoints to resume; "
-                f"to delete it: aigc runs rm {run.reference}"
-            )
-        before = size_of(run.checkpoints)
-        run.update(pruned=True)
-        best = run.require_model().resolve().parent
-        if run.fallback is not None:
-            run.choose(best)
-        for folder in (*run.checkpoints.glob("step-*"), run.earlier):
-            if folder.exists() and folder.resolve() != best:
-                remove_folder(folder)
-        (best / "state" / OPTIMIZERS).unlink(missing_ok=True)
-        return before - size_of(run.checkpoints)
-
-
 def check_name(name: str) -> str:
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise RequestError(f"--run {name!r} is not a name: use letters, digits, '.', '_', '+' and '-'")
     return name
-
-
-def free_name(runs_dir: Path, stem: str) -> str:
-    """The first of `stem-1`, `stem-2`, … that is not the name of a run of any backend."""
-    stem = re.sub(r"[^\w.+-]+", "-", stem).strip("-.")[:64] or "run"
-    taken = {path.name for path in runs_dir.glob(f"*/{stem}-*")}
-    return next(name for number in range(1, len(taken) + 2) if (name := f"{stem}-{number}") not in taken)
 
 
 def create_run(runs_dir: Path, backend: str, name: str, record: dict[str, Any]) -> Run:
@@ -285,56 +245,6 @@ def _with_paths(record: Mapping[str, Any], change: Callable[[Mapping[str, Any]],
     changed = {name: change(record[name]) for name in ("plan", "data") if isinstance(record.get(name), Mapping)}
     earlier = {"earlier_plans": [change(plan) for plan in record["earlier_plans"]]} if "earlier_plans" in record else {}
     return {**record, **changed, **earlier}
-
-
-def list_runs(runs_dir: Path, backend: str | None = None) -> list[Run]:
-    """Every readable run, the newest first."""
-    runs = []
-    for file in runs_dir.glob(f"{backend or '*'}/[!.]*/run.json"):  # a leading dot means it is being deleted
-        try:
-            runs.append(open_run(file.parent))
-        except RequestError:
-            continue
-    return sorted(runs, key=lambda run: (run.record["created"], run.name), reverse=True)
-
-
-def find_run(runs_dir: Path, backend: str | None, wanted: str | None, *, resumable: bool = False) -> Run:
-    """The run that `--run` names: a name, a path, or None for the newest (of `backend`, or of any). `resumable`: it is to be
-    resumed, and of all runs the newest for which that is possible."""
-    if wanted is None:
-        for run in list_runs(runs_dir, backend):
-            if not resumable or run.status in RESUMABLE:
-                return run
-        kind = f"{backend} " if backend else ""
-        if resumable:
-            if done := next((run for run in list_runs(runs_dir, backend) if run.status in DONE), None):
-                raise RequestError(
-                    f"no {kind}run to resume in {runs_dir}; the newest is {done.status}: to train it longer, "
-                    f"{done.resume_command} --steps N, with more than its {done.record['plan']['steps']:,} steps"
-                )
-            raise RequestError(
-                f"no {kind}run to resume in {runs_dir}; name one with --run, or start one without --resume: that also goes on "
-                "with one that was interrupted before its own training began"
-            )
-        raise RequestError(f"no {kind}run in {runs_dir}; train one with: aigc train {backend or 'BACKEND'}")
-    if os.sep in wanted or wanted in (".", ".."):
-        run = open_run(Path(wanted))
-    else:
-        found = (file.parent for file in runs_dir.glob(f"{backend or '*'}/*/run.json"))
-        matches = [path for path in found if path.name == wanted]
-        if not matches:
-            known = [run.name for run in list_runs(runs_dir, backend)]
-            hint = "'aigc runs' lists them"
-            if resumable:
-                hint = "if it was interrupted before its own training began, the same command without --resume goes on"
-            raise RequestError(f"no run {wanted!r} in {runs_dir / (backend or '')}; {hint}{did_you_mean(wanted, known)}")
-        if len(matches) > 1:
-            places = ", ".join(str(match) for match in sorted(matches))
-            raise RequestError(f"{wanted!r} is the name of several runs; give a path: {places}")
-        run = open_run(matches[0])
-    if backend and run.backend != backend:
-        raise RequestError(f"run {run.path} is a run of the {run.backend} backend, not {backend}")
-    return run
 
 
 def read_metrics(run: Run) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ from aigc_cli.data.kinds import ReadAsTexts
 from aigc_cli.data.text.dataset import TokenArrays, true_nats
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure, ratio_of_sums
 from aigc_cli.metrics.text.copies import TrainingText

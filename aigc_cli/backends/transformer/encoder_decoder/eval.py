@@ -30,7 +30,7 @@ from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.tokenizers.choice import cjk_share
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure
 from aigc_cli.metrics.text.answers import answer_measures, beside_baselines

@@ -16,7 +16,8 @@ from aigc_cli.data import cache
 from aigc_cli.data.records.dataset import RecordDataset
 from aigc_cli.engine.checkpoints.manifest import damage_above
 from aigc_cli.engine.events import Bus, Event, Stage, Trained, display_path
-from aigc_cli.engine.run import DONE, find_run
+from aigc_cli.engine.runs.finding import find_run
+from aigc_cli.engine.runs.run import DONE
 from aigc_cli.engine.train import train
 from aigc_cli.errors import Interrupted, RequestError
 from aigc_cli.options import fields_of

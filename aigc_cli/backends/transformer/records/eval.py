@@ -27,7 +27,7 @@ from aigc_cli.backends.transformer.records.prepare import prepare, records_uncha
 from aigc_cli.backends.transformer.records.tokens import RecordTokens, codes_of, prompt_of, tokens_of
 from aigc_cli.data.records.dataset import RecordField, fields_in, kind_in, read_records
 from aigc_cli.engine.events import Bus
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.metrics.statistics.bootstrap import Measure, mean, ratio_of_sums
 from aigc_cli.metrics.statistics.proportion import proportion

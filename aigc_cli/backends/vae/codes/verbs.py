@@ -15,7 +15,7 @@ from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.latents import Encoded
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.dataset import PictureArrays
-from aigc_cli.engine.run import Run
+from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 from aigc_cli.options import flag
 
