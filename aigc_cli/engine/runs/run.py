@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import glob
 import json
-import os
 import re
 import shlex
 import time
@@ -27,8 +26,8 @@ from typing import Any
 from aigc_cli.engine.checkpoints.manifest import MODEL, damage
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import new_folder, point_link, remove_folder, size_of, sweep, sweep_abandoned, write_json
-from aigc_cli.options import did_you_mean, located, portable
+from aigc_cli.files import new_folder, point_link, sweep, sweep_abandoned, write_json
+from aigc_cli.options import located, portable
 
 FORMAT = 1
 #: Statuses of runs that can be resumed, and of runs that are done.
