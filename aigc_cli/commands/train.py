@@ -12,6 +12,7 @@ import typer
 
 from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
+from aigc_cli.engine import clock
 from aigc_cli.engine.processes.launch import share_work, wanted
 from aigc_cli.engine.runs.run import open_run
 from aigc_cli.errors import RequestError
@@ -31,6 +32,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
         _dry_run(backend, dataclasses.replace(options, shards=options.shards or wanted(options)))
         return
     share_work(options)
+    clock.start()
     with progress(json_lines=options.json, quiet=options.quiet, meanings=backend.meanings) as bus:
         from aigc_cli.engine.train import train
 

@@ -9,7 +9,6 @@ import os
 import platform
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -19,6 +18,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
+from aigc_cli.engine import clock
 from aigc_cli.engine.processes.group import current
 from aigc_cli.engine.processes.launch import WATCHED, launched, place
 from aigc_cli.engine.settings import TrainOptions
@@ -298,8 +298,8 @@ def measure_flops(device: torch.device, precision: str, seconds: float = 0.1) ->
         for _ in range(3):
             a @ b
         synchronize(device)
-        start, products = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - start) < seconds or products < 5:
+        start, products = clock.seconds(), 0
+        while (elapsed := clock.seconds() - start) < seconds or products < 5:
             for _ in range(5):
                 a @ b
             synchronize(device)

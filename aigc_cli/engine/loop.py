@@ -8,8 +8,8 @@ same weights as one that isn't.
 from __future__ import annotations
 
 import math
-import time
 
+from aigc_cli.engine import clock
 from aigc_cli.engine.checkpoints.checkpoint import TrainState
 from aigc_cli.engine.checkpoints.checkpointer import Checkpointer
 from aigc_cli.engine.device import batches
@@ -52,8 +52,8 @@ class TrainLoop:
             if self.state.step > 0 and self.state.plan_steps != self.plan.steps:
                 self.log.write("continued", self.state.step, steps=self.plan.steps)
             self.state.plan_steps = self.plan.steps
-            self.began = time.perf_counter() - self.state.seconds
-            self.saved = self.reported = time.perf_counter()
+            self.began = clock.seconds() - self.state.seconds
+            self.saved = self.reported = clock.seconds()
             self.items = 0  # since the last report
             while self.state.step < self.plan.steps and not self.stopped_improving():
                 self._steps(interrupts)
@@ -72,7 +72,7 @@ class TrainLoop:
             reporting = step % plan.log_every == 0 or step == last
             evaluating = step % plan.eval_every == 0 or step == last
             planned = evaluating or step == before_cooldown
-            overdue = time.perf_counter() - self.saved > plan.checkpoint_seconds
+            overdue = clock.seconds() - self.saved > plan.checkpoint_seconds
             overdue, received = self.processes.agree((overdue, interrupts.received))
             saving = planned or overdue or received is not None
 
@@ -109,11 +109,11 @@ class TrainLoop:
             state.skipped += not values
             if state.skips == SKIPS_BEFORE_ROLLBACK:
                 return step
-        state.seconds = time.perf_counter() - self.began
+        state.seconds = clock.seconds() - self.began
         return None
 
     def _report(self) -> None:
-        state, now = self.state, time.perf_counter()
+        state, now = self.state, clock.seconds()
         rate = self.items / max(now - self.reported, 1e-9)
         left = (now - self.reported) / self.plan.log_every * (self.plan.steps - state.step)
         losses, unit = state.take_means(), self.learner.unit
@@ -204,5 +204,5 @@ class TrainLoop:
     def _save(self, *, planned: bool) -> None:
         self.state.planned, self.state.metrics_bytes = planned, self.log.sync()
         self.checkpoints.save(self.trainer)
-        self.saved = time.perf_counter()
+        self.saved = clock.seconds()
         self.bus.emit(Saved(self.state.step, display_path(self.checkpoints.path(self.state.step))))

@@ -5,23 +5,20 @@ A budget of minutes runs from the start of the process, imports included.
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from aigc_cli.engine import clock
 from aigc_cli.engine.device import synchronize
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.trainable import AnyPlan
 from aigc_cli.engine.trainer import Trainer
 from aigc_cli.files import scratch_folder
-
-_IMPORTED = time.monotonic()
 
 #: The most to spend on timing steps (once; repeated on a busy machine) and on evaluation, as shares of the budget.
 CALIBRATION, EVALUATION = 0.03, 0.04
@@ -73,14 +70,14 @@ def _steps(trainer: Trainer, first: int, seconds: float, patience: float) -> lis
     """The seconds of each throw-away step from `first` on, without the first two, which allocate and compile."""
     budget = min(max(seconds * CALIBRATION, 0.4), 8.0)
     durations: list[float] = []
-    began = time.perf_counter()
+    began = clock.seconds()
     going = True
     while going:
-        at = time.perf_counter()
+        at = clock.seconds()
         step = first + len(durations)
         trainer.step(trainer.learner.batch(step), step)
         synchronize(trainer.device)
-        now = time.perf_counter()
+        now = clock.seconds()
         durations.append(now - at)
         more = len(durations) < 5 or (now - began < budget and len(durations) < 200)
         going = trainer.processes.agree(more and not (now - began > patience and len(durations) >= 3))
@@ -99,19 +96,10 @@ def step_seconds(measured: Callable[[], Sequence[float]]) -> float:
     return min(means)
 
 
-def seconds_since_start() -> float:
-    """Seconds since this process started (on Linux to 10 ms; elsewhere since this module was imported)."""
-    try:
-        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
-    except (OSError, ValueError, IndexError, AttributeError):
-        return time.monotonic() - _IMPORTED
-
-
 def _time(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    began = clock.seconds()
     work()
-    return time.perf_counter() - began
+    return clock.seconds() - began
 
 
 def plan_for_seconds(

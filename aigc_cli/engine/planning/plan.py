@@ -10,18 +10,13 @@ from typing import Any
 
 import torch
 
+from aigc_cli.engine import clock
 from aigc_cli.engine.checkpoints.init_from import find_initial, take_over
 from aigc_cli.engine.device import available_memory, can_compile, claim_device, count_devices, measure_flops
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.loop import STALE
-from aigc_cli.engine.planning.budget import (
-    Costs,
-    measure,
-    plan_for_seconds,
-    plan_for_steps,
-    seconds_since_start,
-)
+from aigc_cli.engine.planning.budget import Costs, measure, plan_for_seconds, plan_for_steps
 from aigc_cli.engine.processes.group import current
 from aigc_cli.engine.settings import Plan, TrainOptions
 from aigc_cli.engine.trainable import AnyPlan, Machine, Prepared, Trainable
@@ -67,10 +62,10 @@ def plan_run(backend: Trainable[Any, AnyPlan], asked: TrainOptions, demo: str, b
     if processes.count > 1 and options.data == "-":
         raise RequestError("--data - can be read by one process only; write it to a file, or leave out --devices")
     device, options = claim_device(options)
-    before = seconds_since_start()
+    before = clock.seconds()
     with processes.first():
         data = backend.prepare(options, bus)
-    preparing = 0.0 if data.cached else seconds_since_start() - before
+    preparing = 0.0 if data.cached else clock.seconds() - before
     deadline = minutes * 60 + preparing
     compiled, compile_reasons = processes.agree(_decide_compile(data.options, device, minutes))
     flops, memory = processes.agree((measure_flops(device, options.precision), available_memory(device)))
@@ -139,7 +134,7 @@ def _decide_steps(
         trainer.plan = plan_for_steps(plan, asked, trainer.learner.eval_items)
         return trainer, None
     bus.stage("calibrating", 0, None)
-    costs = measure(trainer, deadline - seconds_since_start(), scratch)
+    costs = measure(trainer, deadline - clock.seconds(), scratch)
     parts = trainer.state.micro_batches
     if parts > 1:
         plan = dataclasses.replace(plan, micro_batch_size=-(-plan.batch_size // parts))
@@ -147,6 +142,6 @@ def _decide_steps(
     trainer.restart()
     learner = trainer.learner
     most = learner.useful_steps() if open_ended else None
-    seconds = trainer.processes.agree(deadline - seconds_since_start())
+    seconds = trainer.processes.agree(deadline - clock.seconds())
     trainer.plan = plan_for_seconds(plan, asked, costs, seconds, learner.eval_items, most)
     return trainer, costs
