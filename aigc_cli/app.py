@@ -21,6 +21,7 @@ from aigc_cli.commands import decode, doctor, encode, report, runs, sample, trai
 from aigc_cli.commands import eval as eval_command
 from aigc_cli.commands.flags import add_verb
 from aigc_cli.engine.processes.launch import follows, tell_launcher
+from aigc_cli.engine.signals import ending_tidily
 from aigc_cli.errors import AigcError, Interrupted, PipeClosed, first_line
 from aigc_cli.options import did_you_mean
 from aigc_cli.ui.text import printable
@@ -92,8 +93,9 @@ def run() -> int:
     if follows():  # the first process tells everything
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     try:
-        code = build(sys.argv[1:])(prog_name="aigc", standalone_mode=False)
-        sys.stdout.flush()
+        with ending_tidily():
+            code = build(sys.argv[1:])(prog_name="aigc", standalone_mode=False)
+            sys.stdout.flush()
     except typer.TyperException as error:
         code = _fail(_reworded(error.format_message()), error.exit_code)
     except typer.Abort:

@@ -65,12 +65,16 @@ def in_parallel(
     workers = min(8, usable_cores())
     pending: deque[Future[list[tuple[Raw, T | NotDecodable]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        while batch := list(islice(left, at_once)):
-            pending.append(pool.submit(run, batch))
-            if len(pending) > (2 * workers if at_once > 1 else workers):
+        try:
+            while batch := list(islice(left, at_once)):
+                pending.append(pool.submit(run, batch))
+                if len(pending) > (2 * workers if at_once > 1 else workers):
+                    yield from pending.popleft().result()
+            while pending:
                 yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
+        finally:  # when it is interrupted, too
+            for future in pending:
+                future.cancel()
 
 
 def decoded(
