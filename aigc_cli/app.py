@@ -140,6 +140,8 @@ def _buffer_output() -> None:
         encoding, errors = sys.stdout.encoding, sys.stdout.errors
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.detach()), encoding, errors, line_buffering=True)
         sys.__stdout__ = sys.stdout  # type: ignore[misc]  # rich measures its terminal
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")  # the name of a file may be in bytes that aren't UTF-8
 
 
 def _reworded(message: str) -> str:

@@ -6,6 +6,7 @@ import fcntl
 import glob
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -42,6 +43,26 @@ def json_text(value: Any, **options: Any) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json_text(value, indent=2, allow_nan=False) + "\n")
+
+
+def user_path(text: str) -> Path:
+    """A path as a user gives it: a leading ~ is a home folder, if there is one, or else part of a name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def quoted(name: str) -> str:
+    """A name for a shell, in printable characters and on one line: bash, zsh and ksh know $'…'."""
+    if name.isprintable():
+        return shlex.quote(name)
+    parts = (char if char.isprintable() and char not in "\\'" else _escaped(char) for char in name)
+    return f"$'{''.join(parts)}'"
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
 
 
 def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
@@ -95,11 +116,11 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
+def scratch_folder(parent: Path, prefix: str = ".tmp-") -> Iterator[Path]:
     """A temporary folder in `parent`, which is made if need be. `sweep_abandoned` leaves it alone until the block ends, or this
     process."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=".tmp-"))
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         _claim(descriptor)
@@ -154,9 +175,9 @@ def sweep(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def sweep_abandoned(folder: Path) -> None:
+def sweep_abandoned(folder: Path, prefix: str = ".tmp-") -> None:
     """Delete what killed processes left in a folder where others may be writing."""
-    for leftover in folder.glob(".tmp-*"):
+    for leftover in folder.glob(f"{prefix}*"):
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > _UNCLAIMED and _abandoned(leftover):
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()

@@ -40,6 +40,7 @@ class Shell:
             stdin=subprocess.DEVNULL if input is None else None,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=300,
         )
 

@@ -14,7 +14,7 @@ import pytest
 
 from aigc_cli.engine.runs.run import create_run
 from aigc_cli.errors import RequestError
-from aigc_cli.files import new_folder, scratch_folder, sweep_abandoned, written_aside
+from aigc_cli.files import new_folder, quoted, scratch_folder, sweep_abandoned, written_aside
 
 LEAVES = """
 import os, sys
@@ -111,3 +111,14 @@ def test_nothing_is_lost_where_file_operations_fail() -> None:
     done = subprocess.run([sys.executable, script, *wanted], env={**os.environ, **memory}, capture_output=True, text=True)
     rows = [line.split("|") for line in done.stdout.splitlines()[2:]]
     assert done.returncode == 0 and len(rows) == 2 and all(int(row[3]) > 0 for row in rows), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["plain-1", "two words", "it's", "a\nb", "-x", "a\\b\t'c'", "\udcff\udcfe0", "é\x1b[31m", "$(id)\n`id`", ""]
+)
+@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+def test_a_shell_reads_a_quoted_name_as_it_is(name: str) -> None:
+    typed = quoted(name)
+    assert typed.isprintable()
+    done = subprocess.run(["bash", "-c", f"printf %s {typed}"], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8"})
+    assert os.fsdecode(done.stdout) == name

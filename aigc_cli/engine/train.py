@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -150,17 +151,17 @@ def _finish(loop: TrainLoop, interrupts: Interrupts) -> Result:
         line = f"interrupted at step {loop.state.step} of {plan.steps}; a checkpoint was saved; resume with: {again}"
         raise Interrupted(line, error.signal_number) from None
     except AigcError:
-        run.update(status="failed")
+        _record_failure(run)
         raise
     except Exception as error:
-        with suppress(OSError):  # otherwise it stays "running" without a lock, which means interrupted
-            run.update(status="failed")
+        run.require_there()
+        _record_failure(run)
         saved = "no checkpoint had been saved yet"
         if steps := run.checkpoint_steps:
             saved = f"the checkpoint of step {steps[-1]} is saved; resume with: {again}"
         full = (
             f"free disk space for {display_path(run.path)}, or use another --runs-dir; "
-            if "No space left" in str(error)
+            if re.search("No space left|quota exceeded", str(error))
             else ""
         )
         raise AigcError(
@@ -183,6 +184,11 @@ def _finish(loop: TrainLoop, interrupts: Interrupts) -> Result:
     result = _result(run)
     bus.emit(Finished(display_path(run.path), status, result.steps, result.seconds, result.measures))
     return result
+
+
+def _record_failure(run: Run) -> None:
+    with suppress(OSError):  # otherwise it stays "running" without a lock, which means interrupted
+        run.update(status="failed")
 
 
 def _progress(loop: TrainLoop) -> dict[str, Any]:

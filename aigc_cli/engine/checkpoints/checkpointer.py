@@ -86,7 +86,9 @@ class Checkpointer:
             trainer.state.best = trainer.state.best_step = None
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint, make the best one's model the run's, and delete checkpoints that are no longer needed."""
+        """Write a checkpoint, make the best one's model the run's, and delete checkpoints that are no longer needed. Raises
+        `AigcError` if the run was deleted, of which writing would make a part again."""
+        self.run.require_there()
         trainer.save(self.path(trainer.state.step))
         self.settle(trainer.state)
 

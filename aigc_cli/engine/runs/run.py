@@ -10,14 +10,13 @@ runs/transformer/poems-1/
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import json
 import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,8 +24,9 @@ from typing import Any
 
 from aigc_cli.engine.checkpoints.manifest import MODEL, damage
 from aigc_cli.engine.events import Bus, display_path
+from aigc_cli.engine.runs.lock import Taken, is_locked, lock
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import new_folder, point_link, sweep, sweep_abandoned, write_json
+from aigc_cli.files import new_folder, point_link, quoted, sweep, sweep_abandoned, write_json
 from aigc_cli.options import located, portable
 
 FORMAT = 1
@@ -56,12 +56,12 @@ class Run:
         """The value of --run that names this run from the current folder, quoted for a shell."""
         runs_dir = self.path.parent.parent
         plain = runs_dir == Path("runs") and len(list(runs_dir.glob(f"*/{glob.escape(self.name)}/run.json"))) < 2
-        return shlex.quote(self.name if plain else str(self.path))
+        return quoted(self.name if plain else str(self.path))
 
     @property
     def resume_command(self) -> str:
         """The command that resumes this run."""
-        return f"aigc train {shlex.quote(self.backend)} --run {self.reference} --resume"
+        return f"aigc train {quoted(self.backend)} --run {self.reference} --resume"
 
     @property
     def first_sample(self) -> str:
@@ -132,6 +132,11 @@ class Run:
         """Write run.json to a folder that is, or will be, the run's."""
         write_json(folder / "run.json", _with_paths(self.record, lambda settings: portable(settings, self.path)))
 
+    def require_there(self) -> None:
+        """Raise `AigcError` if the run was deleted or moved."""
+        if not (self.path / "run.json").exists():
+            raise AigcError(f"run {self.path} was deleted or moved while it was trained; start it again")
+
     def require_model(self, parts: Iterable[str] = MODEL) -> Path:
         """The folder of the run's model. If these parts of its checkpoint are damaged, it is that of the newest whole
         checkpoint, which is `model` from then on, and `warnings` says so. Raises `RequestError` if there is none."""
@@ -145,7 +150,7 @@ class Run:
                 self.warnings.append(f"{fault}; using the newest whole checkpoint instead, {display_path(folder)}")
                 return self.fallback
         if fault:
-            repeat = f"aigc train {self.backend} --config {shlex.quote(display_path(self.path / 'run.json'))}"
+            repeat = f"aigc train {self.backend} --config {quoted(display_path(self.path / 'run.json'))}"
             raise RequestError(f"{fault}, and no other checkpoint is whole; repeat the run with: {repeat}")
         raise RequestError(
             f"run {self.path} has no model yet (its first checkpoint has not been written); resume with: {self.resume_command}"
@@ -171,11 +176,11 @@ class Run:
         if not self.ours:  # whoever writes to it has the lock
             yield
             return
-        with (self.path / ".lock").open("w") as file:
+        with ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RequestError(f"run {self.path} is being trained by another process") from None
+                held.enter_context(lock(self.path))
+            except Taken as by:
+                raise RequestError(f"run {self.path} is being trained by another process{by}") from None
             except OSError as error:
                 raise AigcError(f"run {self.path} cannot be locked ({error.strerror}); use another --runs-dir") from None
             for folder in (self.path, self.checkpoints, self.samples):
@@ -183,17 +188,7 @@ class Run:
             yield
 
     def locked(self) -> bool:
-        lock = self.path / ".lock"
-        if not lock.exists():
-            return False
-        with lock.open("r") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-        return False
+        return is_locked(self.path)
 
 
 def check_name(name: str) -> str:
