@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, Union
 
 from aigc_cli.errors import RequestError
+from aigc_cli.files import user_path
 
 T = TypeVar("T")
 
@@ -380,10 +381,7 @@ def absolute(source: str | None) -> str | None:
     """A source that means the same from any working directory; '-', hf:…, demo:… and addresses are left as they are."""
     if source is None or source == "-" or source.startswith(("hf:", "demo:")) or "://" in source:
         return source
-    try:
-        return os.path.abspath(Path(source).expanduser())
-    except RuntimeError as error:
-        raise RequestError(f"{source}: {error}") from None
+    return os.path.abspath(user_path(source))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

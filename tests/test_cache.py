@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from places import read_only, small_disk
 
 from aigc_cli.data import cache
 from aigc_cli.errors import AigcError
@@ -33,7 +36,7 @@ def _is_whole(folder: Path) -> bool:
 def test_the_folder_is_the_users_unless_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache.cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("AIGC_CACHE_DIR")
-    assert cache.cache_dir().name == "aigc"
+    assert str(cache.cache_dir()).endswith("aigc")
 
 
 def test_an_entry_is_there_after_it_is_made() -> None:
@@ -127,10 +130,116 @@ def test_two_makers_at_once_both_end_with_a_whole_entry() -> None:
     assert [path.name for path in found.parent.iterdir()] == ["k"]
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _kept_elsewhere(caplog: pytest.LogCaptureFixture) -> Path:
+    """An entry is kept in a temporary folder, which one warning names."""
+    for key in ("k", "other"):
+        with cache.new_entry(key) as folder:
+            _fill(folder)
+    found = cache.lookup("k")
+    assert found is not None and _is_whole(found)
+    (warning,) = caplog.messages
+    assert f"prepared data are kept in {cache.place()} until this command ends; AIGC_CACHE_DIR names another folder" in warning
+    return found
+
+
+@pytest.fixture
+def _own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+@pytest.mark.parametrize("why", ["a file is in its place", "it is in a file", "no home", "no such home", "no permission"])
+def test_a_cache_that_cannot_be_made_is_done_without(
+    why: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "file"))
+    if why == "it is in a file":
+        monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    if "home" in why:
+        monkeypatch.delenv("AIGC_CACHE_DIR")
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    if why == "no home":
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)  # KeyError: nobody is known
+    if why == "no permission":
+        monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "shut" / "cache"))
+        (tmp_path / "shut").mkdir()
+        with read_only(tmp_path / "shut"):
+            found = _kept_elsewhere(caplog)
+    else:
+        found = _kept_elsewhere(caplog)
+    assert found.is_relative_to(tmp_path / "tmp")
+    assert not Path("~").exists()
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+def test_a_read_only_cache_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with cache.new_entry("k") as folder:
+        _fill(folder)
+    with read_only(tmp_path / "cache"):
+        found = cache.lookup("k")
+        assert found is not None and _is_whole(found) and not caplog.messages
+        cache.discard("k")
+        with cache.new_entry("k") as folder:  # it was damaged, say
+            _fill(folder)
+        assert cache.lookup("k") != found
+        assert len(caplog.messages) == 1 and ("Read-only" in caplog.text or "Permission" in caplog.text)
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_an_entry_that_does_not_fit_is_made_again_elsewhere(
+    elsewhere: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def make() -> None:
+        with cache.new_entry("k") as folder:
+            (folder / "a").write_bytes(bytes(200_000))
+
+    (tmp_path / "cache").mkdir()
+    with small_disk(tmp_path / "cache", "100k"):
+        if elsewhere:
+            cache.again(make)
+            found = cache.lookup("k")
+            assert found is not None and found.is_relative_to(tmp_path / "tmp")
+            assert cache.room(200_000) > 200_000
+            assert len(caplog.messages) == 1 and "No space left on device" in caplog.text
+        else:
+            monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "cache"))
+            with pytest.raises(AigcError, match="No space left on device") as caught:
+                cache.again(make)
+            assert "\n" not in str(caught.value)
+        assert not list((tmp_path / "cache" / "prepared").iterdir())
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+def test_without_any_folder_it_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
     with pytest.raises(AigcError) as caught, cache.new_entry("k"):
         pass
-    expected = f"cannot write to the cache {tmp_path / 'file'}: Not a directory; free disk space or set AIGC_CACHE_DIR"
-    assert str(caught.value) == expected
+    assert str(caught.value) == (
+        f"the cache {tmp_path / 'file'} cannot be written to (File exists), and neither can a temporary folder "
+        "(File exists); free disk space or set AIGC_CACHE_DIR"
+    )
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+def test_what_is_kept_elsewhere_is_removed_at_exit_and_after_a_kill_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code = (
+        "import os, sys\n"
+        "from aigc_cli.data import cache\n"
+        "print(cache.place())\n"
+        "if len(sys.argv) > 1: sys.stdout.flush(); os._exit(9)\n"
+    )
+    env = {**os.environ, "AIGC_CACHE_DIR": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "tmp")}
+    killed = subprocess.run([sys.executable, "-c", code, "killed"], env=env, capture_output=True, text=True).stdout.strip()
+    assert Path(killed).is_dir()
+    os.utime(killed, (time.time() - 120,) * 2)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert Path(done.stdout.strip()).parent == tmp_path / "tmp" and done.stderr.count("\n") == 1
+    assert not list((tmp_path / "tmp").iterdir())

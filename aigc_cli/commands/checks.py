@@ -141,19 +141,28 @@ def _space(facts: Facts) -> Iterator[Problem]:
             f"only {free / GB:.1f} GB of memory {whose}; close other programs, or use a smaller --batch-size",
             free < TOO_LITTLE_MEMORY,
         )
-    for name, folder, fix in (
-        ("runs", facts.runs, "use another folder with --runs-dir or AIGC_RUNS"),
-        ("cache", facts.cache, "use another folder with AIGC_CACHE_DIR"),
-    ):
-        if not folder.writable:
-            yield Problem(f"{name}_not_writable", f"the {name} folder {folder.path} cannot be written to; {fix}", True)
-        if folder.free < LITTLE_DISK:
-            yield Problem(
-                f"{name}_disk_full",
-                f"only {folder.free / GB:.1f} GB of disk space is free for the {name} folder {folder.path}; "
-                f"free disk space, or {fix}",
-                folder.free < TOO_LITTLE_DISK,
-            )
+    runs, fix = facts.runs, "use another folder with --runs-dir or AIGC_RUNS"
+    if not runs.writable:
+        yield Problem("runs_not_writable", f"the runs folder {runs.path} cannot be written to; {fix}", True)
+    yield from _disk("runs", runs, fix, fatal=True)
+    cache, fix = facts.cache, "use another folder with AIGC_CACHE_DIR"
+    if cache.writable:
+        yield from _disk("cache", cache, fix, fatal=False)
+    else:
+        yield Problem(
+            "cache_not_writable",
+            f"the cache folder {cache.path} cannot be written to, so that data are prepared anew by every command; {fix}",
+        )
+
+
+def _disk(name: str, folder: Folder, fix: str, *, fatal: bool) -> Iterator[Problem]:
+    if folder.free < LITTLE_DISK:
+        yield Problem(
+            f"{name}_disk_full",
+            f"only {folder.free / GB:.1f} GB of disk space is free for the {name} folder {folder.path}; "
+            f"free disk space, or {fix}",
+            fatal and folder.free < TOO_LITTLE_DISK,
+        )
 
 
 def _encodings(facts: Facts) -> Iterator[Problem]:

@@ -25,6 +25,7 @@ from aigc_cli.errors import first_line
 from aigc_cli.files import bytes_of
 from aigc_cli.machine import (
     Device,
+    Folder,
     Torch,
     cpu_model,
     folder,
@@ -103,7 +104,7 @@ def gather(options: DoctorOptions) -> Facts:
         killed={
             str(run.path): run.resume_command for run in runs if run.record["status"] == "running" and run.status != "running"
         },
-        cache=folder(cache_dir()),
+        cache=folder(cache) if (cache := cache_dir()) else Folder("no home folder", False, 0, 0),
         encodings={"standard_output": sys.stdout.encoding or "ascii", "file_names": sys.getfilesystemencoding()},
         terminal=Terminal(
             sys.stdout.isatty(), sys.stderr.isatty(), columns, lines, colours(os.environ), writes_unicode(sys.stdout)

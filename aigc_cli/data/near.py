@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from aigc_cli.data import cache
 from aigc_cli.data.splits import DROPPED, TRAIN, SplitPlan
-from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.errors import RequestError
 
 Dedup: TypeAlias = Literal["exact", "near"]
 """Which copies are left out: exact ones only, or also training examples that are near duplicates of held-out ones."""
@@ -94,8 +93,7 @@ def remembered(path: Path, find: Callable[[], Near]) -> Near:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     near = find()
-    with suppress(AigcError):
-        cache.write(path, json.dumps(asdict(near)))
+    cache.write(path, json.dumps(asdict(near)))
     return near
 
 

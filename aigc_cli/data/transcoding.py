@@ -122,7 +122,7 @@ def command(encoding: str, path: Path) -> str:
     """The command that converts the file to UTF-8 in its place, so that a folder of it can be read. The original stays beside
     it under a name that isn't read."""
     iconv = f"iconv -f {encoding} -t UTF-8"
-    if path.parent == cache.cache_dir() / "stdin":
+    if path.parent in (folder / "stdin" for folder in cache.places()):
         return f"pipe it through {iconv}"
     unpack = {".gz": "gzip -dc", ".zst": "zstd -dc"}.get(path.suffix.lower())
     file, kept = shlex.quote(str(path)), shlex.quote(f"{path}.orig")

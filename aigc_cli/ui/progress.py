@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -32,23 +33,37 @@ SECONDS_BETWEEN_LINES = 5.0
 @contextmanager
 def progress(*, json_lines: bool, quiet: bool, meanings: Meanings | None = None) -> Iterator[Bus]:
     """A bus with the subscriber that fits: nothing, JSON Lines, a live view, or plain lines. `meanings`: of the measures
-    that are reported."""
+    that are reported. Warnings that the package logs become its notes."""
     meanings = meanings or Meanings()
     if quiet:
-        yield Bus()
+        bus, close = Bus(), None
     elif json_lines:
-        yield Bus(json_printer(sys.stderr))
+        bus, close = Bus(json_printer(sys.stderr)), None
     elif sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
         from aigc_cli.ui.live import LiveView
 
         view = LiveView(sys.stderr, meanings)
-        try:
-            yield Bus(view)
-        finally:
-            with suppress(OSError, ValueError):  # the terminal may be gone
-                view.close()
+        bus, close = Bus(view), view.close
     else:
-        yield Bus(PlainLines(sys.stderr, meanings))
+        bus, close = Bus(PlainLines(sys.stderr, meanings)), None
+    logger, handler = logging.getLogger("aigc_cli"), _ToBus(bus)
+    logger.addHandler(handler)
+    try:
+        yield bus
+    finally:
+        logger.removeHandler(handler)
+        if close is not None:
+            with suppress(OSError, ValueError):  # the terminal may be gone
+                close()
+
+
+class _ToBus(logging.Handler):
+    def __init__(self, bus: Bus) -> None:
+        super().__init__(logging.WARNING)
+        self.bus = bus
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.bus.note(record.getMessage(), "warning")
 
 
 def next_steps(backend: str, run: str, sample: str) -> list[str]:

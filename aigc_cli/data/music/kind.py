@@ -14,6 +14,7 @@ from aigc_cli.data.kinds import ReadAsTexts, Sheet
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.files import user_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +76,7 @@ class Music(ReadAsTexts):
         """The events of the file that a prompt names."""
         from aigc_cli.data.music.pieces import read_score
 
-        path = Path(text).expanduser()
+        path = user_path(text)
         if not path.is_file():
             raise RequestError(f"--prompt {text}: this run goes on from a MIDI file, and there is none of this name")
         return self.notation.write(read_score(path))

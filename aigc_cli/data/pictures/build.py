@@ -6,7 +6,6 @@ Threads decode a few pictures at a time. Each is released as soon as it is writt
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -122,12 +121,9 @@ def _check_room(total: int | None, format: PictureFormat) -> None:
             f"training on pictures of {format.describe()} takes {bytes_of(pixels * _PIXEL_BYTES)} for each, more than the "
             f"{bytes_of(limit)} of memory that this process may use; choose a smaller --size"
         )
-    folder = cache.cache_dir()
-    while not folder.exists():
-        folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free, values * (total or 1)
-    if needed > free:
+    needed = values * (total or 1)
+    if needed > (free := cache.room(needed)):
         raise RequestError(
-            f"{total or 1:,} pictures of {format.describe()} take {bytes_of(needed)}, and the cache {cache.cache_dir()} has "
+            f"{total or 1:,} pictures of {format.describe()} take {bytes_of(needed)}, and the cache {cache.place()} has "
             f"{bytes_of(free)} left; choose a smaller --size or set AIGC_CACHE_DIR"
         )

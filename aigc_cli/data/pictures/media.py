@@ -22,6 +22,7 @@ from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, Source, suffix_of
 from aigc_cli.data.sources.split_names import is_nfc
 from aigc_cli.data.tables.table import table_suffix
+from aigc_cli.files import user_path
 
 _ROW = re.compile(rb'(\xef\xbb\xbf)?\s*\{\s*"')  # of JSON Lines
 
@@ -64,7 +65,7 @@ class MediaKind(Kind):
         if src.startswith("demo:"):
             super().open(src.partition("?")[0])
             return self.open_demo(src)
-        path = Path(os.path.normpath(Path(src).expanduser().absolute()))
+        path = Path(os.path.normpath(user_path(src).absolute()))
         if (listed := open_listed(path, self.medium)) is not None:
             return listed
         source = super().open(src)

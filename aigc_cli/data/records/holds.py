@@ -20,6 +20,7 @@ from aigc_cli.data.sources.standard_input import peek_stdin, sniff
 from aigc_cli.data.sources.walk import walk
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.files import user_path
 
 KINDS: tuple[MediaKind, ...] = (PICTURES, SOUNDS)
 """The kinds of which a record has one field, beside texts."""
@@ -55,7 +56,7 @@ def _fields_of(data: str, asked: Sequence[str] | None) -> Mapping[MediaKind, str
             elif data == "-":
                 field = _piped(kind, peek_stdin())
             else:
-                field = _in_files(kind, Path(data).expanduser().absolute())
+                field = _in_files(kind, user_path(data).absolute())
         except NotReadable as error:
             if asked is not None and {*map(nfc, asked)} & {*map(nfc, error.columns)}:
                 raise

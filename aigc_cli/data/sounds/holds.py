@@ -22,6 +22,7 @@ from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.sources.standard_input import peek_stdin, sniff
 from aigc_cli.data.sources.walk import walk
 from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.files import user_path
 
 _LOOKED_AT = 1000  # members of an archive
 
@@ -38,7 +39,7 @@ def holds_sounds(sounds: Kind, src: str, input_format: str | None = None) -> boo
             return _piped(sounds, peek_stdin(), input_format)
         if src.startswith("hf:"):
             return _on_hub(src)
-        path = Path(src).expanduser().absolute()
+        path = user_path(src).absolute()
         return _folder(path) if path.is_dir() else _file(path)
     except (AigcError, OSError):
         return False

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,19 +65,19 @@ def remember_files(part: Part, records: Sequence[FileRecord]) -> None:
     known = [vars(record) for record in _recall(part.location).values()]
     merged = {record["path"]: record for record in [*known, *settled]}
     if merged:
-        cache.write(_memory(part.location), json.dumps(list(merged.values())))
+        cache.write(cache.place() / _memory(part.location), json.dumps(list(merged.values())))
 
 
 def _recall(location: str) -> dict[str, FileRecord]:
-    try:
-        records = [FileRecord(**record) for record in json.loads(_memory(location).read_bytes())]
-    except (OSError, ValueError, TypeError):
-        return {}  # nothing remembered, or not in a form that this version writes: the files are read again
-    return {record.path: record for record in records}
+    for folder in cache.places():
+        with suppress(OSError, ValueError, TypeError):  # nothing remembered, or not in a form that this version writes
+            records = [FileRecord(**record) for record in json.loads((folder / _memory(location)).read_bytes())]
+            return {record.path: record for record in records}
+    return {}
 
 
 def _memory(location: str) -> Path:
-    return cache.cache_dir() / "hashes" / f"{cache.key_of(location)}.json"
+    return Path("hashes", f"{cache.key_of(location)}.json")
 
 
 def content_fingerprint(records: Sequence[FileRecord]) -> str:

@@ -157,7 +157,7 @@ def cached(
             snapshot.remember()
         return found, True
     cache.discard(key)
-    build()
+    cache.again(build)
     for snapshot in snapshots:
         snapshot.remember()
     folder = cache.lookup(key)

@@ -20,6 +20,7 @@ from aigc_cli.data.sources.stand_ins import refuse_stand_in
 from aigc_cli.data.sources.walk import Parts, Walk, walk
 from aigc_cli.data.understood import Files, Group, Understood, by_suffix
 from aigc_cli.errors import RequestError
+from aigc_cli.files import user_path
 
 COMPRESSIONS = (".gz", ".zst")
 
@@ -118,7 +119,7 @@ def open_source(
     if "://" in src:
         _refuse_address(src)
     remedies = {**_UNPACK, **(remedies or {})}
-    path = Path(os.path.normpath(Path(src).expanduser().absolute()))
+    path = Path(os.path.normpath(user_path(src).absolute()))
     if path.is_dir():
         return _open_folder(path, suffixes, naming or {}, beside, described_by, remedies)
     if not path.exists():

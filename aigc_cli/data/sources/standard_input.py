@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,21 +88,36 @@ def _unpacked(head: bytes) -> tuple[str, bytes]:
 
 
 def _copied(head: bytes, read: Callable[[int], bytes], suffix: str) -> Path:
-    folder = cache.cache_dir() / "stdin"
-    digest = hashlib.blake2b(digest_size=16)
-    with cache.writing():
+    digest, size, aside = hashlib.blake2b(digest_size=16), 0, cache.again(_new_copy)
+    try:
+        while head:
+            digest.update(head)
+            aside = cache.again(partial(_grown, aside, size, head))
+            size += len(head)
+            head = read(1 << 20)
+        return aside.replace(aside.with_name(f"{digest.hexdigest()}{suffix}"))
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _new_copy() -> Path:
+    with cache.writing() as place:
+        folder = place / "stdin"
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-        aside = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                while head:
-                    digest.update(head)
-                    file.write(head)
-                    head = read(1 << 20)
-            return aside.replace(folder / f"{digest.hexdigest()}{suffix}")
-        finally:
-            aside.unlink(missing_ok=True)
+        os.close(handle)
+        return Path(name)
+
+
+def _grown(copy: Path, size: int, more: bytes) -> Path:
+    """The copy, of which `size` bytes are written, with more; in the folder that is written to now."""
+    with cache.writing() as place:
+        if not copy.is_relative_to(place):
+            copy = Path(shutil.move(copy, _new_copy()))
+        with copy.open("r+b") as file:
+            file.seek(size)
+            file.write(more)
+        return copy
 
 
 @contextmanager

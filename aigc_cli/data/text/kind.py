@@ -14,6 +14,7 @@ from aigc_cli.data.sources.walk import walk
 from aigc_cli.data.text import archived, formats
 from aigc_cli.data.text.verse import DEMOS
 from aigc_cli.errors import RequestError
+from aigc_cli.files import user_path
 
 
 class Text(Kind):
@@ -50,7 +51,7 @@ class Text(Kind):
             if any(suffix_of(path, also) for path in error.paths):
                 naming: Mapping[str, Naming] = dict.fromkeys(formats.MARKUP_AND_CODE, "together")
                 return open_source(src, suffixes=also, demos=(), naming=naming, remedies=self.remedies)
-            path = Path(src).expanduser().absolute()
+            path = user_path(src).absolute()
             if not path.is_file() or suffix_of(path, self.remedies) or not formats.is_plain_text(path):
                 raise
             return single_file(path, f"read {path.name} as plain text")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,9 +135,13 @@ def codes_of(pictures: PictureArrays, codec: Codec, codec_folder: Path, progress
             parts.append(codec.encode(np.asarray(pictures.pixels[rows[at : at + AT_ONCE]])))
             progress(f"encoding {codec.data['kind']}", min(at + AT_ONCE, len(rows)), len(rows))
         found = np.concatenate(parts)
-        with cache.new_entry(key) as folder:
-            np.save(folder / "codes.npy", found.astype(np.uint32))
+        cache.again(partial(_keep, key, found))
     return found[record_of]
+
+
+def _keep(key: str, codes: NDArray[np.int64]) -> None:
+    with cache.new_entry(key) as folder:
+        np.save(folder / "codes.npy", codes.astype(np.uint32))
 
 
 def _load(key: str, n: int, codec: Codec) -> NDArray[np.int64] | None:

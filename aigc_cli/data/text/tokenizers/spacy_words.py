@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from aigc_cli.data.cache import cache_dir
+from aigc_cli.data.cache import place
 from aigc_cli.data.text.tokenizers.special_tokens import SPECIAL
 from aigc_cli.errors import RequestError
 from aigc_cli.options import did_you_mean
@@ -121,9 +121,7 @@ class SpacyWords:
             import jieba
 
             jieba.setLogLevel(logging.CRITICAL)  # otherwise it logs to standard error
-            folder = cache_dir()  # jieba trusts its cached dictionary, so it must not be in a world-writable folder
-            folder.mkdir(parents=True, exist_ok=True)
-            jieba.dt.tmp_dir = str(folder)
+            jieba.dt.tmp_dir = str(place())  # jieba trusts its cached dictionary, so not in a world-writable folder
         language = self.pipeline.removeprefix(BLANK)
         if find_spec(f"spacy.lang.{language}") is None:
             raise ValueError(f"spaCy has no language {language!r}")
