@@ -53,6 +53,18 @@ def user_path(text: str) -> Path:
         return Path(text)
 
 
+@contextmanager
+def in_utf8(path: Path) -> Iterator[Path]:
+    """A path to read a file by, for libraries that take no other than UTF-8: its own, or one of the open file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield Path(f"/dev/fd/{file.fileno()}")
+    else:
+        yield path
+
+
 def quoted(name: str) -> str:
     """A name for a shell, in printable characters and on one line: bash, zsh and ksh know $'…'."""
     if name.isprintable():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook, register_module_parameter_registration_hook
 
 from aigc_cli.errors import RequestError, first_line
+from aigc_cli.files import in_utf8
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -43,7 +44,8 @@ def load_network(folder: Path, read_config: Callable[[dict[str, Any]], Config], 
     """
     try:
         settings = json.loads((folder / "config.json").read_text())
-        weights = load_file(folder / "model.safetensors")
+        with in_utf8(folder / "model.safetensors") as file:
+            weights = load_file(file)
         _check_numbers(settings, max(LARGEST, sum(weight.numel() for weight in weights.values())))
         _check_layers(settings, len(weights))
         config = read_config(settings)

@@ -70,7 +70,11 @@ class Interrupts:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Handle SIGINT and SIGTERM, and ignore SIGHUP: closing the terminal doesn't stop training."""
-        handlers = {signal.SIGINT: self._handle, signal.SIGTERM: self._handle, signal.SIGHUP: signal.SIG_IGN}
+        handlers: dict[int, Handler] = {
+            signal.SIGINT: self._handle,
+            signal.SIGTERM: self._handle,
+            signal.SIGHUP: signal.SIG_IGN,
+        }
         with _handling(handlers), _ending_at_the_second():
             yield
 

@@ -19,6 +19,7 @@ from aigc_cli.backends.pictures.loaded import LoadedPictures, load_parts
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.checkpoints.manifest import damage
 from aigc_cli.engine.runs.run import Run
+from aigc_cli.files import in_utf8
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def load_discriminator(folder: Path, generator: Generator) -> Discriminator | No
     if damage(folder.resolve().parent, (file := "state/networks.safetensors",)):
         return None
     try:
-        weights = load_file(folder.resolve().parent / file)
+        with in_utf8(folder.resolve().parent / file) as path:
+            weights = load_file(path)
     except (OSError, SafetensorError):
         return None
     discriminator = Discriminator(generator.config)

@@ -23,7 +23,7 @@ from aigc_cli.engine.checkpoints.manifest import damage, write_manifest
 from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.learner import Learner
 from aigc_cli.errors import AigcError, first_line
-from aigc_cli.files import new_folder, remove_folder
+from aigc_cli.files import in_utf8, new_folder, remove_folder
 
 
 @dataclass
@@ -127,7 +127,9 @@ def _save(path: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
 
 def _load(path: Path) -> dict[str, dict[str, Tensor]]:
     owners: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in load_file(path).items():
+    with in_utf8(path) as file:
+        tensors = load_file(file)
+    for key, tensor in tensors.items():
         owner, name = key.split("/", 1)
         owners.setdefault(owner, {})[name] = tensor
     return owners

@@ -15,7 +15,7 @@ from aigc_cli.engine.learner import Learner
 from aigc_cli.engine.runs.finding import find_run
 from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
-from aigc_cli.files import new_folder
+from aigc_cli.files import in_utf8, new_folder
 
 STATES = ("networks.safetensors", "averages.safetensors")
 
@@ -62,7 +62,8 @@ def take_over(learner: Learner, origin: Path) -> str:
     weights: dict[str, Tensor] = {}
     for name in STATES:
         if (origin / "state" / name).exists():
-            weights |= load_file(origin / "state" / name)
+            with in_utf8(origin / "state" / name) as file:
+                weights |= load_file(file)
     taken, total = 0, 0
     with torch.no_grad():
         for owner, network in learner.networks.items():

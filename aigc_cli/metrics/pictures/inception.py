@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from aigc_cli.errors import RequestError
+from aigc_cli.files import in_utf8
 
 SIDE, DIMENSIONS = 299, 2048
 _LOGITS = {1008: True, 1000: False}  # whether a network with so many is FID's
@@ -184,7 +185,7 @@ def load_inception(path: Path) -> Inception:
     Raises `RequestError` if the file can't be read or isn't such a network.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with in_utf8(path) as readable, safe_open(readable, "pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # not a mapping
             network = _network(shapes)
             weights = {name: file.get_tensor(name).float() for name in network.state_dict() if name in shapes}

@@ -191,7 +191,8 @@ class Tokenizer:
         """Write tokenizer.json and its configuration, for `load` and transformers' `AutoTokenizer`. With spaCy's words, write
         words.json instead, and a configuration that `AutoTokenizer` refuses."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._rust.save(str(folder / ("words.json" if self.segmenter else "tokenizer.json")))
+        file = folder / ("words.json" if self.segmenter else "tokenizer.json")
+        file.write_text(self._rust.to_str(pretty=True), encoding="utf-8")
         tokens = dict.fromkeys(("bos_token", "eos_token", "pad_token"), END_OF_TEXT)
         if is_of_words(self.kind):
             tokens = {"bos_token": SOS, "eos_token": EOS, "pad_token": PAD, "unk_token": UNK}
