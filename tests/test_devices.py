@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from test_engine import CPU, PLAN, Regression
 
 from aigc_cli.engine import device as devices
 from aigc_cli.engine.device import batches, claim_device, open_device, resolve_device
-from aigc_cli.engine.events import Bus
+from aigc_cli.engine.events import Bus, Event, Note
 from aigc_cli.engine.learner import Batch, Loss
 from aigc_cli.engine.processes.group import Processes
 from aigc_cli.engine.processes.launch import WATCHED, wanted
@@ -117,6 +120,28 @@ def test_memory_is_freed_when_nothing_holds_what_did_not_fit(monkeypatch: pytest
     trainer = Trainer(Hungry, PLAN, CPU, Bus())
     trainer.step(trainer.learner.batch(0), 0)
     assert freed == [True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+def test_a_batch_that_the_system_has_no_memory_for_is_halved() -> None:
+    class Large(Regression):
+        def loss(self, batch: Batch) -> Loss:
+            torch.empty(len(batch["x"]), 1 << 28)  # a gigabyte an example
+            return super().loss(batch)
+
+    notes: list[Event] = []
+    trainer = Trainer(Large, PLAN, CPU, Bus(notes.append))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (5 << 29), hard))
+    try:
+        trainer.step(trainer.learner.batch(0), 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert trainer.state.micro_batches == 4
+    assert [note.text for note in notes if isinstance(note, Note)] == [
+        f"out of memory: splitting each batch into {parts} micro-batches" for parts in (2, 4)
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.int64, torch.bool])

@@ -425,6 +425,19 @@ def test_what_is_cut_off_counts_for_nothing() -> None:
     assert long == cut and long.batch_size > 1
 
 
+def test_long_pairs_are_computed_in_parts_and_with_dropout_in_smaller_ones() -> None:
+    long = np.full(400, 500)
+    given: dict[str, Any] = {"flops": 5e13, "vocab_size": 500, "sources": long, "targets": long}
+    of = [
+        decide(
+            settled(Train(arch="encoder-decoder", preset="small", batch_size=16, dropout=dropout)), **given, memory=4 * 10**9
+        )
+        for dropout in (0.0, 0.1)
+    ]
+    assert [plan.micro_batch_size for plan, _ in of] == [8, 2]
+    assert all("memory left" in reasons[-1] for _, reasons in of)
+
+
 def test_options_override_the_preset_and_truncation_is_reported() -> None:
     options = Train(
         arch="encoder-decoder", n_heads=2, num_encoder_layers=1, num_decoder_layers=7, d_ff=33, d_model=32,

@@ -87,6 +87,23 @@ def test_a_named_preset_holds_whatever_the_budget(flops: float) -> None:
     assert planned(Train(preset="mini"), flops=flops).d_model == preset_for(PRESETS, 0, "mini").d_model
 
 
+# Memory
+
+
+@pytest.mark.parametrize("preset", ["nano", "mini", "base"])
+def test_a_batch_that_memory_does_not_hold_is_computed_in_parts(preset: Size) -> None:
+    whole = planned(Train(preset=preset))
+    sizes = [planned(Train(preset=preset), memory=10**n).micro_batch_size for n in range(7, 13)]
+    assert sizes == sorted(sizes) and sizes[0] == 1 and sizes[-1] == whole.micro_batch_size == whole.batch_size
+    assert planned(Train(preset=preset, micro_batch_size=3), memory=10**7).micro_batch_size == 3
+
+
+def test_why_a_batch_is_computed_in_parts_is_told() -> None:
+    given: dict[str, Any] = {"flops": 1e15, "vocab_size": 512, "predictions": 10**6, "longest": 10**6}
+    _, reasons = decide(settled(Train(preset="small")), **given, memory=4 * 10**9)
+    assert reasons[-1] == "micro-batches of 6: a batch of 32 would take about 6.9 GB of the 4.0 GB of memory left"
+
+
 # Options
 
 

@@ -8,9 +8,9 @@ import os
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -195,42 +195,47 @@ class _Files:
         sheet = self.kind.sheet([sample.content for sample in drawn], self.options.columns(len(drawn)), suffix)
         with written_aside(path) as file:
             file.write(sheet.content)
-        yield _summary(path, [sample.record for sample in drawn], **sheet.about)
+        summary = _Summary()
+        for sample in drawn:
+            summary.add(sample.record)
+        yield summary.line(path, **sheet.about)
 
     def _to_array(self, path: Path, samples: Iterable[Sample]) -> Iterator[Line]:
         first, samples = _first(samples)
-        keys = [key for key, value in first.record.items() if isinstance(value, int | float | str)]
-        records = []
+        columns: dict[str, list[Any]] = {key: [] for key, value in first.record.items() if isinstance(value, int | float | str)}
+        summary = _Summary()
         with written_aside(path) as file, self.kind.array(path.resolve().parent) as array:
             for sample in samples:
                 array.add(sample.content)
-                records.append(sample.record)
-            columns = [key for key in keys if all(key in record for record in records)]
-            array.save(file, {key: [record[key] for record in records] for key in columns})
-        yield _summary(path, records)
+                summary.add(sample.record)
+                columns = {key: values for key, values in columns.items() if key in sample.record}
+                for key, values in columns.items():
+                    values.append(sample.record[key])
+            array.save(file, columns)
+        yield summary.line(path)
 
     def _to_tar_file(self, path: Path, samples: Iterable[Sample]) -> Iterator[Line]:
         with path.open("wb") if is_stream(path) else written_aside(path) as file:
-            records = self._write_tar(file, samples)
-        yield _summary(path, records)
+            summary = self._write_tar(file, samples)
+        yield summary.line(path)
 
     def _to_standard_output(self, samples: Iterable[Sample]) -> Iterator[Line]:
         self._write_tar(sys.stdout.buffer, samples)
         return iter(())
 
-    def _write_tar(self, stream: BinaryIO, samples: Iterable[Sample]) -> list[Line]:
-        """A member a sample, each flushed as soon as it is there (`tarfile` itself holds some back); returns their records."""
+    def _write_tar(self, stream: BinaryIO, samples: Iterable[Sample]) -> _Summary:
+        """A member a sample, each flushed as soon as it is there (`tarfile` itself holds some back)."""
         now = int(time.time())
-        records = []
+        summary = _Summary()
         for name, sample, content in self._encoded(samples):
             member = tarfile.TarInfo(name)
             member.size, member.mtime = len(content), now
             stream.write(member.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % tarfile.BLOCKSIZE))
             stream.flush()
-            records.append(sample.record)
+            summary.add(sample.record)
         stream.write(bytes(2 * tarfile.BLOCKSIZE))
         stream.flush()
-        return records
+        return summary
 
     def _encoded(self, samples: Iterable[Sample]) -> Iterator[tuple[str, Sample, bytes]]:
         """Each sample with its file's name and content."""
@@ -251,7 +256,19 @@ def _first(samples: Iterable[Sample]) -> tuple[Sample, Iterator[Sample]]:
     return first, chain([first], iterator)
 
 
-def _summary(path: Path, records: Sequence[Line], **more: Any) -> Line:
+@dataclass
+class _Summary:
     """What one file of many samples is: what their records agree in, and how many they are."""
-    shared = {key: value for key, value in records[0].items() if all(record.get(key) == value for record in records)}
-    return {"path": str(path), **shared, "n": len(records), **more}
+
+    n: int = 0
+    shared: Line = field(default_factory=dict)
+
+    def add(self, record: Line) -> None:
+        if self.n == 0:
+            self.shared = dict(record)
+        elif any(record.get(key) != value for key, value in self.shared.items()):
+            self.shared = {key: value for key, value in self.shared.items() if record.get(key) == value}
+        self.n += 1
+
+    def line(self, path: Path, **more: Any) -> Line:
+        return {"path": str(path), **self.shared, "n": self.n, **more}

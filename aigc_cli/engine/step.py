@@ -128,13 +128,13 @@ class TrainStep:
             return torch.stack([value.detach().to(self.device, torch.float32) for value in totals.values()])
 
         while True:
-            short: RuntimeError | None = None
+            short: RuntimeError | MemoryError | None = None
             loss = phase.loss
             try:
                 if phase.over_batch is not None and plan.shards * state.micro_batches > 1:
                     loss = partial(phase.loss, of_batch=sum_of((0, plan.shards), statistic))
                 sums = updates.own_sums(plan.shards, of_shard)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 short = error

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from aigc_cli.backends.gan.augment import Augmentation
 from aigc_cli.backends.gan.config import GANPlan, Size, Train
 from aigc_cli.backends.gan.model import GANConfig
-from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
+from aigc_cli.backends.memory import micro_batch
+from aigc_cli.backends.pictures.batches import few_pictures
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.data.pictures.dataset import PictureDataset
@@ -65,7 +66,8 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
     preset = preset_for(PRESETS, budget, options.preset)
     strength = fixed_strength(options.augment)
     batch_size = options.batch_size or min(preset.batch_size, len(data.train))
-    at_once, reasons = micro_batch(batch_size, preset.picture_bytes(pixels), memory, options.micro_batch_size)
+    needed = preset.picture_bytes(pixels)
+    at_once, reasons = micro_batch(batch_size, lambda n: n * needed, memory, options.micro_batch_size)
     plan = GANPlan.of(
         options,
         preset=preset.name,

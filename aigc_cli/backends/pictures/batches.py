@@ -9,7 +9,6 @@ from torch import Tensor
 
 from aigc_cli.data.pictures.format import describe_size
 from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset
-from aigc_cli.files import bytes_of
 
 #: Pixel values computed at once without gradients: a few hundred MB in a decoder.
 VALUES = 1 << 21
@@ -56,21 +55,6 @@ class PictureBatches:
 def at_once(values: int, most: int) -> int:
     """How many pictures of `values` values to compute at once without gradients: `most`, or fewer if they are large."""
     return max(1, min(most, VALUES // values))
-
-
-def micro_batch(batch_size: int, picture_bytes: float, memory: int | None, asked: int | None = None) -> tuple[int, list[str]]:
-    """How many pictures of a batch to compute at once, given the bytes a training step takes per picture and those available on
-    the device; and a reason if memory limits it.
-
-    A step may use half of the available memory: `picture_bytes` is an estimate, and weights and evaluations take memory too.
-    """
-    if asked is not None or memory is None or batch_size * picture_bytes <= memory / 2:
-        return asked or batch_size, []
-    fit = max(1, int(memory / 2 / picture_bytes))
-    parts = -(-batch_size // fit)
-    size = -(-batch_size // parts)
-    needed, left = (bytes_of(round(n)) for n in (batch_size * picture_bytes, memory))
-    return size, [f"micro-batches of {size}: a batch of {batch_size} would take about {needed} of the {left} of memory left"]
 
 
 def few_pictures(n: int) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from aigc_cli.backends.presets import Preset, nominal_budget, preset_for
 from aigc_cli.backends.transformer.config import Size, Train
+from aigc_cli.engine.trainable import Machine
 
 #: The speed of training as a share of the measured speed of a matrix product.
 EFFICIENCY = 0.5
@@ -52,6 +53,12 @@ def chars_affordable(options: Train) -> float:
     """The number of characters that a model of characters can be trained on within the budget."""
     budget = tokenizer_budget(options)
     return EFFICIENCY * budget / (6 * preset_for(PRESETS, budget, options.preset).parameters)
+
+
+def limiting_memory(machine: Machine) -> int | None:
+    """The bytes that a training step must do with. Only a CPU's are planned for: a system kills a process that takes too much,
+    but a GPU that has no more says so, and the batch is split then."""
+    return machine.memory if machine.device.type == "cpu" else None
 
 
 def tokenizer_budget(options: Train) -> float:

@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
+from aigc_cli.backends.memory import micro_batch
+from aigc_cli.backends.pictures.batches import few_pictures
 from aigc_cli.backends.pictures.networks import levels_for
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.vae.config import Size, Train, VAEPlan
@@ -70,7 +71,7 @@ def decide(options: Train, data: PictureDataset, flops: float, memory: int | Non
     if likelihood == "logistics":
         parameters = len(MixtureOfLogistics(data.format.channels, options.mixtures or preset.mixtures).first)
     needed = picture_bytes(pixels, preset.width, preset.blocks, parameters)
-    at_once, reasons = micro_batch(batch_size, needed, memory, options.micro_batch_size)
+    at_once, reasons = micro_batch(batch_size, lambda n: n * needed, memory, options.micro_batch_size)
     plan = VAEPlan.of(
         dataclasses.replace(options, likelihood=likelihood, objective="likelihood"),
         preset=preset.name,

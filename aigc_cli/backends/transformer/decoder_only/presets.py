@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from aigc_cli.backends.memory import micro_batch
 from aigc_cli.backends.presets import preset_for
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Train
 from aigc_cli.backends.transformer.decoder_only.model import TransformerConfig
-from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common, dropout_reason
+from aigc_cli.backends.transformer.layers import MOST_STORED
+from aigc_cli.backends.transformer.presets import EFFICIENCY, PRESETS, common, dropout_reason, limiting_memory
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.engine.trainable import Machine
 from aigc_cli.errors import RequestError
+
+#: Bytes that a training step takes for a token: in a layer, by its widths and for each score that is stored; and beside layers,
+#: by the width. Fitted to measured peaks within 25 % (tests/benchmarks/RECIPE.md).
+LAYER_BYTES, FF_BYTES, SCORE_BYTES, TOKEN_BYTES = 72, 20, 8, 100
 
 
 def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[DecoderOnlyPlan, list[str]]:
@@ -28,6 +34,7 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Decod
         vocab_size=text.tokenizer.vocab_size,
         predictions=int(lengths.sum()),
         longest=int(np.quantile(lengths, 0.95)),
+        memory=limiting_memory(machine),
     )
 
 
@@ -39,11 +46,13 @@ def decide(
     predictions: int,
     longest: int,
     row: int | None = None,
+    memory: int | None = None,
 ) -> tuple[DecoderOnlyPlan, list[str]]:
     """The plan, with model, batch size, learning rate and regularisation decided, and the reasons.
 
     `flops` is the budget, `predictions` the length of the training text in tokens, and `longest` the length in tokens that few
     documents exceed. If documents are learned together, `row` is the length of the rows of a batch; otherwise it is a context.
+    `memory` are the bytes that limit a step.
     """
     preset = preset_for(PRESETS, flops, options.preset)
     context = options.context or min(preset.context, max(32, -(-longest // 32) * 32))
@@ -57,11 +66,20 @@ def decide(
     cost = 6 * (parameters + vocab_size * d_model + n_layers * length * d_model)
     tokens = options.steps * batch_size * length if options.steps else flops * EFFICIENCY / cost
     epochs = tokens / predictions
+    layer = LAYER_BYTES * d_model + FF_BYTES * d_ff
+
+    def needed(rows: int) -> float:
+        scores = rows * n_heads * length * length
+        stored = SCORE_BYTES * n_layers * scores if scores <= MOST_STORED else 0
+        return stored + rows * length * (n_layers * layer + TOKEN_BYTES * d_model)
+
+    at_once, limits = micro_batch(batch_size, needed, memory, options.micro_batch_size)
     plan = DecoderOnlyPlan.of(
         options,
         **common(preset, epochs),
         context=context,
         batch_size=batch_size,
+        micro_batch_size=at_once,
         n_layers=n_layers,
         n_heads=n_heads,
         n_kv_heads=n_heads,
@@ -70,7 +88,7 @@ def decide(
         last_field=options.last_field or 0.0,
     )
     model = f"model: {preset.name} ({plan.n_layers} layers of width {d_model}, context {context})"
-    return plan, [f"{model} for {predictions:,} tokens, {dropout_reason(options, plan)}"]
+    return plan, [f"{model} for {predictions:,} tokens, {dropout_reason(options, plan)}", *limits]
 
 
 def model_config(plan: DecoderOnlyPlan, vocab_size: int, eot_id: int, sos_id: int | None = None) -> TransformerConfig:

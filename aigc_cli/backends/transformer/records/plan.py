@@ -9,6 +9,7 @@ import numpy as np
 from aigc_cli.backends.transformer.config import DecoderOnlyPlan, Train
 from aigc_cli.backends.transformer.decoder_only.packing import Corpus
 from aigc_cli.backends.transformer.decoder_only.presets import decide
+from aigc_cli.backends.transformer.presets import limiting_memory
 from aigc_cli.backends.transformer.records.learner import DROPPED
 from aigc_cli.backends.transformer.records.together import Shared
 from aigc_cli.backends.transformer.records.tokens import RecordTokens
@@ -42,6 +43,7 @@ def plan_for(options: Train, data: RecordTokens, machine: Machine) -> tuple[Deco
         predictions=predictions,
         longest=longest,
         row=row,
+        memory=limiting_memory(machine),
     )
     return plan, [*notes, *reasons]
 

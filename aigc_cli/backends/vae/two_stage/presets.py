@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aigc_cli.backends.pictures.batches import few_pictures, micro_batch
+from aigc_cli.backends.memory import micro_batch
+from aigc_cli.backends.pictures.batches import few_pictures
 from aigc_cli.backends.presets import Preset, preset_for
 from aigc_cli.backends.vae.config import Size, Train, VAEPlan
 from aigc_cli.backends.vae.networks import VAEConfig
@@ -74,7 +75,7 @@ def plan_autoencoder(
     batch_size = options.batch_size or min(preset.batch_size, len(data.train))
     pixels = data.format.height * data.format.width
     needed = autoencoder_bytes(pixels, preset.width, preset.blocks, data.format.channels)
-    at_once, reasons = micro_batch(batch_size, needed, memory, options.micro_batch_size)
+    at_once, reasons = micro_batch(batch_size, lambda n: n * needed, memory, options.micro_batch_size)
     plan = VAEPlan.of(
         options,
         preset=preset.name,
