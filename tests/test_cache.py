@@ -232,9 +232,14 @@ def test_what_is_kept_elsewhere_is_removed_at_exit_and_after_a_kill_by_the_next(
     (tmp_path / "file").write_text("")
     code = (
         "import os, sys\n"
+        "from aigc_cli import app\n"
         "from aigc_cli.data import cache\n"
-        "print(cache.place())\n"
-        "if len(sys.argv) > 1: sys.stdout.flush(); os._exit(9)\n"
+        "def run():\n"
+        "    print(cache.place(), flush=True)\n"
+        "    if len(sys.argv) > 1: os._exit(9)\n"
+        "    return 0\n"
+        "app.run = run\n"
+        "app.main()\n"
     )
     env = {**os.environ, "AIGC_CACHE_DIR": str(tmp_path / "file"), "TMPDIR": str(tmp_path / "tmp")}
     killed = subprocess.run([sys.executable, "-c", code, "killed"], env=env, capture_output=True, text=True).stdout.strip()

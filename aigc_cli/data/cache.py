@@ -32,10 +32,8 @@ Progress: TypeAlias = Callable[[str, int, int | None], None]
 
 _PREFIX = ".tmp-aigc-"
 _log = logging.getLogger(__name__)
-#: The temporary folders that take the place of caches, and what removes them.
+#: The temporary folders that take the place of caches.
 _instead: dict[Path | None, Path] = {}
-_held = ExitStack()
-atexit.register(_held.close)
 
 
 _HINT = "free disk space or set AIGC_CACHE_DIR"
@@ -161,7 +159,9 @@ def _do_without(why: str) -> Path:
     try:
         parent = Path(tempfile.gettempdir())
         files.sweep_abandoned(parent, _PREFIX)
-        folder = _held.enter_context(files.scratch_folder(parent, _PREFIX))
+        held = ExitStack()
+        folder = held.enter_context(files.scratch_folder(parent, _PREFIX))
+        atexit.register(held.close)  # not at import: what is registered later is called earlier, and `aigc` then ends
     except OSError as error:
         raise CannotCache(f"{why}, and neither can a temporary folder ({_reason(error)})") from error
     _instead[cache_dir()] = folder
