@@ -77,6 +77,19 @@ def _escaped(char: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
 
 
+def existing(path: Path) -> Path:
+    """The path, or the innermost of the folders around it that exists."""
+    whole = path.absolute()
+    # Unlike pathlib's, os.path's exists() doesn't raise where this user may not look.
+    return next(there for there in (whole, *whole.parents) if os.path.exists(there))  # noqa: PTH110
+
+
+def writable(folder: Path) -> bool:
+    """Whether a folder, which may not exist yet, can be written to."""
+    there = existing(folder)
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
 def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
     """RequestError unless `path`, the value of `flag`, can be written and is new or may be overwritten."""
     if path.exists() and not force:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from aigc_cli.files import size_of
+from aigc_cli.files import existing, size_of, writable
 
 ROOT = Path("/")
 
@@ -141,11 +141,7 @@ def graphics_cards(root: Path = ROOT) -> list[str]:
 
 def folder(path: Path) -> Folder:
     """Describe a folder that may not exist yet."""
-    whole = path.absolute()
-    # Unlike pathlib's, os.path's exists() doesn't raise where this user may not look.
-    existing = next(there for there in (whole, *whole.parents) if os.path.exists(there))  # noqa: PTH110
-    writable = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
-    return Folder(str(path), writable, size_of(path), shutil.disk_usage(existing).free)
+    return Folder(str(path), writable(path), size_of(path), shutil.disk_usage(existing(path)).free)
 
 
 def packages() -> tuple[dict[str, str | None], dict[str, str | None]]:

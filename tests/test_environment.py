@@ -15,7 +15,7 @@ from places import read_only, small_disk
 
 from aigc_cli.engine.events import Bus, Evaluated, Event, Saved, Started
 from aigc_cli.engine.train import train
-from aigc_cli.errors import AigcError
+from aigc_cli.errors import AigcError, RequestError
 
 TINY = ["--d-model", "32", "--n-layers", "1", "--context", "32", "--batch-size", "4", "--eval-items", "4", "--device", "cpu"]
 ODD = '-it\'s a "b"\n\udcff\udcfe é $(id) [bold]*?'
@@ -119,3 +119,12 @@ def _train_until_read_only(toy: Any, runs: Path) -> None:
 
 def _weights(run: Path) -> bytes:
     return (max((run / "checkpoints").glob("step-*")) / "model" / "model.safetensors").read_bytes()
+
+
+def test_runs_that_cannot_be_written_are_refused_before_the_data_are_read(toy: Any, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with (
+        read_only(tmp_path / "runs"),
+        pytest.raises(RequestError, match=r"^--runs-dir .*/runs cannot be written to; choose another$"),
+    ):
+        _train(toy, tmp_path / "runs", lambda event: None, data="not-there.txt")

@@ -27,6 +27,7 @@ from aigc_cli.engine.settings import TrainOptions
 from aigc_cli.engine.signals import UNTOLD, Interrupts
 from aigc_cli.engine.trainable import AnyPlan, Trainable
 from aigc_cli.errors import AigcError, Interrupted, RequestError, first_line
+from aigc_cli.files import writable
 from aigc_cli.machine import packages
 from aigc_cli.options import Given, recorded
 
@@ -99,6 +100,8 @@ def _start(
         raise RequestError(
             f"run {runs_dir / backend.name / named} exists; resume it with --resume, or choose another --run name"
         )
+    if processes.leads and not writable(runs_dir):  # before the data are read
+        raise RequestError(f"--runs-dir {runs_dir} cannot be written to; choose another")
     planned = plan_run(backend, asked, demo, bus, runs_dir)
     data, trainer, options = planned.data, planned.trainer, planned.options
     held.enter_context(interrupts.deferred())

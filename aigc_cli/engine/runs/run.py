@@ -182,7 +182,9 @@ class Run:
             except Taken as by:
                 raise RequestError(f"run {self.path} is being trained by another process{by}") from None
             except OSError as error:
-                raise AigcError(f"run {self.path} cannot be locked ({error.strerror}); use another --runs-dir") from None
+                raise AigcError(
+                    f"run {self.path} cannot be locked ({error.strerror}); copy it to where it can be written to"
+                ) from None
             for folder in (self.path, self.checkpoints, self.samples):
                 sweep(folder)
             yield
