@@ -3,6 +3,9 @@
     python tests/benchmarks/gpu.py                         on the GPU, with nothing else running on the machine
     python tests/benchmarks/gpu.py --device cpu --quick    tiny models on a CPU, to see that the script works
 
+With --text FILE and --pictures SRC (Tiny Shakespeare, MNIST) a model is trained on each for two minutes more. With checkouts of
+nanoGPT and pytorch/examples (--nanogpt, --examples) their training steps are timed beside ours.
+
 Prints a table with the device's name. What fails is told, and the rest goes on; exits with 1 if anything failed.
 """
 
@@ -23,6 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import gpu_peers
 import torch
 from gpu_inside import differences, last, speed, trained, waits, wrong_draws
 
@@ -32,6 +36,7 @@ from aigc_cli.backends.transformer import config as transformer
 from aigc_cli.backends.transformer.backend import TransformerBackend
 from aigc_cli.backends.vae import config as vae
 from aigc_cli.backends.vae.backend import VAEBackend
+from aigc_cli.engine.device import open_device, resolve_precision
 from aigc_cli.engine.settings import TrainOptions
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +51,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae": ("vae", {}),
     "codes": ("vae", {"codes": True}),
     "samples": ("vae", {"objective": "samples"}),
+    "records": ("transformer", {"fields": "caption,picture"}),
 }
 SMALL = {"preset": "nano", "batch_size": 8, "eval_items": 16}
 OBJECTIVES = {"transformer": "bits_per_char", "gan": "kd_random", "vae": "bits_per_dim"}
@@ -87,6 +93,8 @@ class Bench:
         """The options of a model's data."""
         if MODELS[name][0] != "transformer":
             return {"data": "demo:shapes?n=200", "size": "16"} if self.quick else {"data": "demo:shapes?n=5000"}
+        if name == "records":
+            return {"data": "demo:scenes"}
         if not self.quick:
             return {"data": "demo:verse"}
         columns = {"source": "first", "target": "second"} if name == "encoder-decoder" else {"column": "second"}
@@ -229,6 +237,39 @@ def fast(bench: Bench, name: str) -> tuple[str, bool]:
     return figure, not bench.on_gpu or found.waits < WAITS
 
 
+def quality(bench: Bench, backend: str, source: str, minutes: float) -> tuple[str, bool]:
+    """What two minutes reach, no setting touched."""
+    on, named = ["--device", bench.device, "--json", "-q"], ["--run", "quality"]
+    told = bench.run("train", backend, "--data", source, "--minutes", minutes, *named, *on, timeout=60 * minutes + 120)
+    made = json.loads(told.splitlines()[0])
+    measured = json.loads(bench.run("eval", backend, *named, *on).splitlines()[0])
+    shown = [name for name in ("bits_per_char", "fd_labels", "fd_random", "bits_per_dim") if name in measured]
+    figures = [f"{name} {measured[name]['value']:.4g} (n = {measured[name]['n']})" for name in shown]
+    return f"{Path(source).name}, {minutes:g} minutes, {made['steps']:,} steps: {', '.join(figures)}", bool(figures)
+
+
+def beside_nanogpt(bench: Bench, checkout: Path) -> tuple[str, bool]:
+    """Tokens a second of the same shape, each as its own command trains."""
+    device, steps, shape = open_device(bench.device), 3 if bench.quick else 100, gpu_peers.SHAPE
+    ours = {"preset": None, "d_model": shape["n_embd"], "n_layers": shape["n_layer"], "n_heads": shape["n_head"], "dropout": shape["dropout"],
+            "context": shape["block_size"], "batch_size": gpu_peers.BATCH, "compile": bench.on_gpu}  # fmt: skip
+    own = trained(BACKENDS["transformer"], bench.options("decoder-only", **ours), steps, bench.folder).seconds
+    precision = resolve_precision("auto", device)
+    theirs = gpu_peers.nanogpt(checkout, device, precision, 2048, steps, compiled=bench.on_gpu)
+    tokens = gpu_peers.BATCH * int(shape["block_size"])
+    figure = f"{tokens / own:,.0f} tokens/s, nanoGPT {tokens / theirs:,.0f}: {theirs / own:.2f} times as fast"
+    return figure, True
+
+
+def beside_dcgan(bench: Bench, checkout: Path) -> tuple[str, bool]:
+    """Pictures of 64×64 a second in batches of 64; ours are other networks."""
+    steps = 3 if bench.quick else 100
+    asked = {"size": "64", "preset": "nano" if bench.quick else "small", "batch_size": 64}
+    own = trained(BACKENDS["gan"], bench.options("gan", **asked), steps, bench.folder).seconds
+    theirs = gpu_peers.dcgan(checkout, open_device(bench.device), steps)
+    return f"{64 / own:,.0f} pictures/s, the DCGAN example {64 / theirs:,.0f}", True
+
+
 def halved(bench: Bench) -> tuple[str, bool]:
     """A batch that needs more than the process may use is split, in training itself."""
     share = LIMITED / torch.cuda.get_device_properties(bench.device).total_memory
@@ -274,11 +315,11 @@ def tests(bench: Bench) -> tuple[str, bool]:
     return bench.run(ROOT / "tests/test_gpu.py", command=pytest, timeout=180).strip().splitlines()[-1], True
 
 
-def checks(bench: Bench, minutes: float) -> Iterator[tuple[str, str, Callable[[], tuple[str, bool]]]]:
+def checks(bench: Bench, options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[], tuple[str, bool]]]]:
     """What, of which model, and the check. Quick, each is made once."""
     once = ("decoder-only",)
     for name in COMPARED if bench.quick else MODELS:
-        yield "train, sample, eval, encode, decode", name, lambda name=name: used(bench, name, minutes)
+        yield "train, sample, eval, encode, decode", name, lambda name=name: used(bench, name, options.minutes)
     for name in COMPARED:
         yield "numbers beside the CPU's", name, lambda name=name: alike(bench, name)
     yield "draws", "", lambda: drawn(bench)
@@ -295,6 +336,14 @@ def checks(bench: Bench, minutes: float) -> Iterator[tuple[str, str, Callable[[]
         for name in once if bench.quick else COMPARED:
             yield "waits for the device", name, lambda name=name: waiting(bench, name)
         yield "tests/test_gpu.py", "", lambda: tests(bench)
+    if options.nanogpt:
+        yield "beside nanoGPT", "decoder-only", lambda: beside_nanogpt(bench, options.nanogpt)
+    if options.examples:
+        yield "beside DCGAN", "gan", lambda: beside_dcgan(bench, options.examples)
+    for backend, source in (("transformer", options.text), ("gan", options.pictures)):
+        if source:
+            minutes = 0.3 if bench.quick else 2.0
+            yield "quality", backend, lambda asked=(backend, source, minutes): quality(bench, *asked)
 
 
 def main(arguments: Sequence[str] | None = None, command: Sequence[str] = AIGC) -> int:
@@ -304,6 +353,10 @@ def main(arguments: Sequence[str] | None = None, command: Sequence[str] = AIGC) 
     parser.add_argument("--quick", action="store_true", help="tiny models and few steps")
     parser.add_argument("--only", nargs="+", metavar="CHECK", help="only the checks whose names contain one of these")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--text", help="a file of text to measure quality on")
+    parser.add_argument("--pictures", help="labelled pictures to measure quality on")
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
+    parser.add_argument("--examples", type=Path, help="a checkout of pytorch/examples")
     options = parser.parse_args(arguments)
     folder = options.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
@@ -312,7 +365,7 @@ def main(arguments: Sequence[str] | None = None, command: Sequence[str] = AIGC) 
     card = torch.cuda.get_device_name(options.device) if bench.on_gpu else options.device
     print(f"{card}, PyTorch {torch.__version__}, {time.strftime('%Y-%m-%d')}\n")
     print("| what | model | figure | holds | |\n| --- | --- | --- | --- | --- |", flush=True)
-    for what, name, check in checks(bench, options.minutes):
+    for what, name, check in checks(bench, options):
         if options.only is None or any(wanted in what for wanted in options.only):
             bench.row(what, name, check)
     print(f"\n{bench.failed} failed")

@@ -188,24 +188,32 @@ class DCGAN:
         exec(compile(tree, str(self.path), "exec"), names)
         return names
 
+    def networks(self, channels: int, device: torch.device) -> tuple[nn.Module, nn.Module, list[torch.optim.Optimizer]]:
+        """Generator and discriminator, and their optimisers."""
+        example = self._definitions(channels)
+        both = [example[name](1).apply(example["weights_init"]).to(device) for name in ("Generator", "Discriminator")]
+        return *both, [torch.optim.Adam(network.parameters(), 2e-4, betas=(0.5, 0.999)) for network in both]
+
+    def step(
+        self, generator: nn.Module, discriminator: nn.Module, optimizers: list[torch.optim.Optimizer], real: Tensor
+    ) -> None:
+        is_real, is_fake = torch.ones(len(real), device=real.device), torch.zeros(len(real), device=real.device)
+        discriminator.zero_grad()
+        F.binary_cross_entropy(discriminator(real), is_real).backward()
+        fake = generator(torch.randn(len(real), self.NOISE, 1, 1, device=real.device))
+        F.binary_cross_entropy(discriminator(fake.detach()), is_fake).backward()
+        optimizers[1].step()
+        generator.zero_grad()
+        F.binary_cross_entropy(discriminator(fake), is_real).backward()
+        optimizers[0].step()
+
     def train(self, data: Data, minutes: float, folder: Path) -> dict[str, Any]:
-        end, steps, example = time.perf_counter() + 60 * minutes, 0, self._definitions(data.format.channels)
+        end, steps = time.perf_counter() + 60 * minutes, 0
         torch.manual_seed(0)
-        generator, discriminator = (example[name](1).apply(example["weights_init"]) for name in ("Generator", "Discriminator"))
-        optimizers = [
-            torch.optim.Adam(network.parameters(), 2e-4, betas=(0.5, 0.999)) for network in (generator, discriminator)
-        ]
+        generator, discriminator, optimizers = self.networks(data.format.channels, torch.device("cpu"))
         for x in batches(data, self.BATCH, end):
             real = F.interpolate(x, (self.SIDE, self.SIDE), mode="bilinear", antialias=True) * 2 - 1
-            is_real, is_fake = torch.ones(len(real)), torch.zeros(len(real))
-            discriminator.zero_grad()
-            F.binary_cross_entropy(discriminator(real), is_real).backward()
-            fake = generator(torch.randn(len(real), self.NOISE, 1, 1))
-            F.binary_cross_entropy(discriminator(fake.detach()), is_fake).backward()
-            optimizers[1].step()
-            generator.zero_grad()
-            F.binary_cross_entropy(discriminator(fake), is_real).backward()
-            optimizers[0].step()
+            self.step(generator, discriminator, optimizers, real)
             steps += 1
         save_file(generator.state_dict(), folder / "weights.safetensors")
         parameters = sum(weights.numel() for weights in generator.parameters())

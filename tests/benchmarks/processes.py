@@ -4,7 +4,8 @@
     python tests/benchmarks/processes.py moved            begun on 4, killed, resumed on 1, killed, resumed on 2
     python tests/benchmarks/processes.py killed -n 10     the second process killed at random times under torchrun --max-restarts
     python tests/benchmarks/processes.py nodes            two network namespaces joined by a cable (Linux, root), as two machines
-    python tests/benchmarks/processes.py cost             steps and memory; `--before FOLDER` is an earlier version's checkout
+    python tests/benchmarks/processes.py cost             steps and memory of two processes beside one
+    python tests/benchmarks/processes.py cost --before X  steps beside those of an earlier version, whose checkout is the folder X
 
 Each process computes with one thread. A hash is of the last checkpoint (weights, averages, optimisers) and of the lines of metrics
 without times.
@@ -46,6 +47,14 @@ MODELS = {
     "vae --codes": ["vae", *SHAPES, "--codes"],
     "transformer": [*VERSE, "--n-layers", "2", "--context", "64", "--batch-size", "7"],
     "encoder-decoder": [*VERSE, "--arch", "encoder-decoder", "--source-ratio", "0.5", "--batch-size", "7"],
+}
+#: For timing: the sizes that a laptop trains.
+LARGER = {
+    "gan": ["--size", "32", "--batch-size", "32"],
+    "vae": ["--size", "32", "--preset", "small", "--batch-size", "64"],
+    "vae without free bits": ["--size", "32", "--preset", "small", "--batch-size", "64", "--free-bits", "0"],
+    "transformer": ["--d-model", "128", "--n-layers", "4", "--context", "128", "--batch-size", "16"],
+    "encoder-decoder": ["--d-model", "128", "--batch-size", "16"],
 }
 SHARDS = 4
 
@@ -289,12 +298,13 @@ def largest_share(parameters: Sequence[torch.nn.Parameter], processes: int) -> i
 
 
 def cost(bench: Bench, options: argparse.Namespace) -> None:
-    """Seconds a step, alternating, and what a process keeps and sends."""
+    """Seconds a step, alternating, and what a process keeps."""
 
     def rate(name: str, run: str, *more: object, devices: int = 1, root: Path = ROOT) -> float:
         bench.env["PYTHONPATH"] = str(root)
         asked = [
-            *MODELS[name],
+            *MODELS[name.removesuffix(" without free bits")],
+            *LARGER[name],
             "--steps",
             options.steps,
             "--eval-every",
@@ -316,20 +326,27 @@ def cost(bench: Bench, options: argparse.Namespace) -> None:
 
     def compared(head: str, one: Callable[[str], float], two: Callable[[str], float]) -> None:
         print(f"| {head} | ratio (median, least and most of pairs) |\n| --- | --- | --- | --- |")
-        for name in options.only or MODELS:
+        for name in options.only or LARGER:
             pairs = [(one(name), two(name)) for _ in range(options.n)]
             first, second = (1e3 * statistics.median(side) for side in zip(*pairs, strict=True))
             ratios = sorted(b / a for a, b in pairs)
             told = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} … {ratios[-1]:.2f}, n = {len(ratios)})"
             print(f"| {name} | {first:.1f} | {second:.1f} | {told} |", flush=True)
 
+    if options.before is not None:
+        compared(
+            "a step with one shard, ms | before | now",
+            lambda name: rate(name, "a", "--threads", 1, root=options.before),
+            lambda name: rate(name, "b", "--threads", 1),
+        )
+        return
     compared(
         "a step, ms | 1 process of 2 threads | 2 of 1 thread",
         lambda name: rate(name, "a", "--threads", 2, "--shards", 1),
         lambda name: rate(name, "b", "--threads", 1, "--shards", 2, devices=2),
     )
     print("| bytes of the optimisers' states | 1 process | each of 2 | each of 4 |\n| --- | --- | --- | --- |")
-    for name in options.only or MODELS:
+    for name in [name for name in options.only or MODELS if name in MODELS]:
         bench.train("kept", *settings(name, 4))
         (path,) = bench.folder.glob("runs/*/kept/checkpoints/step-000004/state/optimizers.safetensors")
         sizes: dict[str, int] = {}
@@ -343,12 +360,6 @@ def cost(bench: Bench, options: argparse.Namespace) -> None:
             flush=True,
         )
         subprocess.run(["rm", "-r", path.parents[3]], check=True)
-    if options.before is not None:
-        compared(
-            "a step with one shard, ms | before | now",
-            lambda name: rate(name, "a", "--threads", 1, root=options.before),
-            lambda name: rate(name, "b", "--threads", 1),
-        )
 
 
 def main() -> None:
@@ -357,7 +368,7 @@ def main() -> None:
     parser.add_argument("what", choices=what)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("-n", type=int, default=10, help="kills, or pairs")
-    parser.add_argument("--only", nargs="+", choices=MODELS)
+    parser.add_argument("--only", nargs="+", choices=MODELS | LARGER)
     parser.add_argument("--before", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
