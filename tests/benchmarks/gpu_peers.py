@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -36,8 +38,9 @@ def nanogpt(checkout: Path, device: torch.device, precision: str, vocabulary: in
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     torch.manual_seed(0)
-    plain = module.GPT(module.GPTConfig(vocab_size=vocabulary, **SHAPE)).to(device)
-    optimizer = plain.configure_optimizers(0.1, 1e-3, (0.9, 0.99), device.type)
+    with redirect_stdout(sys.stderr):  # it tells its sizes
+        plain = module.GPT(module.GPTConfig(vocab_size=vocabulary, **SHAPE)).to(device)
+        optimizer = plain.configure_optimizers(0.1, 1e-3, (0.9, 0.99), device.type)
     model = torch.compile(plain) if compiled else plain
     tokens = torch.randint(vocabulary, (BATCH, SHAPE["block_size"] + 1), device=device)
 
