@@ -133,46 +133,46 @@ def test_the_same_random_state_makes_the_same_changes() -> None:
 
 def test_the_strength_rises_while_held_out_scores_fall_behind_and_falls_when_they_do_not() -> None:
     augment = Augmentation(0.2)
-    train, generated = torch.tensor([3.0, 3.0]), torch.tensor([-1.0, 1.0])
+    train = torch.tensor([3.0, 3.0])
     overfitted, not_overfitted = torch.tensor([1.0]), torch.tensor([2.0])  # r_v is 2/3 and 1/3
-    augment.adapt(train, overfitted, generated, step=0.05)
+    augment.adapt(train, overfitted, step=0.05)
     assert float(augment.strength) == pytest.approx(0.25)
-    augment.adapt(train, not_overfitted, generated, step=0.05)
+    augment.adapt(train, not_overfitted, step=0.05)
     assert float(augment.strength) == pytest.approx(0.2)
-    augment.adapt(train, not_overfitted, generated, step=0.05, target=0.3)
+    augment.adapt(train, not_overfitted, step=0.05, target=0.3)
     assert float(augment.strength) == pytest.approx(0.25)
 
 
 def test_a_discriminator_that_prefers_generated_pictures_has_not_overfitted() -> None:
     augment = Augmentation(0.2)
-    augment.adapt(torch.tensor([0.0]), torch.tensor([-3.0]), torch.tensor([1.0]), step=0.05)
+    augment.adapt(torch.tensor([-1.0]), torch.tensor([-4.0]), step=0.05)
     assert float(augment.strength) == pytest.approx(0.15)
 
 
 def test_the_strength_stays_within_its_bounds() -> None:
     augment = Augmentation()
-    scores = torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([0.0])
-    augment.adapt(*scores, step=0.3)
+    one, none = torch.tensor([1.0]), torch.tensor([0.0])
+    augment.adapt(one, one, step=0.3)
     assert float(augment.strength) == 0
     for _ in range(5):
-        augment.adapt(scores[0], scores[2], scores[2], step=0.3)
+        augment.adapt(one, none, step=0.3)
     assert float(augment.strength) == pytest.approx(Augmentation.MAX_STRENGTH)
 
 
 def test_chance_alone_does_not_raise_the_strength() -> None:
-    """Scores of batches of 32, whose means differ by much less than chance makes them."""
+    """Margins of batches of 32, whose means differ by much less than chance makes them."""
     generator = torch.Generator().manual_seed(0)
 
-    def scores(mean: float) -> Tensor:
+    def margins(mean: float) -> Tensor:
         return mean + torch.randn(32, generator=generator)
 
     at_once, averaged, overfitted = Augmentation(0.2), Augmentation(0.2), Augmentation()
     strengths = []
     for _ in range(400):
-        train, held_out, generated = scores(0.2), scores(0.2), scores(0.0)
-        at_once.adapt(train, held_out, generated, step=0.01)
-        averaged.adapt(train, held_out, generated, step=0.01, weight=0.02)
-        overfitted.adapt(train, held_out - 0.18, generated, step=0.01, weight=0.02)
+        train, held_out = margins(0.2), margins(0.2)
+        at_once.adapt(train, held_out, step=0.01)
+        averaged.adapt(train, held_out, step=0.01, weight=0.02)
+        overfitted.adapt(train, held_out - 0.18, step=0.01, weight=0.02)
         strengths.append((float(at_once.strength), float(averaged.strength)))
     of_last = np.array(strengths[200:])
     assert of_last[:, 0].max() < 0.03
@@ -180,17 +180,16 @@ def test_chance_alone_does_not_raise_the_strength() -> None:
     assert float(overfitted.strength) == pytest.approx(Augmentation.MAX_STRENGTH)
 
 
-def test_scores_that_are_not_finite_are_passed_over() -> None:
+def test_margins_that_are_not_finite_are_passed_over() -> None:
     augment = Augmentation()
-    scores = torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([0.0])
-    for train in (scores[0], torch.tensor([torch.nan]), torch.tensor([torch.inf]), scores[0]):
-        augment.adapt(train, *scores[1:], step=0.1)
+    for train in (1.0, torch.nan, torch.inf, 1.0):
+        augment.adapt(torch.tensor([train]), torch.tensor([0.0]), step=0.1)
     assert float(augment.strength) == pytest.approx(0.4)
 
 
 def test_the_strength_is_part_of_a_checkpoint() -> None:
     augment, other = Augmentation(), Augmentation(0.4)
-    other.adapt(torch.tensor([3.0]), torch.tensor([1.0]), torch.tensor([0.0]), step=0.0)
+    other.adapt(torch.tensor([3.0]), torch.tensor([1.0]), step=0.0)
     augment.load_state_dict(other.state_dict())
     assert float(augment.strength) == pytest.approx(0.4)
     assert augment.margins.tolist() == [2.0, 3.0]
@@ -198,7 +197,7 @@ def test_the_strength_is_part_of_a_checkpoint() -> None:
 
 def test_the_difference_must_be_more_than_chance() -> None:
     """Beyond two standard errors: of the scores that were drawn, and of the held-out pictures that there are."""
-    train, held_out = torch.tensor([3.0, 5.0] * 50), torch.tensor([2.5, 4.5] * 50)  # a difference of 0.5, variances of 1
+    train, held_out = torch.tensor([-0.4, 1.6] * 50), torch.tensor([-0.9, 1.1] * 50)  # a difference of 0.5, variances of 1
     for n, weight, n_held_out, rises in (
         (100, 1.0, 1000, True),
         (8, 1.0, 1000, False),
@@ -207,7 +206,7 @@ def test_the_difference_must_be_more_than_chance() -> None:
     ):
         augment = Augmentation(0.4)
         for _ in range(100 if weight < 1 else 1):
-            augment.adapt(train[:n], held_out[:n], train[:n] - 0.6, step=0.001, weight=weight, n_held_out=n_held_out)
+            augment.adapt(train[:n], held_out[:n], step=0.001, weight=weight, n_held_out=n_held_out)
         assert (float(augment.strength) > 0.4) == rises
 
 

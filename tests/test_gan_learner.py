@@ -123,7 +123,7 @@ def test_samples_come_nearer_to_the_pictures() -> None:
 def test_the_spread_is_that_of_samples_over_that_of_pictures() -> None:
     made = trainer(Train(augment="off"), blobs())
     learner = learner_of(made)
-    everything = torch.cat([learner._some(learner.data.select, np.arange(64))[0]] * (LEAST_DRAWN // 64))
+    everything = torch.cat([learner._some(learner.data.select, np.arange(64))[0]] * (LEAST_DRAWN // 64 + 2))
 
     def real(n: int, labels: object) -> torch.Tensor:
         nonlocal everything
@@ -154,6 +154,7 @@ def test_the_augmentation_follows_the_discriminator_s_overfitting() -> None:
     data.select.pixels[data.select.rows, 0, 0] = 0
     made = trainer(Train(), data)
     learner = learner_of(made)
+    learner.drawn = lambda n, given: torch.zeros(n, 1, 9, 7)  # type: ignore[method-assign]
     learner.discriminator.forward = scores_by(lambda x: x[:, 0, 0, 0])  # type: ignore[method-assign]
     for step in range(40):
         learner.after_step(step, learner.batch(step), made.plan)
@@ -163,6 +164,21 @@ def test_the_augmentation_follows_the_discriminator_s_overfitting() -> None:
     for step in range(40):
         learner.after_step(step, learner.batch(step), made.plan)
     assert float(learner.augmentation.strength) < raised
+
+
+def test_margins_do_not_depend_on_how_high_a_class_scores() -> None:
+    """Training compares pairs of one class, so the discriminator may add any number to a class's scores."""
+    data = blobs(two_classes=True)
+    learner = learner_of(trainer(Train(conditional=True, augment="off"), data))
+    compare = learner.discriminator.forward
+    found = []
+    for more in (0.0, 100.0):
+        learner.discriminator.forward = lambda x, labels, clusters, by=more: compare(x, labels, clusters) + by * labels  # type: ignore[method-assign]
+        seed_everything(0)
+        with torch.no_grad():
+            found.append(learner.evaluate(64))
+    for name in ("margin_train", "margin_held_out"):
+        assert found[0][name] == pytest.approx(found[1][name], abs=1e-3)
 
 
 def test_a_strength_that_was_asked_for_stays() -> None:

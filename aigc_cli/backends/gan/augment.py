@@ -26,7 +26,7 @@ class Augmentation(nn.Module):
     #: Above this, changed pictures are so common that they leak into the generator (Karras et al. 2020, section 2.2).
     MAX_STRENGTH = 0.8
     strength: Tensor
-    margins: Tensor  # (2,) moving averages: training pictures' scores minus those of held-out and of generated pictures
+    margins: Tensor  # (2,) moving averages: training pictures' margins, less held-out ones' and as they are
     chance: Tensor  # the sampling variance of the first margin
 
     def __init__(self, strength: float | None = None, may: Changes = PICTURES) -> None:
@@ -62,22 +62,21 @@ class Augmentation(nn.Module):
         self,
         train: Tensor,
         held_out: Tensor,
-        generated: Tensor,
         *,
         step: float,
         weight: float = 1.0,
         n_held_out: int = 1 << 30,
         target: float = 0.5,
     ) -> None:
-        """Change the strength by `step`: up if the discriminator's scores show overfitting, otherwise down.
+        """Change the strength by `step`: up if the discriminator's margins show overfitting, otherwise down.
 
-        It overfits if r_v = (E D(train) − E D(held-out)) / (E D(train) − E D(generated)) is above `target` (Karras et al. 2020,
-        eq. 1), unless generated pictures score no lower than training pictures, or the numerator is within two standard errors
-        of 0. Scores are of randomly drawn pictures, `n_held_out` being the number of held-out ones to draw from; `weight` is
-        their weight in the moving averages.
+        A margin is a picture's score minus that of a generated one with the same labels and cluster. With margins M it overfits
+        if r_v = (E M(train) − E M(held-out)) / E M(train) is above `target` (Karras et al. 2020, eq. 1), unless E M(train) is
+        negative, or the numerator is within two standard errors of 0. The pictures are drawn at random, the held-out ones from
+        `n_held_out`; `weight` is their weight in the moving averages.
         """
-        now = torch.stack((train.mean() - held_out.mean(), train.mean() - generated.mean()))
-        of_train, of_held_out = (scores.var(unbiased=False) for scores in (train, held_out))
+        now = torch.stack((train.mean() - held_out.mean(), train.mean()))
+        of_train, of_held_out = (margins.var(unbiased=False) for margins in (train, held_out))
         of_draws = (of_train / len(train) + of_held_out / len(held_out)) * weight / (2 - weight)  # of a moving average
         usable = now.isfinite().all()
         chance = of_draws + of_held_out / n_held_out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
 import torch
@@ -62,27 +61,30 @@ def _draws(loaded: Loaded, dataset: PictureDataset, options: Eval, n: int) -> It
 def _margin(
     loaded: Loaded, discriminator: Discriminator, dataset: PictureDataset, held_out: PictureArrays, options: Eval
 ) -> Measure:
-    """How far held-out pictures score above samples, in nats, with the same for training pictures as `train`. If these are far
-    apart, the discriminator has memorised the training pictures."""
+    """How far held-out pictures score above samples of the same labels and cluster, in nats, with the same for training
+    pictures as `train`. If these are far apart, the discriminator has memorised the training pictures."""
 
-    def scores(arrays: PictureArrays) -> NDArray[np.float64]:
+    def margins(arrays: PictureArrays) -> NDArray[np.float64]:
         usable = loaded.usable(arrays)
         chosen = usable[np.random.default_rng(options.seed).permutation(len(usable))[:SCORED]]
-        parts = np.array_split(chosen, -(-len(chosen) // options.batch_size))
-        return np.concatenate([score(arrays.take(some), loaded.labels_of(arrays, some)) for some in parts])
+        starts = range(0, len(chosen), options.batch_size)
+        return np.concatenate([above(arrays, chosen[at : at + options.batch_size], at) for at in starts])
 
-    def score(pixels: NDArray[np.uint8], labels: torch.Tensor | None) -> NDArray[np.float64]:
-        x = seen(torch.from_numpy(pixels).to(loaded.device))
-        clusters = discriminator.clusters_of(x)
-        numbers: NDArray[np.float64] = discriminator(x, labels, clusters).cpu().double().numpy()
-        return numbers
+    def above(arrays: PictureArrays, some: NDArray[np.int64], start: int) -> NDArray[np.float64]:
+        x, labels = seen(torch.from_numpy(arrays.take(some)).to(loaded.device)), loaded.labels_of(arrays, some)
+        clusters, n = discriminator.clusters_of(x), loaded.generator.config.latent
+        draws = []
+        for index, numbers in enumerate(loaded.numbers_of(labels, len(some)), start):
+            z = latent(loaded, options.seed, index)
+            if clusters is not None:
+                z = loaded.generator.with_clusters(z[None, :n], clusters[index - start, None].cpu())[0]
+            draws.append(Draw(z, numbers, {}, shift(loaded, options.seed, index)))
+        fake = np.stack([sample.content for sample in drawn(loaded, draws, len(draws))])
+        real, other = (
+            discriminator(pictures, labels, clusters) for pictures in (x, seen(torch.from_numpy(fake).to(loaded.device)))
+        )
+        found: NDArray[np.float64] = (real - other).cpu().double().numpy()
+        return found
 
-    of_samples = []
-    draws = _draws(loaded, dataset, options, min(SCORED, len(held_out)))
-    while some := list(islice(draws, options.batch_size)):
-        pictures = [sample.content for sample in drawn(loaded, some, len(some))]
-        of_samples.append(score(np.stack(pictures), loaded.labels_from([one.numbers for one in some])))
-    base = np.concatenate(of_samples).mean()
-    margins = (mean(scores(arrays) - base, unit="nats", seed=options.seed) for arrays in (held_out, dataset.train))
-    of_held_out, of_train = margins
+    of_held_out, of_train = (mean(margins(arrays), unit="nats", seed=options.seed) for arrays in (held_out, dataset.train))
     return of_held_out.beside(train=of_train)

@@ -157,15 +157,13 @@ class GANLearner(Learner):
         rng, n = np.random.default_rng((self.plan.seed, step, 2)), len(batch["pixels"])
         with torch.no_grad():
             # Not the batch's pictures: the discriminator has just learned them, which raises their scores.
-            pictures, given = self._some(self.data.train, rng.integers(len(self.data.train), size=n))
-            train = self.scores(pictures, given)
-            held_out = self.scores(*self._some(self.data.select, rng.integers(len(self.data.select), size=n)))
-            generated = self.scores(self.drawn(n, given), given)
+            train, held_out = (
+                self._margins(arrays, rng.integers(len(arrays), size=n)) for arrays in (self.data.train, self.data.select)
+            )
         share = ADAPT_EVERY / plan.steps  # of the run, between two adaptations
         self.augmentation.adapt(
             train,
             held_out,
-            generated,
             step=share / ADAPT_SHARE,
             weight=min(1.0, share / AVERAGED_SHARE),
             n_held_out=len(self.data.select),
@@ -179,24 +177,32 @@ class GANLearner(Learner):
         the samples' variance to the pictures'; and how far training and held-out pictures score above samples."""
         index = self.order[:items]
         reference = self._reference(index)
-        drawn, of_fake = zip(*self.each(self._chunks(np.resize(index, max(items, LEAST_DRAWN))), self._judged), strict=True)
-        features = np.concatenate(drawn)
+        chunks = self._chunks(np.resize(index, max(items, LEAST_DRAWN)))
+        features = np.concatenate([*self.each(chunks, self._features_of_drawn)])
         distance, error = kernel_distance(features, reference, same_second=True)  # as at every evaluation
-        fake = float(torch.cat(of_fake).mean())
+        train, held_out = (
+            torch.cat([*self.each(self._chunks(some), partial(self._margins, arrays))]).mean()
+            for arrays, some in ((self.data.train, self.train_order[:items]), (self.data.select, index))
+        )
         measures = {
             "kd_random": distance,
             "spread": float(features.var(0).sum() / max(reference.var(0).sum(), 1e-9)),
-            "margin_train": self._mean_score(self.data.train, self.train_order[:items]) - fake,
-            "margin_held_out": self._mean_score(self.data.select, index) - fake,
+            "margin_train": float(train),
+            "margin_held_out": float(held_out),
             "augmentation": float(self.augmentation.strength),
         }
         return measures | ({"kd_error": error} if math.isfinite(error) else {})
 
-    def _judged(self, index: Index) -> tuple[NDArray[np.float32], Tensor]:
-        """The features of samples that are given what some held-out pictures are, and their scores."""
+    def _features_of_drawn(self, index: Index) -> NDArray[np.float32]:
+        """The features of samples that are given what some held-out pictures are."""
         _, given = self._some(self.data.select, index)
-        x = self.drawn(len(index), given)
-        return self.extract(pictures_of(x)), self.scores(x, given)
+        return self.extract(pictures_of(self.drawn(len(index), given)))
+
+    def _margins(self, arrays: PictureArrays, index: Index) -> Tensor:
+        """How far some pictures score above samples that are given the same (b,). Only such pairs are compared in training, so
+        the scores of other labels and clusters may be higher or lower by any number."""
+        pictures, given = self._some(arrays, index)
+        return self.scores(pictures, given) - self.scores(self.drawn(len(index), given), given)
 
     def noise(self, measures: Mapping[str, float]) -> float:
         return measures.get("kd_error", 0.0)
@@ -212,10 +218,6 @@ class GANLearner(Learner):
         """The index in chunks of as many pictures as are computed at once."""
         batch = at_once(math.prod(self.data.train.shape), EVAL_BATCH)
         return (index[at : at + batch] for at in range(0, len(index), batch))
-
-    def _mean_score(self, arrays: PictureArrays, index: Index) -> float:
-        scores = self.each(self._chunks(index), lambda some: self.scores(*self._some(arrays, some)))
-        return float(torch.cat(list(scores)).mean())
 
     def _some(self, arrays: PictureArrays, index: Index) -> tuple[Tensor, Given]:
         """Some pictures as the networks' input, and what they are conditioned on."""
