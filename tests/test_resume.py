@@ -120,7 +120,7 @@ def test_killed_at_random_moments(case: str, backend: str, module_shell: Shell, 
         "0.05",
         "-q",
     ]
-    for kill in range(4):
+    for kill in range(2):  # `tests/benchmarks/kills.py` kills more often
         process = module_shell.start(*arguments, *(["--resume"] if run.exists() else []))
         deadline = time.monotonic() + 60
         while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
