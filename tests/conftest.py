@@ -78,6 +78,14 @@ def toy_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+@pytest.fixture(scope="session")
+def halves_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder on the path that holds a toy backend that draws pictures of two grey halves."""
+    site = tmp_path_factory.mktemp("site")
+    install(site, "aigc_pictures", "halves", (TOY / "aigc_pictures.py").read_text())
+    return site
+
+
 def install(site: Path, module: str, name: str, source: str, group: str = "aigc.backends", attribute: str = "BACKEND") -> None:
     """Put a backend, or a kind of data, into a folder as a package that is installed there, with an entry point of its own."""
     (site / f"{module}.py").write_text(source)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import AIGC, TOY, Shell, install, make_shell
+from conftest import AIGC, Shell, make_shell
 from PIL import Image
 
 from aigc_cli.data.pictures.output import enlargement
@@ -22,19 +22,11 @@ from aigc_cli.engine.runs.run import create_run
 SHAPE = (4, 6, 3)
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder on the path that holds the backend of pictures as an installed distribution."""
-    site = tmp_path_factory.mktemp("site")
-    install(site, "aigc_pictures", "halves", (TOY / "aigc_pictures.py").read_text())
-    return site
-
-
 @pytest.fixture
-def halves(tmp_path: Path, site: Path, shared_cache: Path) -> Shell:
+def halves(tmp_path: Path, halves_path: Path, shared_cache: Path) -> Shell:
     """A shell in whose directory there is a run of that backend."""
     add_run(tmp_path, "one", SHAPE)
-    return make_shell(tmp_path, site, shared_cache)
+    return make_shell(tmp_path, halves_path, shared_cache)
 
 
 def add_run(folder: Path, name: str, shape: tuple[int, int, int], data: dict[str, Any] | None = None) -> None:

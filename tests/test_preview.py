@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOY, Shell, install, make_shell
+from conftest import Shell, make_shell
 from PIL import Image
 from rich.console import Console
 from rich.style import Style
@@ -201,15 +201,12 @@ def test_the_colours_of_a_terminal(environ: dict[str, str], expected: Colours) -
 
 
 @pytest.fixture
-def halves(tmp_path: Path, shared_cache: Path) -> Shell:
+def halves(tmp_path: Path, halves_path: Path, shared_cache: Path) -> Shell:
     """A shell with a run of a toy backend that draws two grey halves, 4 × 6."""
-    site = tmp_path / "site"
-    site.mkdir()
-    install(site, "aigc_pictures", "halves", (TOY / "aigc_pictures.py").read_text())
     run = create_run(tmp_path / "runs", "halves", "one", {})
     run.model.mkdir()
     (run.model / "config.json").write_text(json.dumps({"shape": [4, 6, 1]}))
-    return make_shell(tmp_path, site, shared_cache)
+    return make_shell(tmp_path, halves_path, shared_cache)
 
 
 def test_what_was_drawn_is_shown_below_the_paths(halves: Shell) -> None:
