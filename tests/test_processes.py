@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -166,6 +167,23 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on_with_fewer(verse: Shel
     verse.ok("train", "transformer", "--run", "killed", "--resume")
     verse.ok("train", *command, "--run", "whole")
     assert result(verse, "killed")[0] == result(verse, "whole")[0]
+
+
+def test_a_second_interrupt_ends_processes_that_hang(tmp_path: Path) -> None:
+    code = (
+        "import signal, subprocess, sys, time; from pathlib import Path\n"
+        "from aigc_cli.engine.processes.launch import kill_at_second_signal\n"
+        "started = Path(sys.argv[1]); hangs = subprocess.Popen(['sleep', '60']); (started / str(hangs.pid)).touch()\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True))\n"
+        "kill_at_second_signal(started)\n"
+        "print('ready', flush=True); print(hangs.wait())\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+    assert process.communicate(timeout=30)[0] == f"{-signal.SIGKILL}\n"
 
 
 def test_what_fails_between_processes_that_all_live_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

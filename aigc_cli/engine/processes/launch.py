@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Set to the launcher's process for those that `launch` started: it tells the user of those that died.
+#: Set for the processes that `launch` started to its own, which tells the user of those that died, and the folder where they
+#: name themselves.
 WATCHED = "AIGC_WATCHED"
 #: The exit code of a process that can't go on because another one doesn't answer. The user sees 1.
 LOST = 75
@@ -103,10 +104,11 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable()  # whatever the launcher logs is told below, or by the processes
-    os.environ[WATCHED] = str(os.getpid())
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(PATIENCE))
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal doesn't stop training
-    with tempfile.TemporaryDirectory() as logs:
+    with tempfile.TemporaryDirectory() as logs, tempfile.TemporaryDirectory() as started:
+        os.environ[WATCHED] = f"{os.getpid()}:{started}"
+        kill_at_second_signal(Path(started))
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -128,18 +130,39 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     return 0
 
 
+def kill_at_second_signal(started: Path) -> None:
+    """Kill the processes whose numbers are the names of files in `started`, at the second SIGINT or SIGTERM to this one. A
+    process that hangs can't answer, and PyTorch's launcher would wait for it as long as after the first."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)  # told of every signal, whatever its handler does
+
+    def watch() -> None:
+        interrupts = 0
+        while interrupts < 2:
+            interrupts += os.read(reader, 1)[0] in (signal.SIGINT, signal.SIGTERM)
+        for file in started.iterdir():
+            with suppress(ProcessLookupError):
+                os.kill(int(file.name), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def end_with_launcher() -> None:
     """Interrupt this process, once, when its launcher has been killed and so can't. Linux would do so too (PR_SET_PDEATHSIG),
     but often twice, for each of the launcher's threads; and a second signal ends training without a checkpoint."""
-    launcher = os.environ.get(WATCHED)
+    if WATCHED not in os.environ:
+        return
+    launcher, _, started = os.environ[WATCHED].partition(":")
+    with suppress(OSError):
+        (Path(started) / str(os.getpid())).touch()
 
     def watch() -> None:
         while str(os.getppid()) == launcher:
             time.sleep(LOOK)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if launcher is not None:
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _exit_code(error: ChildFailedError, processes: int, verb: str) -> int:
