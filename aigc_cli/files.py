@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import json
+import math
 import os
 import shlex
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,17 +20,67 @@ from typing import Any, BinaryIO
 
 from aigc_cli.errors import RequestError
 
+#: Bytes of the largest JSON file that is read of a folder that may come from a stranger.
+LARGEST_JSON = 1 << 26
+#: Digits of a whole number that is not too large for any float.
+_DIGITS = 300
+
+
+def new_file(folder: Path, prefix: str = ".tmp-") -> tuple[BinaryIO, Path]:
+    """A new file in `folder` whose name can't be known beforehand, so that nobody can have put a link in its place. It has the
+    permissions that the umask says; `tempfile` alone keeps what it makes to its owner."""
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix)
+    os.fchmod(descriptor, 0o666 & ~_umask())
+    return os.fdopen(descriptor, "wb"), Path(name)
+
+
+def read_limited(path: Path, most: int = LARGEST_JSON) -> bytes:
+    """The content of a regular file of at most `most` bytes. Raises OSError for any other: a stranger's folder may have a link
+    to a device, or a pipe, in its place."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"larger than the {bytes_of(most)} allowed", str(path))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(found.st_size)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path, most: int = LARGEST_JSON, *, finite: bool = False) -> Any:
+    """The value in a JSON file. Raises OSError or ValueError for whatever else it is, and with `finite` for a number that
+    `write_json` doesn't write."""
+    numbers: dict[str, Any] = {"parse_constant": _finite, "parse_float": _finite, "parse_int": _int} if finite else {}
+    try:
+        return json.loads(read_limited(path, most), **numbers)
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
+
+
+def _int(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace the content of `path`; a crash at any moment leaves the old file or the new one."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
-    aside = Path(name)
+    file, aside = new_file(path.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with file:
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        aside.chmod(0o666 & ~_umask())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
@@ -91,8 +144,9 @@ def writable(folder: Path) -> bool:
 
 
 def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
-    """RequestError unless `path`, the value of `flag`, can be written and is new or may be overwritten."""
-    if path.exists() and not force:
+    """RequestError unless `path`, the value of `flag`, can be written and is new or may be overwritten. A link that leads
+    nowhere is not new: what is written would be where it leads."""
+    if os.path.lexists(path) and not force:
         raise RequestError(f"{flag} {path} exists; add --force to overwrite it, or choose another name")
     if path.is_dir() or not path.parent.is_dir():
         raise RequestError(f"{flag} {path} cannot be written; name a file in an existing folder")
@@ -101,15 +155,17 @@ def check_file(path: Path, *, force: bool, flag: str = "--out") -> None:
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[BinaryIO]:
-    """A file to fill; it appears as `path`, whole, when the block ends, and not at all when it fails."""
-    target = path.resolve()
-    for leftover in target.parent.glob(f".tmp-{glob.escape(target.name)}-*"):
+def written_aside(path: Path, *, follow: bool = True) -> Iterator[BinaryIO]:
+    """A file to fill; it appears as `path`, whole, when the block ends, and not at all when it fails. A link at `path` is
+    followed, or replaced."""
+    target = path.resolve() if follow else path
+    prefix = f".tmp-{os.fsdecode(os.fsencode(target.name)[:_PREFIX_BYTES])}-"
+    for leftover in target.parent.glob(f"{glob.escape(prefix)}*"):
         if _abandoned(leftover):
             leftover.unlink(missing_ok=True)
-    aside = target.with_name(f".tmp-{target.name}-{os.getpid()}")
+    file, aside = new_file(target.parent, prefix)
     try:
-        with aside.open("wb") as file:
+        with file:
             _claim(file.fileno())
             yield file
             file.flush()
@@ -169,7 +225,10 @@ def point_link(link: Path, target: str) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder; it is never visible half deleted under its own name."""
+    """Delete a folder; it is never visible half deleted under its own name. Of a link, only the link is deleted."""
+    if path.is_symlink():
+        path.unlink()
+        return
     aside = path.with_name(f".tmp-old-{path.name}-{os.getpid()}")
     path.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
@@ -208,6 +267,8 @@ def sweep_abandoned(folder: Path, prefix: str = ".tmp-") -> None:
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
+#: The most bytes of a file's name in that of its temporary file: a name has 255 at most.
+_PREFIX_BYTES = 200
 #: Seconds after which a temporary file must have been claimed, and after which one is abandoned where files can't be locked.
 _UNCLAIMED, _STALE = 60, 24 * 3600
 

@@ -174,7 +174,10 @@ class OptionField:
         raise RequestError(f"{where} must be {wanted}, not {value!r}")
 
     def _in_utf8(self, value: str, where: str) -> str:
-        """`value`, unless it is text with half a surrogate pair, by which Python stands for a byte that isn't UTF-8."""
+        """`value`, unless it is text with half a surrogate pair, by which Python stands for a byte that isn't UTF-8, or a name
+        with a null character."""
+        if "\0" in value and not self.rule.text:
+            raise RequestError(f"{where} holds a null character, which no name does")
         at = next((at for at, char in enumerate(value) if "\ud800" <= char <= "\udfff"), None) if self.rule.text else None
         if at is None:
             return value
@@ -311,7 +314,7 @@ def read_config(path: Path, fields: Mapping[str, OptionField], earlier: Mapping[
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"--config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except (json.JSONDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError(f"--config {path} is not valid {path.suffix.lstrip('.') or 'TOML'}: {error}") from None
     settings = document.get("plan", document) if isinstance(document, dict) else None
     if not isinstance(settings, dict):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -149,6 +150,42 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever asks for a connection, or for the address of a host, fails the test."""
+
+    def refuse(*arguments: object, **options: object) -> NoReturn:
+        pytest.fail(f"there was no need for a connection: {arguments[-1:]}")
+
+    connect = socket.socket.connect
+
+    def local(self: socket.socket, address: Any) -> None:
+        connect(self, address) if self.family == socket.AF_UNIX else refuse(address)
+
+    monkeypatch.setattr(socket.socket, "connect", local)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    for name in ("getaddrinfo", "gethostbyname", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+
+
+@pytest.fixture
+def toy(toy_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The toy backend, installed for this process."""
+    from aigc_cli.backends.registry import backends
+    from aigc_cli.data.kinds import kinds
+
+    monkeypatch.syspath_prepend(str(toy_path))
+    monkeypatch.setenv("AIGC_CACHE_DIR", str(shared_cache))
+    monkeypatch.setenv("AIGC_THREADS", "1")
+    backends.cache_clear()
+    kinds.cache_clear()
+    yield
+    backends.cache_clear()
+    kinds.cache_clear()
+    for name in ("aigc_toy", "aigc_numbers"):
+        sys.modules.pop(name, None)
 
 
 def settled(options: Options) -> Options:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -483,7 +483,7 @@ document.body.dataset.wide = document.documentElement.scrollWidth > document.doc
 """
 
 
-def browsed(path: Path, profile: Path) -> Page:
+def browsed(path: Path, profile: Path, *more: str) -> Page:
     """A page as the browser has it after its scripts have run."""
     options = [
         "--headless",
@@ -492,6 +492,7 @@ def browsed(path: Path, profile: Path) -> Page:
         f"--user-data-dir={profile}",
         "--window-size=500,800",
         "--dump-dom",
+        *more,
     ]
     try:
         shown = subprocess.run([str(BROWSER), *options, path.as_uri()], capture_output=True, text=True, timeout=120).stdout
@@ -500,6 +501,69 @@ def browsed(path: Path, profile: Path) -> Page:
     if "</html>" not in shown:
         pytest.skip(f"{BROWSER} does not start here")
     return Page(shown)
+
+
+WATCHER = """
+addEventListener("securitypolicyviolation", (event) => { document.body.dataset.violated = event.violatedDirective; });
+addEventListener("load", () => {
+  const seen = document.body.dataset;
+  seen.pictures = [...document.images].map((image) => image.naturalWidth).join();
+  seen.styled = getComputedStyle(document.body).margin;
+  for (const audio of document.querySelectorAll("audio")) {
+    audio.addEventListener("loadedmetadata", () => { seen.seconds = audio.duration; });
+    audio.addEventListener("error", () => { seen.seconds = "none"; });
+    audio.load();
+  }
+});
+"""
+HOSTILE = (
+    """</title></style></script></pre><script>document.body.dataset.owned = 1</script>"><img src=x onerror="document.body.dataset"""
+    """.owned = 2"><svg onload="document.body.dataset.owned = 3"><a href="javascript:document.body.dataset.owned = 4">x</a>"""
+    """<meta http-equiv="refresh" content="0;url=https://example.com"><iframe srcdoc="<script>parent.document.body.dataset.owned = 5"""
+    """</script>"></iframe><base href="https://example.com"><link rel=stylesheet href=//example.com/a.css>{{ 7 * 7 }}"""
+)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+def test_a_page_of_hostile_captions_shows_and_plays_everything_and_runs_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy is as the page has it, but that it lets the test's own script run too."""
+    import soundfile
+
+    from aigc_cli.ui import report as module
+    from aigc_cli.ui.report import FilmFrame, Measured, Report, in_table, player, png, render
+
+    shown, sound = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (6, 6), (9, 90, 9)).save(shown, "PNG")
+    soundfile.write(sound, [0.0] * 4000, 8000, format="WAV")
+    content = shown.getvalue()
+    (film := tmp_path / "film.txt").write_text(HOSTILE)
+    heard = player("audio/wav", sound.getvalue(), content)
+    assert heard is not None
+    digest = base64.b64encode(hashlib.sha256(WATCHER.encode()).digest()).decode()
+    policy = module._policy
+    monkeypatch.setattr(module, "_policy", lambda *of: policy(*of).replace("script-src", f"script-src 'sha256-{digest}'"))
+    record = {"backend": HOSTILE, "device": HOSTILE, "data": {"location": HOSTILE, HOSTILE: HOSTILE, "splits": {HOSTILE: {HOSTILE: HOSTILE}}}, "reasons": [HOSTILE], "best": {"step": 1, HOSTILE: 2.0}}  # fmt: skip
+    examples = [{HOSTILE: HOSTILE, "picture": in_table(content)}]
+    measured = Measured(
+        HOSTILE, {HOSTILE: {"value": 1.0, "n": 2, "low": None, "high": None}}, [HOSTILE], png(content), examples
+    )
+    metrics = [{"event": "evaluated", "step": step, HOSTILE: 1.0 / step, "best": True} for step in (1, 2)]
+    metrics.append({"event": "concern", "step": 2, "text": HOSTILE})
+    frames = [FilmFrame(1, text=film.read_text()), FilmFrame(2, png(content))]
+    settings = [module.Setting(HOSTILE, HOSTILE, "given", HOSTILE)]
+    told = Report(HOSTILE, HOSTILE, HOSTILE, record, metrics, frames, measured, "", settings, [(HOSTILE, HOSTILE)], HOSTILE, players=[heard])  # fmt: skip
+    path = tmp_path / "page.html"
+    path.write_text(render(told).replace("</body>", f"<script>{WATCHER}</script></body>"))
+    page = browsed(path, tmp_path / "profile", "--virtual-time-budget=3000")
+    (body,) = page.all("body")
+    assert "data-owned" not in body and "data-violated" not in body
+    assert body["data-pictures"] == "6,6,6,6" and body["data-seconds"] == "0.5"
+    assert body["data-styled"] != "8px"  # a browser's own
+    assert not page.all("iframe") and not page.all("base") and not page.all("link") and not page.all("a")
+    assert [frame.get("class") for frame in page.all("figure") if "data-step" in frame] == [None, "on"]
+    assert HOSTILE in page.inside("h1") and "{{ 7 * 7 }}" in page.inside("pre")
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
@@ -524,13 +588,3 @@ def test_the_film_is_played_by_its_slider_in_a_browser(tmp_path: Path, monkeypat
     assert slider["aria-valuetext"] == "step 20"
     half = LEFT + (WIDTH - LEFT - RIGHT) / 2
     assert {line["transform"] for line in page.all("line") if "data-cursor" in line} == {f"translate({half} 0)"}
-
-
-@pytest.fixture
-def toy(toy_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The toy backend, installed for this process."""
-    monkeypatch.syspath_prepend(str(toy_path))
-    backends.cache_clear()
-    yield
-    backends.cache_clear()
-    sys.modules.pop("aigc_toy", None)

@@ -3,7 +3,6 @@ overwritten unasked, and whether it would be is looked at before anything is com
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tarfile
@@ -18,11 +17,11 @@ from typing import Any, BinaryIO, TypeAlias
 
 from aigc_cli.backends.base import Backend, Sample
 from aigc_cli.commands.lines import Draw, write_lines
-from aigc_cli.commands.output import announced, is_stream
+from aigc_cli.commands.output import announced, is_stream, print_path
 from aigc_cli.data.kinds import Kind, find_kind
 from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import check_file, written_aside
+from aigc_cli.files import check_file, json_text, written_aside
 from aigc_cli.ui.progress import progress
 from aigc_cli.ui.terminal import colours, shows_pictures
 
@@ -64,9 +63,11 @@ def write_samples(run: Run, kind: Kind, options: Any, expected: int | None, draw
 def print_lines(lines: Iterable[Line], *, as_json: bool) -> None:
     """Each as soon as its file is there: the path, or the whole line as JSON."""
     for line in lines:
-        text = json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") if as_json else os.fsencode(line["path"])
-        sys.stdout.buffer.write(text + b"\n")
-        sys.stdout.buffer.flush()
+        if as_json:
+            sys.stdout.buffer.write(json_text(line).encode() + b"\n")
+            sys.stdout.buffer.flush()
+        else:
+            print_path(line["path"])
 
 
 @contextmanager
@@ -182,9 +183,9 @@ class _Files:
         for name, sample, content in self._encoded(samples):
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / name
-            if path.exists() and not self.options.force:
+            if os.path.lexists(path) and not self.options.force:
                 raise _taken(path)
-            with written_aside(path) as file:
+            with written_aside(path, follow=False) as file:
                 file.write(content)
             yield {"path": str(path), **sample.record, **self.kind.describe(sample.content)}
 

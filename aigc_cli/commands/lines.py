@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, TypeAlias
 
@@ -10,6 +9,7 @@ from aigc_cli.backends.base import Sample
 from aigc_cli.commands.output import announced, output
 from aigc_cli.data.kinds import Kind
 from aigc_cli.engine.events import Bus
+from aigc_cli.files import json_text
 from aigc_cli.ui.text import one_line, printable
 
 Piece: TypeAlias = Callable[[str], None]
@@ -31,7 +31,7 @@ def write_lines(kind: Kind, options: Any, draw: Draw, bus: Bus) -> None:
             if piece is not None:
                 _write(stream, "\n" + (RULE if terminal else ""))
             elif options.json:
-                _write(stream, json.dumps(sample.record, ensure_ascii=False) + "\n")
+                _write(stream, json_text(sample.record) + "\n")
             else:
                 _write(stream, _shown(str(kind.show(sample.content)), terminal))
 

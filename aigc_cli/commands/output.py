@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import IO, Any, BinaryIO, TypeVar
 
 from aigc_cli.engine.events import Bus, Printing
 from aigc_cli.files import check_file, written_aside
+from aigc_cli.ui.text import printable
 
 T = TypeVar("T")
 
@@ -37,6 +39,13 @@ def announced(results: Iterable[T], bus: Bus, stream: IO[Any]) -> Iterator[T]:
         if terminal:
             bus.emit(Printing())
         yield result
+
+
+def print_path(path: str | Path) -> None:
+    """Print a path on standard output: its very bytes, but on a terminal without what would control it."""
+    line = printable(str(path), keep="").encode() if sys.stdout.isatty() else os.fsencode(path)
+    sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def is_stream(path: Path) -> bool:

@@ -97,7 +97,7 @@ def _frames(run: Run) -> tuple[list[FilmFrame], int]:
     stranger's run shows only its own files."""
     found = {
         int(match[1]): path
-        for path in run.samples.glob("step-*")
+        for path in ([] if run.samples.is_symlink() else run.samples.glob("step-*"))
         if (match := re.fullmatch(r"step-(\d+)\.(png|txt)", path.name)) and path.is_file() and not path.is_symlink()
     }
     steps = sorted(step for step, path in found.items() if 0 < path.stat().st_size <= MAX_BYTES)
@@ -133,7 +133,8 @@ def _players(run: Run, kind: Kind) -> list[Player]:
 
     example = kind.example(run.record.get("data") or {})
     sheets = sorted(run.samples.glob("step-*.png"), key=lambda path: int(re.sub(r"\D", "", path.stem) or 0))
-    if example is None or kind.player(example) is None or not sheets or sheets[-1].is_symlink():
+    linked = run.samples.is_symlink() or any(sheet.is_symlink() for sheet in sheets[-1:])
+    if example is None or kind.player(example) is None or not sheets or linked:
         return []
     try:
         pixels = read_pixels(sheets[-1])

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from aigc_cli.commands.flags import command
-from aigc_cli.commands.output import is_stream, output
+from aigc_cli.commands.output import is_stream, output, print_path
 from aigc_cli.engine.runs.finding import find_run
 from aigc_cli.engine.settings import OUTPUT, CommandOptions
 from aigc_cli.errors import RequestError
@@ -62,4 +62,4 @@ def run(given: Mapping[str, Given]) -> None:
     if options.json:
         typer.echo(json_text({"version": 1, "path": str(path), "run": str(target.path)}))
     elif options.out != "-":
-        typer.echo(str(path))
+        print_path(path)

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from aigc_cli.commands.flags import command
+from aigc_cli.commands.output import print_path
 from aigc_cli.engine.runs.finding import find_run, list_runs
 from aigc_cli.engine.runs.removal import prune, remove
 from aigc_cli.engine.runs.run import DONE, Run, age, read_metrics
@@ -78,7 +79,7 @@ def show_list(given: Mapping[str, Given]) -> None:
         return
     if sys.stdout.isatty():
         for run, row in zip(found, rows, strict=True):
-            row |= {"data": Path(row["data"] or "").name, "age": span(age(run)), "size": bytes_of(row["bytes"])}
+            row |= {"data": Path(str(row["data"] or "")).name, "age": span(age(run)), "size": bytes_of(row["bytes"])}
         head = ["name", "backend", "status", "steps", "best", "data", "age", "size"]
         widths = {column: 2 + max(len(_cell(row[column])) for row in [*rows, {column: column}]) for column in head}
         for column in ("data", "size", "age"):  # dispensable, if a row would take two lines
@@ -94,14 +95,14 @@ def summary(run: Run) -> dict[str, Any]:
     """A run as one row."""
     record = run.record
     best = record.get("best") or {}
-    measure = next((f"{name} {value:.4g}" for name, value in best.items() if name != "step"), None)
+    measured = (f"{name} {value:.4g}" for name, value in best.items() if name != "step" and isinstance(value, int | float))
     return {
         "name": run.name,
         "backend": run.backend,
         "status": run.status,
         "steps": run.steps,
-        "best": measure,
-        "data": record["data"].get("location"),
+        "best": next(measured, None),
+        "data": record.get("data", {}).get("location"),
         "created": record["created"],
         "bytes": size_of(run.path),
         "path": str(run.path),
@@ -133,7 +134,10 @@ def curves(run: Run) -> dict[str, list[float]]:
 def show_path(given: Mapping[str, Given]) -> None:
     options = build(OneRun, given)
     path = str(find_run(Path(options.runs_dir), None, options.run).path)
-    typer.echo(json_text({"version": 1, "path": path}) if options.json else path)
+    if options.json:
+        typer.echo(json_text({"version": 1, "path": path}))
+    else:
+        print_path(path)
 
 
 def remove_runs(given: Mapping[str, Given]) -> None:
@@ -163,14 +167,14 @@ def _free(options: SomeRuns, runs: Sequence[Run], what: str, free: Callable[[Run
         if not sys.stdin.isatty():
             raise RequestError("can't ask for confirmation without a terminal; add --yes")
         for run in runs:
-            typer.echo(f"{printable(str(run.path))}  {bytes_of(size_of(run.path))}", err=True)
+            typer.echo(f"{printable(str(run.path), keep='')}  {bytes_of(size_of(run.path))}", err=True)
         if not typer.confirm(f"{what}?", err=True):
             raise AigcError("nothing was changed")
     freed = 0
     for run in runs:
         freed += free(run)
         if not options.json:
-            typer.echo(str(run.path))
+            print_path(run.path)
     if options.json:
         typer.echo(json_text({"version": 1, "runs": [str(run.path) for run in runs], "bytes": freed}))
     elif not options.quiet:
@@ -178,4 +182,4 @@ def _free(options: SomeRuns, runs: Sequence[Run], what: str, free: Callable[[Run
 
 
 def _cell(value: Any) -> str:
-    return "" if value is None else printable(one_line(str(value)))
+    return "" if value is None else printable(one_line(str(value)), keep="")

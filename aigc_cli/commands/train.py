@@ -12,6 +12,7 @@ import typer
 
 from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
+from aigc_cli.commands.output import print_path
 from aigc_cli.engine import clock
 from aigc_cli.engine.processes.launch import share_work, wanted
 from aigc_cli.engine.runs.run import open_run
@@ -41,7 +42,10 @@ def run(name: str, given: Mapping[str, Given]) -> None:
             run = open_run(result.run)
             for line in next_steps(name, run.reference, run.first_sample):
                 bus.note(line)
-    typer.echo(json.dumps(result.to_json()) if options.json else str(result.run))
+    if options.json:
+        typer.echo(json.dumps(result.to_json()))
+    else:
+        print_path(result.run)
 
 
 def _dry_run(backend: Backend, options: Any) -> None:

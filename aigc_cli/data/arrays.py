@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.compression import explained, open_bytes
+from aigc_cli.data.compression import check_expansion, explained, open_bytes
 from aigc_cli.errors import RequestError, first_line
 
 _CHUNK_BYTES = 1 << 24
@@ -55,9 +56,11 @@ class StoredArray:
         """The whole array, for small ones."""
         return np.concatenate(list(self.chunks())) if self.shape[0] else np.empty(self.shape, self.dtype)
 
-    def _read(self, file: BinaryIO, rows: int) -> bytes:
+    def _read(self, file: BinaryIO, rows: int) -> bytearray:
         size = rows * math.prod(self.shape[1:]) * self.dtype.itemsize
-        data = file.read(size)
+        data = bytearray()
+        while piece := file.read(min(size - len(data), _CHUNK_BYTES)):  # never more than there is, whatever the header says
+            data += piece
         if len(data) < size:
             raise RequestError(f"{self} is truncated: it should have the shape {self.shape}")
         return data
@@ -69,6 +72,7 @@ def arrays_of(path: Path) -> list[StoredArray]:
     if path.suffix.lower() == ".npz":
         with explained(path), _whole(path), zipfile.ZipFile(path) as archive:
             keys = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            check_expansion(path, sum(member.file_size for member in archive.infolist()))
     found = []
     for key in keys:
         with _opened(path, key) as file:
@@ -106,12 +110,19 @@ def _opened(path: Path, key: str) -> Iterator[BinaryIO]:
 def _whole(path: Path) -> Iterator[None]:
     try:
         yield
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, ValueError, LookupError, NotImplementedError, RuntimeError, MemoryError) as error:
         raise RequestError(f"{path} is damaged or not a file of arrays: {first_line(error)}") from error
 
 
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+    try:
+        shape, fortran, dtype = read(file)
+    except (OSError, EOFError, zlib.error):
+        raise
+    except Exception as error:  # NumPy parses it as Python's own numbers and texts, and lets whatever that raises through
+        raise ValueError(f"its header: {first_line(error)}") from error
+    if any(side < 0 for side in shape):
+        raise ValueError(f"its shape is {shape}")
     return shape, fortran, dtype

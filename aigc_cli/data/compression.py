@@ -6,15 +6,20 @@ import codecs
 import gzip
 import io
 import zlib
+from abc import abstractmethod
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import zstandard
 
 from aigc_cli.data.transcoding import ConvertedFile, in_utf8, marked_encoding, not_utf8
 from aigc_cli.errors import RequestError
+
+MAX_EXPANSION = 200
+SLACK_BYTES = 1 << 30
+"""A file may unpack to `SLACK_BYTES` and `MAX_EXPANSION` times its own size."""
 
 _CHUNK_BYTES = 1 << 18
 FIRST_LINE = 1 << 16
@@ -105,22 +110,65 @@ def open_bytes(path: Path) -> BinaryIO:
     """The file's bytes, decompressed."""
     match path.suffix.lower():
         case ".gz":
-            return cast(BinaryIO, gzip.open(path))
+            return open_gzip(path)
         case ".zst":
             return io.BufferedReader(_ZstdFile(path), _CHUNK_BYTES)
         case _:
             return path.open("rb")
 
 
-class _ZstdFile(ConvertedFile):
-    """The content of a .zst file; unlike `zstandard`'s own reader it refuses a truncated file."""
+def open_gzip(path: Path) -> BinaryIO:
+    """The content of a gzipped file, whatever its suffix."""
+    return io.BufferedReader(_GzipFile(path), _CHUNK_BYTES)
+
+
+def check_expansion(path: Path, unpacked: int) -> None:
+    """Raise RequestError if a file unpacks to more than what any data do."""
+    limit = SLACK_BYTES + MAX_EXPANSION * path.stat().st_size
+    if unpacked > limit:
+        raise RequestError(f"{path} unpacks to more than {limit:,} bytes, {MAX_EXPANSION} times its size: no data do that")
+
+
+class _Unpacked(ConvertedFile):
+    """The content of a compressed file, of limited size."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path.open("rb"))
+        self._path, self._unpacked = path, 0
+        self._limited = path.is_file()  # a pipe has no size
+
+    @abstractmethod
+    def unpack(self) -> bytes:
+        """As `next_piece`."""
+
+    def next_piece(self) -> bytes:
+        piece = self.unpack()
+        self._unpacked += len(piece)
+        if self._limited and self._unpacked > SLACK_BYTES:
+            check_expansion(self._path, self._unpacked)
+        return piece
+
+
+class _GzipFile(_Unpacked):
+    """The content of a .gz file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._content = gzip.GzipFile(fileobj=self._file)
+
+    def unpack(self) -> bytes:
+        return self._content.read1(_CHUNK_BYTES)
+
+
+class _ZstdFile(_Unpacked):
+    """The content of a .zst file; unlike `zstandard`'s own reader it refuses a truncated file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._fresh = True  # nothing of the current frame has been read
 
-    def next_piece(self) -> bytes:
+    def unpack(self) -> bytes:
         piece = b""
         while not piece:
             if self._frame.eof:  # a file may hold several frames

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import sys
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +117,8 @@ def _tsv(lines: Iterator[str], where: str) -> Iterator[Row]:
 def _vector_columns(header: list[str], where: str) -> list[int]:
     """The positions of mean_0, mean_1, … (or latent_0, …) in the header."""
     for column in COLUMNS:
-        numbered = {
-            int(match[1]): place for place, cell in enumerate(header) if (match := re.fullmatch(rf"{column}_(\d+)", cell))
-        }
+        pattern = re.compile(rf"{column}_([0-9]{{1,9}})")
+        numbered = {int(match[1]): place for place, cell in enumerate(header) if (match := pattern.fullmatch(cell))}
         missing = next((i for i in range(len(numbered)) if i not in numbered), None)
         if missing is not None:
             raise RequestError(f"{where}, line 1: the column '{column}_{missing}' is missing, but later ones are present")
@@ -162,7 +160,7 @@ def _jsonl(lines: Iterator[str], where: str) -> Iterator[Row]:
         if not isinstance(vector, list) or not vector:
             raise RequestError(f"{at}: {column!r} is not a list of numbers")
         for place, value in enumerate(vector):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e300:
                 raise RequestError(f"{at}: {column}[{place}] is {json.dumps(value)[:40]}, not a finite number")
         width = width or len(vector)
         if len(vector) != width:
@@ -214,7 +212,9 @@ def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], Labels, npt.NDArr
             vectors = loaded[column]
             names = loaded["name"].ravel().tolist() if "name" in loaded else None
             labels = {text: loaded[text].ravel().tolist() for text in loaded.files if _is_label(text)}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+    except RequestError:
+        raise
+    except Exception as error:  # of NumPy, and of each way in which a zip is packed
         raise RequestError(f"{where} is damaged or not a NumPy file of numbers: {first_line(error)}") from error
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise RequestError(f"{where}: the {column} is {vectors.dtype} of shape {vectors.shape}; expected numbers (n, d)")

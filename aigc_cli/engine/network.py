@@ -6,7 +6,9 @@ model.safetensors, whose header is checked against its size, holds about as much
 
 from __future__ import annotations
 
+import errno
 import json
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +20,15 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook, register_module_parameter_registration_hook
 
 from aigc_cli.errors import RequestError, first_line
-from aigc_cli.files import in_utf8
+from aigc_cli.files import in_utf8, read_json
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
 
 #: No setting that is a whole number is larger, unless the weights are more.
 LARGEST = 1 << 20
+#: Bytes from which a file of tensors must be there on disk, and of the blocks in which that is counted.
+SPARSE, BLOCK = 1 << 26, 512
 #: Modules for each weight, and characters of an error that lists all weights.
 MODULES, LONGEST = 50, 300
 
@@ -43,9 +47,8 @@ def load_network(folder: Path, read_config: Callable[[dict[str, Any]], Config], 
     Raises `RequestError` if the folder is not a complete model, or its weights don't match its configuration.
     """
     try:
-        settings = json.loads((folder / "config.json").read_text())
-        with in_utf8(folder / "model.safetensors") as file:
-            weights = load_file(file)
+        settings = read_json(folder / "config.json")
+        weights = load_tensors(folder / "model.safetensors")
         _check_numbers(settings, max(LARGEST, sum(weight.numel() for weight in weights.values())))
         _check_layers(settings, len(weights))
         config = read_config(settings)
@@ -62,6 +65,18 @@ def load_network(folder: Path, read_config: Callable[[dict[str, Any]], Config], 
         reason = reason if len(reason) <= LONGEST else f"{reason[:LONGEST]}…"
         raise RequestError(f"{folder}: the weights do not match the model's config.json: {reason}") from error
     return network.eval()
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file, on the CPU. Raises OSError or SafetensorError for anything else: a pipe, or a file
+    that is as good as empty on disk, but large enough for whatever its header says."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if found.st_size > SPARSE and 0 < BLOCK * found.st_blocks < found.st_size // 16:
+        raise OSError(errno.EINVAL, "it is mostly holes", str(path))
+    with in_utf8(path) as file:
+        return load_file(file)
 
 
 def _check_numbers(settings: Any, largest: int) -> None:

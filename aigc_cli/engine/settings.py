@@ -71,7 +71,7 @@ class TrainOptions(CommandOptions):
     """Compile the networks with torch.compile."""
     matmul: Literal["auto", "default", "onednn"] = option("auto", panel=EXPERT)
     """Library for float32 matrix products on a CPU; auto picks oneDNN if it is faster and as exact."""
-    threads: int | None = option(None, min=1, panel=EXPERT, auto="all cores this process may use")
+    threads: int | None = option(None, min=1, max=1024, panel=EXPERT, auto="all cores this process may use")
     """CPU threads. A run resumes bit for bit only with the same number."""
     deterministic: bool = option(False, panel=EXPERT)
     """Use deterministic kernels on a GPU, so that runs repeat bit for bit (slower)."""

@@ -22,6 +22,8 @@ STEEP = 2.0
 BEGINNING = 0.1
 #: Held-out measures that change by more than this factor get a logarithmic scale.
 ORDERS = 20.0
+#: Larger values are no measurements, and whole numbers can be larger than any float.
+_HUGE = 1e300
 _NOT_CURVES = {"event", "step", "skipped", "seconds", "best", "to", "lr_scale"}
 
 
@@ -69,19 +71,19 @@ class Curves:
         earlier training, which no line reports."""
         self.meanings = meanings or Meanings()
         self.objective = next((name for name in kept or () if name != "step"), None)
-        self.lines = [line for line in metrics if isinstance(line, Mapping) and _finite(line.get("step"))]
+        self.lines = [line for line in metrics if isinstance(line, Mapping) and finite(line.get("step"))]
         found: dict[str, dict[str, dict[float, float]]] = {"trained": {}, "evaluated": {}}
         self.best: float | None = None
         for line in self.lines:
             step, event = float(line["step"]), line.get("event")
-            if event == "rolled_back" and _finite(line.get("to")):
+            if event == "rolled_back" and finite(line.get("to")):
                 _forget(found, line["to"])
             if event not in found:
                 continue
             if line.get("best") is True and (not kept or kept.items() <= line.items()):
                 self.best = step
             for name, value in line.items():
-                if name not in _NOT_CURVES and _finite(value):
+                if name not in _NOT_CURVES and finite(value):
                     found[event].setdefault(name, {})[step] = float(value)
         self.trained, self.evaluated = (
             {name: sorted(points.items()) for name, points in curves.items() if points} for curves in found.values()
@@ -143,8 +145,8 @@ def _in_a_sentence(title: str) -> str:
     return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _HUGE
 
 
 def _chart(key: str, group: Sequence[tuple[str, Points, bool]], curves: Curves) -> Chart:
@@ -243,7 +245,9 @@ def number(value: Any) -> str:
     """Four significant digits; integers in full."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
-    if isinstance(value, int) or (abs(value) >= 1000 and abs(value) < 1e15):
+    if isinstance(value, int):
+        return _signed(f"{value:,}") if abs(value) <= _HUGE else "very many"
+    if abs(value) >= 1000 and abs(value) < 1e15:
         return _signed(f"{value:,.0f}")
     return _signed(f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e"))
 

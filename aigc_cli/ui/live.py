@@ -63,7 +63,7 @@ class LiveView:
         match event:
             case Note():
                 style = "yellow" if event.level == "warning" else "dim"
-                self._say(Text(printable(event.text), style=style))
+                self._say(Text(printable(event.text, keep=""), style=style))
                 return
             case Printing():
                 self.stage = None
@@ -71,7 +71,8 @@ class LiveView:
                 return
             case Finished():
                 self.close()
-                self._say(Text(f"{event.status} after {event.steps} steps, {duration(event.seconds)}: {event.run}"))
+                run = printable(event.run, keep="")
+                self._say(Text(f"{event.status} after {event.steps} steps, {duration(event.seconds)}: {run}"))
                 return
             case Stage():
                 if self.stage is None or event.name != self.stage.name:
@@ -140,11 +141,12 @@ class LiveView:
 
     def _label(self, stage: Stage) -> str:
         seconds = time.monotonic() - self.stage_since
+        name = printable(stage.name, keep="")
         if not stage.done:
-            return stage.name
+            return name
         if not stage.total:
-            return f"{stage.name} {stage.done:,}"
-        label = f"{stage.name}   {100 * stage.done // stage.total} %"
+            return f"{name} {stage.done:,}"
+        label = f"{name}   {100 * stage.done // stage.total} %"
         if seconds < SECONDS_BEFORE_ESTIMATE or stage.done >= stage.total:
             return label
         return f"{label}   {duration(seconds / stage.done * (stage.total - stage.done))} left"
@@ -161,7 +163,8 @@ class LiveView:
     def _measures(self, measures: Mapping[str, float], *before: str) -> list[Text]:
         """Measures in at most `MEASURE_LINES` lines, none of them split; the last ends in an ellipsis if there are too many."""
         lines: list[str] = []
-        told = [f"{in_words(name)} {number(value)}" for name, value in measures.items() if not self.meanings.of(name).minor]
+        shown = {name: value for name, value in measures.items() if not self.meanings.of(name).minor}
+        told = [f"{printable(in_words(name), keep='')} {number(value)}" for name, value in shown.items()]
         for part in (*before, *told):
             if lines and (len(lines) == MEASURE_LINES or cell_len(f"{lines[-1]}  {part}") <= self.console.width):
                 lines[-1] += f"  {part}"
@@ -193,4 +196,4 @@ def _pictures(event: Previewed, lines: int, cells: int, colours: Colours) -> lis
 
 
 def _one_line(text: str, style: str = "") -> Text:
-    return Text(text, style=style, overflow="ellipsis", no_wrap=True)
+    return Text(printable(text, keep=""), style=style, overflow="ellipsis", no_wrap=True)

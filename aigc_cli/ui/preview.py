@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 GAP = 2
 """Pixels between pictures, here and on a sheet."""
+MAX_PIXELS = 1 << 24
+"""Of a picture file to show."""
 SEVERAL = 4
 """At least this many of several pictures are shown, made smaller if needed."""
 SQUARE, DARKER, LIGHTER = 4, 102, 153
@@ -139,11 +141,13 @@ def split_sheet(sheet: Pixels, rows: int, columns: int) -> list[Pixels]:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """A picture file as grey, RGB or RGBA; palettes and other modes are converted. Raises OSError."""
+    """A PNG file as grey, RGB or RGBA; palettes and other modes are converted. Raises OSError, ValueError or SyntaxError."""
     import numpy as np
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:  # for others, such as PostScript, programs are started
+        if image.width * image.height > MAX_PIXELS:
+            raise OSError(f"{path} is too large to be shown")
         mode = image.mode if image.mode in ("L", "RGB", "RGBA") else "RGBA"
         pixels = np.asarray(image.convert(mode))
     return pixels[:, :, None] if pixels.ndim == 2 else pixels

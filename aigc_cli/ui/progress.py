@@ -104,7 +104,7 @@ class PlainLines:
     def __call__(self, event: Event) -> None:
         line = self._line(event)
         if line:
-            self.stream.write(printable(line) + "\n")
+            self.stream.write(printable(line, keep="\n" if isinstance(event, Previewed) else "") + "\n")
             self.stream.flush()
 
     def _line(self, event: Event) -> str | None:

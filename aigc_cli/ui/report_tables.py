@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aigc_cli.engine.meanings import Meanings, in_words
-from aigc_cli.ui.curves import number
+from aigc_cli.ui.curves import finite, number
 
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_EDGE = 132, 18, 6
 #: The most items of a list or mapping to write out.
@@ -174,4 +174,4 @@ def _strip(measure: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) 
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return float(value) if finite(value) else None

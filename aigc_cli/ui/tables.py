@@ -17,9 +17,10 @@ from aigc_cli.ui.text import printable
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> str:
     """A table without borders, each column as wide as its widest cell."""
     console = Console(file=io.StringIO(), force_terminal=False, width=max(80, Console().width))
-    drawn = Table(*head, box=None, pad_edge=False, title=Text(printable(title)) if title else None, title_justify="left")
+    above = Text(printable(title, keep="")) if title else None
+    drawn = Table(*head, box=None, pad_edge=False, title=above, title_justify="left")
     for row in rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
+        drawn.add_row(*(Text(printable(cell, keep="")) for cell in row))
     with console.capture() as captured:
         console.print(drawn)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())

@@ -7,11 +7,12 @@ from bisect import bisect_right
 from itertools import accumulate
 
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+_LINE_ENDS = {0x2028, 0x2029}
 
 
 def printable(text: str, keep: str = "\n") -> str:
     """`text` with control characters (except those in `keep`) and bidirectional overrides escaped, so that data can't move the
-    terminal's cursor or disguise itself."""
+    terminal's cursor, begin a line, or disguise itself."""
     return "".join(_escape(c) if _unsafe(c) and c not in keep else c for c in text)
 
 
@@ -31,7 +32,7 @@ def _columns(character: str) -> int:
 
 
 def _unsafe(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _BIDI
+    return unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _BIDI | _LINE_ENDS
 
 
 def _escape(character: str) -> str:

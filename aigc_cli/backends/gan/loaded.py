@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from aigc_cli.backends.gan.config import Train
@@ -18,8 +17,8 @@ from aigc_cli.backends.pictures.choice import Numbers
 from aigc_cli.backends.pictures.loaded import LoadedPictures, load_parts
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.checkpoints.manifest import damage
+from aigc_cli.engine.network import load_tensors
 from aigc_cli.engine.runs.run import Run
-from aigc_cli.files import in_utf8
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,12 @@ def load_discriminator(folder: Path, generator: Generator) -> Discriminator | No
     if damage(folder.resolve().parent, (file := "state/networks.safetensors",)):
         return None
     try:
-        with in_utf8(folder.resolve().parent / file) as path:
-            weights = load_file(path)
-    except (OSError, SafetensorError):
+        weights = load_tensors(folder.resolve().parent / file)
+        discriminator = Discriminator(generator.config)
+        prefix = "discriminator/"
+        discriminator.load_state_dict({key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)})
+    except (OSError, SafetensorError, RuntimeError):
         return None
-    discriminator = Discriminator(generator.config)
-    prefix = "discriminator/"
-    discriminator.load_state_dict({key.removeprefix(prefix): w for key, w in weights.items() if key.startswith(prefix)})
     return discriminator.eval()
 
 

@@ -14,6 +14,7 @@ from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.data.text.kind import TEXT
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.errors import RequestError
+from aigc_cli.files import read_json
 from aigc_cli.options import did_you_mean
 
 
@@ -105,7 +106,7 @@ class Start:
     @classmethod
     def load(cls, folder: Path) -> Start:
         try:
-            start = json.loads((folder / "aigc.json").read_text())["start"]
+            start = read_json(folder / "aigc.json")["start"]
             return cls(**{**start, **{name: tuple(start.get(name, ())) for name in ("fields", "codes", "unseen")}})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RequestError(f"{folder / 'aigc.json'} cannot be read: {error}") from None

@@ -6,6 +6,7 @@ Pictures are decoded here alone. `output` encodes them with Pillow, and `ui.prev
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ if find_spec("pillow_heif"):  # the extra `heic`
 
 _OF_FRAMES = ("GIF", "TIFF", "WEBP", "PNG", "AVIF")
 _LARGE_PIXELS = 1 << 24
+_MOST_UNPACKED = 1 << 28  # bytes of a picture that is compressed once more, as in .bmp.gz
 _ONE_LARGE = threading.Lock()  # large pictures are decoded one at a time, which bounds the memory
 _GREY_TOLERANCE = 2  # levels by which the channels of a grey picture may differ, after lossy compression
 _VISIBLE = 24  # levels by which a picture must differ from its ground; scaling alone may add 18 at an edge
@@ -187,7 +189,7 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> _Opened
             levels, highest = (content, None) if content.dtype == np.uint8 else _levels(content, white)
             image = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
             return _Opened(_scaled(image, format), (image.height, image.width), highest, None, 1)
-        with content() as file, Image.open(file, formats=FORMATS) as image:
+        with content() as packed, _seekable(packed) as file, Image.open(file, formats=FORMATS) as image:
             frames = _count_frames(image)
             width, height = image.size
             # A JPEG is decoded at a fraction of its size if that is at least twice the requested size.
@@ -211,6 +213,16 @@ def _open(content: Content, format: PictureFormat, white: int | None) -> _Opened
     except Exception as error:  # the decoders may raise any exception on broken data
         empty = isinstance(error, UnidentifiedImageError) and _is_empty(content)
         raise NotDecodable("it is empty" if empty else _reason(error)) from error
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    """A file, or the content of one that is compressed once more, which Pillow would read whole, whatever its size."""
+    if file.seekable():
+        return file
+    data = file.read(_MOST_UNPACKED + 1)
+    if len(data) > _MOST_UNPACKED:
+        raise NotDecodable(f"it unpacks to more than {_MOST_UNPACKED:,} bytes")
+    return io.BytesIO(data)
 
 
 def _count_frames(image: Image.Image) -> int:

@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -88,6 +88,7 @@ def open_listed(path: Path, medium: Medium = PICTURE_FILES) -> Source | None:
         files=Files.of([PurePosixPath(name).suffix.lower() for name in files], names),
         origins={medium.many: f"the column {found.column!r}"},
         skipped=tuple(group for group in groups if group is not None),
+        followed=Group.of("link out of the folder", "links out of the folder", _led_outside(files.values(), path.parent)),
     )
     part = Part(str(path), "files", tuple(files.values()), tables=(path,), listed_in=path)
     return Source(str(path), {"all": part}, tuple(found.rows.notes), understood)
@@ -96,7 +97,10 @@ def open_listed(path: Path, medium: Medium = PICTURE_FILES) -> Source | None:
 def listing_of(path: Path, medium: Medium = PICTURE_FILES) -> Listing | None:
     """The table with its column of paths, found by the values; None if it has none. Raises RequestError as `open_listed`."""
     suffix = suffix_of(path, TABLES)
-    if suffix is None or not path.is_file() or (suffix == ".parquet" and path.suffix.lower() != suffix):
+    try:
+        if suffix is None or not path.is_file() or (suffix == ".parquet" and path.suffix.lower() != suffix):
+            return None
+    except OSError:  # a name that none can have
         return None
     refuse_stand_in(path)
     stat = path.stat()
@@ -162,6 +166,18 @@ def file_of(folder: Path, name: str) -> Path | None:
         except (OSError, ValueError):  # too long, or with a null byte
             return None
     return None
+
+
+def _led_outside(files: Iterable[Path], folder: Path) -> Iterator[str]:
+    """The files in a folder that really are outside of it, as links lead there, and where: "cat.png → /data/cat.png"."""
+    inside, real_folders = os.path.realpath(folder).rstrip(os.sep) + os.sep, dict[str, str]()
+    for file in files:
+        within, name = os.path.split(file)
+        if within not in real_folders:
+            real_folders[within] = os.path.realpath(within)
+        real = os.path.realpath(file) if file.is_symlink() else f"{real_folders[within].rstrip(os.sep)}{os.sep}{name}"
+        if not real.startswith(inside):
+            yield f"{os.path.relpath(file, folder)} → {real}"
 
 
 def _relative(value: str, folder: Path) -> str | None:

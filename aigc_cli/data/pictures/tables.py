@@ -100,10 +100,10 @@ def text_columns(schema: pa.Schema, picture: str) -> tuple[tuple[str, ...], tupl
 def _features(schema: pa.Schema) -> dict[str, Any]:
     """The features that Hugging Face's `datasets` writes into a schema, if any."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"].items()
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
-    return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    return {name: feature for name, feature in features if isinstance(feature, dict)}
 
 
 def _choose_image(schema: pa.Schema, kinds: dict[str, str | None], where: object, medium: Medium) -> tuple[str, str]:
@@ -151,8 +151,10 @@ class TableReader:
         where: str,
         prefix: str,
         medium: Medium,
+        downloads: bool = False,
     ) -> None:
-        self.count = count
+        """`downloads`: whether files on the Hub that cells name are read: those of a dataset there are part of it."""
+        self.count, self._downloads = count, downloads
         self._columns = choose_columns(schema, label, where, medium)
         self._batches, self._where, self._prefix = batches, where, prefix
         self.picture = self._columns.image
@@ -176,7 +178,7 @@ class TableReader:
                         found = [self._class(label, of[index], name) for label, of in labels.items()]
                         label = found[0] if len(found) == 1 else joined(found)
                         values = tuple(values[index] for values in factors)
-                        yield RawPicture(name, _content(images[index].as_py()), label, values)
+                        yield RawPicture(name, _content(images[index].as_py(), self._downloads), label, values)
 
     def _class(self, column: str, label: Any, name: str) -> str | None:
         names = self._columns.labels[column]
@@ -190,13 +192,13 @@ class TableReader:
         return names[number]
 
 
-def _content(cell: Any) -> Callable[[], BinaryIO]:
+def _content(cell: Any, downloads: bool) -> Callable[[], BinaryIO]:
     path = None
     if isinstance(cell, dict):
         cell, path = cell.get("bytes"), cell.get("path")
     if cell is not None:
         return partial(io.BytesIO, cell)
-    if path and (path.startswith("hf://") or "::hf://" in path):  # only files on the Hub: data must not name any others
+    if downloads and path and (path.startswith("hf://") or "::hf://" in path):  # data must not name any other files
         return partial(_download, path)
     return partial(_missing, "its cell has only a file name" if path else "its cell is empty")
 
@@ -275,7 +277,8 @@ def _named(value: Any, feature: Mapping[str, Any]) -> Any:
 
 def open_hub(location: str, split: str, label: str | None, medium: Medium = PICTURE_FILES) -> TableReader:
     """The pictures of a Hub dataset, streamed."""
-    return TableReader(hub_schema(location, split), None, partial(_hub, location, split), label, location, "", medium)
+    schema, batches = hub_schema(location, split), partial(_hub, location, split)
+    return TableReader(schema, None, batches, label, location, "", medium, downloads=True)
 
 
 def hub_schema(location: str, split: str) -> pa.Schema:

@@ -86,10 +86,10 @@ def _label_beside(
         if example_of is None:
             continue
         examples, found = {*map(example_of, names)}, dict[str, str]()
-        for name, content in archive.read([suffix]):
+        for name, content in archive.contents([suffix]):
             example = example_of(name)
             if example in examples:
-                value = _value(content().read(), keys)
+                value = _value(content, keys)
                 if value is not None:
                     found[example] = value
         if found:
@@ -130,7 +130,7 @@ def _value(data: bytes, keys: Sequence[str]) -> str | None:
         return text.strip() or None
     try:
         fields: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     values = [fields[key] for key in keys if key in fields] if isinstance(fields, dict) else []
     return next((str(value) for value in values if isinstance(value, str | int) and str(value)), None)

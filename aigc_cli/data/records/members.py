@@ -41,10 +41,10 @@ def _examples(archive: Archive, medium: Medium) -> dict[str, Mapping[str, Any]]:
     if example_of is None:
         return {}
     rows: dict[str, dict[str, Any]] = {example_of(name): {} for name in names}
-    for name, content in archive.read(BESIDE):
+    for name, content in archive.contents(BESIDE):
         row = rows.get(example_of(name))
         if row is not None:
-            _add(row, name, content().read(), f"{archive.path}, {name!r}")
+            _add(row, name, content, f"{archive.path}, {name!r}")
     return {name: rows[example_of(name)] for name in names if rows[example_of(name)]}
 
 
@@ -55,7 +55,7 @@ def _add(row: dict[str, Any], name: str, data: bytes, where: str) -> None:
         return
     try:
         values = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     if isinstance(values, dict):
         row.update((key, value) for key, value in values.items() if value is not None and not isinstance(value, dict))

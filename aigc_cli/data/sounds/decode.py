@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
@@ -116,7 +115,7 @@ def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
     """A file that libsndfile reads by itself: for any other it would take the lock of the interpreter every few bytes, and
     threads would wait for each other. What is in memory or compressed once more is copied to an unnamed file."""
     with file:
-        if isinstance(file, io.BufferedReader) and not isinstance(file.raw, gzip.GzipFile | ConvertedFile):
+        if isinstance(file, io.BufferedReader) and not isinstance(file.raw, ConvertedFile):
             yield file
             return
         data = file.read(MOST_UNPACKED + 1)

@@ -6,7 +6,6 @@ are limited.
 
 from __future__ import annotations
 
-import gzip
 import io
 import re
 import stat
@@ -20,22 +19,25 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple, NoReturn, Self, TypeAlias, cast
+from typing import Any, BinaryIO, NamedTuple, NoReturn, Self, TypeAlias, cast
 
-from aigc_cli.data.compression import explained, open_bytes
+from aigc_cli.data.compression import MAX_EXPANSION, SLACK_BYTES, explained, open_bytes, open_gzip
 from aigc_cli.data.sources.archive_names import decode_names
 from aigc_cli.data.sources.walk import is_ignored
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import RequestError, first_line
 
 MAX_MEMBERS = 2_000_000
 MAX_MEMBER_BYTES = 1 << 28
-MAX_EXPANSION = 200
-SLACK_BYTES = 1 << 30
-"""An archive may unpack to `SLACK_BYTES` and `MAX_EXPANSION` times its own size."""
+MAX_HEADER_BYTES = 1 << 14
+"""Of a tar: a long name, or the attributes of a member. `tarfile` reads them whole, and searches in them for long."""
+MAX_DIRECTORY_BYTES = 1 << 28
+"""Of a zip: the list of its members, which `zipfile` reads whole."""
 
 Open: TypeAlias = Callable[[], BinaryIO]
 
 _UTF8_FLAG = 0x800  # of a zip's member: the name is UTF-8
+_END_BYTES = (1 << 16) + 200  # of a zip: its end, with the longest comment
+_PIECE = 64  # bytes unpacked at once of bzip2 and LZMA, which may make 20,000 times as many of them
 _UNICODE_PATH = 0x7075  # Info-ZIP's extra field: the name in UTF-8, beside one in the system's encoding
 _WITH_BACKSLASHES = (0, 10, 11, 14)  # systems whose programs may write them between folders: MS-DOS, NTFS, MVS, VFAT
 
@@ -89,11 +91,24 @@ class Archive:
                 )
             try:
                 content = partial(io.BytesIO, member.content())
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            except RequestError:
+                raise
+            except Exception as error:  # of a zip: each way of packing has its own
                 yield name, partial(_raise, error)
             else:
                 yield name, content
             number = next(wanted, None)
+
+    def contents(self, suffixes: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        """Each of these files and what is in it. Raises RequestError for a broken one too."""
+        for name, open_content in self.read(suffixes):
+            try:
+                with open_content() as file:
+                    content = file.read()
+            except Exception as error:  # a broken member of a zip, of several libraries
+                why = f"is broken and cannot be unpacked: {first_line(error)}"
+                raise RequestError(f"{self.path}: {name!r} in it {why}") from error
+            yield name, content
 
     def skipped(self, suffixes: Collection[str]) -> list[str]:
         """Notes on skipped files with these suffixes: one line per reason."""
@@ -152,20 +167,22 @@ def _why_skipped(name: str) -> str:
 def _members(path: Path) -> Iterator[_Member]:
     with explained(path), _whole(path):
         limit = SLACK_BYTES + MAX_EXPANSION * path.stat().st_size
-        found = _of_zip(path, limit) if path.suffix.lower() == ".zip" else _of_tar(path, limit)
-        for number, member in enumerate(found):
-            if number == MAX_MEMBERS:
-                raise RequestError(f"{path} has more than {MAX_MEMBERS:,} members; unpack it and give the folder")
-            yield member
+        yield from _of_zip(path, limit) if path.suffix.lower() == ".zip" else _of_tar(path, limit)
 
 
 def _of_tar(path: Path, limit: int) -> Iterator[_Member]:
+    total = 0
     with _unpacked(path) as file, _open_tar(_Limited(file, path, limit)) as archive:
-        for member in archive:
+        for number, member in enumerate(archive):
+            total += max(0, member.size)  # a sparse file takes less in the archive
+            if total > limit:
+                raise _too_large(path, limit)
+            if number == MAX_MEMBERS:
+                raise _too_many(path)
             if member.isreg() or member.issym() or member.islnk():
                 marked = "path" in member.pax_headers and "hdrcharset" not in member.pax_headers  # which would mean any bytes
                 name = member.name if marked else _undecoded(member.name)
-                yield _Member(name, False, not member.isreg(), member.size, partial(_read_member, archive, member))
+                yield _Member(name, False, not member.isreg(), member.size, partial(_read_member, path, archive, member))
             archive.members = []  # type: ignore[attr-defined]  # otherwise all are kept in memory
 
 
@@ -179,7 +196,7 @@ def _undecoded(name: str) -> str | bytes:
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header. `tarfile` treats a broken one as the end of the archive; here it is an error."""
+    """A member's header. `tarfile` treats a broken one as the end of the archive; here it is an error, as is a large one."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -190,20 +207,35 @@ class _Header(tarfile.TarInfo):
                 raise
             raise tarfile.ReadError(str(error)) from error
 
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.size < 0:
+            raise tarfile.ReadError("a member has a negative size")
+        if self.type in _OF_HEADERS and self.size > MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header has {self.size:,} bytes, more than the {MAX_HEADER_BYTES:,} allowed")
+        found: tarfile.TarInfo = super()._proc_member(tarfile_)  # type: ignore[misc]
+        return found
+
+
+_OF_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+
 
 def _unpacked(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix.lower() == ".tgz" else open_bytes(path)
+    return open_gzip(path) if path.suffix.lower() == ".tgz" else open_bytes(path)
 
 
-def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    assert file is not None, "a regular file has content"
-    return file.read()
+def _read_member(path: Path, archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    with explained(path), _whole(path):
+        file = archive.extractfile(member)
+        assert file is not None, "a regular file has content"
+        return file.read()
 
 
 def _of_zip(path: Path, limit: int) -> Iterator[_Member]:
+    _check_directory(path)
     with zipfile.ZipFile(path) as archive:
         total = 0
+        if len(archive.infolist()) > MAX_MEMBERS:
+            raise _too_many(path)
         for member in archive.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)  # 0 if the archive was not made on Unix
             if member.is_dir() or kind not in (0, stat.S_IFREG, stat.S_IFLNK):
@@ -213,7 +245,32 @@ def _of_zip(path: Path, limit: int) -> Iterator[_Member]:
                 raise _too_large(path, limit)
             of_windows = member.create_system in _WITH_BACKSLASHES
             link = kind == stat.S_IFLNK
-            yield _Member(_zip_name(member), of_windows, link, member.file_size, partial(archive.read, member))
+            yield _Member(_zip_name(member), of_windows, link, member.file_size, partial(_read_zipped, archive, member))
+
+
+def _check_directory(path: Path) -> None:
+    """Raise RequestError for a zip whose list of members is too large to be read. Its end says how large it is."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        end = file.read()
+    at = end.rfind(b"PK\5\6")
+    size = int.from_bytes(end[at + 12 : at + 16], "little") if at >= 0 else 0
+    if at >= 76 and end[at - 20 : at - 16] == b"PK\6\7" and end[at - 76 : at - 72] == b"PK\6\6":  # Zip64's
+        size = int.from_bytes(end[at - 36 : at - 28], "little")
+    if size > MAX_DIRECTORY_BYTES:
+        raise _too_many(path)
+
+
+def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """The content of a member. `ZipFile.read` would unpack all that there is, even if that is more than the member's size."""
+    content = bytearray()
+    piece_bytes = 1 << 16
+    with archive.open(member) as file:
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            cast(Any, file).MIN_READ_SIZE = piece_bytes = _PIECE
+        while piece := file.read(piece_bytes):
+            content += piece
+    return bytes(content)
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str | bytes:
@@ -255,6 +312,10 @@ class _Limited(io.RawIOBase):
         return data
 
 
+def _too_many(path: Path) -> RequestError:
+    return RequestError(f"{path} has more than {MAX_MEMBERS:,} members; unpack it and give the folder")
+
+
 def _too_large(path: Path, limit: int) -> RequestError:
     return RequestError(f"{path} unpacks to more than {limit:,} bytes, too much for an archive of pictures")
 
@@ -268,3 +329,5 @@ def _whole(path: Path) -> Iterator[None]:
         raise RequestError(f"{path} is not a valid {kind} archive: {error}") from error
     except UnicodeDecodeError as error:
         raise RequestError(f"{path} is not a valid {kind} archive: a name in it is marked as UTF-8 but isn't") from error
+    except (ValueError, LookupError, OverflowError, RecursionError, NotImplementedError, struct.error) as error:
+        raise RequestError(f"{path} is not a valid {kind} archive: {first_line(error)}") from error

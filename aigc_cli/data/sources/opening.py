@@ -181,7 +181,9 @@ def changes(kind: Kind, info: Mapping[str, Any]) -> list[str]:
 
     The source is read again, so that an added file counts, except on the Hub, where the location names the revision.
     """
-    recorded = ((info, True), (info["val"], False))
+    if not info.get("location"):
+        return ["the run doesn't say what it was trained on"]
+    recorded = ((info, True), (info.get("val"), False))
     return [line for then, training in recorded if then and (line := _difference(kind, then, training))]
 
 
@@ -189,9 +191,9 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
     location = then["location"]
     if location.startswith("hf:"):
         return None
-    if not location.startswith("demo:") and not Path(location).exists():
-        return f"{location} is gone"
     try:
+        if not location.startswith("demo:") and not Path(location).exists():
+            return f"{location} is gone"
         source = kind.open(location)
         if "split" in then:
             part = source.parts.get(then["split"] or "all")
@@ -203,13 +205,16 @@ def _difference(kind: Kind, then: Mapping[str, Any], training: bool) -> str | No
             return f"{location} is now read {now_read}, and " + (f"has no split {split}" if split else "was read as one")
         snapshot = Snapshot(kind, part)
         now = snapshot.describe()
+    except OSError as error:  # a name that none can have
+        return f"cannot read {location}: {error.strerror}"
     except RequestError as error:
         return str(error)
-    if now["fingerprint"] == then["fingerprint"]:
+    if now["fingerprint"] == then.get("fingerprint"):
         snapshot.remember()
         return None
     if part.kind == "demo":
         return f"{location} is generated differently by this version of aigc"
-    n = then["files"] if isinstance(then["files"], int) else len(then["files"])
+    files = then.get("files", now["files"])
+    n = files if isinstance(files, int) else len(files) if isinstance(files, list) else 0
     counts = f": {now['files']:,} files now, {n:,} then" if now["files"] != n else ""
     return f"{location} has changed since this run was trained{counts}"

@@ -6,7 +6,6 @@ a folder into its splits.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -20,7 +19,7 @@ from aigc_cli.data.sources.stand_ins import refuse_stand_in
 from aigc_cli.data.sources.walk import Parts, Walk, walk
 from aigc_cli.data.understood import Files, Group, Understood, by_suffix
 from aigc_cli.errors import RequestError
-from aigc_cli.files import user_path
+from aigc_cli.files import read_json, user_path
 
 COMPRESSIONS = (".gz", ".zst")
 
@@ -120,6 +119,10 @@ def open_source(
         _refuse_address(src)
     remedies = {**_UNPACK, **(remedies or {})}
     path = Path(os.path.normpath(user_path(src).absolute()))
+    try:
+        path.exists()
+    except OSError as error:  # a name that none can have, or a folder that can't be looked into
+        raise RequestError(f"cannot read {src}: {error.strerror}") from None
     if path.is_dir():
         return _open_folder(path, suffixes, naming or {}, beside, described_by, remedies)
     if not path.exists():
@@ -240,7 +243,7 @@ def _unlisted(folder: Path, files: Sequence[Parts]) -> set[Parts]:
     for state in files:
         if state[-1] == "state.json":
             try:
-                content = json.loads(folder.joinpath(*state).read_bytes())
+                content = read_json(folder.joinpath(*state))
                 listed_there = {entry["filename"] for entry in content["_data_files"]}
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # some other file of that name

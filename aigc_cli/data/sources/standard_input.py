@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import zstandard
 from aigc_cli.data import cache
 from aigc_cli.data.kinds import Kind
 from aigc_cli.errors import RequestError
+from aigc_cli.files import new_file
 
 
 def check_input_format(src: str, input_format: str | None) -> None:
@@ -104,9 +104,9 @@ def _new_copy() -> Path:
     with cache.writing() as place:
         folder = place / "stdin"
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".tmp-", dir=folder)
-        os.close(handle)
-        return Path(name)
+        file, copy = new_file(folder)
+        file.close()
+        return copy
 
 
 def _grown(copy: Path, size: int, more: bytes) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from aigc_cli.data.tables.nested import joined_parts, key_path, longest_inside, taken_out
@@ -13,6 +13,7 @@ from aigc_cli.options import did_you_mean
 
 _DOMINANT = 4.0
 _EXAMPLE_CHARS = 30
+_MANY, _LONG = 50, 200  # columns in a message, and characters of the name of one
 _ASKS = ("instruction", "prompt", "question", "input", "source")
 _ANSWERS = ("output", "response", "completion", "answer", "target")
 
@@ -93,7 +94,7 @@ def _named_text(of_text: Columns, where: object) -> str | None:
 
 
 def _with_examples(columns: Columns) -> str:
-    return ", ".join(f"{name!r}{_shortened(column.example)}" for name, column in columns.items())
+    return _some([f"{name!r}{_shortened(column.example)}" for name, column in columns.items()])
 
 
 def _refuse_longer_inside(columns: Columns, length: float, where: object) -> None:
@@ -189,4 +190,10 @@ def _shortened(text: str) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
+    return _some([repr(name) for name in names]) or "none"
+
+
+def _some(parts: Sequence[str]) -> str:
+    """The parts with commas between them, and of very many the first and how many more there are."""
+    more = f" and {len(parts) - _MANY:,} more" if len(parts) > _MANY else ""
+    return ", ".join(part if len(part) <= _LONG else f"{part[:_LONG]}…" for part in parts[:_MANY]) + more

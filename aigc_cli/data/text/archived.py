@@ -123,13 +123,8 @@ def _without_descriptions(names: Sequence[str]) -> set[str]:
 
 
 def _texts(archive: Archive, suffixes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for name, open_content in archive.read(suffixes):
+    for name, content in archive.contents(suffixes):
         where = f"{archive.path}: {name!r} in it"
-        try:
-            with open_content() as file:
-                content = file.read()
-        except Exception as error:  # a broken member of a zip, of several libraries
-            raise RequestError(f"{where} is broken and cannot be unpacked: {error}") from error
         if (why := no_text(Path(name), content[: 1 << 16])) is not None:
             raise RequestError(f"{where} {why}")
         try:

@@ -6,6 +6,7 @@ same result as processing the whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import TypeAlias
@@ -78,38 +79,26 @@ def _last_cut(text: str, start: int, end: int) -> int:
     before an ideograph or a character that can't be part of a word, where Unicode words end; and before any ASCII character,
     which normalisation never joins to the preceding one. (In the last two cases, BPE and spaCy words may differ by a token.)
     """
-    at = text.rfind("\n", start, end - 1)
-    while at >= 0:
-        if not text[at + 1].isspace():
-            return at + 1
-        at = text.rfind("\n", start, at)
-    at = text.rfind(" ", start + 1, end - 1)
-    while at >= 0:
-        if not text[at - 1].isspace() and text[at + 1].isascii() and text[at + 1].isalpha():
-            return at
-        at = text.rfind(" ", start + 1, at)
-    for good in (_after_a_clause, _between_words, _stands_alone):
-        for at in range(end - 1, start, -1):
-            if good(text, at):
-                return at
+    if (match := _BEFORE_LINE.match(text, start, end)) is not None:
+        return match.end()
+    if " " in text[start:end] and (match := _BEFORE_WORD.match(text, start, end)) is not None:
+        return match.end()
+    for pattern in (_AFTER_CLAUSE, _BETWEEN_WORDS, _BEFORE_SAFE):
+        if (match := pattern.match(text, start, end)) is not None:
+            return match.end()
     return 0
 
 
 def _first_cut(text: str, start: int) -> int:
-    return next((at for at in range(start, len(text)) if _stands_alone(text, at)), 0)
+    match = _SAFE.search(text, start)
+    return match.start() if match else 0
 
 
-def _after_a_clause(text: str, at: int) -> bool:
-    return text[at - 1] in "。！？；，、" and _is_ideograph(text[at])
-
-
-def _between_words(text: str, at: int) -> bool:
-    return not text[at - 1].isspace() and (text[at] in "!#$%&()*+-/<=>?@[\\]^`{|}~" or _is_ideograph(text[at]))
-
-
-def _stands_alone(text: str, at: int) -> bool:
-    return text[at].isascii() or _is_ideograph(text[at])
-
-
-def _is_ideograph(char: str) -> bool:
-    return "\u4e00" <= char <= "\u9fff"
+_IDEOGRAPHS = "\u4e00-\u9fff"
+# Each matches up to the last place to cut of its sort.
+_BEFORE_LINE = re.compile(r".*\n(?=\S)", re.DOTALL)
+_BEFORE_WORD = re.compile(r".*\S(?= [A-Za-z])", re.DOTALL)
+_AFTER_CLAUSE = re.compile(f".*[。！？；，、](?=[{_IDEOGRAPHS}])", re.DOTALL)
+_BETWEEN_WORDS = re.compile(rf".*\S(?=[!#$%&()*+\-/<=>?@\[\\\]^`{{|}}~{_IDEOGRAPHS}])", re.DOTALL)
+_SAFE = re.compile(f"[\\x00-\\x7f{_IDEOGRAPHS}]")
+_BEFORE_SAFE = re.compile(f".+(?={_SAFE.pattern})", re.DOTALL)

@@ -8,22 +8,24 @@ checkpoints/step-000400/manifest.json   sizes and digests of all of that
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
 from aigc_cli.engine.checkpoints.manifest import damage, write_manifest
 from aigc_cli.engine.ema import EMA, applied
 from aigc_cli.engine.learner import Learner
+from aigc_cli.engine.network import load_tensors
 from aigc_cli.errors import AigcError, first_line
-from aigc_cli.files import in_utf8, new_folder, remove_folder
+from aigc_cli.files import new_folder, read_json, remove_folder
 
 
 @dataclass
@@ -88,9 +90,27 @@ def save_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA], stat
 def read_state(folder: Path) -> TrainState:
     """The training state of a checkpoint. Raises `AigcError` if it is unreadable."""
     try:
-        return TrainState(**json.loads((folder / "state" / "position.json").read_text()))
+        state = TrainState(**read_json(folder / "state" / "position.json"))
     except (OSError, ValueError, TypeError) as error:
         raise AigcError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
+    for name, kind in get_type_hints(TrainState).items():
+        if not _is(value := getattr(state, name), kind) or (isinstance(value, int) and value < 0):
+            raise AigcError(f"checkpoint {folder} cannot be read: its position.json has no such {name} as {value!r:.60}")
+    return state
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether a value that was read is of an annotated type."""
+    of = get_args(kind)
+    if get_origin(kind) is types.UnionType:
+        return any(_is(value, each) for each in of)
+    if get_origin(kind) is dict:
+        return isinstance(value, dict) and all(_is(key, of[0]) and _is(each, of[1]) for key, each in value.items())
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_is(each, of[0]) for each in value)
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def load_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA]) -> TrainState:
@@ -106,11 +126,11 @@ def load_checkpoint(folder: Path, learner: Learner, ema: Mapping[str, EMA]) -> T
                 for key, tensor in weights.items():
                     ema[name].weights[key].copy_(tensor)
         tensors = _load(state / "optimizers.safetensors")
-        numbers = json.loads((state / "optimizers.json").read_text())
+        numbers = read_json(state / "optimizers.json")
         for name, optimizer in learner.optimizers.items():
             _unflatten(optimizer, tensors.get(name, {}), numbers[name])
         return read_state(folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise AigcError(f"checkpoint {folder} cannot be read: {first_line(error)}") from error
 
 
@@ -127,9 +147,7 @@ def _save(path: Path, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
 
 def _load(path: Path) -> dict[str, dict[str, Tensor]]:
     owners: dict[str, dict[str, Tensor]] = {}
-    with in_utf8(path) as file:
-        tensors = load_file(file)
-    for key, tensor in tensors.items():
+    for key, tensor in load_tensors(path).items():
         owner, name = key.split("/", 1)
         owners.setdefault(owner, {})[name] = tensor
     return owners

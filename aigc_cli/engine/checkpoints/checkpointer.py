@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.trainer import Trainer
 from aigc_cli.errors import AigcError
-from aigc_cli.files import new_folder, remove_folder, set_aside, write_json
+from aigc_cli.files import new_folder, read_json, remove_folder, set_aside, write_json
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,7 @@ class Checkpointer:
 def _earlier_model(run: Run) -> EarlierModel | None:
     """What `set_aside_model` recorded; None if there is nothing, or nothing readable (see `set_damaged_aside`)."""
     try:
-        return EarlierModel(**json.loads((run.earlier / "best.json").read_text()))
+        found = EarlierModel(**read_json(run.earlier / "best.json"))
     except (OSError, ValueError, TypeError):
         return None
+    return found if isinstance(found.step, int) and isinstance(found.value, int | float) else None

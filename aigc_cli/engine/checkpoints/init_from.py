@@ -6,16 +6,17 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from aigc_cli.engine.checkpoints.manifest import WEIGHTS, copy_manifest, damage
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.learner import Learner
+from aigc_cli.engine.network import load_tensors
 from aigc_cli.engine.runs.finding import find_run
 from aigc_cli.engine.runs.run import Run
-from aigc_cli.errors import RequestError
-from aigc_cli.files import in_utf8, new_folder
+from aigc_cli.errors import RequestError, first_line
+from aigc_cli.files import new_folder
 
 STATES = ("networks.safetensors", "averages.safetensors")
 
@@ -62,8 +63,10 @@ def take_over(learner: Learner, origin: Path) -> str:
     weights: dict[str, Tensor] = {}
     for name in STATES:
         if (origin / "state" / name).exists():
-            with in_utf8(origin / "state" / name) as file:
-                weights |= load_file(file)
+            try:
+                weights |= load_tensors(origin / "state" / name)
+            except (OSError, SafetensorError) as error:
+                raise RequestError(f"--init-from: {display_path(origin / 'state' / name)}: {first_line(error)}") from None
     taken, total = 0, 0
     with torch.no_grad():
         for owner, network in learner.networks.items():

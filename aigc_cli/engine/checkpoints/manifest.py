@@ -15,7 +15,7 @@ from typing import Any
 
 from aigc_cli.engine.events import display_path
 from aigc_cli.errors import RequestError
-from aigc_cli.files import write_text
+from aigc_cli.files import read_json, write_text
 
 NAME = "manifest.json"
 #: Of checkpoints. A newer one is refused.
@@ -75,7 +75,7 @@ def damage_above(folder: Path) -> str | None:
 
 def _read(folder: Path) -> dict[str, _File]:
     """The files in a manifest. ValueError and its like if it is damaged itself."""
-    content: dict[str, Any] = json.loads((folder / NAME).read_bytes())
+    content: dict[str, Any] = read_json(folder / NAME)
     if content.pop("sha256") != _digest_of(content):
         raise ValueError(f"{NAME} is damaged")
     if content["format"] > FORMAT:
@@ -84,8 +84,10 @@ def _read(folder: Path) -> dict[str, _File]:
             "update aigc to open it"
         )
     files = {name: _File(**file) for name, file in content["files"].items()}
-    if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in files):
+    if any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\0" in name for name in files):
         raise ValueError(f"{NAME} names files outside its folder")
+    if not all(isinstance(file.bytes, int) and isinstance(file.sha256, str) for file in files.values()):
+        raise ValueError(f"{NAME} is damaged")
     return files
 
 

@@ -48,6 +48,7 @@ def _begin_again(
     backend: Trainable[Any, AnyPlan], run: Run, given: Mapping[str, Given], bus: Bus
 ) -> tuple[AnyPlan, int | None] | None:
     """The plan of a run and the step to go on from, if any; None if the run is done and --steps is no larger."""
+    run.check_files()
     if "plan" not in run.record:
         raise RequestError(f"run {display_path(run.path)} was killed before it had a plan; delete it and start a new run")
     plan = backend.read_plan(run.record["plan"])

@@ -20,6 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
+
+from aigc_cli.files import read_json
 
 LOCK, OWNER = ".lock", ".owner"
 #: Seconds between renewals of an owner's file, and after which it has died.
@@ -35,7 +38,7 @@ class Taken(Exception):
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder. Raises `Taken`, or OSError if the folder can't be written to."""
-    with (folder / LOCK).open("w") as file:
+    with _opened(folder / LOCK, os.O_RDWR | os.O_CREAT) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -52,7 +55,7 @@ def lock(folder: Path) -> Iterator[None]:
 def is_locked(folder: Path) -> bool:
     """Whether a living process holds the lock."""
     try:
-        with (folder / LOCK).open("r") as file:
+        with _opened(folder / LOCK, os.O_RDONLY) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -60,6 +63,13 @@ def is_locked(folder: Path) -> bool:
         owner = _read(folder / OWNER) if error.errno in _NO_FLOCK else None
         return owner is not None and owner.lives(folder / OWNER)
     return False
+
+
+def _opened(file: Path, flags: int) -> TextIO:
+    """The file that is locked. Never what a link in its place leads to, which a stranger may have put there."""
+    if flags & os.O_CREAT and file.is_symlink():
+        file.unlink()
+    return os.fdopen(os.open(file, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), "r")
 
 
 @dataclass(frozen=True)
@@ -114,9 +124,10 @@ def _create(file: Path, owner: _Owner) -> bool:
 
 def _read(file: Path) -> _Owner | None:
     try:
-        return _Owner(**json.loads(file.read_text(encoding="utf-8")))
+        owner = _Owner(**read_json(file))
     except (OSError, ValueError, TypeError):
         return None
+    return owner if isinstance(owner.process, int) and 0 < owner.process < 1 << 31 else None
 
 
 def _remove(file: Path, owner: _Owner | None) -> None:

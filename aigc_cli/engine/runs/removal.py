@@ -28,9 +28,12 @@ def prune(run: Run) -> int:
                 f"run {run.path} is {run.record['status']} and needs its checkpoints to resume; "
                 f"to delete it: aigc runs rm {run.reference}"
             )
+        run.check_files()
         before = size_of(run.checkpoints)
-        run.update(pruned=True)
         best = run.require_model().resolve().parent
+        if best.parent != run.checkpoints.resolve():
+            raise RequestError(f"run {run.path}: its model is not in its {run.checkpoints.name}, so none of these is deleted")
+        run.update(pruned=True)
         if run.fallback is not None:
             run.choose(best)
         for folder in (*run.checkpoints.glob("step-*"), run.earlier):

@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import glob
 import json
+import math
+import os
 import re
 import shlex
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +29,7 @@ from aigc_cli.engine.checkpoints.manifest import MODEL, damage
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.runs.lock import Taken, is_locked, lock
 from aigc_cli.errors import AigcError, RequestError
-from aigc_cli.files import new_folder, point_link, quoted, sweep, sweep_abandoned, write_json
+from aigc_cli.files import new_folder, point_link, quoted, read_json, sweep, sweep_abandoned, write_json
 from aigc_cli.options import located, portable
 
 FORMAT = 1
@@ -34,6 +37,12 @@ FORMAT = 1
 RESUMABLE, DONE = ("interrupted", "failed"), ("finished", "stopped")
 #: The file of a checkpoint that only further training needs.
 OPTIMIZERS = "optimizers.safetensors"
+#: The types of what a run's record has, where it has it: a stranger may have written it.
+TYPES: Mapping[str, type] = {
+    "asked": dict, "plan": dict, "data": dict, "best": dict, "versions": dict, "reasons": list, "earlier_plans": list,
+}  # fmt: skip
+#: The longest metrics.jsonl, and line of it, that are read, in bytes.
+LONGEST_METRICS, LONGEST_LINE = 1 << 30, 1 << 20
 
 
 @dataclass
@@ -93,7 +102,7 @@ class Run:
     def checkpoint_steps(self) -> list[int]:
         """The steps of the checkpoints on disk, in order."""
         names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
-        return sorted(int(name) for name in names if name.isdecimal())
+        return sorted(int(name) for name in names if re.fullmatch("[0-9]{1,18}", name))
 
     @property
     def model(self) -> Path:
@@ -185,9 +194,24 @@ class Run:
                 raise AigcError(
                     f"run {self.path} cannot be locked ({error.strerror}); copy it to where it can be written to"
                 ) from None
-            for folder in (self.path, self.checkpoints, self.samples):
-                sweep(folder)
+            sweep(self.path)
+            for folder in (self.checkpoints, self.samples):
+                if not folder.is_symlink():
+                    sweep(folder)
             yield
+
+    def check_files(self) -> None:
+        """Raise `RequestError` for anything but files and folders in the run, besides the link `model`, before something is
+        written or deleted there: in a stranger's run a link could lead anywhere, and a pipe be waited for forever."""
+        for folder, folders, files in os.walk(self.path):
+            for found in (Path(folder, name) for name in (*folders, *files)):
+                mode = found.lstat().st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and found != self.path / "model":
+                    what = "a link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+                    raise RequestError(
+                        f"run {self.path}: {found.relative_to(self.path)} is {what}, and nothing outside a run is changed; "
+                        "put a file or folder in its place"
+                    )
 
     def locked(self) -> bool:
         return is_locked(self.path)
@@ -227,13 +251,39 @@ def open_run(path: Path) -> Run:
     if not (path / "run.json").exists():
         raise RequestError(f"{path} is not a run (it has no run.json); 'aigc runs' lists them")
     try:
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        known = record["format"] <= FORMAT and {record["backend"], record["status"], record["created"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = read_json(path / "run.json", finite=True)
+        newer = record["format"] > FORMAT
+        if not newer:
+            _check_record(record)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise RequestError(f"{path} is not a run (its run.json cannot be read: {error})") from None
-    if not known:
+    if newer:
         raise RequestError(f"{path} was written by a newer aigc (run format {record['format']}); update aigc to open it")
     return Run(path, _with_paths(record, lambda settings: located(settings, path)))
+
+
+def _check_record(record: Mapping[str, Any]) -> None:
+    """Raise ValueError or the like for a record that no version of aigc writes."""
+    for name in ("backend", "status", "created"):
+        if not isinstance(record[name], str):
+            raise ValueError(f"{name!r} is no text")
+    datetime.fromisoformat(record["created"]).timestamp()
+    for name, kind in TYPES.items():
+        if not isinstance(record.get(name, kind()), kind):
+            raise ValueError(f"{name!r} is no {'list' if kind is list else 'object'}")
+    if not all(isinstance(plan, dict) for plan in record.get("earlier_plans", ())):
+        raise ValueError("'earlier_plans' are no objects")
+    data = record.get("data", {})
+    if not isinstance(data.get("val"), dict | None):
+        raise ValueError("'val' is no object")
+    for part in (data, data.get("val") or {}):
+        for name in ("location", "split", "kind"):
+            if not isinstance(part.get(name, ""), str | None):
+                raise ValueError(f"'data' has no text as its {name!r}")
+    for name in ("steps", "seconds", "continued_from"):
+        value = record.get(name)
+        if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
+            raise ValueError(f"{name!r} is no number")
 
 
 def _with_paths(record: Mapping[str, Any], change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
@@ -245,16 +295,19 @@ def _with_paths(record: Mapping[str, Any], change: Callable[[Mapping[str, Any]],
 
 def read_metrics(run: Run) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, without one that is still being written."""
-    lines = []
+    lines: list[dict[str, Any]] = []
     try:
-        text = run.metrics.read_text(encoding="utf-8")
+        descriptor = os.open(run.metrics, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return []
-    for line in text.splitlines():
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue
+        return lines
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LONGEST_METRICS:
+            return lines
+        while line := file.readline(LONGEST_LINE):
+            with suppress(ValueError, RecursionError):
+                value = json.loads(line)
+                lines += [value] if isinstance(value, dict) else []
     return lines
 
 

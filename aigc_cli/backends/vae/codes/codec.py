@@ -25,6 +25,7 @@ from aigc_cli.data.pictures.format import Fit, Ground, Mode, PictureFormat
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.engine.device import resolve_device
 from aigc_cli.errors import RequestError
+from aigc_cli.files import read_json
 
 FORMAT = "format.json"
 #: Pictures computed at once, fewer if they are large. Always as many, because kernels round differently for other numbers.
@@ -117,7 +118,7 @@ def read_data(folder: Path, config: VAEConfig) -> Mapping[str, Any]:
     """What a codec's pictures are. Raises `RequestError` if that is missing, damaged or not the model's."""
     path = folder / FORMAT
     try:
-        found = json.loads(path.read_text())
+        found = read_json(path)
         data = found if "format" in found else {"kind": KINDS[0], "format": found}
         format = PictureFormat.from_json(data["format"])
         as_pictures(data["kind"]).like(data)

@@ -26,6 +26,7 @@ from aigc_cli.data.text.tokenizers.spacy_words import SpacyWords, is_spacy
 from aigc_cli.data.text.tokenizers.special_tokens import CODE, END_OF_FIELD, END_OF_TEXT, EOS, OF_WORDS, PAD, SOS, UNK
 from aigc_cli.data.text.tokenizers.spelling import Spelling
 from aigc_cli.errors import RequestError
+from aigc_cli.files import read_json, read_limited
 
 # Otherwise the library warns on standard error when this process forks.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -49,6 +50,7 @@ _MAY_CHANGE = re.compile(
     "[^\x00-\u02ff\u0400-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u205e\u3000-\u3029\u3041-\u3096\u309d-\u30ff"
     "\u3105-\u312f\u3400-\u4dbf\u4e00-\u9fff\uff00-\uffef]"
 )
+_LARGEST = 1 << 28  # bytes of a tokenizer's file
 _NFC = normalizers.NFC()
 _LOWER = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), normalizers.NFC()])
 
@@ -216,17 +218,19 @@ class Tokenizer:
         """Load a folder written by `save`. Raises OSError or ValueError if it is missing or damaged, and `RequestError` if
         spaCy or the pipeline it needs is not installed."""
         try:
-            config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+            config = read_json(folder / "tokenizer_config.json")
             segmenter = SpacyWords.recorded(config["spacy"]) if "spacy" in config else None
-            text = (folder / ("words.json" if segmenter else "tokenizer.json")).read_text(encoding="utf-8")
+            text = read_limited(folder / ("words.json" if segmenter else "tokenizer.json"), _LARGEST).decode()
             spelling = folder / "spelling.json"
-            spelled = Spelling.from_json(json.loads(spelling.read_text(encoding="utf-8"))) if spelling.exists() else None
+            spelled = Spelling.from_json(read_json(spelling, _LARGEST)) if spelling.exists() else None
             tokenizer = cls(RustTokenizer.from_str(text), config["kind"], segmenter, spelled)
             tokenizer.changes = segmenter.changes(config["spacy"]) if segmenter else []
             return tokenizer
         except (OSError, RequestError):
             raise
-        except Exception as error:  # the library raises bare Exception
+        except BaseException as error:  # the library raises bare Exception, or what its panics are
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise ValueError(f"{folder} has no tokenizer written by aigc: {error}") from error
 
 

@@ -1,0 +1,59 @@
+"""Runs the quick tests with the oldest and with the newest versions of the packages that pyproject.toml allows.
+
+python tests/benchmarks/dependencies.py [oldest|newest] [-- PYTEST ARGUMENTS]   # needs a package index, and 2 GB for each
+
+Each set is installed into a new environment. The oldest is each package at its lower bound, with whatever these need of others.
+Whether a version has known vulnerabilities is not looked at, as that takes a database of them: `pip-audit` in the environment
+does, where it can be reached.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+#: Tests that are quick and touch every package.
+QUICK = ["-m", "not slow", "-p", "no:xdist", "-o", "addopts=", "-q", "-x", "tests/test_sources.py", "tests/test_pictures.py", "tests/test_sounds.py", "tests/test_tokenizers.py", "tests/test_regex_constraint.py", "tests/test_report.py", "tests/test_hostile_models.py", "tests/test_hostile_data.py", "tests/test_engine.py", "tests/test_cli.py", "tests/test_music.py", "tests/test_metrics_ngram.py"]  # fmt: skip
+CPU = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
+
+
+def bounds() -> dict[str, str]:
+    """The lower bound of every package that users or the tests need; those that only check the code are left out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["spacy"], *extras["music"], *extras["dev"]]
+    found = dict(match.groups() for line in wanted if (match := re.match(r"([\w-]+)>=([\w.]+)", line)))
+    return {name: version for name, version in found.items() if name not in ("ruff", "mypy", "import-linter")}
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    tests = arguments[arguments.index("--") + 1 :] if "--" in arguments else QUICK
+    sets = [name for name in arguments if name in ("oldest", "newest")] or ["oldest", "newest"]
+    failed = False
+    for name in sets:
+        began = time.monotonic()
+        folder = Path(tempfile.mkdtemp(prefix=f"aigc-{name}-"))
+        venv.create(folder, with_pip=True)
+        python = folder / "bin" / "python"
+        pins = [f"{package}=={version}" for package, version in bounds().items()]
+        wanted = pins if name == "oldest" else ["--upgrade", "--upgrade-strategy", "eager", *bounds()]
+        install = [python, "-m", "pip", "install", "-q", *CPU, *wanted, "-e", f"{ROOT}[spacy,music]"]
+        code = subprocess.run(install, check=False).returncode
+        code = code or subprocess.run([python, "-m", "pytest", *tests], cwd=ROOT, check=False).returncode
+        versions = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
+        shown = ", ".join(line for line in versions.split() if line.partition("==")[0].lower() in bounds())
+        print(f"| {name} | {'passed' if code == 0 else 'FAILED'} | {time.monotonic() - began:.0f} s | {shown} |", flush=True)
+        failed = failed or code != 0
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
