@@ -16,19 +16,19 @@ class System:
     """The clocks of a system of which `cores` are busy with this process while it runs."""
 
     def __init__(self, cores: float) -> None:
-        self.cores, self.now, self.used = cores, 1000.0, 5.0
-        self.clock = Clock(7.0, now=lambda: self.now, used=lambda: self.used)
+        self.cores, self.now, self.busy = cores, 1000.0, 5.0
+        self.clock = Clock(7.0, now=lambda: self.now, busy=lambda: self.busy)
 
     def runs(self, seconds: float) -> None:
         """Nothing keeps the clock from being looked at."""
         for _ in range(round(seconds / TICK)):
             self.holds(TICK)
-            self.clock.seconds()
+            self.clock.look()
 
     def holds(self, seconds: float) -> None:
         """No other thread gets to run."""
         self.now += seconds
-        self.used += seconds * self.cores
+        self.busy += seconds * self.cores
 
     def stops(self, seconds: float) -> None:
         self.now += seconds
@@ -63,7 +63,7 @@ def test_what_is_shorter_than_a_pause_counts() -> None:
     system = System(1.0)
     for _ in range(10):
         system.stops(PAUSE - 0.1)
-        system.clock.seconds()
+        system.clock.look()
     assert system.clock.seconds() == pytest.approx(7 + 10 * (PAUSE - 0.1))
 
 
