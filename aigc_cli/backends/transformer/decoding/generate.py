@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -123,7 +123,7 @@ def generate(
                 on_bytes(sample.index, piece)
         for sample in batch:
             sample.end_match()
-        return [astuple(sample.generated()) for sample in batch]
+        return [tuple(vars(sample.generated()).values()) for sample in batch]
 
     while window := list(islice(samples, ahead)):
         by_length = sorted(window, key=lambda sample: len(sample.prompt))

@@ -7,6 +7,7 @@ large as the model can afford; for a short one, characters and a small BPE are c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,12 +66,11 @@ def affordable_vocab(vocab_limit: int) -> int:
 
 def cjk_share(texts: Sequence[str]) -> float:
     """The share of Han and Kana among all letters; 0 without letters."""
-    cjk = letters = 0
+    counts: Counter[str] = Counter()
     for text in texts:
-        codes, counts = np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_counts=True)
-        for code, count in zip(codes.tolist(), counts.tolist(), strict=True):
-            letters += count * chr(code).isalpha()
-            cjk += count * _is_cjk(code)
+        counts.update(text)
+    letters = sum(count for char, count in counts.items() if char.isalpha())
+    cjk = sum(count for char, count in counts.items() if _is_cjk(ord(char)))
     return cjk / letters if letters else 0.0
 
 
