@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from places import read_only, small_disk
 
 from aigc_cli.data import cache
+from aigc_cli.data.sources import standard_input
 from aigc_cli.errors import AigcError
 
 
@@ -212,6 +214,19 @@ def test_an_entry_that_does_not_fit_is_made_again_elsewhere(
                 cache.again(make)
             assert "\n" not in str(caught.value)
         assert not list((tmp_path / "cache" / "prepared").iterdir())
+
+
+@pytest.mark.usefixtures("_own_temporary_folder")
+def test_standard_input_that_does_not_fit_is_copied_on_elsewhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = b"".join(f"line {n} of many\n".encode() for n in range(20_000))
+    stream = io.BytesIO(content)
+    (tmp_path / "cache").mkdir()
+    with small_disk(tmp_path / "cache", "100k"):
+        copy = standard_input._copied(stream.read(1_000), lambda n: stream.read(30_001), ".txt")
+        assert copy.is_relative_to(tmp_path / "tmp") and copy.suffix == ".txt"
+        assert copy.read_bytes() == content
+        assert not list((tmp_path / "cache" / "stdin").iterdir()) and not list(copy.parent.glob(".tmp-*"))
+    assert len(caplog.messages) == 1 and "No space left on device" in caplog.text
 
 
 @pytest.mark.usefixtures("_own_temporary_folder")
