@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class AigcError(Exception):
     """A failure while running. The message is one line for the user; exit code 1."""
@@ -32,6 +35,15 @@ class Interrupted(BaseException):
         super().__init__(message)
         self.signal_number = signal_number
         self.exit_code = 128 + signal_number
+
+
+@contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Turn what is raised where a record isn't as it should be, as a stranger may have written it, into one line."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise RequestError(f"{what} is not as aigc writes it ({type(error).__name__}: {first_line(error)})") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -281,6 +281,31 @@ def test_cells_of_json_are_given_as_they_are(tmp_path_factory: pytest.TempPathFa
     assert documents(path) == texts
 
 
+@pytest.mark.parametrize("offsets", [[0, 10, 5, 30], [0, -7, 5, 9], [0, 1 << 30, 5, 9]])
+def test_an_arrow_file_whose_insides_do_not_fit_together(tmp_path: Path, offsets: list[int]) -> None:
+    """Arrow writes and reads it without a look, and would then read anywhere in memory."""
+    data, ends = pa.py_buffer(b"the fox went over the hill and"), pa.py_buffer(np.array(offsets, np.int32).tobytes())
+    texts = pa.Array.from_buffers(pa.string(), 3, [None, ends, data])
+    encoded = pa.StructArray.from_arrays([pa.Array.from_buffers(pa.binary(), 3, [None, ends, data])], ["bytes"])
+    for name, column in (("text", texts), ("image", encoded)):
+        path, table = tmp_path / "a.arrow", pa.table({name: column})
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        with pytest.raises(RequestError, match=r"a.arrow is (not a valid|a damaged) arrow file"):
+            if name == "text":
+                documents(path)
+            else:
+                for reader in open_readers(PICTURES.open(str(path)).training(), None):
+                    list(reader.read())
+
+
+@pytest.mark.parametrize("name", ["a[1].parquet", "a*.parquet", "a::b.parquet", "{a}.parquet", "%2e.parquet"])
+def test_the_name_of_a_table_is_no_pattern(tmp_path: Path, name: str) -> None:
+    pq.write_table(pa.table({"text": ["another"]}), tmp_path / "ab.parquet")
+    pq.write_table(pa.table({"text": ["this one"]}), tmp_path / name)
+    assert documents(tmp_path / name) == ["this one"]
+
+
 # Tables that point elsewhere
 
 

@@ -41,6 +41,8 @@ import atheris  # type: ignore[import-not-found]
 
 with atheris.instrument_imports(include=["aigc_cli", "tarfile", "zipfile"]):
     import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     from PIL import Image
 
     from aigc_cli.commands.page import _settings
@@ -52,6 +54,7 @@ with atheris.instrument_imports(include=["aigc_cli", "tarfile", "zipfile"]):
     from aigc_cli.data.pictures.format import PictureFormat
     from aigc_cli.data.pictures.raw import NotDecodable
     from aigc_cli.data.pictures.readers import ArchiveReader
+    from aigc_cli.data.pictures.tables import open_table
     from aigc_cli.data.sounds.decode import encoded
     from aigc_cli.data.sources import archives
     from aigc_cli.data.tables import choice, table
@@ -125,6 +128,37 @@ def of_tables() -> list[bytes]:
             ".csv.gz": [b"text\nthe fox\nthe hen\n"],
         },
     )  # fmt: skip
+
+
+COLUMNS = (".parquet", ".arrow")
+
+
+def read_columns(data: bytes) -> None:
+    suffix, content = picked(data, COLUMNS)
+    path = a_file(f"a{suffix}", content)
+    for raw in open_table(path, None, "").read():
+        try:
+            raw.content() if callable(raw.content) else None
+        except OSError:  # a cell without a file
+            continue
+
+
+def of_columns() -> list[bytes]:
+    encoded = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    cells = pa.array([{"bytes": b"x" * 30, "path": None}, {"bytes": None, "path": "hf://a"}] * 5, encoded)
+    tables = [
+        pa.table({"image": cells, "label": list(range(10))}),
+        pa.table({"image": [b"a", b"bc"], "label": ["x", None], "size": [0.5, 1]}),
+    ]
+    found: dict[str, list[bytes]] = {".parquet": [], ".arrow": []}
+    for of in tables:
+        pq.write_table(of, file := io.BytesIO())
+        found[".parquet"].append(file.getvalue())
+        for new in (pa.ipc.new_file, pa.ipc.new_stream):
+            with new(file := io.BytesIO(), of.schema) as writer:
+                writer.write_table(of)
+            found[".arrow"].append(file.getvalue())
+    return for_each(COLUMNS, found)
 
 
 # Archives
@@ -494,6 +528,7 @@ def of_arrays() -> list[bytes]:
 
 TARGETS = {
     "tables": Target(read_table, of_tables),
+    "columns": Target(read_columns, of_columns),
     "archives": Target(read_any_archive, of_archives, longest=8192),
     "pictures": Target(read_picture, of_pictures, (NotDecodable,)),
     "sounds": Target(read_sound, of_sounds, (NotDecodable,), longest=8192),

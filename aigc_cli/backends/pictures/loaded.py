@@ -28,13 +28,13 @@ from aigc_cli.backends.pictures.options import (
 from aigc_cli.backends.pictures.quality import QualityOptions, quality
 from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.labels import Classes
+from aigc_cli.data.pictures.labels import Classes, by_label
 from aigc_cli.data.pictures.output import Pixels
 from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset, read_as_pictures
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.runs.run import Run
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import RequestError, understood
 from aigc_cli.metrics.statistics.bootstrap import Measure
 from aigc_cli.options import rebuild
 
@@ -61,7 +61,7 @@ class LoadedPictures(ABC):
 
     @cached_property
     def format(self) -> PictureFormat:
-        return PictureFormat.from_json(self.data["format"])
+        return PictureFormat.of_run(self.data)
 
     @property
     def things(self) -> str:
@@ -130,9 +130,19 @@ def load_parts(
 ) -> tuple[Plan, Mapping[str, Any], Classes, torch.device, Model]:
     """The fields of `LoadedPictures`, and the run's model on the device."""
     where = open_device(device)
-    data, settled = run.record["data"], rebuild(plan, run.record["plan"])
-    classes = data["classes"] if settled.conditional else ()
+    with understood(f"run {run.path}: its run.json"):
+        data, settled = run.record["data"], rebuild(plan, run.record["plan"])
+        classes = _classes(data) if settled.conditional else ()
     return settled, data, classes, where, load(run.model).to(where)
+
+
+def _classes(data: Mapping[str, Any]) -> Classes:
+    """The classes in a run's record of its data. Raises ValueError or the like if they are none."""
+    classes: Classes = data["classes"]
+    names = [name for of in by_label(classes).values() for name in of]
+    if not isinstance(classes, list | tuple | dict) or not all(isinstance(name, str) for name in names):
+        raise ValueError("classes are not texts")
+    return classes
 
 
 def read_pictures(loaded: LoadedPictures, source: str, **how: Any) -> PictureArrays:
@@ -192,10 +202,12 @@ def quality_of(
 
 def dataset_of(run: Run, options: type[PictureTrainOptions], bus: Bus) -> PictureDataset:
     """The data the run was trained on. Raises `RequestError` if it has changed."""
-    data, plan = run.record["data"], {**options.earlier, **run.record["plan"]}
+    with understood(f"run {run.path}: its run.json"):
+        data, plan = run.record["data"], {**options.earlier, **run.record["plan"]}
+        classes = _classes(data)
     if lines := changed(data):
         raise RequestError(lines[0])
-    dataset: PictureDataset = prepare_dataset(rebuild(options, plan), bus, data["classes"]).arrays
+    dataset: PictureDataset = prepare_dataset(rebuild(options, plan), bus, classes).arrays
     return dataset
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from aigc_cli.data.kinds import ReadAsTexts, Sheet
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import Part
-from aigc_cli.errors import AigcError, RequestError
+from aigc_cli.errors import AigcError, RequestError, understood
 from aigc_cli.files import user_path
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Music(ReadAsTexts):
         from aigc_cli.data.music.events import Notation, check_installed
 
         check_installed()
-        return Music(Notation.from_json(data["notation"]))
+        with understood("the notation of the music in run.json"):
+            return Music(Notation.from_json(data["notation"]))
 
     def transcriber(self, part: Part) -> Pieces:
         from aigc_cli.data.music.events import check_installed

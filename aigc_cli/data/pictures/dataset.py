@@ -171,12 +171,12 @@ def wanted(settings: Mapping[str, Any], longest: int) -> PictureReading:
 
 def like(data: Mapping[str, Any]) -> PictureReading:
     """As `AsPictures.like`."""
-    return PictureReading(Wanted.exactly(PictureFormat.from_json(data["format"])))
+    return PictureReading(Wanted.exactly(PictureFormat.of_run(data)))
 
 
 def settings_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """As `AsPictures.settings_of`."""
-    format = PictureFormat.from_json(data["format"])
+    format = PictureFormat.of_run(data)
     return {
         "size": f"{format.width}x{format.height}",
         "mode": format.mode,

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from aigc_cli.data.pictures.white import FULL, white_of
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import RequestError, understood
 
 Mode: TypeAlias = Literal["L", "RGB", "RGBA"]
 Fit: TypeAlias = Literal["crop", "pad", "stretch"]
@@ -35,6 +35,7 @@ _OF_OTHER_SHAPES: dict[Fit, str] = {
     "stretch": ", those of another shape distorted",
 }
 
+_LARGEST = 1 << 16  # pixels of a side, and the value of white
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 _WORDS = {"L": "grey", "RGB": "RGB", "RGBA": "RGBA"}
 
@@ -82,11 +83,25 @@ class PictureFormat:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> PictureFormat:
-        """Earlier versions laid everything on white, and took the full range of 16 bits."""
+        """Earlier versions laid everything on white, and took the full range of 16 bits. Raises ValueError, TypeError or
+        KeyError for anything else."""
         size = int(fields["height"]), int(fields["width"])
         ground, white = fields.get("ground", "white"), int(fields.get("white", FULL))
         region = None if fields.get("region") is None else (int(fields["region"][0]), int(fields["region"][1]))
-        return cls(*size, fields["mode"], fields["fit"], ground, white, region, fields.get("reduced"))
+        found = cls(*size, fields["mode"], fields["fit"], ground, white, region, fields.get("reduced"))
+        for value, allowed in ((found.mode, Mode), (found.fit, Fit), (ground, Ground)):
+            if value not in get_args(allowed):
+                raise ValueError(f"{value!r} is none of {', '.join(get_args(allowed))}")
+        for number in (*size, white, *(region or ()), 1 if found.reduced is None else found.reduced):
+            if not isinstance(number, int) or not 0 < number <= _LARGEST:
+                raise ValueError(f"{number!r} is no size")
+        return found
+
+    @classmethod
+    def of_run(cls, data: Mapping[str, Any]) -> PictureFormat:
+        """That of a run with this record of its data. Raises RequestError if it has none."""
+        with understood("the format of the pictures in run.json"):
+            return cls.from_json(data["format"])
 
 
 @dataclass(frozen=True)

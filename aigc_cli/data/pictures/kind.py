@@ -69,7 +69,7 @@ class Pictures(MediaKind):
     def example(self, data: Mapping[str, Any]) -> Pixels | None:
         if "format" not in data:
             return None
-        format = PictureFormat.from_json(data["format"])
+        format = PictureFormat.of_run(data)
         return np.zeros((*format.size, format.channels), np.uint8)
 
     def check_written(self, content: Pixels, suffix: str, n: int, columns: int) -> None:

@@ -220,11 +220,12 @@ def open_table(path: Path, label: str | None, prefix: str, medium: Medium = PICT
             schema, rows = file.schema_arrow, file.metadata.num_rows
             size = sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))
         at_a_time = max(1, min(1000, _BATCH_BYTES * rows // max(size, 1)))
-        return TableReader(schema, rows, partial(_parquet, path, at_a_time), label, str(path), prefix, medium)
+        with _whole(path, kind):
+            return TableReader(schema, rows, partial(_parquet, path, at_a_time), label, str(path), prefix, medium)
     if kind == "arrow":
         with _whole(path, kind), _arrow_batches(path) as (schema, batches):
             rows = sum(batch.num_rows for batch in batches)
-        return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix, medium)
+            return TableReader(schema, rows, partial(_arrow, path), label, str(path), prefix, medium)
     raise RequestError(f"{path} must be unpacked first: Parquet and Arrow are memory-mapped, and compressed internally")
 
 
@@ -233,6 +234,7 @@ def read_any_schema(path: Path) -> pa.Schema:
     if path.suffix.lower() == ".parquet":
         return read_schema(path)
     with _whole(path, "arrow"), _arrow_batches(path) as (schema, _):
+        _ = schema.names  # which must be UTF-8
         return schema
 
 
@@ -256,7 +258,9 @@ def first_cell(path: Path, schema: pa.Schema) -> bytes | None:
 def read_schema(path: Path) -> pa.Schema:
     """The columns of a Parquet file. Raises `RequestError` if it is damaged."""
     with _whole(path, "parquet"):
-        return pq.read_schema(path)
+        schema = pq.read_schema(path)
+        _ = schema.names  # which must be UTF-8
+        return schema
 
 
 def read_columns(path: Path, names: list[str]) -> Iterator[dict[str, Any]]:
@@ -306,7 +310,14 @@ def _parquet(path: Path, rows: int, columns: list[str]) -> Iterator[Iterable[Any
 @contextmanager
 def _arrow(path: Path, columns: list[str]) -> Iterator[Iterable[Any]]:
     with _whole(path, "arrow"), _arrow_batches(path) as (_, batches):
-        yield (batch.select(columns) for batch in batches)
+        yield (checked(batch.select(columns)) for batch in batches)
+
+
+def checked(batch: Any) -> Any:
+    """Rows of an Arrow file whose insides fit together, as must be seen before they are used: Arrow doesn't look again. Raises
+    `pyarrow.ArrowInvalid`."""
+    batch.validate(full=True)
+    return batch
 
 
 @contextmanager
@@ -333,6 +344,6 @@ def _arrow_batches(path: Path) -> Iterator[tuple[pa.Schema, Iterable[Any]]]:
 def _whole(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, MemoryError) as error:
         reason = str(error).strip().split("\n")[0]
         raise RequestError(f"{path} is a damaged {kind} file: {reason}") from cast(Exception, error)

@@ -113,12 +113,12 @@ def wanted(settings: Mapping[str, Any], longest: int) -> SoundReading:
 
 def like(data: Mapping[str, Any]) -> SoundReading:
     """As `AsPictures.like`. Of a run on windows of recordings, sounds are cut into windows one after the other."""
-    format = SoundFormat.from_json(data["sound"])
+    format = SoundFormat.of_run(data)
     return SoundReading(Asked(format=format if format.region is None else replace(format, region=format.frames)))
 
 
 def settings_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """As `AsPictures.settings_of`."""
-    format = SoundFormat.from_json(data["sound"])
+    format = SoundFormat.of_run(data)
     of_format = {name: getattr(format, name) for name in OPTIONS}
     return {**of_format, "longest_side": format.bands}

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import count
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from aigc_cli.data.pictures.format import PictureFormat
+from aigc_cli.errors import understood
 
 Scale: TypeAlias = Literal["mel", "erb", "linear"]
 
 OVERLAP = 4
 """How many windows each sample is in. At 4, squared Hann windows add up to a constant."""
 
+_LARGEST = 1 << 30  # of any size
 _SHORTEST_HOP = 8  # samples
 _LONGEST_HOP = 0.02  # seconds: above it, longer sounds get more frames,
 _MOST_FRAMES = 4  # up to so many times the longest side
@@ -74,7 +76,21 @@ class SoundFormat:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> SoundFormat:
-        return cls(**fields)
+        """Raises ValueError or TypeError for anything else."""
+        found = cls(**fields)
+        sizes = [found.rate, found.samples, found.channels, found.bands, found.frames, found.hop]
+        sizes += [] if found.region is None else [found.region]
+        if not all(isinstance(size, int) and 0 < size <= _LARGEST for size in sizes) or found.channels > 2:
+            raise ValueError(f"{sizes} are no sizes of sounds")
+        if found.scale not in get_args(Scale) or not all(abs(of) < _LARGEST for of in (found.top, found.range)):
+            raise ValueError(f"{found.scale!r} from {found.top!r} over {found.range!r} dB is no scale")
+        return found
+
+    @classmethod
+    def of_run(cls, data: Mapping[str, Any]) -> SoundFormat:
+        """That of a run with this record of its data. Raises RequestError if it has none."""
+        with understood("the format of the sounds in run.json"):
+            return cls.from_json(data["sound"])
 
 
 def bands_and_frames(rate: int, seconds: float, longest: int = 64) -> tuple[int, int, int]:

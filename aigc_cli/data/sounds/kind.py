@@ -55,7 +55,7 @@ class Sounds(MediaKind):
         self._last: tuple[Pixels, Wave] | None = None
 
     def of_run(self, data: Mapping[str, Any]) -> Sounds:
-        return Sounds(SoundFormat.from_json(data["sound"])) if "sound" in data else self
+        return Sounds(SoundFormat.of_run(data)) if "sound" in data else self
 
     def holds(self, src: str, input_format: str | None = None) -> bool:
         from aigc_cli.data.sounds.holds import holds_sounds
@@ -97,7 +97,7 @@ class Sounds(MediaKind):
     def example(self, data: Mapping[str, Any]) -> Pixels | None:
         if "sound" not in data:
             return None
-        format = SoundFormat.from_json(data["sound"]).picture
+        format = SoundFormat.of_run(data).picture
         return np.zeros((*format.size, format.channels), np.uint8)
 
     def check_written(self, content: Pixels, suffix: str, n: int, columns: int) -> None:

@@ -150,12 +150,12 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
     datasets = quiet_datasets()
     # The library writes a lock file to its cache even when streaming; it goes to a folder of our own.
     with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / f"data.{builder}"
         if path.suffix.lower() in COMPRESSIONS:  # the formats need random access
-            plain = Path(folder) / f"data.{builder}"
             with open_bytes(path) as packed, plain.open("wb") as file:
                 shutil.copyfileobj(packed, file)
         else:
-            plain = path
+            plain.symlink_to(path.absolute())  # the library takes names for patterns and addresses
         try:
             yield partial(
                 datasets.load_dataset,
@@ -165,7 +165,7 @@ def _loader(builder: str, path: Path) -> Iterator[Callable[..., Any]]:
                 streaming=True,
                 cache_dir=folder,
             )
-        except (OSError, ValueError) as error:  # pyarrow and datasets raise subclasses of these two
+        except (OSError, ValueError, LookupError, TypeError, OverflowError, NotImplementedError, MemoryError) as error:
             reason = str(error).strip().split("\n")[0]
             raise RequestError(f"{path} is not a valid {builder} file: {reason}") from error
 
@@ -181,12 +181,12 @@ def sniff_dataset(dataset: Any, batches: int = 1) -> Table:
     several = len(of_text) > 1 or (inside and bool(of_text))
     if several and "text" in of_text:
         first = next(iter(dataset.select_columns(["text"]).with_format("arrow").iter(batch_size=_ROWS)), None)
-        for value in [] if first is None else first.column("text").to_pylist():
+        for value in [] if first is None else _values(first, "text"):
             columns["text"].add(value)
     if several and not ("text" in of_text and columns["text"].texts):
         for batch in islice(dataset.select_columns(of_text).with_format("arrow").iter(batch_size=_ROWS), batches):
             for name in of_text:
-                for value in batch.column(name).to_pylist():
+                for value in _values(batch, name):
                     columns[name].add(value)
             if all(columns[name].texts for name in of_text):
                 break
@@ -224,12 +224,24 @@ def rows_of(dataset: Any, columns: ColumnNames, location: object) -> Iterator[Ro
     row = 0
     for table in dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=_ROWS):
         try:
-            cells = [table.column(column).to_pylist() for column in columns]
+            cells = [_values(table, column) for column in columns]
         except UnicodeDecodeError as error:
             raise RequestError(f"{location}, after row {row}: a cell is not UTF-8: {error.reason}") from error
         row += len(table)
         for values in zip(*cells, strict=True):
             yield tuple([value if type(value) is str else text_of(value) or "" for value in values])
+
+
+def _values(table: Any, name: str) -> list[Any]:
+    """The values of a column. Raises `pyarrow.ArrowInvalid` if its insides don't fit together, which Arrow itself doesn't check
+    before it uses them; whether texts are UTF-8 is left to Python."""
+    import pyarrow as pa
+
+    column = table.column(name)
+    text = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}.get(column.type)
+    (column if text is None else column.cast(text)).validate(full=True)
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def table_suffix(head: bytes) -> str | None:
