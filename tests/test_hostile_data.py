@@ -29,6 +29,7 @@ from PIL import Image
 
 from aigc_cli.data import compression
 from aigc_cli.data.arrays import arrays_of
+from aigc_cli.data.latents_input import read_latents
 from aigc_cli.data.pictures.decode import decode
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.kind import PICTURES
@@ -224,6 +225,15 @@ def test_what_the_header_of_an_array_says_is_not_allocated(tmp_path: Path, shape
     with at_most(64 * MB), pytest.raises(RequestError):
         for array in arrays_of(path):
             list(array.chunks())
+
+
+def test_a_member_of_an_npz_that_is_no_array(tmp_path: Path) -> None:
+    """NumPy gives its bytes instead."""
+    path = tmp_path / "z.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("latent.npy", b"text")
+    with pytest.raises(RequestError, match="the latent is not an array"):
+        read_latents(str(path))
 
 
 # Texts

@@ -17,6 +17,7 @@ from torch import nn
 from aigc_cli.backends.gan import model as gan
 from aigc_cli.backends.transformer.decoder_only import model as decoder_only
 from aigc_cli.backends.transformer.encoder_decoder import model as encoder_decoder
+from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.vae import model as vae
 from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.errors import RequestError
@@ -140,3 +141,13 @@ def test_weights_that_are_not_what_their_header_says(folder: Path, load: Callabl
         assert outcome(load, folder), text[:20]
     (folder / "kept").rename(folder / "config.json")
     assert outcome(load, folder) == ""
+
+
+@pytest.mark.parametrize(
+    "start", [[], {"of_kind": {}}, {"of_kind": {"kind": []}}, {"fields": [1]}, {"unseen": ["a"]}, {"codes": 3}]
+)
+def test_how_texts_start_is_said_in_a_way_that_is_known(tmp_path: Path, start: object) -> None:
+    said = {"with_eot": True, **start} if isinstance(start, dict) else start
+    (tmp_path / "aigc.json").write_text(json.dumps({"start": said}))
+    with pytest.raises(RequestError, match=r"aigc.json cannot be read"):
+        Start.load(tmp_path)

@@ -220,6 +220,15 @@ def test_files_have_the_permissions_that_the_umask_says(tmp_path: Path, toy: Non
     assert not wrong
 
 
+@pytest.mark.parametrize("name", ["plan", "data"])
+def test_a_run_of_which_little_is_known_is_not_used(run: Path, name: str) -> None:
+    record = json.loads((run / "run.json").read_text())
+    del record[name]
+    (run / "run.json").write_text(json.dumps(record))
+    told = aigc("sample", "toy", "--run", "r")
+    assert (told.code, told.err) == (2, f"aigc: run runs/toy/r is not whole: its run.json has no {name!r}\n")
+
+
 def test_a_record_that_no_version_writes_is_refused(tmp_path: Path) -> None:
     good = {"format": 1, "backend": "toy", "status": "finished", "created": "2026-01-02T03:04:05.678Z"}
     for wrong in ([], 3, {**good, "format": "1"}, {**good, "created": "now"}, {**good, "data": []}, {**good, "steps": "4"}):

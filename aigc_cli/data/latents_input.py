@@ -216,6 +216,8 @@ def _numpy(file: BinaryIO, where: str) -> tuple[Sequence[str], Labels, npt.NDArr
         raise
     except Exception as error:  # of NumPy, and of each way in which a zip is packed
         raise RequestError(f"{where} is damaged or not a NumPy file of numbers: {first_line(error)}") from error
+    if not isinstance(vectors, np.ndarray):  # bytes, of a member that is no array
+        raise RequestError(f"{where}: the {column} is not an array")
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
         raise RequestError(f"{where}: the {column} is {vectors.dtype} of shape {vectors.shape}; expected numbers (n, d)")
     return _names(names, len(vectors)), _labels(labels, len(vectors)), _float32(vectors)

@@ -107,6 +107,12 @@ class Start:
     def load(cls, folder: Path) -> Start:
         try:
             start = read_json(folder / "aigc.json")["start"]
-            return cls(**{**start, **{name: tuple(start.get(name, ())) for name in ("fields", "codes", "unseen")}})
+            found = cls(**{**start, **{name: tuple(start.get(name, ())) for name in ("fields", "codes", "unseen")}})
+            kinds = {"fields": str, "codes": int, "unseen": int}
+            if wrong := [name for name, kind in kinds.items() if not all(isinstance(of, kind) for of in getattr(found, name))]:
+                raise ValueError(f"{wrong[0]} are not as they should be")
+            if found.of_kind is not None and not isinstance(found.of_kind["kind"], str):
+                raise ValueError("it names no kind of data")
+            return found
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RequestError(f"{folder / 'aigc.json'} cannot be read: {error}") from None
