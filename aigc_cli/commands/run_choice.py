@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from aigc_cli.engine.events import Bus, display_path
 from aigc_cli.engine.runs.finding import find_run
 from aigc_cli.engine.runs.run import Run
-from aigc_cli.errors import RequestError
 
 T = TypeVar("T")
 
@@ -17,8 +16,6 @@ T = TypeVar("T")
 def trained_run(options: Any, backend: str) -> Run:
     """The run that --run names, or the backend's newest. RequestError when there is none, or it has no model yet."""
     run = find_run(Path(options.runs_dir), backend, options.run)
-    if missing := [name for name in ("plan", "data") if name not in run.record]:
-        raise RequestError(f"run {run.path} is not whole: its run.json has no {missing[0]!r}")
     run.require_model()
     return run
 

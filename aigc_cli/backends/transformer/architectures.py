@@ -26,6 +26,7 @@ from aigc_cli.backends.transformer.loaded import Loaded, load
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.runs.run import Run
 from aigc_cli.engine.trainable import Machine
+from aigc_cli.errors import understood
 
 AnyPlan = TypeVar("AnyPlan", bound=TransformerPlan)
 
@@ -68,4 +69,5 @@ def of_data(arch: str, info: Mapping[str, Any]) -> Architecture[Any]:
 
 def of_run(run: Run) -> Architecture[Any]:
     """The architecture of a run's model."""
-    return of_data(run.record["plan"].get("arch", "decoder-only"), run.record["data"])
+    with understood(f"run {run.path}: its run.json"):
+        return of_data(run.record["plan"].get("arch", "decoder-only"), run.record["data"])
