@@ -29,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -83,7 +84,7 @@ class Lab:
         return Path(tempfile.mkdtemp(dir=self.work))
 
     def train(self, kind: str, cwd: Path, *more: str) -> list[str]:
-        return [*(part.format(self.data) for part in ("train", *KINDS[kind])), *SMALL, "--run", "a", *more]
+        return [*(part.format(self.data) for part in ("train", *KINDS[kind])), *SMALL, "--run", kind, *more]
 
     def start(
         self, arguments: Sequence[str], cwd: Path, before: Sequence[str] = (), **environ: str | None
@@ -124,28 +125,25 @@ class Lab:
     def same_end(self, kind: str, runs: Path, where: str) -> None:
         if end_of(runs, kind) != self.ends[kind]:
             self.count.lost.append(f"{where}: other weights")
-        left = [str(path.relative_to(runs)) for path in runs.glob(f"{KINDS[kind][0]}/a/**/.tmp-*")]
+        left = [str(path.relative_to(runs)) for path in runs.glob(f"{KINDS[kind][0]}/{kind}/**/.tmp-*")]
         if left:
             self.count.corrupted.append(f"{where}: {left} is left")
 
     def everything(self, where: str, cwd: Path, before: Sequence[str] = (), **environ: str | None) -> str:
-        """Train every kind, then sample from the texts' model and measure it. Returns what was told."""
+        """Train every kind, then sample from the last model and measure it. Returns what was told."""
         told = []
         for kind in KINDS:
             told.append(self.do(self.train(kind, cwd), cwd, f"{where}, {kind}", before, **environ).stderr)
             self.same_end(kind, cwd / "runs", f"{where}, {kind}")
-        told.append(
-            self.do(("sample", "transformer", "--run", "a", "-n", "2"), cwd, f"{where}, sample", before, **environ).stderr
-        )
-        told.append(
-            self.do(("eval", "transformer", "--run", "a", "--json", "-q"), cwd, f"{where}, eval", before, **environ).stderr
-        )
+        of = (KINDS[kind][0], "--run", kind)
+        told.append(self.do(("sample", *of, "-n", "2"), cwd, f"{where}, sample", before, **environ).stderr)
+        told.append(self.do(("eval", *of, "-n", "8", "--json", "-q"), cwd, f"{where}, eval", before, **environ).stderr)
         return "\n".join(told)
 
 
 def end_of(runs: Path, kind: str) -> dict[str, bytes]:
     """The weights and all else that the last checkpoint of a run holds, but for the time it took."""
-    last = max((runs / KINDS[kind][0] / "a" / "checkpoints").glob("step-*"), default=None)
+    last = max((runs / KINDS[kind][0] / kind / "checkpoints").glob("step-*"), default=None)
     if last is None:
         return {}
     files = (file for file in last.rglob("*") if file.is_file() and file.name not in ("position.json", "manifest.json"))
@@ -254,7 +252,7 @@ def narrowing(lab: Lab) -> None:
             [*AIGC, *lab.train(kind, cwd)], cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=child, stderr=child
         )
         os.close(child)
-        seen, sizes = b"", iter([(60, 20), (20, 10), (5, 3), (1, 1), (20, 2), (200, 50)] * 100)
+        seen, sizes = b"", cycle([(60, 20), (20, 10), (5, 3), (1, 1), (20, 2), (200, 50)])
         with suppress(OSError):  # on Linux, reading fails once the other end is closed
             while True:
                 if not select.select([parent], [], [], 0.05)[0] or random.random() < 0.1:
@@ -286,7 +284,7 @@ def pauses(lab: Lab) -> None:
     for kind in KINDS:
         cwd = lab.folder()
         process = lab.start(lab.train(kind, cwd, "--json"), cwd)
-        run = cwd / "runs" / KINDS[kind][0] / "a"
+        run = cwd / "runs" / KINDS[kind][0] / kind
         began = time.monotonic()
         until(process, (run / "metrics.jsonl").exists)
         before = time.monotonic() - began
@@ -359,9 +357,9 @@ def signals(lab: Lab) -> None:
 
 def go_on(lab: Lab, kind: str, cwd: Path, where: str) -> None:
     """What the user does after a fault: go on."""
-    record = cwd / "runs" / KINDS[kind][0] / "a" / "run.json"
+    record = cwd / "runs" / KINDS[kind][0] / kind / "run.json"
     if record.exists() and "plan" in json.loads(record.read_text()):
-        lab.do(("train", KINDS[kind][0], "--run", "a", "--resume"), cwd, f"{where}, resumed")
+        lab.do(("train", KINDS[kind][0], "--run", kind, "--resume"), cwd, f"{where}, resumed")
     else:
         shutil.rmtree(record.parent, ignore_errors=True)
         lab.do(lab.train(kind, cwd), cwd, f"{where}, repeated")
@@ -376,7 +374,7 @@ def disks(lab: Lab) -> None:
             where = f"a disk that becomes {fault}, {kind}"
             with mounted(cwd / "runs", "-t", "tmpfs", "-o", "size=400m", "tmpfs"):
                 process = lab.start(lab.train(kind, cwd, "--steps", "40", "--eval-every", "4"), cwd)
-                until(process, lambda runs=cwd / "runs" / KINDS[kind][0] / "a": any(runs.glob("checkpoints/step-*")))  # type: ignore[misc]
+                until(process, lambda runs=cwd / "runs" / KINDS[kind][0] / kind: any(runs.glob("checkpoints/step-*")))  # type: ignore[misc]
                 filler = cwd / "runs" / "filler"
                 if fault == "full":
                     with suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -391,7 +389,7 @@ def disks(lab: Lab) -> None:
                     lab.count.crashed.append(f"{where}: {done.stderr[-300:]}")
                 subprocess.run(["mount", "-o", "remount,rw", cwd / "runs"], check=True)
                 filler.unlink(missing_ok=True)
-                lab.do(("train", KINDS[kind][0], "--run", "a", "--resume"), cwd, f"{where}, resumed")
+                lab.do(("train", KINDS[kind][0], "--run", kind, "--resume"), cwd, f"{where}, resumed")
                 ended = {name: of for name, of in end_of(cwd / "runs", kind).items() if name.startswith("model")}
             alone = lab.folder()
             lab.do(lab.train(kind, alone, "--steps", "40", "--eval-every", "4"), alone, f"{where}, alone")
@@ -402,7 +400,7 @@ def disks(lab: Lab) -> None:
 def deletions(lab: Lab) -> None:
     for kind in KINDS:
         cwd = lab.folder()
-        run = cwd / "runs" / KINDS[kind][0] / "a"
+        run = cwd / "runs" / KINDS[kind][0] / kind
         process = lab.start(lab.train(kind, cwd, "--steps", "400", "--eval-every", "4"), cwd)
         until(process, lambda run=run: any(run.glob("checkpoints/step-*")))  # type: ignore[misc]
         while run.exists():
@@ -424,16 +422,16 @@ def locks(lab: Lab) -> None:
         for kind in KINDS:
             where = f"two processes {'without flock' if environ else 'with flock'}, {kind}"
             cwd = lab.folder()
-            run = cwd / "runs" / KINDS[kind][0] / "a"
+            run = cwd / "runs" / KINDS[kind][0] / kind
             first = lab.start(lab.train(kind, cwd, "--checkpoint-seconds", "0.05", "--steps", "12"), cwd, **environ)
             until(first, (run / "metrics.jsonl").exists)
             first.send_signal(signal.SIGSTOP)
-            refused = lab.do(("train", KINDS[kind][0], "--run", "a", "--resume"), cwd, where, codes=(2,), **environ)
+            refused = lab.do(("train", KINDS[kind][0], "--run", kind, "--resume"), cwd, where, codes=(2,), **environ)
             if "is being trained by another process" not in refused.stderr:
                 lab.count.crashed.append(f"{where}: {refused.stderr[-300:]}")
             first.kill()
             first.communicate()
-            lab.do(("train", KINDS[kind][0], "--run", "a", "--resume"), cwd, f"{where}, resumed", **environ)
+            lab.do(("train", KINDS[kind][0], "--run", kind, "--resume"), cwd, f"{where}, resumed", **environ)
             lab.same_end(kind, cwd / "runs", where)
             both = [lab.start(lab.train(kind, cwd, "--run", name), cwd, **environ) for name in ("b", "c")]  # one cache
             for process in both:
