@@ -53,8 +53,8 @@ from faulty import Input
 from faulty_pictures import PICTURES
 from faulty_texts import TEXTS
 
-from aigc_cli.data.pictures import build
 from aigc_cli.data.pictures.format import PictureFormat
+from aigc_cli.data.pictures.prepared import build
 from aigc_cli.data.text.tokenizers.choice import choose_tokenizer
 from aigc_cli.errors import RequestError
 from aigc_cli.files import check_file

@@ -30,11 +30,11 @@ from PIL import Image
 from aigc_cli.data import compression
 from aigc_cli.data.arrays import arrays_of
 from aigc_cli.data.latents_input import read_latents
-from aigc_cli.data.pictures.decode import decode
+from aigc_cli.data.pictures.decoding.decode import decode
+from aigc_cli.data.pictures.decoding.raw import NotDecodable
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.raw import NotDecodable
-from aigc_cli.data.pictures.readers import open_readers
+from aigc_cli.data.pictures.sources.readers import open_readers
 from aigc_cli.data.sources import archives
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.tables import choice
@@ -207,7 +207,7 @@ def test_what_expands_as_no_data_do_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_picture_that_is_compressed_once_more_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aigc_cli.data.pictures.decode._MOST_UNPACKED", MB)
+    monkeypatch.setattr("aigc_cli.data.pictures.decoding.decode._MOST_UNPACKED", MB)
     for name, content in (("a.png.gz", png()), ("b.png.gz", png() + bytes(2 * MB))):
         (tmp_path / name).write_bytes(gzip.compress(content))
     first, second = [raw for reader in open_readers(PICTURES.open(str(tmp_path)).training(), None) for raw in reader.read()]

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from aigc_cli.data.pictures import near as near_of_pictures
 from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, prepare_pictures
-from aigc_cli.data.pictures.near import Rows, near_pictures
+from aigc_cli.data.pictures.prepared import near as near_of_pictures
+from aigc_cli.data.pictures.prepared.near import Rows, near_pictures
 from aigc_cli.data.text.dataset import TextDataset, TextRequest, documents, prepare_text
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.near import near_texts

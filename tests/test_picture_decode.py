@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from aigc_cli.data.pictures.decode import Decoded, decode, look, upright_size
+from aigc_cli.data.pictures.decoding.decode import Decoded, decode, look, upright_size
+from aigc_cli.data.pictures.decoding.raw import NotDecodable
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.raw import NotDecodable
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 GREY = RGB[..., :1]

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aigc_cli.data.pictures.decode import decode
+from aigc_cli.data.pictures.decoding.decode import decode
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.readers import open_readers
+from aigc_cli.data.pictures.sources.readers import open_readers
 from aigc_cli.data.sources.standard_input import sniff
 
 GREY = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
@@ -79,8 +79,8 @@ importlib.util.find_spec = lambda name, *rest: None if name == "pillow_heif" els
 READ = """
 import sys
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.readers import open_readers
-from aigc_cli.data.pictures.decode import decode
+from aigc_cli.data.pictures.sources.readers import open_readers
+from aigc_cli.data.pictures.decoding.decode import decode
 from aigc_cli.data.pictures.format import PictureFormat
 (reader,) = open_readers(PICTURES.open(sys.argv[1]).training(), None)
 (raw,) = reader.read()

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from aigc_cli.backends.pictures.options import changed as check_unchanged
-from aigc_cli.data.pictures import metadata
 from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, prepare_pictures, read_pictures
+from aigc_cli.data.pictures.sources import metadata
 from aigc_cli.errors import RequestError
 
 NAMES = [f"été{i}.png" for i in range(12)]

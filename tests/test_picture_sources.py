@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aigc_cli.data.pictures.decode import decode
+from aigc_cli.data.pictures.decoding.decode import decode
+from aigc_cli.data.pictures.decoding.raw import NotDecodable, RawPicture
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format, choose_size
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.raw import NotDecodable, RawPicture
-from aigc_cli.data.pictures.readers import READ as SUFFIXES
-from aigc_cli.data.pictures.readers import open_readers
+from aigc_cli.data.pictures.sources.readers import READ as SUFFIXES
+from aigc_cli.data.pictures.sources.readers import open_readers
 from aigc_cli.data.sounds.readers import READ
 from aigc_cli.data.sources import archives
 from aigc_cli.data.sources.source import Part

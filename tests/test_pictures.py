@@ -20,7 +20,6 @@ from PIL import Image
 
 from aigc_cli.backends.pictures.options import changed as check_unchanged
 from aigc_cli.data.cache import cache_dir
-from aigc_cli.data.pictures import build as picture_build
 from aigc_cli.data.pictures import many
 from aigc_cli.data.pictures.dataset import (
     PictureArrays,
@@ -30,7 +29,8 @@ from aigc_cli.data.pictures.dataset import (
     prepare_pictures,
     read_pictures,
 )
-from aigc_cli.data.pictures.readers import READ as SUFFIXES
+from aigc_cli.data.pictures.prepared import build as picture_build
+from aigc_cli.data.pictures.sources.readers import READ as SUFFIXES
 from aigc_cli.data.sounds.readers import READ
 from aigc_cli.errors import AigcError, RequestError
 from aigc_cli.files import bytes_of

@@ -17,7 +17,7 @@ from PIL import Image
 
 from aigc_cli.data.pictures.dataset import PictureReading, PictureRequest, like, prepare_pictures
 from aigc_cli.data.pictures.format import Wanted
-from aigc_cli.data.pictures.readers import PICTURE_FILES
+from aigc_cli.data.pictures.sources.readers import PICTURE_FILES
 from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
 from aigc_cli.data.records.holds import kind_of_records
 from aigc_cli.data.records.hub import picture_on_the_hub

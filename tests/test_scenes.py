@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from aigc_cli.data.pictures.dataset import PictureReading, PictureRequest, like, prepare_pictures
+from aigc_cli.data.pictures.demos.scenes import Scene, Scenes, Thing, draw_scenes, split_combinations
 from aigc_cli.data.pictures.format import Mode, PictureFormat, Wanted
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.scenes import Scene, Scenes, Thing, draw_scenes, split_combinations
 from aigc_cli.data.records.dataset import RecordDataset, RecordRequest, check_unchanged, prepare_records, read_records
 from aigc_cli.data.records.scene_words import QUESTIONS, caption_of, kind_of, meaning_of, questions_of
 from aigc_cli.data.records.scenes import obeys, read_scene

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from aigc_cli.data.pictures.demos.shapes import COLOURS, FACTORS, SHAPES, Shapes, ShapesReader, draw
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.shapes import COLOURS, FACTORS, SHAPES, Shapes, ShapesReader, draw
 from aigc_cli.errors import RequestError
 
 MIDDLE = dict.fromkeys(FACTORS, 0.0) | {"size": 0.3, "x": 0.5, "y": 0.5}

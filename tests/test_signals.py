@@ -62,7 +62,7 @@ def _pictures(folder: Path, progress: Callable[..., None]) -> object:
 
 def _sounds(folder: Path, progress: Callable[..., None]) -> object:
     pytest.importorskip("soundfile")
-    from aigc_cli.data.pictures.preparing import Request
+    from aigc_cli.data.pictures.prepared.preparing import Request
     from aigc_cli.data.sounds.dataset import Asked, WantedSounds, prepare_sounds
 
     if not (folder / "low").exists():

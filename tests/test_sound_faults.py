@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from aigc_cli.data.compression import open_bytes
-from aigc_cli.data.pictures.raw import NotDecodable
+from aigc_cli.data.pictures.decoding.raw import NotDecodable
 from aigc_cli.data.sounds import decode
 from aigc_cli.data.sounds.decode import encoded
 from aigc_cli.data.sounds.raw import RawSound

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from aigc_cli.data.pictures.listed import open_listed
-from aigc_cli.data.pictures.metadata import find_labels
-from aigc_cli.data.pictures.piped import pack
-from aigc_cli.data.pictures.raw import NotDecodable
+from aigc_cli.data.pictures.decoding.raw import NotDecodable
+from aigc_cli.data.pictures.sources.listed import open_listed
+from aigc_cli.data.pictures.sources.metadata import find_labels
+from aigc_cli.data.pictures.sources.piped import pack
 from aigc_cli.data.sounds.choose import KEPT, USUAL_RATES, SoundLook, WantedSounds, choose, look
 from aigc_cli.data.sounds.kind import SOUNDS
 from aigc_cli.data.sounds.raw import Clip, RawSound

@@ -21,7 +21,7 @@ from sounding import beep, write_beeps
 
 from aigc_cli.backends.pictures.options import changed as check_unchanged
 from aigc_cli.data.kinds import find_kind, kind_of
-from aigc_cli.data.pictures.preparing import PictureDataset, Request, read_as_pictures
+from aigc_cli.data.pictures.prepared.preparing import PictureDataset, Request, read_as_pictures
 from aigc_cli.data.sounds.choose import WantedSounds
 from aigc_cli.data.sounds.dataset import like, prepare_sounds
 from aigc_cli.data.sounds.entries import Asked

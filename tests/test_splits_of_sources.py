@@ -14,7 +14,7 @@ from PIL import Image
 
 from aigc_cli.data.kinds import Kind
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.readers import open_readers
+from aigc_cli.data.pictures.sources.readers import open_readers
 from aigc_cli.data.sources.opening import changes
 from aigc_cli.data.sources.source import Source, _sort_splits
 from aigc_cli.data.sources.split_names import is_split, split_of

@@ -15,7 +15,7 @@ from PIL import Image
 
 from aigc_cli.backends.gan.config import GANPlan, Train
 from aigc_cli.data.pictures.dataset import PictureRequest, prepare_pictures, read_pictures
-from aigc_cli.data.pictures.decode import decode, look
+from aigc_cli.data.pictures.decoding.decode import decode, look
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.options import recorded
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.readers import check_label_applies, open_readers
+from aigc_cli.data.pictures.sources.readers import check_label_applies, open_readers
 from aigc_cli.errors import RequestError
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from aigc_cli.data.pictures import many
 from aigc_cli.data.pictures.dataset import PictureDataset, PictureRequest, prepare_pictures, read_pictures
+from aigc_cli.data.pictures.decoding.white import FULL, in_8_bits, white_of
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.white import FULL, in_8_bits, white_of
 from aigc_cli.errors import RequestError
 
 GREY = np.random.default_rng(0).integers(0, 250, (12, 4, 5)).astype(np.uint8)

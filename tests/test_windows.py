@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from aigc_cli.backends.pictures.batches import PictureBatches
-from aigc_cli.data.pictures import windows
 from aigc_cli.data.pictures.dataset import (
     PictureArrays,
     PictureDataset,
@@ -19,6 +18,7 @@ from aigc_cli.data.pictures.dataset import (
     prepare_pictures,
     read_pictures,
 )
+from aigc_cli.data.pictures.sources import windows
 from aigc_cli.errors import RequestError
 
 

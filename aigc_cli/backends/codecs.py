@@ -12,7 +12,7 @@ from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
 
 if TYPE_CHECKING:
-    from aigc_cli.data.pictures.preparing import Reading
+    from aigc_cli.data.pictures.prepared.preparing import Reading
 
 
 def codec_backend() -> Backend:

@@ -49,12 +49,12 @@ with atheris.instrument_imports(include=["aigc_cli", "tarfile", "zipfile"]):
     from aigc_cli.commands.runs import curves, summary
     from aigc_cli.data import arrays, compression
     from aigc_cli.data.latents_input import read_latents
-    from aigc_cli.data.pictures.arrays import ArrayReader
-    from aigc_cli.data.pictures.decode import decode, look
+    from aigc_cli.data.pictures.decoding.decode import decode, look
+    from aigc_cli.data.pictures.decoding.raw import NotDecodable
     from aigc_cli.data.pictures.format import PictureFormat
-    from aigc_cli.data.pictures.raw import NotDecodable
-    from aigc_cli.data.pictures.readers import ArchiveReader
-    from aigc_cli.data.pictures.tables import open_table
+    from aigc_cli.data.pictures.sources.arrays import ArrayReader
+    from aigc_cli.data.pictures.sources.readers import ArchiveReader
+    from aigc_cli.data.pictures.sources.tables import open_table
     from aigc_cli.data.sounds.decode import encoded
     from aigc_cli.data.sources import archives
     from aigc_cli.data.tables import choice, table

@@ -21,8 +21,8 @@ from common import aigc
 from numpy.typing import NDArray
 from pictures import Pixels, write_sheet
 
+from aigc_cli.data.pictures.demos.shapes import COLOURS, SHAPES, Shapes, coverage, draw
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.shapes import COLOURS, SHAPES, Shapes, coverage, draw
 from aigc_cli.metrics.statistics.proportion import proportion
 
 NAMES = tuple(COLOURS)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aigc_cli.data.pictures.format import describe_size
-from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset
+from aigc_cli.data.pictures.prepared.preparing import PictureArrays, PictureDataset
 
 #: Pixel values computed at once without gradients: a few hundred MB in a decoder.
 VALUES = 1 << 21

@@ -72,7 +72,7 @@ def _about(data: PictureDataset, number: int) -> str:
     elif path.is_file():
         from PIL import Image
 
-        from aigc_cli.data.pictures.decode import upright_size
+        from aigc_cli.data.pictures.decoding.decode import upright_size
 
         with suppress(OSError), Image.open(path) as picture:
             facts.append(describe_size(upright_size(picture)))

@@ -30,7 +30,7 @@ from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import Classes, by_label
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.pictures.preparing import PictureArrays, PictureDataset, read_as_pictures
+from aigc_cli.data.pictures.prepared.preparing import PictureArrays, PictureDataset, read_as_pictures
 from aigc_cli.engine.device import derive_seed, open_device
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.runs.run import Run

@@ -15,16 +15,16 @@ from aigc_cli.backends.pictures.choice import label_text
 from aigc_cli.backends.prepare import prepared
 from aigc_cli.backends.presets import nominal_budget
 from aigc_cli.data.kinds import WrongKind, find_kind
+from aigc_cli.data.pictures.decoding.white import FULL
 from aigc_cli.data.pictures.format import LONGEST, Fit, Ground, Mode
 from aigc_cli.data.pictures.labels import Classes
-from aigc_cli.data.pictures.white import FULL
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.settings import OUTPUT, CommandOptions, TrainOptions
 from aigc_cli.engine.trainable import Prepared
 from aigc_cli.options import EXPERT, fields_of, option
 
 if TYPE_CHECKING:
-    from aigc_cli.data.pictures.preparing import AsPictures, PictureDataset, Request
+    from aigc_cli.data.pictures.prepared.preparing import AsPictures, PictureDataset, Request
 
 KINDS = ("pictures", "sounds")
 """The kinds of data that are learned as pictures; a source is one of the first, unless it holds another."""
@@ -125,7 +125,7 @@ def prepare_dataset(options: PictureTrainOptions, bus: Bus, classes: Classes | N
     """The pictures of --data and --val, decoded into memory-mapped arrays, with the run's record of them. `classes` are those
     of the run that was trained on them, if any. Of another kind that is learned as pictures, if the source holds that."""
     from aigc_cli.backends.pictures.examples import examples
-    from aigc_cli.data.pictures.preparing import Request
+    from aigc_cli.data.pictures.prepared.preparing import Request
 
     shared = ("val", "label", "input_format", "conditional", "dedup")
     request = Request(options.data_source, classes=classes, **{name: getattr(options, name) for name in shared})
@@ -158,7 +158,7 @@ def as_pictures(kind: str) -> AsPictures:
 
 def changed(info: Mapping[str, Any]) -> list[str]:
     """How the source differs from what a run recorded as `info`, one line per difference."""
-    from aigc_cli.data.pictures.preparing import changed_as_pictures
+    from aigc_cli.data.pictures.prepared.preparing import changed_as_pictures
 
     return changed_as_pictures(as_pictures(info.get("kind", KINDS[0])).like(info), info)
 

@@ -23,7 +23,7 @@ from aigc_cli.data.kinds import find_kind
 from aigc_cli.data.latents_input import Latents
 from aigc_cli.data.pictures.labels import by_label
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.pictures.preparing import PictureArrays
+from aigc_cli.data.pictures.prepared.preparing import PictureArrays
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.processes.sharing import shared
 from aigc_cli.engine.runs.run import Run

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.prepared.store import Store
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import DROPPED, TRAIN
 from aigc_cli.data.understood import listed

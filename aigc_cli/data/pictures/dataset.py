@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.entries import open_store
 from aigc_cli.data.pictures.format import (
     LONGEST,
     Fit,
@@ -22,8 +21,8 @@ from aigc_cli.data.pictures.format import (
 )
 from aigc_cli.data.pictures.kind import PICTURES
 from aigc_cli.data.pictures.labels import Classes
-from aigc_cli.data.pictures.metadata import FoundLabels
-from aigc_cli.data.pictures.preparing import (
+from aigc_cli.data.pictures.prepared.entries import open_store
+from aigc_cli.data.pictures.prepared.preparing import (
     PictureArrays,
     PictureDataset,
     Reading,
@@ -31,8 +30,9 @@ from aigc_cli.data.pictures.preparing import (
     prepare_as_pictures,
     read_as_pictures,
 )
-from aigc_cli.data.pictures.readers import PICTURE_FILES
-from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.prepared.store import Store
+from aigc_cli.data.pictures.sources.metadata import FoundLabels
+from aigc_cli.data.pictures.sources.readers import PICTURE_FILES
 from aigc_cli.data.sources.opening import Opened, Snapshot, open_training
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal, TypeAlias, get_args
 
-from aigc_cli.data.pictures.white import FULL, white_of
+from aigc_cli.data.pictures.decoding.white import FULL, white_of
 from aigc_cli.errors import RequestError, understood
 
 Mode: TypeAlias = Literal["L", "RGB", "RGBA"]

@@ -12,12 +12,12 @@ import numpy as np
 
 from aigc_cli.data.kinds import ArrayFile, Sheet
 from aigc_cli.data.pictures import output
-from aigc_cli.data.pictures.arrays import splits_of
-from aigc_cli.data.pictures.demos import DEMOS, demo_fingerprint, open_demo
+from aigc_cli.data.pictures.demos.built_in import DEMOS, demo_fingerprint, open_demo
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.media import MediaKind
 from aigc_cli.data.pictures.output import Pixels
-from aigc_cli.data.pictures.readers import PICTURE_FILES, READ, REMEDIES, SUFFIXES
+from aigc_cli.data.pictures.sources.arrays import splits_of
+from aigc_cli.data.pictures.sources.readers import PICTURE_FILES, READ, REMEDIES, SUFFIXES
 from aigc_cli.data.sources.folder_splits import Naming
 from aigc_cli.data.sources.source import Source
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.collector import Collector, listed_failures
-from aigc_cli.data.pictures.raw import Described, NotDecodable
+from aigc_cli.data.pictures.decoding.raw import Described, NotDecodable
+from aigc_cli.data.pictures.prepared.collector import Collector, listed_failures
 from aigc_cli.data.sources.source import Part
 from aigc_cli.errors import RequestError
 from aigc_cli.machine import usable_cores

@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 from aigc_cli.data.arrays import arrays_of
 from aigc_cli.data.encodings import home_encoding
 from aigc_cli.data.kinds import Kind
-from aigc_cli.data.pictures.listed import open_listed
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.readers import name_in, picture_files
+from aigc_cli.data.pictures.decoding.raw import Medium
+from aigc_cli.data.pictures.sources.listed import open_listed
+from aigc_cli.data.pictures.sources.readers import name_in, picture_files
 from aigc_cli.data.sources.archive_names import decode_paths, is_utf8
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, Source, suffix_of
@@ -86,7 +86,7 @@ class MediaKind(Kind):
         """JSON Lines become a Parquet file with the files that they name or hold."""
         if suffix_of(copy, self.piped) is None:
             return copy
-        from aigc_cli.data.pictures.piped import pack
+        from aigc_cli.data.pictures.sources.piped import pack
 
         packed = pack(copy, Path.cwd(), self.medium)
         copy.unlink()

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.metadata import FoundLabels
-from aigc_cli.data.pictures.preparing import (
+from aigc_cli.data.pictures.decoding.raw import Medium
+from aigc_cli.data.pictures.prepared.preparing import (
     PictureArrays,
     PictureDataset,
     Reading,
@@ -27,8 +27,8 @@ from aigc_cli.data.pictures.preparing import (
     changed_as_pictures,
     prepare_as_pictures,
 )
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.prepared.store import Store
+from aigc_cli.data.pictures.sources.metadata import FoundLabels
 from aigc_cli.data.records.fields import RecordField, choose_fields
 from aigc_cli.data.records.join import Joined, digest_of, join, sort
 from aigc_cli.data.records.sources import classes_beside, texts_beside

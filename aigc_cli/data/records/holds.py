@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aigc_cli.data.pictures.arrays import SUFFIXES as ARRAYS
+from aigc_cli.data.pictures.decoding.raw import ARCHIVES, TABLES
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.listed import NotReadable, listing_of
 from aigc_cli.data.pictures.media import MediaKind
-from aigc_cli.data.pictures.piped import holds, tar_begins_with, texts_in
-from aigc_cli.data.pictures.raw import ARCHIVES, TABLES
-from aigc_cli.data.pictures.readers import picture_files
+from aigc_cli.data.pictures.sources.arrays import SUFFIXES as ARRAYS
+from aigc_cli.data.pictures.sources.listed import NotReadable, listing_of
+from aigc_cli.data.pictures.sources.piped import holds, tar_begins_with, texts_in
+from aigc_cli.data.pictures.sources.readers import picture_files
 from aigc_cli.data.sounds.kind import SOUNDS
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
@@ -89,7 +89,7 @@ def _in_files(kind: MediaKind, path: Path) -> str | None:
 
 def _in_columns(kind: MediaKind, path: Path) -> str | None:
     """The column of embedded files of this kind: one that is declared as such, otherwise one of bytes."""
-    from aigc_cli.data.pictures.tables import choose_columns, holds_feature, read_any_schema
+    from aigc_cli.data.pictures.sources.tables import choose_columns, holds_feature, read_any_schema
 
     schema = read_any_schema(path)
     declared = [other for other in KINDS if holds_feature(schema, other.medium.feature)]

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from aigc_cli.data import cache
+from aigc_cli.data.pictures.decoding.raw import Medium
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.tables import choose_columns, holds_feature, hub_schema, read_hub_columns, text_columns
+from aigc_cli.data.pictures.sources.tables import choose_columns, holds_feature, hub_schema, read_hub_columns, text_columns
 from aigc_cli.data.records.texts import Beside, Record, texts_of
 from aigc_cli.data.sources.source import Part
 

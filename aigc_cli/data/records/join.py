@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data import cache
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.decoding.raw import Medium
+from aigc_cli.data.pictures.prepared.store import Store
 from aigc_cli.data.records.texts import Record
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.splits import DROPPED

@@ -8,9 +8,9 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.readers import name_in
-from aigc_cli.data.pictures.webdataset import BESIDE, choose_members, ways_to_examples
+from aigc_cli.data.pictures.decoding.raw import Medium
+from aigc_cli.data.pictures.sources.readers import name_in
+from aigc_cli.data.pictures.sources.webdataset import BESIDE, choose_members, ways_to_examples
 from aigc_cli.data.records.texts import CAPTION, CLASS, Beside, Record, of_words, text_file, texts_of
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part

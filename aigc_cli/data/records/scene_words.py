@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from aigc_cli.data.pictures.scenes import RELATIONS, SIZES, Relation, Scene, Thing, clear_relation
-from aigc_cli.data.pictures.shapes import COLOURS, SHAPES
+from aigc_cli.data.pictures.demos.scenes import RELATIONS, SIZES, Relation, Scene, Thing, clear_relation
+from aigc_cli.data.pictures.demos.shapes import COLOURS, SHAPES
 
 PLACES = {
     ("top", "left"): "at the top left", ("top", "middle"): "at the top", ("top", "right"): "at the top right",

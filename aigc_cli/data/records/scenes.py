@@ -14,9 +14,9 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.pictures.readers import PICTURE_FILES
-from aigc_cli.data.pictures.scenes import MOST, Scene, Scenes, Thing, size_of
-from aigc_cli.data.pictures.shapes import COLOURS, SHAPES, coverage
+from aigc_cli.data.pictures.demos.scenes import MOST, Scene, Scenes, Thing, size_of
+from aigc_cli.data.pictures.demos.shapes import COLOURS, SHAPES, coverage
+from aigc_cli.data.pictures.sources.readers import PICTURE_FILES
 from aigc_cli.data.records.scene_words import Meaning, caption_of, holds, meaning_of, questions_of
 from aigc_cli.data.records.texts import Beside, Record
 from aigc_cli.data.sources.source import Part

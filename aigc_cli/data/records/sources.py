@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aigc_cli.data.pictures.demos import is_scenes
-from aigc_cli.data.pictures.listed import Listing, file_of, listing_of
-from aigc_cli.data.pictures.metadata import FILE_NAME, in_source
-from aigc_cli.data.pictures.raw import ARCHIVES, Medium
-from aigc_cli.data.pictures.readers import name_in, names_of, picture_files
-from aigc_cli.data.pictures.rows import Rows
-from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.decoding.raw import ARCHIVES, Medium
+from aigc_cli.data.pictures.demos.built_in import is_scenes
+from aigc_cli.data.pictures.prepared.store import Store
+from aigc_cli.data.pictures.sources.listed import Listing, file_of, listing_of
+from aigc_cli.data.pictures.sources.metadata import FILE_NAME, in_source
+from aigc_cli.data.pictures.sources.readers import name_in, names_of, picture_files
+from aigc_cli.data.pictures.sources.rows import Rows
 from aigc_cli.data.records.members import members_beside
 from aigc_cli.data.records.scenes import scenes_beside
 from aigc_cli.data.records.texts import CAPTION, CLASS, Beside, Record, of_words, text_file, texts_of
@@ -141,7 +141,7 @@ def _text_files(part: Part, medium: Medium, found: Mapping[Path, Path], columns:
 
 
 def _of_columns(part: Part, medium: Medium) -> Beside:
-    from aigc_cli.data.pictures.tables import choose_columns, read_schema, text_columns
+    from aigc_cli.data.pictures.sources.tables import choose_columns, read_schema, text_columns
 
     schema = read_schema(part.files[0])
     picture = choose_columns(schema, None, part.files[0], medium).image

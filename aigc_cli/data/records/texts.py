@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from aigc_cli.data.pictures.raw import Medium
+from aigc_cli.data.pictures.decoding.raw import Medium
 from aigc_cli.data.tables.words import has_words
 from aigc_cli.errors import RequestError
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.arrays import StoredArray, arrays_of, scalars_of
-from aigc_cli.data.pictures.arrays import choose_labels, is_column, label_names
+from aigc_cli.data.pictures.decoding.raw import RawPicture, describe_origins
 from aigc_cli.data.pictures.labels import label_columns
-from aigc_cli.data.pictures.raw import RawPicture, describe_origins
+from aigc_cli.data.pictures.sources.arrays import choose_labels, is_column, label_names
 from aigc_cli.data.sounds.raw import MOST_CHANNELS, RATES
 from aigc_cli.data.sources.split_names import ordered, split_of, words_of
 from aigc_cli.errors import RequestError

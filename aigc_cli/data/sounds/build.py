@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.collector import Collector
+from aigc_cli.data.pictures.decoding.raw import NotDecodable
 from aigc_cli.data.pictures.many import decoded, in_parallel, looked_at, sampled, shared_factors
-from aigc_cli.data.pictures.raw import NotDecodable
+from aigc_cli.data.pictures.prepared.collector import Collector
 from aigc_cli.data.sounds.choose import ChosenSounds, choose, look, silence_at_ends
 from aigc_cli.data.sounds.entries import Asked
 from aigc_cli.data.sounds.format import SoundFormat, bands_and_frames

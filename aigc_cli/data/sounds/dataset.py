@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.changes import Changes
-from aigc_cli.data.pictures.metadata import FoundLabels
-from aigc_cli.data.pictures.preparing import (
+from aigc_cli.data.pictures.prepared.preparing import (
     PictureDataset,
     Reading,
     Request,
     prepare_as_pictures,
 )
-from aigc_cli.data.pictures.store import Store
-from aigc_cli.data.pictures.windows import Windows
+from aigc_cli.data.pictures.prepared.store import Store
+from aigc_cli.data.pictures.sources.metadata import FoundLabels
+from aigc_cli.data.pictures.sources.windows import Windows
 from aigc_cli.data.sounds.choose import WantedSounds
 from aigc_cli.data.sounds.entries import Asked, SoundStore, open_store
 from aigc_cli.data.sounds.format import SoundFormat

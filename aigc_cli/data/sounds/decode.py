@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from aigc_cli.data.pictures.raw import NotDecodable
+from aigc_cli.data.pictures.decoding.raw import NotDecodable
 from aigc_cli.data.sounds.raw import MOST_CHANNELS, MOST_SECONDS, RATES, Open, Recording, Wave
 from aigc_cli.data.transcoding import ConvertedFile
 from aigc_cli.errors import first_line

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures import store as pictures
 from aigc_cli.data.pictures.format import LONGEST
-from aigc_cli.data.pictures.metadata import FoundLabels
-from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.prepared import store as pictures
+from aigc_cli.data.pictures.prepared.store import Store
+from aigc_cli.data.pictures.sources.metadata import FoundLabels
 from aigc_cli.data.sounds.choose import WantedSounds
 from aigc_cli.data.sounds.format import SoundFormat
 from aigc_cli.data.sources.opening import Snapshot, cached

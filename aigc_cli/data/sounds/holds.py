@@ -8,12 +8,12 @@ from pathlib import Path
 
 from aigc_cli.data.arrays import arrays_of
 from aigc_cli.data.kinds import Kind
+from aigc_cli.data.pictures.decoding.raw import ARCHIVES, ARRAYS, TABLES, Medium
 from aigc_cli.data.pictures.kind import PICTURES
-from aigc_cli.data.pictures.listed import listing_of
-from aigc_cli.data.pictures.piped import holds, tar_begins_with, texts_in
-from aigc_cli.data.pictures.raw import ARCHIVES, ARRAYS, TABLES, Medium
-from aigc_cli.data.pictures.readers import PICTURE_FILES
-from aigc_cli.data.pictures.rows import SUFFIXES as LISTS
+from aigc_cli.data.pictures.sources.listed import listing_of
+from aigc_cli.data.pictures.sources.piped import holds, tar_begins_with, texts_in
+from aigc_cli.data.pictures.sources.readers import PICTURE_FILES
+from aigc_cli.data.pictures.sources.rows import SUFFIXES as LISTS
 from aigc_cli.data.sounds.arrays import rate_of
 from aigc_cli.data.sounds.decode import is_sound
 from aigc_cli.data.sounds.readers import SOUND_FILES
@@ -88,7 +88,7 @@ def _more_sounds(names: list[str]) -> bool | None:
 
 def _table(path: Path) -> bool | None:
     """None if no column of a table holds files."""
-    from aigc_cli.data.pictures.tables import first_cell, holds_feature, read_any_schema
+    from aigc_cli.data.pictures.sources.tables import first_cell, holds_feature, read_any_schema
 
     schema = read_any_schema(path)
     if (

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from aigc_cli.data.pictures import readers
-from aigc_cli.data.pictures.raw import Content, Described, Medium, Reader, in_base64
+from aigc_cli.data.pictures.decoding.raw import Content, Described, Medium, Reader, in_base64
+from aigc_cli.data.pictures.sources import readers
 from aigc_cli.data.sounds.arrays import ArrayReader, rate_of
 from aigc_cli.data.sounds.decode import encoded
 from aigc_cli.data.sounds.raw import SOUND_NAMES, Clip, Open, RawSound

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.pictures.raw import NotDecodable
+from aigc_cli.data.pictures.decoding.raw import NotDecodable
 from aigc_cli.data.sounds.raw import Clip, RawSound, Wave
 from aigc_cli.data.splits import DROPPED, REPORT, SELECT, SplitPlan, assign_in_classes, plan_with_val, rough
 

@@ -22,7 +22,7 @@ from aigc_cli.backends.transformer.inputs import TextInput
 from aigc_cli.backends.transformer.loaded import Loaded
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.transformer.records.tokens import LONGEST_TEXT
-from aigc_cli.data.pictures.preparing import read_as_pictures
+from aigc_cli.data.pictures.prepared.preparing import read_as_pictures
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 from aigc_cli.data.understood import listed
 from aigc_cli.engine.events import Bus

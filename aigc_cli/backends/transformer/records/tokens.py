@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from aigc_cli.backends.base import Codec
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.preparing import PictureArrays
+from aigc_cli.data.pictures.prepared.preparing import PictureArrays
 from aigc_cli.data.records.dataset import RecordArrays, RecordDataset, RecordField
 from aigc_cli.data.text.dataset import TextDataset
 from aigc_cli.data.text.fitting import fit_tokenizer

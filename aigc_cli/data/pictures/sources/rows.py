@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aigc_cli.data.pictures.raw import IMAGE_NAMES
+from aigc_cli.data.pictures.decoding.raw import IMAGE_NAMES
 from aigc_cli.data.sources.source import suffix_of
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".parquet")
@@ -22,7 +22,7 @@ class Rows:
         self.notes: Sequence[str] = ()
         self.strings: tuple[str, ...] = ()  # the columns that may hold strings; none of Parquet with pictures in it
         if self._is_parquet:
-            from aigc_cli.data.pictures.tables import columns_of_strings, read_schema
+            from aigc_cli.data.pictures.sources.tables import columns_of_strings, read_schema
 
             schema = read_schema(path)
             self.names, self.strings = tuple(map(str, schema.names)), columns_of_strings(schema)
@@ -46,7 +46,7 @@ class Rows:
         """The values of these columns by name, row by row; of JSON those of all columns, and no row that isn't an object. Those
         of a `ClassLabel` are its names."""
         if self._is_parquet:
-            from aigc_cli.data.pictures.tables import read_columns
+            from aigc_cli.data.pictures.sources.tables import read_columns
 
             return read_columns(self.path, list(names))
         from aigc_cli.data.tables.table import named_values

@@ -17,10 +17,10 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.readers import PICTURE_FILES
-from aigc_cli.data.pictures.rows import SUFFIXES as TABLES
-from aigc_cli.data.pictures.rows import Rows
+from aigc_cli.data.pictures.decoding.raw import Medium
+from aigc_cli.data.pictures.sources.readers import PICTURE_FILES
+from aigc_cli.data.pictures.sources.rows import SUFFIXES as TABLES
+from aigc_cli.data.pictures.sources.rows import Rows
 from aigc_cli.data.sources.source import Part, Source, suffix_of
 from aigc_cli.data.sources.stand_ins import refuse_stand_in
 from aigc_cli.data.understood import Files, Group, Understood, listed

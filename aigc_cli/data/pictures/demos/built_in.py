@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from aigc_cli.data.pictures.decoding.raw import Reader
+from aigc_cli.data.pictures.demos.scenes import NAME as SCENES
+from aigc_cli.data.pictures.demos.scenes import Scenes, ScenesReader
+from aigc_cli.data.pictures.demos.shapes import Shapes, ShapesReader
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.raw import Reader
-from aigc_cli.data.pictures.scenes import NAME as SCENES
-from aigc_cli.data.pictures.scenes import Scenes, ScenesReader
-from aigc_cli.data.pictures.shapes import Shapes, ShapesReader
 from aigc_cli.data.sources.source import Part, Source
 from aigc_cli.data.understood import Understood
 from aigc_cli.errors import RequestError

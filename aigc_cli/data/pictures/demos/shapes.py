@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data import cache
+from aigc_cli.data.pictures.decoding.raw import RawPicture
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import joined, label_columns
-from aigc_cli.data.pictures.raw import RawPicture
 from aigc_cli.errors import RequestError
 
 SHAPES = ("ellipse", "square", "triangle", "cross")

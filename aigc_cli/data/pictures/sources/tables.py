@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from aigc_cli.data.pictures.decoding.raw import Medium, RawPicture, describe_origins
 from aigc_cli.data.pictures.labels import joined, label_columns
-from aigc_cli.data.pictures.raw import Medium, RawPicture, describe_origins
-from aigc_cli.data.pictures.readers import LABEL_NAMES, PICTURE_FILES
+from aigc_cli.data.pictures.sources.readers import LABEL_NAMES, PICTURE_FILES
 from aigc_cli.data.sources import hub
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.errors import RequestError

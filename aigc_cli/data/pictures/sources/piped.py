@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aigc_cli.data.pictures.listed import file_of, inside, is_name
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.readers import PICTURE_FILES
-from aigc_cli.data.pictures.rows import Rows
+from aigc_cli.data.pictures.decoding.raw import Medium
+from aigc_cli.data.pictures.sources.listed import file_of, inside, is_name
+from aigc_cli.data.pictures.sources.readers import PICTURE_FILES
+from aigc_cli.data.pictures.sources.rows import Rows
 from aigc_cli.data.sources.source import suffix_of
 from aigc_cli.data.understood import listed
 from aigc_cli.errors import RequestError

@@ -20,15 +20,15 @@ from aigc_cli.data.kinds import Kind
 from aigc_cli.data.near import Dedup
 from aigc_cli.data.pictures.changes import PICTURES, Changes
 from aigc_cli.data.pictures.classes import class_counts, class_notes
-from aigc_cli.data.pictures.folders import notes_on_test
+from aigc_cli.data.pictures.decoding.raw import Medium
 from aigc_cli.data.pictures.format import PictureFormat
 from aigc_cli.data.pictures.labels import Classes, by_label, label_columns
-from aigc_cli.data.pictures.metadata import FoundLabels, find_labels
-from aigc_cli.data.pictures.near import with_near
-from aigc_cli.data.pictures.raw import Medium
-from aigc_cli.data.pictures.readers import check_label_applies, label_applies, names_of, why_unlabelled
-from aigc_cli.data.pictures.store import Factors, Store
-from aigc_cli.data.pictures.windows import Windows
+from aigc_cli.data.pictures.prepared.near import with_near
+from aigc_cli.data.pictures.prepared.store import Factors, Store
+from aigc_cli.data.pictures.sources.folders import notes_on_test
+from aigc_cli.data.pictures.sources.metadata import FoundLabels, find_labels
+from aigc_cli.data.pictures.sources.readers import check_label_applies, label_applies, names_of, why_unlabelled
+from aigc_cli.data.pictures.sources.windows import Windows
 from aigc_cli.data.sources.opening import Opened, Snapshot, changes, open_evaluation
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.split_names import nfc

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from aigc_cli.data import cache
-from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_repeated
+from aigc_cli.data.pictures.decoding.raw import Medium, describe_origins
 from aigc_cli.data.pictures.labels import Classes, by_label, joined, label_columns
-from aigc_cli.data.pictures.listed import Listing, listing_of
-from aigc_cli.data.pictures.raw import Medium, describe_origins
-from aigc_cli.data.pictures.readers import LABEL_NAMES, PICTURE_FILES, name_in, names_of
-from aigc_cli.data.pictures.rows import Rows
+from aigc_cli.data.pictures.sources.folders import classes_of_folders, notes_on_repeated
+from aigc_cli.data.pictures.sources.listed import Listing, listing_of
+from aigc_cli.data.pictures.sources.readers import LABEL_NAMES, PICTURE_FILES, name_in, names_of
+from aigc_cli.data.pictures.sources.rows import Rows
 from aigc_cli.data.sources.source import Part
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed

@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from aigc_cli.data.compression import open_bytes
-from aigc_cli.data.pictures import arrays
-from aigc_cli.data.pictures.arrays import ArrayReader
-from aigc_cli.data.pictures.folders import classes_of_folders, notes_on_forms, origin_of
-from aigc_cli.data.pictures.raw import ARCHIVES, IMAGE_NAMES, TABLES, Medium, RawPicture, Reader, in_base64
-from aigc_cli.data.pictures.webdataset import BESIDE, choose_members, labels_beside
+from aigc_cli.data.pictures.decoding.raw import ARCHIVES, IMAGE_NAMES, TABLES, Medium, RawPicture, Reader, in_base64
+from aigc_cli.data.pictures.sources import arrays
+from aigc_cli.data.pictures.sources.arrays import ArrayReader
+from aigc_cli.data.pictures.sources.folders import classes_of_folders, notes_on_forms, origin_of
+from aigc_cli.data.pictures.sources.webdataset import BESIDE, choose_members, labels_beside
 from aigc_cli.data.sources.archive_names import decode_paths
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.data.sources.source import Part, suffix_of
@@ -172,7 +172,7 @@ def open_readers(
     """Readers for the pictures of a part that isn't drawn: one for all picture files, then one for each other file. `labels`
     are those of the picture files, by default their folders."""
     if part.kind == "hub":
-        from aigc_cli.data.pictures.tables import open_hub
+        from aigc_cli.data.pictures.sources.tables import open_hub
 
         return [open_hub(part.location, part.split, label, medium)]
     readers: list[Reader] = []
@@ -191,7 +191,7 @@ def open_readers(
         elif suffix in arrays.SUFFIXES:
             readers.append(open_arrays(path, part.split, label, prefix + " " * several))
         elif suffix in TABLES:
-            from aigc_cli.data.pictures.tables import open_table
+            from aigc_cli.data.pictures.sources.tables import open_table
 
             readers.append(open_table(path, label, prefix + " " * several, medium))
     return readers

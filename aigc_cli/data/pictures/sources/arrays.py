@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data.arrays import StoredArray, arrays_of
+from aigc_cli.data.pictures.decoding.raw import MAX_PIXELS, RawPicture, describe_origins
+from aigc_cli.data.pictures.decoding.white import FULL
 from aigc_cli.data.pictures.labels import joined, label_columns
-from aigc_cli.data.pictures.raw import MAX_PIXELS, RawPicture, describe_origins
-from aigc_cli.data.pictures.white import FULL
 from aigc_cli.data.sources.split_names import nfc, ordered, split_of, words_of
 from aigc_cli.errors import RequestError
 

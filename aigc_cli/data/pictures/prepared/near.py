@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.near import Dedup, Near, Pairs, joined, remembered
-from aigc_cli.data.pictures.store import Store
+from aigc_cli.data.pictures.prepared.store import Store
 from aigc_cli.data.splits import TRAIN, SplitPlan
 
 Floats = npt.NDArray[np.float32]

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aigc_cli.data import cache
+from aigc_cli.data.pictures.decoding.raw import RawPicture
+from aigc_cli.data.pictures.demos.shapes import COLOURS, SHAPES, coverage
 from aigc_cli.data.pictures.format import PictureFormat
-from aigc_cli.data.pictures.raw import RawPicture
-from aigc_cli.data.pictures.shapes import COLOURS, SHAPES, coverage
 from aigc_cli.errors import RequestError
 
 NAME = "scenes"

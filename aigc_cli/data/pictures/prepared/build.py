@@ -11,15 +11,15 @@ from dataclasses import replace
 
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
-from aigc_cli.data.pictures.collector import PictureCollector
-from aigc_cli.data.pictures.decode import Decoded, decode, decode_regions, look
-from aigc_cli.data.pictures.demos import demo_reader
+from aigc_cli.data.pictures.decoding.decode import Decoded, decode, decode_regions, look
+from aigc_cli.data.pictures.decoding.raw import RawPicture, Reader
+from aigc_cli.data.pictures.decoding.white import white_of
+from aigc_cli.data.pictures.demos.built_in import demo_reader
 from aigc_cli.data.pictures.format import Look, PictureFormat, Wanted, choose_format
 from aigc_cli.data.pictures.many import AT_ONCE, decoded, looked_at, shared_factors, total_of
-from aigc_cli.data.pictures.raw import RawPicture, Reader
-from aigc_cli.data.pictures.readers import open_readers
-from aigc_cli.data.pictures.white import white_of
-from aigc_cli.data.pictures.windows import in_windows, most_regions
+from aigc_cli.data.pictures.prepared.collector import PictureCollector
+from aigc_cli.data.pictures.sources.readers import open_readers
+from aigc_cli.data.pictures.sources.windows import in_windows, most_regions
 from aigc_cli.data.sources import opening
 from aigc_cli.data.sources.opening import Snapshot
 from aigc_cli.data.sources.source import Part

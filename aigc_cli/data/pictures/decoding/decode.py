@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError, features
 
+from aigc_cli.data.pictures.decoding.raw import MAX_PIXELS, Content, NotDecodable
+from aigc_cli.data.pictures.decoding.srgb import in_srgb
+from aigc_cli.data.pictures.decoding.white import FULL, in_8_bits, range_of, white_of
 from aigc_cli.data.pictures.format import GROUNDS, Look, PictureFormat, Size
-from aigc_cli.data.pictures.raw import MAX_PIXELS, Content, NotDecodable
-from aigc_cli.data.pictures.srgb import in_srgb
-from aigc_cli.data.pictures.white import FULL, in_8_bits, range_of, white_of
-from aigc_cli.data.pictures.windows import cut, reduced
+from aigc_cli.data.pictures.sources.windows import cut, reduced
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"]
 FORMATS += [name for name, feature in (("AVIF", "avif"), ("JPEG2000", "jpg_2000")) if features.check(feature)]

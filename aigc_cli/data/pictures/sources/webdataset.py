@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from aigc_cli.data.pictures.decoding.raw import Medium
 from aigc_cli.data.pictures.labels import joined, label_columns
-from aigc_cli.data.pictures.raw import Medium
 from aigc_cli.data.sources.archives import Archive
 from aigc_cli.errors import RequestError
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from aigc_cli.data import cache
 from aigc_cli.data.cache import Progress
 from aigc_cli.data.pictures.format import LONGEST, Wanted, is_long
-from aigc_cli.data.pictures.metadata import FoundLabels
-from aigc_cli.data.pictures.store import Store, load
+from aigc_cli.data.pictures.prepared.store import Store, load
+from aigc_cli.data.pictures.sources.metadata import FoundLabels
 from aigc_cli.data.sources.opening import Snapshot, cached
 
 _VERSION = 2  # of the cache's content; raised when the same source would be prepared differently
@@ -37,7 +37,7 @@ def open_store(snapshot: Snapshot, wanted: Wanted, progress: Progress, labels: F
         key = cache.key_of(key, "long", wanted.long)  # the entry is from a request, or an earlier version, that chose otherwise
 
     def build() -> None:
-        from aigc_cli.data.pictures.build import build_entry  # imports Pillow
+        from aigc_cli.data.pictures.prepared.build import build_entry  # imports Pillow
 
         build_entry(key, snapshot, wanted, None if labels is None else labels.labels, progress)
 

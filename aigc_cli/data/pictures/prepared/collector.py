@@ -10,12 +10,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from aigc_cli.data.pictures.decode import Decoded
+from aigc_cli.data.pictures.decoding.decode import Decoded
+from aigc_cli.data.pictures.decoding.raw import Described, RawPicture, Reader
+from aigc_cli.data.pictures.decoding.white import FULL, describe_few_bits, describe_white, white_of, white_without_few
 from aigc_cli.data.pictures.format import PictureFormat, SizesSeen, Wanted
 from aigc_cli.data.pictures.labels import SEPARATOR, in_order, label_columns
-from aigc_cli.data.pictures.raw import Described, RawPicture, Reader
-from aigc_cli.data.pictures.store import StoredColumns, save
-from aigc_cli.data.pictures.white import FULL, describe_few_bits, describe_white, white_of, white_without_few
+from aigc_cli.data.pictures.prepared.store import StoredColumns, save
 from aigc_cli.data.sources.split_names import nfc
 from aigc_cli.data.understood import listed
 
