@@ -48,14 +48,15 @@ class Table:
     """Rows with what was measured, printed as they come."""
 
     def __init__(self) -> None:
-        print("| what | n | seconds | peak memory | more |\n| --- | --- | --- | --- | --- |")
+        print("| what | n | seconds | computing | peak memory | more |\n" + "| --- " * 6 + "|")
         self.failed = 0
 
     def row(self, what: str, n: int, done: Watched, more: str = "") -> None:
         if done.code != 0:
             self.failed += 1
             more = f"exit code {done.code}: {' '.join(done.output.split())[-300:]}"
-        print(f"| {what} | {n:,} | {done.seconds:.1f} | {done.peak / 1e6:,.0f} MB | {more} |", flush=True)
+        seconds, memory = f"{done.seconds:.1f} | {done.cpu:.1f}", f"{done.peak / 1e6:,.0f} MB"
+        print(f"| {what} | {n:,} | {seconds} | {memory} | {more} |", flush=True)
 
 
 def train(backend: str, *arguments: str, run: str = "r") -> list[str]:
@@ -226,7 +227,7 @@ def samples(folder: Path, n: int, table: Table) -> None:
         aside = growing(lambda: next(folder.glob(".tmp-out*"), None))
         done = watch(command, folder, progress=aside)
         lines = sum(1 for _ in (folder / arguments[-1]).open("rb")) if done.code == 0 else 0
-        table.row(f"sampled {what}", n, done, f"{flat(done)}; {lines:,} lines, {lines / done.seconds:,.0f} a second")
+        table.row(f"sampled {what}", n, done, f"{flat(done)}; {lines:,} lines, {lines / done.cpu:,.0f} a second of computing")
 
 
 def drawn(folder: Path, n: int, table: Table) -> None:

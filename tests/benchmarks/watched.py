@@ -28,11 +28,12 @@ class Look:
 
 @dataclass
 class Watched:
-    """A command that has ended. `peak` is its largest resident size in bytes, files that are mapped included, `held` what of it
-    could not be dropped."""
+    """A command that has ended, after so many seconds, and seconds of computing. `peak` is its largest resident size in bytes,
+    files that are mapped included, `held` what of it could not be dropped."""
 
     code: int
     seconds: float
+    cpu: float
     peak: int
     held: int
     output: str
@@ -88,4 +89,5 @@ def watch(
         told.seek(0)
         output = told.read().decode("utf-8", "replace")
     most = max((look.memory for look in looks), default=0)
-    return Watched(process.returncode, seconds, usage.ru_maxrss << 10, most, output, looks)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Watched(process.returncode, seconds, cpu, usage.ru_maxrss << 10, most, output, looks)
