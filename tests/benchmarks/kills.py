@@ -328,6 +328,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--signals", type=int, default=30, help="SIGINT and SIGTERM in turn")
+    parser.add_argument("--minutes", type=float, default=60.0, help="strike no more after so long")
     parser.add_argument("--only", default=",".join(CASES))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="a new folder for the runs")
@@ -347,7 +348,8 @@ def main() -> None:
         of_kills: Callable[[], int] = lambda: sum(case.count.killed for case in cases)  # noqa: E731
         of_signals: Callable[[], int] = lambda: sum(case.count.signalled for case in cases)  # noqa: E731
         began, turn = time.monotonic(), 0
-        while of_kills() < arguments.kills or of_signals() < arguments.signals:
+        until = began + 60 * arguments.minutes
+        while (of_kills() < arguments.kills or of_signals() < arguments.signals) and time.monotonic() < until:
             case = cases[turn % len(cases)]
             kills = of_kills() * arguments.signals <= of_signals() * arguments.kills or of_signals() >= arguments.signals
             number = signal.SIGKILL if kills and of_kills() < arguments.kills else list(CODES)[of_signals() % 2]
