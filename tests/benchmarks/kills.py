@@ -128,9 +128,13 @@ class Command:
         self.phases.shared[:] = bytes(2)
         self.pid = os.fork()
         if self.pid == 0:
-            self._run()
+            code = CODES[signal.SIGINT]
+            try:
+                code = self._run()
+            finally:  # or an interruption before the command begins would end in what this process is doing
+                os._exit(code)
 
-    def _run(self) -> None:
+    def _run(self) -> int:
         os.chdir(self.folder)
         os.environ["AIGC_CACHE_DIR"] = str(self.folder / "cache")
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -140,7 +144,7 @@ class Command:
         sys.argv = ["aigc", *self.arguments]
         from aigc_cli.app import run
 
-        os._exit(run())
+        return run()
 
     def over(self) -> bool:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -287,7 +291,7 @@ class Case:
         else:
             self.count.signalled += 1
             lines = ended.stderr.splitlines()
-            before_python = ended.code == -number and not lines
+            before_python = ended.code in (-number, CODES[number]) and not lines
             if not before_python and (
                 ended.code != CODES[number] or not re.match(r"aigc: interrupted", lines[-1] if lines else "")
             ):
