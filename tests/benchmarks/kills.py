@@ -355,8 +355,9 @@ def main() -> None:
         until = began + 60 * arguments.minutes
         while (of_kills() < arguments.kills or of_signals() < arguments.signals) and time.monotonic() < until:
             case = cases[turn % len(cases)]
-            kills = of_kills() * arguments.signals <= of_signals() * arguments.kills or of_signals() >= arguments.signals
-            number = signal.SIGKILL if kills and of_kills() < arguments.kills else list(CODES)[of_signals() % 2]
+            left = arguments.kills - of_kills(), arguments.signals - of_signals()
+            kills = draw.random() * sum(left) < left[0]
+            number = signal.SIGKILL if kills else list(CODES)[of_signals() % 2]
             for _ in range(5):  # a run may end first
                 if case.attempt(number, draw):
                     break
