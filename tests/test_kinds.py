@@ -20,6 +20,8 @@ def rows(shell: Shell) -> Path:
 
 
 def test_a_third_kind_of_data_is_read_cached_split_and_learned_from(shell: Shell, rows: Path) -> None:
+    cache = Path(shell.env["AIGC_CACHE_DIR"])
+    before = {*cache.glob("prepared/*/rows.npy")}
     shell.ok("train", "toy", "--data", "rows", "--steps", "30", "--run", "one")
     record = json.loads((shell.cwd / "runs/toy/one/run.json").read_text())
     data = record["data"]
@@ -27,9 +29,8 @@ def test_a_third_kind_of_data_is_read_cached_split_and_learned_from(shell: Shell
     assert data["understood"]["files"] == {"count": 2, "by_suffix": {".csv": 2}, "examples": ["a.csv", "b.csv"]}
     assert 170 <= data["splits"]["train"]["rows"] < 200
     assert any("held out" in reason and "of 200" in reason for reason in record["reasons"])
-    (entry,) = [
-        path for path in Path(shell.env["AIGC_CACHE_DIR"]).glob("prepared/*/rows.npy") if np.load(path).shape == (200, 1)
-    ]
+    (entry,) = {*cache.glob("prepared/*/rows.npy")} - before
+    assert np.load(entry).shape == (200, 1)
     made = entry.stat().st_mtime_ns
     assert json.loads(shell.ok("train", "toy", "--run", "one", "--resume", "--steps", "40", "--json"))["steps"] == 40
     assert entry.stat().st_mtime_ns == made

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -170,6 +170,48 @@ def test_of_many_that_find_a_dead_owner_one_gets_the_lock(tmp_path: Path, no_flo
             thread.join()
         assert len(got) == 1
         assert [path.name for path in folder.iterdir()] == [LOCK]
+
+
+def test_who_dies_while_taking_over_is_taken_over(tmp_path: Path, no_flock: None) -> None:
+    dead = replace(of_runs._Owner.this_process(), started="1")
+    _owner(tmp_path, **asdict(dead))
+    (tmp_path / f".tmp-owner-{dead.token}").write_text(json.dumps(asdict(replace(dead, token="0" * 16))))
+    assert _held(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LOCK]
+
+
+def test_one_gets_the_lock_where_each_step_of_taking_over_is_slow(tmp_path: Path, no_flock: None, monkeypatch: Patch) -> None:
+    """Two that both have read the dead owner's name: the second must not remove the first one's."""
+    read, both = of_runs._read, threading.Barrier(2)
+    waited: set[int] = set()
+
+    def slow(file: Path) -> object:
+        found = read(file)
+        if file.name == OWNER and threading.get_ident() not in waited:
+            waited.add(threading.get_ident())
+            both.wait(30)
+            if threading.current_thread() is not threading.main_thread():
+                time.sleep(0.2)  # long after the first one has the lock
+        return found
+
+    monkeypatch.setattr(of_runs, "_read", slow)
+    _owner(tmp_path, started="1")
+    got: list[str] = []
+    over = threading.Barrier(2)
+
+    def take(name: str) -> None:
+        with ExitStack() as held:
+            with suppress(Taken):
+                held.enter_context(lock(tmp_path))
+                got.append(name)
+            over.wait(30)
+
+    second = threading.Thread(target=take, args=("second",))
+    second.start()
+    take("first")
+    second.join()
+    assert got == ["first"]
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def _until(true: Callable[[], bool]) -> None:

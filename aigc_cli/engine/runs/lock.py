@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -96,20 +97,48 @@ class _Owner:
 def _owned(file: Path) -> Iterator[None]:
     """Hold the lock of which `file` names the owner."""
     ours = _Owner.this_process()
-    while not _create(file, ours):
-        theirs = _read(file)
-        if theirs is not None and theirs.lives(file):
-            raise Taken(f" (process {theirs.process} on {theirs.machine})")
-        if theirs is None and _age(file) < DEAD:  # it is being written
-            raise Taken("")
-        _remove(file, theirs)
+    _take(file, ours)
     released = threading.Event()
     threading.Thread(target=_renew, args=(file, ours, released), name="lock", daemon=True).start()
     try:
         yield
     finally:
         released.set()
-        _remove(file, ours)
+        with suppress(Taken, OSError), _changing(file, ours, ours):
+            if _read(file) == ours:
+                file.unlink()
+
+
+def _take(file: Path, ours: _Owner) -> None:
+    """Have `file` name us. Raises `Taken` while it names another owner that lives, or one is putting itself there."""
+    while not _create(file, ours):
+        theirs = _read(file)
+        if _lives(file, theirs):
+            where = f" (process {theirs.process} on {theirs.machine})" if theirs is not None else ""
+            raise Taken(where)
+        with _changing(file, theirs, ours):
+            if file.exists() and _read(file) == theirs and not _lives(file, theirs):
+                aside = file.with_name(f".tmp-{ours.token}")
+                _create(aside, ours)
+                aside.replace(file)
+                return
+
+
+def _lives(file: Path, owner: _Owner | None) -> bool:
+    """Whether the owner that `file` names lives. None is one whose name is being written, or was cut off."""
+    return owner.lives(file) if owner is not None else file.exists() and _age(file) < DEAD
+
+
+@contextmanager
+def _changing(file: Path, named: _Owner | None, ours: _Owner) -> Iterator[None]:
+    """Be the only one that changes a file which names this owner, by holding a lock of its own. Without it, of two that find a
+    dead owner the second could remove the first one's name."""
+    mark = file.with_name(f".tmp-{file.name.lstrip('.')}-{named.token if named is not None else 'cut-off'}")
+    _take(mark, ours)
+    try:
+        yield
+    finally:
+        mark.unlink(missing_ok=True)
 
 
 def _create(file: Path, owner: _Owner) -> bool:
@@ -127,17 +156,8 @@ def _read(file: Path) -> _Owner | None:
         owner = _Owner(**read_json(file))
     except (OSError, ValueError, TypeError):
         return None
-    return owner if isinstance(owner.process, int) and 0 < owner.process < 1 << 31 else None
-
-
-def _remove(file: Path, owner: _Owner | None) -> None:
-    """Remove the file unless it names another owner by now."""
-    aside = file.with_name(f".tmp-owner-{secrets.token_hex(8)}")
-    with suppress(OSError):  # another process was faster
-        file.rename(aside)
-        if _read(aside) != owner:
-            os.link(aside, file)
-        aside.unlink()
+    usable = isinstance(owner.process, int) and 0 < owner.process < 1 << 31 and re.fullmatch(r"[0-9a-f]{16}", str(owner.token))
+    return owner if usable else None
 
 
 def _renew(file: Path, owner: _Owner, released: threading.Event) -> None:
