@@ -71,6 +71,14 @@ def test_whatever_a_record_says(run: Path) -> None:
             assert not told.crashed, (what, verb, told)
 
 
+@pytest.mark.parametrize("classes", [0, [[]], {"label": 0}])
+def test_classes_that_are_no_texts(run: Path, classes: object) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "data": {**record["data"], "classes": classes}}))
+    told = aigc("train", "toy", "--run", "r", "--resume")
+    assert told.code == 2 and "its run.json is not as aigc writes it (" in told.err
+
+
 @pytest.mark.parametrize("name", ["state/position.json", "state/optimizers.json", "manifest.json"])
 def test_whatever_a_checkpoint_says(run: Path, name: str) -> None:
     """Its manifest is right again, as a stranger would write it."""

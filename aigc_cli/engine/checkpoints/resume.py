@@ -17,7 +17,7 @@ from aigc_cli.engine.schedule import cooldown_start
 from aigc_cli.engine.settings import Plan
 from aigc_cli.engine.trainable import AnyPlan, Trainable
 from aigc_cli.engine.trainer import Trainer, learner_factory
-from aigc_cli.errors import RequestError
+from aigc_cli.errors import RequestError, understood
 from aigc_cli.options import Given, absolute, fields_of, recorded, renamed
 
 
@@ -77,7 +77,9 @@ def _begin_again(
 def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:
     """Raise `RequestError` if this version reads other classes from the data than the run has, so that their numbers differ."""
     data = run.record["data"]
-    then, classes = (tuple(unicodedata.normalize("NFC", name) for name in _class_names(of)) for of in (data, now))
+    with understood(f"run {display_path(run.path)}: its run.json"):
+        then = _class_names(data)
+    classes = _class_names(now)
     if "classes" in data and then != classes:
         raise RequestError(
             f"this version of aigc reads the classes {', '.join(classes) or 'none'} from {now['location']}, but run "
@@ -87,11 +89,12 @@ def _check_read_alike(run: Run, now: Mapping[str, Any]) -> None:
 
 
 def _class_names(data: Mapping[str, Any]) -> list[str]:
-    """All classes that a record of data names; those of several labels as label=class."""
+    """All classes that a record of data names, in NFC; those of several labels as label=class. Raises TypeError if they aren't
+    texts."""
     classes = data.get("classes", ())
     if isinstance(classes, Mapping):
-        return [f"{label}={name}" for label, of in classes.items() for name in of]
-    return list(classes)
+        classes = [f"{label}={name}" for label, of in classes.items() for name in of]
+    return [unicodedata.normalize("NFC", name) for name in classes]
 
 
 def _check_contradictions(run: Run, plan: Plan, given: Mapping[str, Given]) -> int | None:
