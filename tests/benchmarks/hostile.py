@@ -1,7 +1,7 @@
 """What becomes of every value of a stranger's run: each one in run.json, in a checkpoint's position and in the model's JSON files
 replaced by each hostile value, or missing, and every verb tried on the result.
 
-python tests/benchmarks/hostile.py [--backends transformer,gan,vae,codec,toy] [--every 1]   # about an hour
+python tests/benchmarks/hostile.py [--backends transformer,gan,vae,codec] [--every 1]   # about an hour
 
 A command must do what it is asked, or say in a line what is wrong, with exit code 1 or 2. It must not end in another way, take
 more than a minute of computing, need more than 2 GB more, or change a file outside of the run.
