@@ -172,11 +172,12 @@ def test_a_process_that_dies_is_named_and_the_run_goes_on_with_fewer(verse: Shel
 def test_a_second_interrupt_ends_processes_that_hang(tmp_path: Path) -> None:
     code = (
         "import signal, subprocess, sys, time; from pathlib import Path\n"
-        "from aigc_cli.engine.processes.launch import kill_at_second_signal\n"
+        "from aigc_cli.engine.processes.launch import kill\n"
+        "from aigc_cli.engine.signals import at_the_second\n"
         "started = Path(sys.argv[1]); hangs = subprocess.Popen(['sleep', '60']); (started / str(hangs.pid)).touch()\n"
         "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True))\n"
-        "kill_at_second_signal(started)\n"
-        "print('ready', flush=True); print(hangs.wait())\n"
+        "with at_the_second(lambda _: kill(started)):\n"
+        "    print('ready', flush=True); print(hangs.wait())\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"

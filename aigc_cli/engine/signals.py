@@ -75,21 +75,21 @@ class Interrupts:
             signal.SIGTERM: self._handle,
             signal.SIGHUP: signal.SIG_IGN,
         }
-        with _handling(handlers), _ending_at_the_second():
+        with _handling(handlers), at_the_second(_end):
             yield
 
 
 @contextmanager
-def _ending_at_the_second() -> Iterator[None]:
-    """The second signal ends the process at once. Python would handle it only once the main thread is back from C, where a step
-    or fitting a tokenizer may take a while; so another thread does."""
+def at_the_second(act: Callable[[int], object]) -> Iterator[None]:
+    """Call `act` with the second SIGINT or SIGTERM. Python would handle it only once the main thread is back from C, where a
+    step, fitting a tokenizer or waiting for another process may take a while; so another thread does."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_end_at_the_second, args=(reading,), name="signals", daemon=True).start()
+    threading.Thread(target=_watch, args=(reading, act), name="signals", daemon=True).start()
     try:
         yield
     finally:
@@ -97,12 +97,16 @@ def _ending_at_the_second() -> Iterator[None]:
         os.close(writing)
 
 
-def _end_at_the_second(reading: int) -> None:
+def _watch(reading: int, act: Callable[[int], object]) -> None:
     received = 0
     with open(reading, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
             received += number[0] in (signal.SIGINT, signal.SIGTERM)
             if received == 2:
-                if os.isatty(2):
-                    os.write(2, b"\x1b[?25h\n")  # the live view hides the cursor
-                os._exit(128 + number[0])
+                act(number[0])
+
+
+def _end(number: int) -> None:
+    if os.isatty(2):
+        os.write(2, b"\x1b[?25h\n")  # the live view hides the cursor
+    os._exit(128 + number)

@@ -32,6 +32,8 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
+from faults import Count
+
 HERE = Path(__file__).parent
 AIGC = [sys.executable, "-m", "aigc_cli"]
 SMALL = ("--preset", "nano", "--batch-size", "4", "--eval-items", "8", "--steps", "12", "--device", "cpu", "--threads", "1")
@@ -53,14 +55,6 @@ KINDS: dict[str, tuple[str, ...]] = {
     ),
 }
 ODD = '-it\'s a "b"\n\udcff\udcfe é $(id) [bold]*?'
-
-
-@dataclass
-class Count:
-    tried: int = 0
-    lost: list[str] = field(default_factory=list)
-    corrupted: list[str] = field(default_factory=list)
-    crashed: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aigc_cli.engine.signals import at_the_second
 from aigc_cli.errors import AigcError, RequestError
 
 if TYPE_CHECKING:
@@ -108,7 +109,6 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # closing the terminal doesn't stop training
     with tempfile.TemporaryDirectory() as logs, tempfile.TemporaryDirectory() as started:
         os.environ[WATCHED] = f"{os.getpid()}:{started}"
-        kill_at_second_signal(Path(started))
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -122,7 +122,8 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
             signals_to_handle="SIGINT,SIGTERM",
         )
         try:
-            elastic_launch(config, sys.executable)("-m", "aigc_cli", *arguments)
+            with at_the_second(lambda _: kill(Path(started))):  # the launcher would wait as long as after the first
+                elastic_launch(config, sys.executable)("-m", "aigc_cli", *arguments)
         except SignalException as error:  # the first process has said how to resume
             return 128 + int(error.sigval)
         except ChildFailedError as error:
@@ -130,22 +131,11 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     return 0
 
 
-def kill_at_second_signal(started: Path) -> None:
-    """Kill the processes whose numbers are the names of files in `started`, at the second SIGINT or SIGTERM to this one. A
-    process that hangs can't answer, and PyTorch's launcher would wait for it as long as after the first."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer)  # told of every signal, whatever its handler does
-
-    def watch() -> None:
-        interrupts = 0
-        while interrupts < 2:
-            interrupts += os.read(reader, 1)[0] in (signal.SIGINT, signal.SIGTERM)
-        for file in started.iterdir():
-            with suppress(ProcessLookupError):
-                os.kill(int(file.name), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
+def kill(started: Path) -> None:
+    """Kill the processes whose numbers are the names of files in a folder: one that hangs can't answer a signal."""
+    for file in started.iterdir():
+        with suppress(ProcessLookupError):
+            os.kill(int(file.name), signal.SIGKILL)
 
 
 def end_with_launcher() -> None:
