@@ -24,9 +24,9 @@ import sys
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, Union
@@ -111,12 +111,12 @@ class OptionField:
     def env(self) -> str:
         return self.rule.env or variable(self.name)
 
-    @property
+    @cached_property
     def spellings(self) -> tuple[str, ...]:
         """Its earlier names, and its name."""
         return (*self.rule.aliases, self.name)
 
-    @property
+    @cached_property
     def variables(self) -> list[str]:
         """The environment variables that set it, the one that wins last."""
         return list(dict.fromkeys([*map(variable, self.spellings), self.env]))
@@ -280,22 +280,19 @@ def gather(options: type, flags: Mapping[str, Any], environ: Mapping[str, str] =
     if config:
         settings = read_config(Path(config), fields, getattr(options, "earlier", {}))
         for field in fields.values():
-            _take(given, field, {key: f"key {key!r} in {config}" for key in field.spellings}, settings)
+            _take(given, field, lambda key: f"key {key!r} in {config}", settings)
     for name, field in fields.items():
         for variable in field.variables:
             if environ.get(variable, "") != "":
                 given[name] = Given(field.check(environ[variable], variable), variable)
-        _take(given, field, {spelling: flag(spelling) for spelling in field.spellings}, flags)
+        _take(given, field, flag, flags)
     return given
 
 
-def _take(given: dict[str, Given], field: OptionField, places: Mapping[str, str], values: Mapping[str, Any]) -> None:
-    """Notes what an option was given under any of its names, each with the place it is spelled at. RequestError for two."""
-    found = [
-        Given(field.check(values[spelling], where), where)
-        for spelling, where in places.items()
-        if values.get(spelling) not in (None, (), [])
-    ]
+def _take(given: dict[str, Given], field: OptionField, place: Callable[[str], str], values: Mapping[str, Any]) -> None:
+    """Notes what an option was given under any of its names, with the `place` where each is spelled. RequestError for two."""
+    spellings = [spelling for spelling in field.spellings if values.get(spelling) not in (None, (), [])]
+    found = [Given(field.check(values[spelling], place(spelling)), place(spelling)) for spelling in spellings]
     if len(found) > 1:
         raise RequestError(f"{found[0].where} and {found[1].where} are the same option; give only one of them")
     if found:

@@ -32,7 +32,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -177,26 +177,25 @@ def repaired(tar: bytes) -> bytes:
 
 
 def read_any_archive(data: bytes) -> None:
+    """The first byte says what kind of archive it is, and as what it is read: each way reads all headers."""
+    way = data[0] // len(ARCHIVES) % 4 if data else 0
     suffix, content = picked(data, ARCHIVES)
-    tar = suffix != ".zip"
-    content = repaired(content) if tar else content
+    content = repaired(content) if suffix != ".zip" else content
     path = a_file(f"a{suffix}", gzip.compress(content, 1) if suffix in (".tgz", ".tar.gz") else content)
-    for use in (
-        lambda: ArchiveReader(path, None, ""),
-        lambda: recognise_archive(path, ()),
-        lambda: list(read_archive(path, "document", ())),
-    ):
-        try:
-            use()
-        except RequestError:
-            continue
-    for _, content_of in archives.Archive(path).read([".png", ".txt", ".json"]):
-        try:
-            content_of().read()
-        except RequestError:
-            raise
-        except Exception:  # a broken member
-            continue
+    if way == 0:
+        ArchiveReader(path, None, "")
+    elif way == 1:
+        recognise_archive(path, ())
+    elif way == 2:
+        list(read_archive(path, "document", ()))
+    else:
+        for _, content_of in archives.Archive(path).read([".png", ".txt", ".json"]):
+            try:
+                content_of().read()
+            except RequestError:
+                raise
+            except Exception:  # a broken member
+                continue
 
 
 def of_archives() -> list[bytes]:
@@ -209,7 +208,8 @@ def of_archives() -> list[bytes]:
                 content = b'{"label": 1}' if name == "c.json" else b"text"
                 member.size = len(content) if kind == tarfile.REGTYPE else 0
                 archive.addfile(member, io.BytesIO(content))
-        return file.getvalue()
+        blocks = -(-len(file.getvalue().rstrip(b"\0")) // 512)
+        return file.getvalue()[: 512 * (blocks + 2)]  # two empty ones end it; `tarfile` adds more
 
     def packed(*kinds: int) -> bytes:
         file = io.BytesIO()
@@ -228,7 +228,8 @@ def of_archives() -> list[bytes]:
         bytes(sparse),
     ]
     zips = [packed(zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)]
-    return for_each(ARCHIVES, {".tar": tars, ".tgz": tars[:1], ".zip": zips, ".tar.gz": tars[1:2]})
+    seeds = for_each(ARCHIVES, {".tar": tars, ".tgz": tars[:1], ".zip": zips, ".tar.gz": tars[1:2]})
+    return [bytes([seed[0] + way * len(ARCHIVES)]) + seed[1:] for way in range(4) for seed in seeds]
 
 
 # Pictures and sounds
@@ -249,11 +250,16 @@ def with_checksums(png: bytes) -> bytes:
     return bytes(fixed)
 
 
+SHAPES = (PictureFormat(8, 8, "RGB"), PictureFormat(8, 8, "L", "pad"), PictureFormat(8, 8, "RGBA", "stretch"))
+
+
 def read_picture(data: bytes) -> None:
-    content = with_checksums(data)
-    for of in (PictureFormat(8, 8, "RGB"), PictureFormat(8, 8, "L", "pad"), PictureFormat(8, 8, "RGBA", "stretch")):
-        decode(partial(io.BytesIO, content), of)
-    look(partial(io.BytesIO, content))
+    """The length says what is made of it, which leaves the file as it is."""
+    opened = partial(io.BytesIO, with_checksums(data))
+    if way := len(data) % (len(SHAPES) + 1):
+        decode(opened, SHAPES[way - 1])
+    else:
+        look(opened)
 
 
 def of_pictures() -> list[bytes]:
@@ -274,7 +280,7 @@ def of_pictures() -> list[bytes]:
     file = io.BytesIO()
     frames = [Image.fromarray(pixels[..., :3] + np.uint8(number)) for number in range(3)]
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
-    return [*found, file.getvalue()]
+    return [seed + bytes(more) for seed in (*found, file.getvalue()) for more in range(len(SHAPES) + 1)]
 
 
 def read_sound(data: bytes) -> None:
@@ -326,7 +332,6 @@ def of_music() -> list[bytes]:
 
 # Runs and models
 
-MODELS = ("run.json", "metrics.jsonl", "manifest.json", "position.json", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "spelling.json", "aigc.json", "format.json")  # fmt: skip
 RECORD = {
     "format": 1, "backend": "transformer", "status": "finished", "created": "2026-01-02T03:04:05.678Z", "asked": {"steps": 4},
     "plan": {"steps": 4, "data": "input.tsv", "lr": 0.1}, "data": {"location": "input.tsv", "kind": "text", "splits": {"train": {"texts": 4}}},
@@ -334,55 +339,132 @@ RECORD = {
 }  # fmt: skip
 
 
-def read_model(data: bytes) -> None:
-    from safetensors.torch import save_file
-    from torch import nn, zeros
+def put(path: Path, content: bytes) -> None:
+    """Write a file of a model, unless that is what it holds."""
+    if WRITTEN.get(path) != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        WRITTEN[path] = content
 
-    name, content = picked(data, MODELS)
-    model = FOLDER / "model"
-    shutil.rmtree(model, ignore_errors=True)
-    (model / "state").mkdir(parents=True)
-    if name in ("run.json", "metrics.jsonl"):
-        (model / "run.json").write_bytes(content if name == "run.json" else json.dumps(RECORD).encode())
-        (model / "metrics.jsonl").write_bytes(content if name == "metrics.jsonl" else b"")
-        run = open_run(model)
-        summary(run), curves(run), _settings(run, None), run.reference, run.resume_command, run.first_sample
-        if len(content) % 8 == 0:  # it takes long
-            page(run)
-    elif name == "manifest.json":
-        (model / "config.json").write_text("{}")
-        (model / name).write_bytes(signed(content))
-        manifest.damage(model)
+
+WRITTEN: dict[Path, bytes] = {}
+RECORDS = ("run.json", "metrics.jsonl")
+PAGES = 64  # of so many records one is made a page, which takes long
+
+
+def read_record(data: bytes) -> None:
+    name, content = picked(data, RECORDS)
+    folder = FOLDER / "run"
+    put(folder / "run.json", content if name == "run.json" else json.dumps(RECORD).encode())
+    put(folder / "metrics.jsonl", content if name == "metrics.jsonl" else b"")
+    run = open_run(folder)
+    summary(run), curves(run), _settings(run, None), run.reference, run.resume_command, run.first_sample
+    if zlib.crc32(data) % PAGES == 0:
+        page(run)
+
+
+def of_records() -> list[bytes]:
+    lines = [{"event": "trained", "step": 1, "loss": 2.0}, {"event": "evaluated", "step": 2, "bits_per_char": 3.0, "best": True}, {"event": "rolled_back", "step": 3, "to": 1}]  # fmt: skip
+    return for_each(
+        RECORDS, {"run.json": [json.dumps(RECORD).encode()], "metrics.jsonl": ["\n".join(map(json.dumps, lines)).encode()]}
+    )
+
+
+CHECKPOINTS = ("manifest.json", "position.json", "config.json", "model.safetensors", "aigc.json", "format.json")
+
+
+def read_checkpoint(data: bytes) -> None:
+    from torch import nn
+
+    from aigc_cli.backends.transformer.prompts import Start
+    from aigc_cli.backends.vae.codes.codec import FORMAT, read_data
+    from aigc_cli.backends.vae.networks import VAEConfig
+
+    name, content = picked(data, CHECKPOINTS)
+    folder = FOLDER / name
+    if name == "manifest.json":
+        put(folder / "config.json", b"{}")
+        put(folder / name, signed(content))
+        manifest.damage(folder)
     elif name == "position.json":
-        (model / "state" / name).write_bytes(content)
-        read_state(model)
+        put(folder / "state" / name, content)
+        read_state(folder)
     elif name in ("config.json", "model.safetensors"):
-        save_file({"weight": zeros(2, 3), "bias": zeros(2)}, model / "model.safetensors")
-        (model / "config.json").write_text('{"inputs": 3, "outputs": 2}')
-        (model / name).write_bytes(content)
-        load_network(model, lambda of: (of["inputs"], of["outputs"]), lambda of: nn.Linear(*of))
-    elif name in ("aigc.json", "format.json"):
-        from aigc_cli.backends.transformer.prompts import Start
-        from aigc_cli.backends.vae.codes.codec import FORMAT, read_data
-        from aigc_cli.backends.vae.networks import VAEConfig
-
-        (model / (FORMAT if name == "format.json" else name)).write_bytes(content)
-        if name == "aigc.json":
-            _ = Start.load(model).kind
-        else:
-            sizes = {"height": 8, "width": 8, "channels": 3, "widths": (8,), "blocks": (1,), "vector_width": 8}
-            read_data(
-                model,
-                VAEConfig(**sizes, latent=0, likelihood="picture", vector_blocks=0, latent_map=2, prior="none", levels=(4, 4)),
-            )
+        put(folder / "model.safetensors", weights())
+        put(folder / "config.json", b'{"inputs": 3, "outputs": 2}')
+        put(folder / name, content)
+        load_network(folder, lambda of: (of["inputs"], of["outputs"]), lambda of: nn.Linear(*of))
+    elif name == "aigc.json":
+        put(folder / name, content)
+        _ = Start.load(folder).kind
     else:
-        byte().save(model)
-        (model / name).write_bytes(content)
-        try:
-            tokenizer = Tokenizer.load(model)
-        except ValueError:  # as it says
-            return
-        tokenizer.decode(tokenizer.encode("the fox"))
+        put(folder / FORMAT, content)
+        sizes = {"height": 8, "width": 8, "channels": 3, "widths": (8,), "blocks": (1,), "vector_width": 8}
+        of_codes = VAEConfig(
+            **sizes, latent=0, likelihood="picture", vector_blocks=0, latent_map=2, prior="none", levels=(4, 4)
+        )
+        read_data(folder, of_codes)
+
+
+@cache
+def weights() -> bytes:
+    from safetensors.torch import save
+    from torch import zeros
+
+    return save({"weight": zeros(2, 3), "bias": zeros(2)})
+
+
+def of_checkpoints() -> list[bytes]:
+    state = {"step": 4, "seconds": 1.0, "plan_steps": 8, "best": None, "norms": {"a": [1.0]}, "concerns": ["x"]}
+    shape = {"height": 8, "width": 8, "mode": "RGB", "fit": "crop"}
+    return for_each(
+        CHECKPOINTS,
+        {
+            "manifest.json": [json.dumps({"format": 1, "files": {"config.json": {"bytes": 2, "sha256": "0"}}}).encode()],
+            "position.json": [json.dumps(state).encode()],
+            "config.json": [b'{"inputs": 3, "outputs": 2}'],
+            "model.safetensors": [weights()],
+            "aigc.json": [b'{"start": {"with_eot": true, "fields": ["a"], "codes": [], "unseen": [1]}}', b'{"start": {"with_eot": true, "of_kind": {"kind": "pictures"}}}'],
+            "format.json": [json.dumps({"kind": "pictures", "format": shape}).encode(), json.dumps(shape).encode()],
+        },
+    )  # fmt: skip
+
+
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "spelling.json")
+
+
+def read_tokenizer(data: bytes) -> None:
+    name, content = picked(data, TOKENIZERS)
+    folder = FOLDER / name
+    for saved, bytes_of in of_bytes().items():
+        if saved != name:
+            put(folder / saved, bytes_of)
+    put(folder / name, content)
+    try:
+        tokenizer = Tokenizer.load(folder)
+    except ValueError:  # as it says
+        return
+    tokenizer.decode(tokenizer.encode("the fox"))
+
+
+@cache
+def of_bytes() -> dict[str, bytes]:
+    """The files of a tokenizer of bytes."""
+    byte().save(folder := FOLDER / "tokens")
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def of_tokenizers() -> list[bytes]:
+    files = of_bytes()
+    short = json.dumps(json.loads(files["tokenizer.json"])).encode()
+    return for_each(
+        TOKENIZERS,
+        {
+            "tokenizer.json": [short],
+            "tokenizer_config.json": [files["tokenizer_config.json"]],
+            "spelling.json": [b'{"counts": {"a": 1}, "words": 2}'],
+        },
+    )
 
 
 def signed(content: bytes) -> bytes:
@@ -401,33 +483,6 @@ def page(run: Any) -> None:
 
     meanings = backends()["transformer"].meanings
     render(Report(run.name, run.status, "", run.record, read_metrics(run), [], None, "", [], [], "", meanings=meanings))
-
-
-def of_models() -> list[bytes]:
-    from safetensors.torch import save
-    from torch import zeros
-
-    tokens = FOLDER / "tokens"
-    byte().save(tokens)
-    state = {"step": 4, "seconds": 1.0, "plan_steps": 8, "best": None, "norms": {"a": [1.0]}, "concerns": ["x"]}
-    lines = [{"event": "trained", "step": 1, "loss": 2.0}, {"event": "evaluated", "step": 2, "bits_per_char": 3.0, "best": True}, {"event": "rolled_back", "step": 3, "to": 1}]  # fmt: skip
-    shape = {"height": 8, "width": 8, "mode": "RGB", "fit": "crop"}
-    return for_each(
-        MODELS,
-        {
-            "run.json": [json.dumps(RECORD).encode()],
-            "metrics.jsonl": ["\n".join(map(json.dumps, lines)).encode()],
-            "manifest.json": [json.dumps({"format": 1, "files": {"config.json": {"bytes": 2, "sha256": "0"}}}).encode()],
-            "position.json": [json.dumps(state).encode()],
-            "config.json": [b'{"inputs": 3, "outputs": 2}'],
-            "model.safetensors": [save({"weight": zeros(2, 3), "bias": zeros(2)})],
-            "tokenizer.json": [json.dumps(json.loads((tokens / "tokenizer.json").read_text())).encode()],
-            "tokenizer_config.json": [(tokens / "tokenizer_config.json").read_bytes()],
-            "spelling.json": [b'{"counts": {"a": 1}, "words": 2}'],
-            "aigc.json": [b'{"start": {"with_eot": true, "fields": ["a"], "codes": [], "unseen": [1]}}', b'{"start": {"with_eot": true, "of_kind": {"kind": "pictures"}}}'],
-            "format.json": [json.dumps({"kind": "pictures", "format": shape}).encode(), json.dumps(shape).encode()],
-        },
-    )  # fmt: skip
 
 
 # Settings, patterns, vectors
@@ -450,14 +505,30 @@ def of_settings() -> list[bytes]:
 
 
 def match(data: bytes) -> None:
-    from aigc_cli.backends.transformer.decoding.regex_constraint import RegexConstraint
-
-    constraint = RegexConstraint(data.decode("utf-8", "ignore"), TOKENS)
+    constraint = matching().RegexConstraint(data.decode("utf-8", "ignore"), TOKENS)
     begun = constraint.begin()
     allowed = constraint.allowed([begun])[0]
     for token in allowed.nonzero()[:1, 0].tolist():
         if not begun.take(token):
             constraint.allowed([begun])
+
+
+@cache
+def matching() -> Any:
+    """The module, with the parts shared that patterns don't change: the threads, and the vocabulary cut up for some classes."""
+    from aigc_cli.backends.transformer.decoding import regex_constraint
+
+    shared: Any = regex_constraint
+    wrapped, tokenizer_of = shared.TokenizerWrapper(shared._Vocabulary(TOKENS)), shared.LLTokenizer
+
+    @lru_cache(256)
+    def cut(slices: tuple[str, ...] | None) -> Any:
+        return tokenizer_of(wrapped, slices=None if slices is None else list(slices))
+
+    shared._Vocabulary = shared.TokenizerWrapper = lambda of: of
+    shared.LLTokenizer = lambda _, slices=None: cut(None if slices is None else tuple(slices))
+    shared.LLExecutor = cache(shared.LLExecutor)
+    return shared
 
 
 def of_patterns() -> list[bytes]:
@@ -533,7 +604,9 @@ TARGETS = {
     "pictures": Target(read_picture, of_pictures, (NotDecodable,)),
     "sounds": Target(read_sound, of_sounds, (NotDecodable,), longest=8192),
     "music": Target(read_music, of_music),
-    "models": Target(read_model, of_models, (AigcError,)),
+    "records": Target(read_record, of_records, (AigcError,)),
+    "checkpoints": Target(read_checkpoint, of_checkpoints, (AigcError,)),
+    "tokenizers": Target(read_tokenizer, of_tokenizers, (AigcError,), longest=8192),
     "settings": Target(read_settings, of_settings),
     "match": Target(match, of_patterns, longest=64),
     "vectors": Target(read_vectors, of_vectors),
@@ -588,8 +661,16 @@ class Fuzzing:
         os._exit(1 if self.found else 0)
 
 
-def main() -> None:
+def prepare() -> None:
+    """Limits at which what is merely large is not slow."""
     global TOKENS
+    TOKENS = byte()
+    Image.MAX_IMAGE_PIXELS = 1 << 16
+    archives.MAX_MEMBER_BYTES = 1 << 20
+    archives.SLACK_BYTES = compression.SLACK_BYTES = 1 << 22
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--runs", type=int, default=1_000_000)
@@ -599,10 +680,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--input", type=Path, help="only this input, with what it raises")
     asked = parser.parse_args()
-    TOKENS = byte()
-    Image.MAX_IMAGE_PIXELS = 1 << 16  # large ones would only be slow
-    archives.MAX_MEMBER_BYTES = 1 << 20
-    archives.SLACK_BYTES = compression.SLACK_BYTES = 1 << 22
+    prepare()
     target = TARGETS[asked.target]
     if asked.input is not None:
         target.run(asked.input.read_bytes())
