@@ -50,9 +50,10 @@ class Shell:
         assert done.returncode == 0, f"aigc {' '.join(map(str, arguments))}: {done.returncode}\n{done.stderr}"
         return done.stdout
 
-    def start(self, *arguments: object, **environ: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: object, own: bool = False, **environ: str) -> subprocess.Popen[str]:
+        """The command while it runs; with `own` as a process, whose children can be found, instead of a fork."""
         return subprocess.Popen(
-            [*AIGC, *map(str, arguments)],
+            [*(AIGC if own else self.command), *map(str, arguments)],
             cwd=self.cwd,
             env={**self.env, **environ},
             stdout=subprocess.PIPE,

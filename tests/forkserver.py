@@ -3,8 +3,8 @@
     python forkserver.py serve SOCKET                what forks: it answers on SOCKET until its parent is gone
     python -I -S forkserver.py ask SOCKET ARGS…      aigc ARGS…, with the streams, directory and environment of this process
 
-What could behave otherwise in a fork runs in a process of its own: with another environment than the server's, but for what is
-read when a command runs. Signals reach the process that they are sent to, which is not the fork.
+The speed of the machine is not measured but given. What could behave otherwise in a fork runs in a process of its own: with another environment than the server's, but for what is
+read when a command runs. Signals that can be caught are passed on to the fork, and it dies with the process that asked for it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 
 #: What is read when Python or a library starts, and must be as it is in the server. The rest is read when a command runs.
 FIXED = (
@@ -33,6 +34,9 @@ FIXED = (
     "TMPDIR",
 )
 
+#: What the commands take the machine's speed to be, in floating-point operations per second.
+SPEED = 5e10
+
 
 def serve(path: str) -> None:
     environ = dict(os.environ)  # imports may change it
@@ -48,6 +52,8 @@ def serve(path: str) -> None:
     for name in ("torch._dynamo", "llguidance", "pyarrow.parquet", "sacrebleu", "jinja2"):
         importlib.import_module(name)
     app = importlib.import_module("aigc_cli.app")
+    # The plan depends on the measured speed, which other tests beside change: two runs of one command would differ.
+    importlib.import_module("aigc_cli.engine.planning.plan").measure_flops = lambda *_: SPEED  # type: ignore[attr-defined]
     parent = os.getppid()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for: they report their exit status themselves
     listener = socket.socket(socket.AF_UNIX)
@@ -88,12 +94,20 @@ def command(run, client: socket.socket) -> None:
         for number, mode in enumerate(("r", "w", "w"))
     )
     sys.argv = ["aigc", *arguments]
+    threading.Thread(target=pass_on, args=(client,), daemon=True).start()
     code = run()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     client.sendall(bytes([code]))
     os._exit(0)
+
+
+def pass_on(client: socket.socket) -> None:
+    """Send this process the signals that the other one gets, and kill it if that is gone."""
+    while number := client.recv(1):
+        os.kill(os.getpid(), number[0])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def ask(path: str, arguments: list[str]) -> int:
@@ -106,6 +120,9 @@ def ask(path: str, arguments: list[str]) -> int:
     request = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()  # noqa: PTH109
     socket.send_fds(server, [len(request).to_bytes(8, "big")], [0, 1, 2])
     server.sendall(request)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: server.sendall(bytes([number])))
     for stream in range(3):  # the fork's alone now: who reads them sees their end when it ends
         os.close(stream)
     status = server.recv(1)

@@ -51,7 +51,7 @@ TRAINED = {
     "a VAE": ["vae", *SHAPES, "--objective", "likelihood", "--free-bits", "0.5"],
     "a VAE in stages": ["vae", *SHAPES, "--objective", "samples"],
     "packed texts": [*TEXTS, "--n-layers", "2", "--context", "32"],
-    "pairs": [*TEXTS, "--lines", "--arch", "encoder-decoder", "--source-ratio", "0.5"],
+    "pairs": [*TEXTS, "--preset", "nano", "--lines", "--arch", "encoder-decoder", "--source-ratio", "0.5"],
 }
 #: A batch of 10 or 5 in parts of unequal size, which two processes share unequally.
 STEPS = ["--steps", "12", "--shards", "3"]
@@ -146,7 +146,7 @@ def test_all_roll_back_together(verse: Shell) -> None:
 
 def test_a_process_that_dies_is_named_and_the_run_goes_on_with_fewer(verse: Shell) -> None:
     command = [*TRAINED["packed texts"], "--steps", "240", "--eval-every", "120", "--shards", "2"]
-    process = verse.start("train", *command, "--run", "killed", "--devices", "2", "--checkpoint-seconds", "0.2")
+    process = verse.start("train", *command, "--run", "killed", "--devices", "2", "--checkpoint-seconds", "0.2", own=True)
     children_of = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     run = verse.cwd / "runs/transformer/killed"
     deadline = time.monotonic() + 120
@@ -212,7 +212,7 @@ def test_what_fails_between_processes_that_all_live_is_told(tmp_path: Path, monk
 
 def test_processes_end_where_their_launcher_is_killed(verse: Shell) -> None:
     command = [*TRAINED["packed texts"], "--steps", "100000", "--eval-every", "50000", "--shards", "2"]
-    process = verse.start("train", *command, "--run", "orphans", "--devices", "2", "--checkpoint-seconds", "0.2")
+    process = verse.start("train", *command, "--run", "orphans", "--devices", "2", "--checkpoint-seconds", "0.2", own=True)
     run = verse.cwd / "runs/transformer/orphans"
     deadline = time.monotonic() + 120
     while not list(run.glob("checkpoints/step-*")):

@@ -126,7 +126,7 @@ def test_killed_at_random_moments(case: str, backend: str, module_shell: Shell, 
         while not (run / "metrics.jsonl").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         if kill:
-            time.sleep(moments.uniform(1.5, 2.5))  # the start of Python and torch
+            time.sleep(moments.uniform(0.1, 0.5))  # until it trains again
         time.sleep(moments.uniform(0.0, 0.6))
         process.send_signal(signal.SIGKILL)
         process.communicate()

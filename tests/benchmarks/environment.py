@@ -54,6 +54,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "1",
     ),
 }
+OF_TEXTS = KINDS["texts"]
 ODD = '-it\'s a "b"\n\udcff\udcfe é $(id) [bold]*?'
 
 
@@ -201,7 +202,7 @@ def without_shared_memory(lab: Lab) -> None:
     before = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs -o ro tmpfs /dev/shm && exec "$@"', "sh")
     lab.everything("no /dev/shm", lab.folder(), before)
     cwd = lab.folder()
-    lab.do(lab.train("texts", cwd, "--devices", "2", "--shards", "2"), cwd, "no /dev/shm, two processes", before)
+    lab.do(lab.train(next(iter(KINDS)), cwd, "--devices", "2", "--shards", "2"), cwd, "no /dev/shm, two processes", before)
 
 
 def one_cpu(lab: Lab) -> None:
@@ -223,7 +224,7 @@ def paths(lab: Lab) -> None:
         where = ("--runs-dir", f"./{name}/runs", "--run", "a")
         (cwd / name).mkdir()
         (cwd / "poems.tsv").rename(cwd / f"{name}.tsv")
-        train = [*KINDS["texts"][3:], *SMALL, *where]
+        train = [*OF_TEXTS[3:], *SMALL, *where]
         said = lab.do(("train", "transformer", "--data", f"{name}.tsv", *train), cwd, f"--runs-dir {name!r}").stdout
         if said != f"{name}/runs/transformer/a\n":
             lab.count.corrupted.append(f"{name!r}: printed as {said!r}")

@@ -1,18 +1,22 @@
 """Does training stay within the memory of its control group? Every backend at its default size, on the built-in data.
 
-    python tests/benchmarks/memory.py [--limits 2,4,8] [--minutes 1] [--only gan,answers] [-- further options of train]
+    python tests/benchmarks/memory.py [--limits 2,4,8] [--minutes 1] [--only gan,answers] [--shown] [-- further options of train]
 
-Nothing here needs privileges: the command is shown a control group with this limit, and the memory that it holds is looked at
-every 10 ms, told to it as that of the group, and killed where it exceeds the limit, as the kernel would. (The kernel counts the
-files in its cache too, but drops those first.) Prints, for each limit, the most memory held, and what was said of it.
+Whoever may make control groups, as root may, gets one from the kernel, which kills what exceeds it. Others, and all with --shown:
+the command is shown a control group with this limit, and the memory that it holds is looked at every 10 ms, told to it as that of
+the group, and killed where it exceeds the limit. (The kernel counts the files in its cache too, but drops those first.) Prints,
+for each limit, the most memory held, and what was said of it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from sounding import write_beeps
 from test_transformer_records import squares
-from watched import watch
+from watched import AIGC, watch
 
 SHOWN = """
 import sys
@@ -62,6 +66,25 @@ def group(folder: Path, limit: int) -> Path:
     return folder
 
 
+CONTROLLER = Path("/sys/fs/cgroup/memory")
+
+
+@contextmanager
+def real_group(limit: int) -> Iterator[Path | None]:
+    """A control group (version 1) of the kernel's with this limit in bytes, or None where we may not make one."""
+    folder = CONTROLLER / f"aigc-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(limit))
+    except OSError:
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        folder.rmdir()
+
+
 def write_data(folder: Path) -> None:
     """Sounds of a second, records, and pictures of 128×128, which take the most memory."""
     write_beeps(folder / "beeps", n=60)
@@ -75,22 +98,28 @@ def main() -> None:
     parser.add_argument("--limits", default="2,4,8", help="in GB")
     parser.add_argument("--minutes", default="1")
     parser.add_argument("--only", default=",".join(CASES))
+    parser.add_argument("--shown", action="store_true", help="show a control group instead of making one")
     parser.add_argument("further", nargs="*")
     arguments = parser.parse_args()
     killed = 0
     print("| trained | limit | held at most | resident at most | seconds | end | batch |\n" + "| --- " * 7 + "|")
     for case in arguments.only.split(","):
         for limit in [round(float(of) * 1e9) for of in arguments.limits.split(",")]:
-            with tempfile.TemporaryDirectory() as name:
-                folder, system = Path(name), group(Path(name) / "system", limit)
+            with tempfile.TemporaryDirectory() as name, real_group(limit) as real:
+                folder = Path(name)
                 write_data(folder)
+                train = ["train", *CASES[case], "--minutes", arguments.minutes, "--device", "cpu", *arguments.further]
+                if real is None or arguments.shown:
+                    system = group(folder / "system", limit)
 
-                def within(held: int, system: Path = system, limit: int = limit) -> bool:
-                    (system / "sys/fs/cgroup/memory.current").write_text(f"{held}\n")
-                    return held <= limit
+                    def within(held: int, system: Path = system, limit: int = limit) -> bool:
+                        (system / "sys/fs/cgroup/memory.current").write_text(f"{held}\n")
+                        return held <= limit
 
-                command = [sys.executable, "-c", SHOWN, str(system), "train", *CASES[case], "--minutes", arguments.minutes]
-                done = watch([*command, "--device", "cpu", *arguments.further], folder, every=0.01, each=within)
+                    done = watch([sys.executable, "-c", SHOWN, str(system), *train], folder, every=0.01, each=within)
+                else:
+                    enter = f'echo $$ > {real}/cgroup.procs && exec "$@"'
+                    done = watch(["sh", "-c", enter, "sh", *AIGC, *train], folder)
                 runs = [json.loads(path.read_text()) for path in folder.glob("runs/*/*/run.json")]
                 plans = [run["plan"] for run in runs if "plan" in run]
                 batch = ", ".join(f"{plan['micro_batch_size']} of {plan['batch_size']}" for plan in plans)
