@@ -66,7 +66,7 @@ def tour(module_shell: Shell) -> Shell:
 def run(tour: Shell, line: str, **environ: str) -> None:
     if shutil.which("jq") is None:
         line = re.sub(r"\| jq .*", "", line)
-    small = {"AIGC_STEPS": "5", "AIGC_PRESET": "nano", "AIGC_EVAL_ITEMS": "16"}
+    small = {"AIGC_STEPS": "3", "AIGC_PRESET": "nano", "AIGC_EVAL_ITEMS": "16"}
     env = {**tour.env, **small, "PATH": f"{tour.cwd / 'bin'}:{tour.env['PATH']}", **environ}
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tour.cwd, env=env, capture_output=True, text=True)
     assert done.returncode == 0, f"{line}\n{done.stderr}"

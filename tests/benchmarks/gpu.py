@@ -182,7 +182,7 @@ def same(bench: Bench, name: str) -> tuple[str, bool]:
         bench.run(*fixed, "--run", f"{name}-{run}")
     cut = f"{name}-cut"
     process = subprocess.Popen(
-        [*AIGC, *map(str, fixed), "--run", cut, "--checkpoint-seconds", "0.01"],
+        [*bench.command, *map(str, fixed), "--run", cut, "--checkpoint-seconds", "0.01"],
         cwd=bench.folder, env=bench.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     saved = bench.path(name, cut) / "checkpoints"
