@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import struct
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from aigc_cli.backends.transformer.decoder_only import model as decoder_only
 from aigc_cli.backends.transformer.encoder_decoder import model as encoder_decoder
 from aigc_cli.backends.transformer.prompts import Start
 from aigc_cli.backends.vae import model as vae
+from aigc_cli.backends.vae.codes.codec import FORMAT, read_data
 from aigc_cli.backends.vae.networks import VAEConfig
 from aigc_cli.errors import RequestError
 
@@ -151,3 +153,13 @@ def test_how_texts_start_is_said_in_a_way_that_is_known(tmp_path: Path, start: o
     (tmp_path / "aigc.json").write_text(json.dumps({"start": said}))
     with pytest.raises(RequestError, match=r"aigc.json cannot be read"):
         Start.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "value", [{"width": math.inf}, {"height": -math.inf}, {"white": math.inf}, {"region": []}, {"region": [8]}]
+)
+def test_a_format_of_no_size_is_refused(tmp_path: Path, value: dict[str, object]) -> None:
+    format = {"height": 8, "width": 8, "mode": "RGB", "fit": "crop", **value}
+    (tmp_path / FORMAT).write_text(json.dumps(format))
+    with pytest.raises(RequestError, match="is not the format of a codec's pictures: a size cannot be read"):
+        read_data(tmp_path, SMALL_VAE)

@@ -54,7 +54,16 @@ def load_network(folder: Path, read_config: Callable[[dict[str, Any]], Config], 
         config = read_config(settings)
     except RequestError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
         raise RequestError(f"{folder} is not a readable model folder: {error}") from error
     try:
         with _no_larger_than(weights):

@@ -85,9 +85,12 @@ class PictureFormat:
     def from_json(cls, fields: Mapping[str, Any]) -> PictureFormat:
         """Earlier versions laid everything on white, and took the full range of 16 bits. Raises ValueError, TypeError or
         KeyError for anything else."""
-        size = int(fields["height"]), int(fields["width"])
-        ground, white = fields.get("ground", "white"), int(fields.get("white", FULL))
-        region = None if fields.get("region") is None else (int(fields["region"][0]), int(fields["region"][1]))
+        try:
+            size = int(fields["height"]), int(fields["width"])
+            ground, white = fields.get("ground", "white"), int(fields.get("white", FULL))
+            region = None if fields.get("region") is None else (int(fields["region"][0]), int(fields["region"][1]))
+        except (OverflowError, IndexError) as error:  # JSON has numbers that are infinite
+            raise ValueError(f"a size cannot be read: {error}") from error
         found = cls(*size, fields["mode"], fields["fit"], ground, white, region, fields.get("reduced"))
         for value, allowed in ((found.mode, Mode), (found.fit, Fit), (ground, Ground)):
             if value not in get_args(allowed):
