@@ -6,13 +6,15 @@ import unicodedata
 from bisect import bisect_right
 from itertools import accumulate
 
-_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
-_LINE_ENDS = {0x2028, 0x2029}
+#: Bidirectional overrides and isolates, and line ends.
+_UNSAFE = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x2028, 0x2029}
 
 
 def printable(text: str, keep: str = "\n") -> str:
     """`text` with control characters (except those in `keep`) and bidirectional overrides escaped, so that data can't move the
     terminal's cursor, begin a line, or disguise itself."""
+    if text.isprintable():  # which excludes all of these
+        return text
     return "".join(_escape(c) if _unsafe(c) and c not in keep else c for c in text)
 
 
@@ -32,7 +34,7 @@ def _columns(character: str) -> int:
 
 
 def _unsafe(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _BIDI | _LINE_ENDS
+    return unicodedata.category(character) in ("Cc", "Cs") or ord(character) in _UNSAFE
 
 
 def _escape(character: str) -> str:
