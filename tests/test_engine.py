@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo  # or it is imported at the first step, where a test may crash it
 from conftest import settled
 from safetensors.torch import load_file
 from torch import nn
 
+from aigc_cli.engine import loop
 from aigc_cli.engine.device import derive_seed
 from aigc_cli.engine.ema import EMA
 from aigc_cli.engine.events import Bus, Evaluated, Event, Note
-from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase
+from aigc_cli.engine.learner import Batch, Concern, Learner, Loss, Phase, Preview
 from aigc_cli.engine.loop import ROLLBACKS_BEFORE_STOP, TrainLoop
 from aigc_cli.engine.optim import MuonAdamW, orthogonalise
 from aigc_cli.engine.planning import budget
@@ -432,6 +434,18 @@ def test_the_cost_of_a_step_is_that_of_all_stages_by_their_share(monkeypatch: py
     trainer = Trainer(Staged, dataclasses.replace(PLAN, steps=80), CPU, Bus())
     assert budget.mean_step_seconds(trainer, 10.0, 1.0) == pytest.approx(0.5 * 1.0 + 0.5 * 5.0)
     assert timed == [0, 40]
+
+
+class Shown(Regression):
+    def preview(self) -> Preview:
+        return Preview(".txt", b"a sample", "a sample")
+
+
+@pytest.mark.parametrize(("most", "kept"), [(200, [2, 4, 6, 8, 10, 12]), (3, [4, 8, 12]), (2, [6, 12])])
+def test_of_many_previews_few_are_kept(run: Run, monkeypatch: pytest.MonkeyPatch, most: int, kept: list[int]) -> None:
+    monkeypatch.setattr(loop, "MOST_PREVIEWS", most)
+    finish(Shown, run, dataclasses.replace(PLAN, steps=12, eval_every=2))
+    assert sorted(path.name for path in run.samples.iterdir()) == [f"step-{step:06d}.txt" for step in kept]
 
 
 class Troubled(Regression):

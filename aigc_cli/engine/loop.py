@@ -29,6 +29,8 @@ SKIPS_BEFORE_ROLLBACK = 3
 ROLLBACKS_BEFORE_STOP = 3
 #: Evaluations without progress before a warning, and before a run without an explicit budget stops.
 STALE = 5
+#: About the most previews that a run keeps, at equal distances.
+MOST_PREVIEWS = 200
 #: The most steps whose values are left unread on the device; reading waits for the device.
 UNREAD = 100
 
@@ -148,9 +150,19 @@ class TrainLoop:
     def _preview(self) -> None:
         preview = self.trainer.preview()
         if preview is not None:
+            self._thin_previews()
             path = self.run.samples / f"step-{self.state.step:06d}{preview.suffix}"
             path.write_bytes(preview.content)
             self.bus.emit(Previewed(self.state.step, preview.text, display_path(path), preview.grid))
+
+    def _thin_previews(self) -> None:
+        """Delete the one before, unless it is of those that are kept, so that the disk doesn't fill up with them."""
+        apart = self.plan.eval_every * -(-self.plan.steps // (self.plan.eval_every * MOST_PREVIEWS))
+        if apart > self.plan.eval_every:
+            before = (self.state.step - 1) // self.plan.eval_every * self.plan.eval_every
+            if before % apart:
+                for path in self.run.samples.glob(f"step-{before:06d}.*"):
+                    path.unlink(missing_ok=True)
 
     def _handle_concerns(self) -> None:
         """Report concerns that are new since the last evaluation, and undo those that ask for it."""
