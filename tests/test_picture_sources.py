@@ -337,6 +337,9 @@ def test_wrong_tables(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["x"], "label": [1]}), path)
     _refused(path, f"{path}: no column holds pictures; the columns are 'text', 'label'")
+    for cell in ({"bytes": "text", "path": "a.png"}, {"bytes": [1]}, {"path": "a.png"}):
+        pq.write_table(pa.table({"image": [cell]}), path)
+        _refused(path, f"{path}: no column holds pictures; the columns are 'image'")
     pq.write_table(_table([0], {"label": _class_label("cat")}, label=[4]), path)
     _refused(path, f"{path}, row 0: label 4 is not one of the 1 classes")
     whole = _table_file(path).read_bytes()

@@ -123,8 +123,14 @@ def _others(names: list[str], chosen: str | None) -> str:
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
+    """Whether cells are files, or, as in `datasets`, files with their names. These are null if all have only names."""
     if pa.types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
+        kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else kind
+        return bool(pa.types.is_null(kind) or pa.types.is_fixed_size_binary(kind) or _is_bytes(kind))
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
