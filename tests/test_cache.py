@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from places import read_only, small_disk
 
+from aigc_cli.commands import train
 from aigc_cli.data import cache
 from aigc_cli.data.sources import standard_input
 from aigc_cli.errors import AigcError
@@ -230,6 +231,22 @@ def test_standard_input_that_does_not_fit_is_copied_on_elsewhere(tmp_path: Path,
 
 
 @pytest.mark.usefixtures("_own_temporary_folder")
+def test_compiled_code_is_kept_where_no_one_else_can_put_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    train._own_compiled_code()
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder == cache.compiled() and folder.parent == tmp_path / "cache"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    theirs = folder.rename(tmp_path / "theirs")
+    folder.symlink_to(theirs)
+    assert cache.compiled().parent != tmp_path / "cache" and "is another user's" in caplog.text
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    train._own_compiled_code()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
+
+
 def test_without_any_folder_it_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "file"))

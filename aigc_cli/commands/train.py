@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import typer
 from aigc_cli.backends.base import Backend
 from aigc_cli.backends.registry import backends
 from aigc_cli.commands.output import print_path
+from aigc_cli.data import cache
 from aigc_cli.engine import clock
 from aigc_cli.engine.processes.launch import share_work, wanted
 from aigc_cli.engine.runs.run import open_run
@@ -37,6 +39,7 @@ def run(name: str, given: Mapping[str, Given]) -> None:
     with progress(json_lines=options.json, quiet=options.quiet, meanings=backend.meanings) as bus:
         from aigc_cli.engine.train import train
 
+        _own_compiled_code()
         result = train(backend.load(), options, given, backend.demo, bus)
         if not options.json:
             run = open_run(result.run)
@@ -48,12 +51,20 @@ def run(name: str, given: Mapping[str, Given]) -> None:
         print_path(result.run)
 
 
+def _own_compiled_code() -> None:
+    """Keep what torch.compile makes, and executes, in our cache. By itself it takes a folder of the shared temporary one, whose
+    name is known, so that others can make it first and put code there."""
+    if not os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.compiled())
+
+
 def _dry_run(backend: Backend, options: Any) -> None:
     if options.resume:
         raise RequestError("--dry-run is of a new run: leave out --resume")
     with progress(json_lines=options.json, quiet=options.quiet) as bus:
         from aigc_cli.engine.planning.dry_run import dry_run
 
+        _own_compiled_code()
         found = dry_run(backend.load(), options, backend.demo, bus)
     if options.json:
         typer.echo(json_text(found.to_json()))

@@ -11,6 +11,7 @@ warning says so.
 from __future__ import annotations
 
 import atexit
+import errno
 import hashlib
 import json
 import logging
@@ -135,6 +136,21 @@ def again(make: Callable[[], T]) -> T:
             raise
         _do_without(error.why)
         return make()
+
+
+def compiled() -> Path:
+    """A folder of this user's for code that torch.compile makes, and executes when it is needed again."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+
+    def make() -> Path:
+        with writing() as cache:
+            folder = cache / f"compiled-{user}"  # a cache may be shared
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if folder.is_symlink() or folder.stat().st_uid != user:
+                raise PermissionError(errno.EPERM, f"{folder.name} is another user's")
+            return folder
+
+    return again(make)
 
 
 def write(path: Path, text: str) -> None:
