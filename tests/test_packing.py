@@ -19,11 +19,12 @@ from aigc_cli.backends.transformer.decoder_only.packing import (
     Corpus,
     Pieces,
     TrainingBatches,
+    Windows,
     block_diagonal,
     collate,
     evaluation_pieces,
     pack,
-    training_pieces,
+    training_windows,
 )
 from aigc_cli.backends.transformer.loss import IGNORED, cross_entropy
 
@@ -46,6 +47,10 @@ def documents(corpus: Corpus) -> list[list[int]]:
 def all_predictions(corpus: Corpus) -> list[tuple[int, int]]:
     """Every token with the one after it, the ends of documents among them, in order."""
     return sorted(pair for document in documents(corpus) for pair in pairwise(document))
+
+
+def all_pieces(windows: Windows) -> Pieces:
+    return windows[np.arange(len(windows))]
 
 
 def segments_of(batch: Batch) -> list[tuple[list[int], list[int], list[int]]]:
@@ -197,8 +202,27 @@ def test_pack_takes_the_row_with_the_least_room_that_is_enough() -> None:
 def test_packing_leaves_less_than_a_tenth_empty() -> None:
     rng = np.random.default_rng(0)
     corpus = numbered(rng.integers(20, 101, 4000).tolist())
-    pieces = training_pieces(corpus, 128, rng)
+    pieces = all_pieces(training_windows(corpus, 128, rng))
     assert corpus.predictions / (128 * len(pack(pieces.length, 128))) > 0.9
+
+
+@settings(max_examples=100, deadline=None)
+@given(corpora(), st.integers(1, 9), st.integers(0, 3))
+def test_pieces_are_numbered_by_document_and_found_in_any_order(case: tuple[Corpus, int], at_once: int, seed: int) -> None:
+    """Each document's first window has a random length, drawn for short ones too, and its others a context."""
+    corpus, context = case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "BLOCK", at_once)
+        windows = training_windows(corpus, context, np.random.default_rng(seed))
+    expected = []
+    firsts = np.random.default_rng(seed).integers(1, context + 1, len(corpus.offsets) - 1)
+    for document, (length, first) in enumerate(zip((np.diff(corpus.offsets) + 1).tolist(), firsts.tolist(), strict=True)):
+        edges = [0, length] if length <= context else [0, *range(first, length, context), length]
+        expected += [(document, begin, end - begin, 0) for begin, end in pairwise(edges)]
+    order = np.random.default_rng(seed).permutation(len(windows))
+    found = windows[order]
+    columns = (found.document, found.begin, found.length, found.context_only)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == [expected[number] for number in order]
 
 
 @settings(max_examples=100, deadline=None)
@@ -283,7 +307,7 @@ def test_a_packed_document_has_the_logits_that_it_has_alone(model: Transformer) 
 def test_a_packed_batch_has_the_loss_and_gradient_of_its_documents(model: Transformer) -> None:
     """The mean over all predictions, whichever rows they are in and however much padding there is."""
     corpus = poems([1, 5, 9, 2, 31, 13, 14, 3, 7, 8])
-    pieces = training_pieces(corpus, 32, np.random.default_rng(0))
+    pieces = all_pieces(training_windows(corpus, 32, np.random.default_rng(0)))
     batch = collate(corpus, pieces, pack(pieces.length, 32), 32)
     hidden = model(batch["ids"], positions=batch["positions"], mask=block_diagonal(batch["segments"]))
     loss, targets = cross_entropy(hidden, model.head, batch["targets"])

@@ -5,7 +5,10 @@ An example therefore keeps its split when others are added or the order changes,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,7 @@ _MAY_BE_CUT = 20  # with so few examples almost nothing may be held out: then th
 _LEAST_HELD_OUT = 0.01  # of the total length
 _LEAST_TRAIN = 0.1
 _LEAST_LENGTH = 2
+_AT_ONCE = 1 << 20  # hashes that are sorted at once
 
 
 @dataclass(frozen=True)
@@ -34,19 +38,19 @@ class SplitPlan:
     dropped: dict[str, int] = field(default_factory=dict)  # how many and why: empty, copies, in_validation, near_duplicates
     notes: tuple[str, ...] = ()  # for the user
 
-    def size(self, split: int, lengths: npt.NDArray[np.int64]) -> int:
+    def size(self, split: int, lengths: npt.NDArray[np.integer[Any]]) -> int:
         """The total length of a split, given that of each example, shape (n,), in the unit of `cut`."""
         whole = self.splits == split
         if self.cut:
             whole[self.cut_example] = False
         starts = [0, *(end for end, _ in self.cut)]
         parts = (end - start for start, (end, of) in zip(starts, self.cut, strict=False) if of == split)
-        return int(lengths[whole].sum()) + sum(parts)
+        return int(lengths.sum(where=whole, dtype=np.int64)) + sum(parts)
 
 
 def plan_with_slice(
     hashes: npt.NDArray[np.uint64],
-    lengths: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.integer[Any]],
     unit: str,
     *,
     whole: bool = False,
@@ -62,22 +66,23 @@ def plan_with_slice(
     """
     plan = plan_with_val(hashes, lengths, np.empty(0, np.uint64), classes=classes, unread=unread)
     splits, notes = plan.splits, plan.notes
-    kept = np.flatnonzero(splits)
-    if len(kept) < (3 if whole else 1):
+    kept = splits != DROPPED
+    n_kept = int(np.count_nonzero(kept))
+    if n_kept < (3 if whole else 1):
         return plan
-    if len(kept) == 1:
-        return _with_cut(plan, int(kept[0]), int(lengths[kept[0]]), unit)
+    longest = int(np.argmax(np.where(kept, lengths, 0)))
+    length = int(lengths[longest])
+    if n_kept == 1:
+        return _with_cut(plan, longest, length, unit)
     least = 2 if whole else 1
     splits[kept] = (
         assign(hashes[kept], least=least) if classes is None else assign_in_classes(hashes[kept], classes[kept], least)
     )
     held = np.flatnonzero(splits >= SELECT)
-    longest = int(kept[np.argmax(lengths[kept])])
-    length = int(lengths[longest])
-    if not whole and len(kept) < _MAY_BE_CUT and _too_little(plan, lengths, length):
+    if not whole and n_kept < _MAY_BE_CUT and _too_little(plan, lengths, length):
         splits[kept] = TRAIN
-        return _with_cut(plan, longest, length, unit, f" of the longest of {len(kept)}")
-    notes += (f"held out {len(held):,} of {len(kept):,}, chosen by a hash of each",)
+        return _with_cut(plan, longest, length, unit, f" of the longest of {n_kept}")
+    notes += (f"held out {len(held):,} of {n_kept:,}, chosen by a hash of each",)
     if len(held) < _FEW:
         notes += (rough(f"{len(held)} held out"),)
     if len(held) > 1:
@@ -103,7 +108,7 @@ def rough(held: str) -> str:
     return f"figures on only {held} are rough; give more with --val"
 
 
-def _too_little(plan: SplitPlan, lengths: npt.NDArray[np.int64], longest: int) -> bool:
+def _too_little(plan: SplitPlan, lengths: npt.NDArray[np.integer[Any]], longest: int) -> bool:
     """Whether almost nothing is held out or left to train on, and a tenth of the longest example would be more."""
     held = plan.splits >= SELECT
     n_held, n_all = int(lengths[held].sum()), int(lengths[plan.splits > DROPPED].sum())
@@ -116,7 +121,7 @@ def _too_little(plan: SplitPlan, lengths: npt.NDArray[np.int64], longest: int) -
 
 def plan_with_val(
     hashes: npt.NDArray[np.uint64],
-    lengths: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.integer[Any]],
     val_hashes: npt.NDArray[np.uint64],
     *,
     classes: npt.NDArray[np.int64] | None = None,
@@ -127,19 +132,20 @@ def plan_with_val(
     Examples of length 0 are left out, `unread` of them because they could not be read, and all copies but the first, or with
     `classes` (n,) all but the one in the smallest class.
     """
-    splits = np.where(lengths > 0, TRAIN, DROPPED).astype(np.uint8)
-    kept = np.flatnonzero(splits)
-    copies = np.ones(len(kept), bool)
-    first = np.arange(len(kept)) if classes is None else _smallest_class_first(classes[kept])
-    copies[first[np.unique(hashes[kept][first], return_index=True)[1]]] = False
-    splits[kept[copies]] = DROPPED
-    in_both = (splits == TRAIN) & np.isin(hashes, val_hashes)
-    splits[in_both] = DROPPED
-    dropped = {
-        "empty": len(splits) - len(kept) - unread,
-        "copies": int(copies.sum()),
-        "in_validation": int(in_both.sum()),
-    }
+    splits = np.where(lengths > 0, np.uint8(TRAIN), np.uint8(DROPPED))
+    dropped = {"empty": len(splits) - int(np.count_nonzero(splits)) - unread, "copies": 0, "in_validation": 0}
+    of_class = None if classes is None else _sizes(classes[splits == TRAIN])[classes + 1]
+    for low, high in _ranges(max(len(hashes), len(val_hashes))):
+        rows = np.flatnonzero((splits == TRAIN) & (low <= hashes) & (hashes <= high))
+        if of_class is not None:
+            rows = rows[np.argsort(of_class[rows], kind="stable")]
+        first = np.unique(hashes[rows], return_index=True)[1]
+        splits[rows] = DROPPED
+        dropped["copies"] += len(rows) - len(first)
+        rows = rows[first]
+        known = np.isin(hashes[rows], val_hashes[(low <= val_hashes) & (val_hashes <= high)])
+        splits[rows[~known]] = TRAIN
+        dropped["in_validation"] += int(known.sum())
     notes = {
         "empty": f"left out {dropped['empty']:,} empty text{'s' * (dropped['empty'] != 1)}",
         "copies": f"removed {dropped['copies']:,} exact {'copy' if dropped['copies'] == 1 else 'copies'}",
@@ -152,11 +158,19 @@ def _that(count: int) -> str:
     return "1 that is" if count == 1 else f"{count:,} that are"
 
 
-def _smallest_class_first(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The numbers of examples (n,), those of the smallest class first and those without a class last, otherwise in order."""
-    sizes = np.bincount(classes + 1)
+def _sizes(classes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The number of examples of no class (-1), which counts as the largest, and of each class."""
+    sizes = np.bincount(classes + 1, minlength=1)
     sizes[0] = len(classes) + 1
-    return np.argsort(sizes[classes + 1], kind="stable")
+    return sizes
+
+
+def _ranges(n: int) -> Iterator[tuple[np.uint64, np.uint64]]:
+    """The range of n uniform 64-bit hashes in parts, first and last included, each with few enough to be sorted in little
+    memory."""
+    count = -(-n // _AT_ONCE) or 1
+    edges = [(1 << 64) * number // count for number in range(count + 1)]
+    return ((np.uint64(low), np.uint64(high - 1)) for low, high in pairwise(edges))
 
 
 def assign_in_classes(hashes: npt.NDArray[np.uint64], classes: npt.NDArray[np.int64], least: int) -> npt.NDArray[np.uint8]:

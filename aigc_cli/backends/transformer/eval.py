@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +77,12 @@ def in_training(arrays: TokenArrays, train: TokenArrays, tokenizer: Tokenizer) -
     if train.n_docs < _FEW_TEXTS:
         trained = tuple(documents(train, tokenizer))
         return sum(text.startswith(trained) for text in documents(arrays, tokenizer))
-    seen = set(_hashes(train))
+    seen = set(_hashes(arrays)).intersection(_hashes(train))
     return sum(found in seen for found in _hashes(arrays))
 
 
 def _hashes(arrays: TokenArrays) -> Iterator[int]:
-    return (hash(arrays.tokens[start:end].tobytes()) for start, end in pairwise(arrays.offsets.tolist()))
+    return (hash(arrays.tokens[start:end].tobytes()) for start, end in arrays.spans())
 
 
 def _columns(loaded: Loaded[LanguageModel], options: Eval) -> tuple[str, ...]:
@@ -103,13 +102,13 @@ class Units:
     nats: NDArray[np.float64]
     chars: NDArray[np.int64]
     bytes: NDArray[np.int64]
-    tokens: NDArray[np.int64]
+    tokens: NDArray[np.integer]
     over: str
     fields: Mapping[str, tuple[NDArray[np.float64], NDArray[np.int64]]] = field(default_factory=dict)
     """By field, if documents have several: the cost in nats given the earlier fields, its end included, and its characters."""
     unknown: NDArray[np.float64] | None = None
     """The number of unknown words, if the tokenizer has any."""
-    words: NDArray[np.int64] | None = None
+    words: NDArray[np.integer] | None = None
     """The number of words."""
 
 

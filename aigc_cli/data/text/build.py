@@ -11,9 +11,10 @@ import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,55 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
     if is_spacy(request.tokenizer):
         SpacyWords.named(request.tokenizer).check()  # fail before reading everything
     reading, train = request.reading, opened.train.part
+    planned = _planned(request, opened, progress)
+    plan, sizes = planned.plan, planned.sizes
+    with opening.new_entry(key, opened.snapshots) as folder:
+        tokenizer, reason = _fit(request, train, plan, planned.train_bytes, progress)
+        tokenizer.save(folder / "tokenizer")
+        transcribed = reading.transcriber is not None
+        counts: list[int] = []  # of the variants of each training document
+        pieces = _pieces(planned.reads, reading, counts)
+        total_bytes = None if transcribed else planned.n_bytes
+        encode_to({split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, total_bytes, progress)
+        splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size, transcribed) for split in sizes}
+        facts = {
+            "arrays": list(splits),
+            "rows": _rows(load_arrays(folder / SPLITS[TRAIN], tokenizer.vocab_size), plan, counts),
+            "normalised": planned.replaced.total() or None,
+            "notes": [
+                *_of_replaced(planned.replaced),
+                *_of_unanswered(planned.unanswered, reading),
+                *([] if reading.transcriber is None else [reading.transcriber.told(len(counts), sum(counts))]),
+                *_notes(tokenizer, reason, splits["train"], reading.n_fields),
+                *plan.notes,
+            ],
+            "near_duplicates": {} if planned.near is None else planned.near.describe(),
+            "info": {
+                "dropped": plan.dropped,
+                "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
+                "splits": splits,
+            },
+        }
+        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What goes where. The hashes and lengths of documents, which that follows from, are no longer in memory."""
+
+    plan: SplitPlan  # of the training source
+    reads: tuple[tuple[Part, SplitPlan], ...]  # in order
+    sizes: dict[int, int]  # by split, in characters
+    n_bytes: int  # of all that is read
+    train_bytes: int  # of what is trained on, about
+    replaced: Counter[str]  # characters that are written otherwise than in the source
+    unanswered: int  # documents of the training source
+    near: Near | None
+
+
+def _planned(request: TextRequest, opened: Opened, progress: Progress) -> _Planned:
+    """Read all documents once and decide on their splits."""
+    reading, train = request.reading, opened.train.part
     val = opened.val.part if opened.val else None
     replaced: Counter[str] = Counter()
     scanned = _scan(train, reading, progress, replaced)
@@ -67,15 +117,15 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
     unread = 0 if reading.transcriber is None else sum(group.count for group in reading.transcriber.skipped(train))
     if val is None:
         whole = reading.fielded  # a truncated row would lack fields
-        if whole and (rows := len(np.unique(scanned.hashes[scanned.chars > 0]))) < 3:
+        plan = plan_with_slice(
+            scanned.hashes, scanned.chars, "events" if reading.transcriber else "characters", whole=whole, unread=unread
+        )
+        if whole and (rows := int(np.count_nonzero(plan.splits))) < 3:
             what = "rows" if request.reading.columns else "texts"
             hint = "" if what == "rows" else " (--lines or --paragraphs split a text file)"
             raise RequestError(
                 f"{train.location} has {rows} different {what}{hint}; training, selection and reporting need one each"
             )
-        plan = plan_with_slice(
-            scanned.hashes, scanned.chars, "events" if reading.transcriber else "characters", whole=whole, unread=unread
-        )
         sizes = {split: plan.size(split, scanned.chars) for split in SPLITS}
         reads = [(train, plan)]
     else:
@@ -83,7 +133,7 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         n_bytes += scanned_val.n_bytes
         filled = scanned_val.chars > 0
         plan = plan_with_val(scanned.hashes, scanned.chars, scanned_val.hashes[filled], unread=unread)
-        val_plan = SplitPlan(np.where(filled, SELECT, DROPPED).astype(np.uint8))
+        val_plan = SplitPlan(np.where(filled, np.uint8(SELECT), np.uint8(DROPPED)))
         sizes = {TRAIN: plan.size(TRAIN, scanned.chars), SELECT: val_plan.size(SELECT, scanned_val.chars)}
         n, texts = sizes[SELECT], int(filled.sum())
         told = f"validating on {texts:,} text{'s' * (texts != 1)} with {n:,} characters"
@@ -105,45 +155,16 @@ def build_entry(key: str, request: TextRequest, opened: Opened, progress: Progre
         if size < 2:
             where = val.location if val and split == SELECT else train.location
             raise RequestError(f"{where} is too short: {_PURPOSE[split]} needs at least 2 characters")
-
-    with opening.new_entry(key, opened.snapshots) as folder:
-        train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
-        tokenizer, reason = _fit(request, train, plan, train_bytes, progress)
-        tokenizer.save(folder / "tokenizer")
-        transcribed = reading.transcriber is not None
-        counts: list[int] = []  # of the variants of each training document
-        pieces = _pieces(reads, reading, counts)
-        encode_to(
-            {split: folder / SPLITS[split] for split in sizes}, pieces, tokenizer, None if transcribed else n_bytes, progress
-        )
-        splits = {SPLITS[split]: _counts(folder / SPLITS[split], tokenizer.vocab_size, transcribed) for split in sizes}
-        facts = {
-            "arrays": list(splits),
-            "rows": _rows(load_arrays(folder / SPLITS[TRAIN], tokenizer.vocab_size), plan, counts),
-            "normalised": replaced.total() or None,
-            "notes": [
-                *_of_replaced(replaced),
-                *_of_unanswered(scanned, reading),
-                *([] if reading.transcriber is None else [reading.transcriber.told(len(counts), sum(counts))]),
-                *_notes(tokenizer, reason, splits["train"], reading.n_fields),
-                *plan.notes,
-            ],
-            "near_duplicates": {} if near is None else near.describe(),
-            "info": {
-                "dropped": plan.dropped,
-                "tokenizer": {"kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size, "reason": reason},
-                "splits": splits,
-            },
-        }
-        (folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
+    train_bytes = int(scanned.n_bytes * (sizes[TRAIN] / int(scanned.chars.sum())))
+    return _Planned(plan, tuple(reads), sizes, n_bytes, train_bytes, replaced, scanned.unanswered, near)
 
 
 def _rows(train: TokenArrays, plan: SplitPlan, counts: Sequence[int]) -> dict[str, int]:
     """The places, from 1, that the first, the longest and the shortest training document have in the source. `counts` are those
     of their variants, if they have any."""
-    rows = np.flatnonzero(plan.splits == TRAIN) + 1
+    rows = np.flatnonzero(plan.splits == TRAIN)
     rows = np.repeat(rows, counts) if counts else rows
-    return {which: int(rows[number]) for which, number in train.extremes().items()}
+    return {which: int(rows[number]) + 1 for which, number in train.extremes().items()}
 
 
 def _pieces(
@@ -174,7 +195,7 @@ def _scan(part: Part, reading: Reading, progress: Progress, replaced: Counter[st
     return scanned
 
 
-def _not_searched(train: npt.NDArray[np.int64], held: npt.NDArray[np.int64]) -> list[str]:
+def _not_searched(train: npt.NDArray[np.integer[Any]], held: npt.NDArray[np.integer[Any]]) -> list[str]:
     """A note if training texts are so long that they could hold a held-out one without being near duplicates of it. `train` and
     `held` are lengths in characters."""
     longer = int((train > _MUCH_LONGER * int(held.max())).sum())
@@ -212,11 +233,11 @@ def _of_replaced(replaced: Counter[str]) -> list[str]:
     ]
 
 
-def _of_unanswered(scanned: Scan, reading: Reading) -> list[str]:
-    if not scanned.unanswered or len(reading.columns) < 2:
+def _of_unanswered(unanswered: int, reading: Reading) -> list[str]:
+    if not unanswered or len(reading.columns) < 2:
         return []
     name = repr(reading.columns[-1])
-    return [f"{scanned.unanswered:,} rows have nothing in {name}, and are learned so; remove them if they shouldn't be"]
+    return [f"{unanswered:,} rows have nothing in {name}, and are learned so; remove them if they shouldn't be"]
 
 
 def _notes(tokenizer: Tokenizer, reason: str, train: dict[str, int], n_fields: int) -> list[str]:

@@ -234,7 +234,7 @@ def encode_documents(
 
         def build() -> None:
             scanned = scan(stream(part, reading), progress)
-            plan = SplitPlan(np.where(scanned.chars > 0, REPORT, DROPPED).astype(np.uint8))
+            plan = SplitPlan(np.where(scanned.chars > 0, np.uint8(REPORT), np.uint8(DROPPED)))
             if plan.size(REPORT, scanned.chars) < 2:
                 raise RequestError(f"{part.location} holds no text")
             with new_entry(key, [snapshot]) as folder:

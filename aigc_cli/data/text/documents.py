@@ -213,14 +213,14 @@ class Scan:
     """What is known of n documents after one reading. A document of white space alone has length 0."""
 
     hashes: npt.NDArray[np.uint64]  # (n,) of the normalised text and of where its fields end
-    chars: npt.NDArray[np.int64]  # (n,)
+    chars: npt.NDArray[np.integer[Any]]  # (n,) uint32, or int64 if one has more
     n_bytes: int  # of all, in UTF-8
     unanswered: int = 0  # documents with text whose last field is white space alone
 
 
 def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
     """Read the stream once."""
-    hashes, chars = array("Q"), array("q")
+    hashes, chars = array("Q"), array("I")
     state, n_chars, blank, last_blank = hashlib.blake2b(digest_size=8), 0, True, True
     done = reported = unanswered = 0
     for text, end in pieces:
@@ -234,12 +234,14 @@ def scan(pieces: Iterable[Piece], progress: Progress) -> Scan:
             last_blank = True
         if end is End.DOCUMENT:
             hashes.append(int.from_bytes(state.digest(), "little"))
+            if n_chars >> 32 and chars.typecode == "I":
+                chars = array("q", chars)
             chars.append(0 if blank else n_chars)
             state, n_chars, blank = hashlib.blake2b(digest_size=8), 0, True
         done += len(data)
         if done - reported >= _REPORT_BYTES:
             progress("bytes read", reported := done, None)
-    return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, np.int64), done, unanswered)
+    return Scan(np.frombuffer(hashes, np.uint64), np.frombuffer(chars, chars.typecode), done, unanswered)
 
 
 def with_variants(

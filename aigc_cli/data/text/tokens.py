@@ -19,6 +19,7 @@ from aigc_cli.data.text.unknown import UnknownWords, UnknownWriter, load_unknown
 
 _BATCH_CHARS = 1 << 20  # per batch, encoded on all cores
 _DECODED_TOKENS = 1 << 20
+_SPANS = 1 << 16  # of documents, as Python's integers
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class TokenArrays:
         """The numbers of the first, the longest and the shortest document."""
         return {"first": 0, "longest": int(self.chars.argmax()), "shortest": int(self.chars.argmin())}
 
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """Where each document starts and ends in `tokens`."""
+        for first in range(0, self.n_docs, _SPANS):
+            yield from pairwise(self.offsets[first : first + _SPANS + 1].tolist())
+
     def ids(self, start: int, end: int) -> list[int]:
         """The tokens `start` … `end - 1` as returned by `Tokenizer.encode`, with the spelling of unknown words, for
         decoding."""
@@ -49,7 +55,7 @@ class TokenArrays:
 
 def documents(arrays: TokenArrays, tokenizer: Tokenizer) -> Iterator[str]:
     """The exact normalised text of each document, with line breaks between fields, without the source."""
-    for start, end in pairwise(arrays.offsets.tolist()):
+    for start, end in arrays.spans():
         # In steps, because a Python list of all tokens may be many times as large as the document.
         steps = range(start, end, _DECODED_TOKENS)
         parts = (arrays.ids(at, min(at + _DECODED_TOKENS, end)) for at in steps)

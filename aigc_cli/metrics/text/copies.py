@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,12 +116,8 @@ def novel_ngrams(
     """
     numbered, vocabulary = number_words(texts)
     queries = Queries(numbered)
-    end = np.array([_OTHER], dtype=np.uint32)
-    documents = (
-        np.fromiter((vocabulary.get(word, _OTHER) for word in words(document)), dtype=np.uint32)
-        for document in training.documents
-    )
-    corpus = np.concatenate([end, *(part for document in documents for part in (document, end))])
+    ended = ([vocabulary.get(word, _OTHER) for word in words(document)] + [_OTHER] for document in training.documents)
+    corpus = np.fromiter(chain([_OTHER], chain.from_iterable(ended)), dtype=np.uint32)
     ngrams = {n: queries.ngrams(n) for n in range(1, max_n + 1)}
     found = occurring(corpus, {n: hashes for n, (hashes, _) in ngrams.items()})
     novel = [np.bincount(owner[~found[n]], minlength=len(texts)) for n, (_, owner) in ngrams.items()]

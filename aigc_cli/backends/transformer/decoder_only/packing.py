@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -70,28 +70,61 @@ class Pieces:
         return len(self.document)
 
 
-def training_pieces(corpus: Corpus, context: int, rng: np.random.Generator) -> Pieces:
+@dataclass(frozen=True)
+class Windows:
+    """All pieces of a corpus in the order of its documents: of each a first window, then windows that each score the next
+    `stride` predictions. Only documents that are longer than a context take memory."""
+
+    corpus: Corpus
+    context: int
+    stride: int
+    document: Ints  # (k,) the longer documents, in order; before them a document −1 of one piece
+    first: Ints  # (k,) the predictions of their first windows
+    counts: Ints  # (k,) their pieces
+    starts: Ints  # (k,) the numbers of their first pieces
+
+    @classmethod
+    def of(cls, corpus: Corpus, context: int, stride: int, first: Callable[[Ints], Ints]) -> Windows:
+        """`first` gives the lengths of the first windows, at most a context, of documents with so many predictions (n,). It is
+        called for all documents in order, but those that fit into a context stay whole."""
+        found = [(np.array([-1]), np.array([1]), np.array([1]))]
+        for at in range(0, len(corpus.offsets) - 1, BLOCK):
+            predictions = np.diff(corpus.offsets[at : at + BLOCK + 1]) + 1
+            chosen = first(predictions)
+            longer = np.flatnonzero(predictions > context)
+            counts = 1 - (chosen[longer] - predictions[longer]) // stride
+            found.append((at + longer, chosen[longer], counts))
+        document, chosen, counts = (np.concatenate(column) for column in zip(*found, strict=True))
+        more = counts - 1
+        return cls(corpus, context, stride, document, chosen, counts, document + np.cumsum(more) - more)
+
+    def __len__(self) -> int:
+        return len(self.corpus.offsets) - 1 + int((self.counts - 1).sum())
+
+    def __getitem__(self, numbers: Ints) -> Pieces:
+        """The pieces with these numbers (n,)."""
+        longer = np.searchsorted(self.starts, numbers, side="right") - 1  # the last that starts at the piece or before
+        number = numbers - self.starts[longer]
+        inside = number < self.counts[longer]
+        after = self.document[longer] + 1 + number - self.counts[longer]
+        document, number = np.where(inside, self.document[longer], after), np.where(inside, number, 0)
+        predictions = self.corpus.offsets[document + 1] - self.corpus.offsets[document] + 1
+        first = np.where(inside, self.first[longer], predictions)
+        scored_from = np.where(number == 0, 0, first + (number - 1) * self.stride)
+        end = np.minimum(first + number * self.stride, predictions)
+        begin = np.where(number == 0, 0, np.maximum(scored_from - (self.context - self.stride), 0))
+        return Pieces(document, begin, end - begin, scored_from - begin)
+
+
+def training_windows(corpus: Corpus, context: int, rng: np.random.Generator) -> Windows:
     """Short documents whole; longer ones in windows that start at a random offset, so that every epoch cuts differently."""
-    predictions = np.diff(corpus.offsets) + 1
-    first = np.where(predictions <= context, predictions, rng.integers(1, context + 1, len(predictions)))
-    return _windows(predictions, first, context, context)
+    return Windows.of(corpus, context, context, lambda predictions: rng.integers(1, context + 1, len(predictions)))
 
 
 def evaluation_pieces(corpus: Corpus, context: int) -> Pieces:
     """Every prediction is scored once; those after a document's first window have at least half a context."""
-    predictions = np.diff(corpus.offsets) + 1
-    return _windows(predictions, np.minimum(predictions, context), context, max(1, context // 2))
-
-
-def _windows(predictions: Ints, first: Ints, context: int, stride: int) -> Pieces:
-    """A first window of `first` predictions, then windows that each score the next `stride` predictions."""
-    counts = 1 + -(-(predictions - first) // stride)
-    document = np.repeat(np.arange(len(predictions)), counts)
-    number = np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)
-    scored_from = np.where(number == 0, 0, first[document] + (number - 1) * stride)
-    end = np.minimum(first[document] + number * stride, predictions[document])
-    begin = np.where(number == 0, 0, np.maximum(scored_from - (context - stride), 0))
-    return Pieces(document, begin, end - begin, scored_from - begin)
+    windows = Windows.of(corpus, context, max(1, context // 2), lambda predictions: np.minimum(predictions, context))
+    return windows[np.arange(len(windows))]
 
 
 def pack(lengths: Ints, context: int) -> list[list[int]]:
@@ -197,10 +230,11 @@ class TrainingBatches(RowBatches[Pieces]):
         epoch = 0
         while True:
             rng = np.random.default_rng((self.seed, epoch))
-            pieces = training_pieces(self.corpus, self.context, rng)
-            order = rng.permutation(len(pieces))
+            windows = training_windows(self.corpus, self.context, rng)
+            order = np.arange(len(windows), dtype=np.min_scalar_type(len(windows)))
+            rng.shuffle(order)
             for at in range(0, len(order), BLOCK):
-                block = pieces[order[at : at + BLOCK]]
+                block = windows[order[at : at + BLOCK].astype(np.int64)]
                 rows = pack(block.length, self.context)
                 yield block, [rows[i] for i in rng.permutation(len(rows))]
             epoch += 1

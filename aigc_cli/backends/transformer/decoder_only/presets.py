@@ -24,16 +24,17 @@ def plan_for(options: Train, text: TextDataset, machine: Machine) -> tuple[Decod
     for name in ("together", "last_field"):
         if getattr(options, name):
             raise RequestError(f"--{name.replace('_', '-')} is for records with pictures, and {options.data} has none")
-    lengths = np.diff(text.train.offsets) + 1
     for purpose, arrays in (("training", text.train), ("held-out", text.select)):
         if len(arrays.tokens) < 2:
             raise RequestError(f"{options.data} is too short: its {purpose} part has {len(arrays.tokens)} tokens")
+    lengths = np.diff(text.train.offsets)
+    lengths += 1
     return decide(
         options,
         flops=machine.flops * machine.seconds,
         vocab_size=text.tokenizer.vocab_size,
         predictions=int(lengths.sum()),
-        longest=int(np.quantile(lengths, 0.95)),
+        longest=int(np.quantile(lengths, 0.95, overwrite_input=True)),
         memory=limiting_memory(machine),
     )
 

@@ -30,7 +30,7 @@ def answer_nats(
     """The cost in nats of these pairs' complete targets (n,) given their sources, including their ends and the spelling of
     unknown words."""
     nats = np.zeros(len(index)) if pairs.spelling is None else pairs.spelling[index]
-    longer = np.maximum(pairs.target_lengths[index], pairs.source_lengths[index]) + 1
+    longer = np.maximum(*pairs.lengths(index)) + 1
     order = np.argsort(longer, kind="stable")
 
     def costs(part: slice) -> NDArray[np.float64]:

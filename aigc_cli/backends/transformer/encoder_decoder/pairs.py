@@ -16,6 +16,7 @@ from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
 Ints = NDArray[np.int64]
 #: The number of batches whose pairs are sorted by length together, to reduce padding.
 BLOCK = 64
+_AT_ONCE = 1 << 20  # tokens that are searched for the ends of sources at once
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,12 @@ class Pairs:
     @classmethod
     def of(cls, arrays: TokenArrays, tokenizer: Tokenizer, *, measured: bool = False) -> Pairs:
         """Pairs from documents with two fields; with `measured`, including the cost of spelling."""
-        middle = np.flatnonzero(arrays.tokens == tokenizer.field_id)
-        assert len(middle) == arrays.n_docs
+        middle, n = np.empty(arrays.n_docs, np.int64), 0
+        for start in range(0, len(arrays.tokens), _AT_ONCE):
+            found = start + np.flatnonzero(arrays.tokens[start : start + _AT_ONCE] == tokenizer.field_id)
+            middle[n : n + len(found)] = found
+            n += len(found)
+        assert n == arrays.n_docs
         pairs = cls(arrays, middle)
         spelling = spelling_nats(arrays, tokenizer) if measured else None
         return pairs if spelling is None else replace(pairs, spelling=pairs.over_targets(spelling))
@@ -39,14 +44,22 @@ class Pairs:
         return len(self.middle)
 
     @property
-    def source_lengths(self) -> Ints:
+    def source_lengths(self) -> NDArray[np.int32]:
         """The lengths of sources in tokens, (n,)."""
-        return self.middle - self.arrays.offsets[:-1]
+        lengths = np.empty(len(self), np.int32)
+        return np.subtract(self.middle, self.arrays.offsets[:-1], out=lengths, casting="same_kind")
 
     @property
-    def target_lengths(self) -> Ints:
+    def target_lengths(self) -> NDArray[np.int32]:
         """The lengths of targets in tokens, without the end, (n,)."""
-        return self.arrays.offsets[1:] - self.middle - 1
+        lengths = np.empty(len(self), np.int32)
+        np.subtract(self.arrays.offsets[1:], self.middle, out=lengths, casting="same_kind")
+        return np.subtract(lengths, 1, out=lengths)
+
+    def lengths(self, index: Ints) -> tuple[Ints, Ints]:
+        """The lengths in tokens of some sources and of their targets, without ends, as long as `index` each."""
+        middle = self.middle[index]
+        return middle - self.arrays.offsets[index], self.arrays.offsets[index + 1] - middle - 1
 
     def source(self, i: int) -> list[int]:
         """The tokens of source i."""
@@ -100,6 +113,7 @@ class PairBatches:
         self.pairs, self.batch_size, self.seed = pairs, batch_size, seed
         self.sos_id, self.eos_id, self.longest = sos_id, eos_id, longest
         self._block, self._batches = -1, list[Ints]()
+        self._epoch, self._order = -1, np.empty(0, np.uint8)
 
     def __call__(self, step: int) -> dict[str, Tensor]:
         block, place = divmod(step, BLOCK)
@@ -110,8 +124,8 @@ class PairBatches:
     def _of_block(self, block: int) -> list[Ints]:
         size = BLOCK * self.batch_size
         chosen = self._drawn(block * size, size)
-        lengths = self.pairs.target_lengths[chosen], self.pairs.source_lengths[chosen]
-        batches = chosen[np.lexsort(lengths)].reshape(BLOCK, self.batch_size)
+        of_sources, of_targets = self.pairs.lengths(chosen)
+        batches = chosen[np.lexsort((of_targets, of_sources))].reshape(BLOCK, self.batch_size)
         return list(np.random.default_rng((self.seed, 1, block)).permutation(batches))
 
     def _drawn(self, first: int, count: int) -> Ints:
@@ -120,7 +134,14 @@ class PairBatches:
         parts = []
         while count:
             epoch, place = divmod(first, n)
-            part = np.random.default_rng((self.seed, 0, epoch)).permutation(n)[place : place + count]
+            part = self._order_of(epoch)[place : place + count].astype(np.int64)
             parts.append(part)
             first, count = first + len(part), count - len(part)
         return np.concatenate(parts)
+
+    def _order_of(self, epoch: int) -> NDArray[np.unsignedinteger]:
+        """The pairs in the order of an epoch, (n,)."""
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.arange(len(self.pairs), dtype=np.min_scalar_type(len(self.pairs)))
+            np.random.default_rng((self.seed, 0, epoch)).shuffle(self._order)
+        return self._order

@@ -44,8 +44,8 @@ def decide(
     *,
     flops: float,
     vocab_size: int,
-    sources: NDArray[np.int64],
-    targets: NDArray[np.int64],
+    sources: NDArray[np.integer],
+    targets: NDArray[np.integer],
     memory: int | None = None,
 ) -> tuple[EncoderDecoderPlan, list[str]]:
     """The plan, with model, batch size, learning rate and regularisation decided, and the reasons.

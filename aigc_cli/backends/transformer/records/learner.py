@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from aigc_cli.engine.learner import Batch, Preview
 DROPPED = 0.1
 #: Records of a preview.
 PREVIEWS = 16
+#: Records whose predictions are looked at at once.
+AT_ONCE = 1 << 12
 
 
 class RecordLearner(TransformerLearner):
@@ -45,12 +48,12 @@ class RecordLearner(TransformerLearner):
         self.records_per_prediction = data.select.n_docs / self.held_out.predictions
         self.n_leading = len(self.start.fields) - 1
         corpus = Corpus.of(data.train, data.tokenizer)
-        last = in_last_field(corpus, self.n_leading, data.tokenizer)
+        n_last = count_in_last_field(corpus, self.n_leading, data.tokenizer)
         n_targets = corpus.predictions
         if plan.together:
             groups = self.group_batches(plan, corpus)
             self.batches, n_targets, self.steps_per_epoch = groups, groups.targets, groups.rows / plan.batch_size
-        self.weights = field_weights(float(last.sum()) / n_targets, plan.last_field)
+        self.weights = field_weights(n_last / n_targets, plan.last_field)
         if self.weights is not None:
             self.objective = "nats_per_last_field"
             self.last = in_last_field(self.held_out, self.n_leading, data.tokenizer)
@@ -142,6 +145,16 @@ def in_last_field(corpus: Corpus, n_leading: int, tokenizer: Tokenizer) -> NDArr
     numbers = field_numbers(corpus, tokenizer.field_id, n_leading + 1)
     last: NDArray[np.bool_] = np.insert(numbers >= n_leading, corpus.offsets[1:], True)
     return last
+
+
+def count_in_last_field(corpus: Corpus, n_leading: int, tokenizer: Tokenizer) -> int:
+    """How many predictions of the corpus are of a record's last field or its end."""
+    count = 0
+    for number in range(0, len(corpus.offsets) - 1, AT_ONCE):
+        offsets = corpus.offsets[number : number + AT_ONCE + 1]
+        some = replace(corpus, tokens=corpus.tokens[offsets[0] : offsets[-1]], offsets=offsets - offsets[0])
+        count += int(in_last_field(some, n_leading, tokenizer).sum())
+    return count
 
 
 def weighted(batch: Batch, field_id: int, n_leading: int, leading: float, last: float) -> dict[str, Tensor]:
