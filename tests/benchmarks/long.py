@@ -10,7 +10,8 @@ runs         2,000 runs: listing them, finding one and the newest
 samples      1,000,000 short texts into a file
 drawn        200,000 small pictures of a GAN into a tar
 
-Everything is made up in a temporary folder, and sizes can be changed by --n. Memory is the largest resident size of the process.
+Everything is made up in a temporary folder, and sizes can be changed by --n. Memory is the largest resident size of the process,
+with the parts of files in the cache that it has looked at; what it held is without these, which the system can drop.
 What is said to be flat is the memory that can't be dropped, of its median in the last tenth of the work against that in the
 second tenth, and the number of open files.
 """
@@ -71,6 +72,11 @@ def flat(done: Watched) -> str:
     return f"memory {memory / 1e6:,.1f} to {later / 1e6:,.1f} MB ({later / memory - 1:+.1%}), files {files} to {files_later}"
 
 
+def held(done: Watched) -> str:
+    """The most memory that could not be dropped."""
+    return f"held at most {done.held / 1e6:,.0f} MB"
+
+
 def size(folder: Path) -> int:
     return sum(file.lstat().st_size for file in folder.rglob("*"))
 
@@ -119,11 +125,11 @@ def starts(
     for which in ("first", "second"):
         done = watch(train(backend, *of, run=which), folder)
         cached = size(folder / "cache") / 1e6
-        table.row(f"{what}: {which} start", n, done, f"{cached:,.0f} MB in the cache")
+        table.row(f"{what}: {which} start", n, done, f"{held(done)}, {cached:,.0f} MB in the cache")
         if done.code != 0:
             return
     done = watch([*AIGC, "eval", backend, "--run", "first", "--device", "cpu", *evaluated], folder)
-    table.row(f"{what}: evaluation", n, done)
+    table.row(f"{what}: evaluation", n, done, held(done))
 
 
 def rows(folder: Path, n: int, table: Table) -> None:
@@ -237,7 +243,7 @@ def drawn(folder: Path, n: int, table: Table) -> None:
         command = [*AIGC, "sample", "gan", "-n", str(n), "--seed", "1", "--out", out, "-q"]
         done = watch(command, folder, progress=time.monotonic)
         megabytes = (folder / out).stat().st_size / 1e6 if done.code == 0 else 0.0
-        table.row(f"pictures into {out}", n, done, f"{megabytes:,.0f} MB; held at most {done.held / 1e6:,.0f} MB")
+        table.row(f"pictures into {out}", n, done, f"{megabytes:,.0f} MB; {held(done)}")
 
 
 SIZES = {

@@ -16,6 +16,7 @@ from aigc_cli.data.kinds import Kind
 from aigc_cli.data.text.dataset import TextDataset, TokenArrays, check_unchanged, documents, encode_documents
 from aigc_cli.data.text.documents import Reading
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer
+from aigc_cli.engine.device import return_freed_memory
 from aigc_cli.engine.events import Bus
 from aigc_cli.engine.runs.run import Run
 from aigc_cli.errors import RequestError
@@ -138,5 +139,6 @@ def baselines(
 ) -> dict[str, Measure]:
     """Simple models of the same text: an n-gram model with the best order, and xz. Intervals are over documents, or over
     stretches of `unit_chars` characters."""
+    return_freed_memory()  # fitting takes much more than the model did
     ngram = ngram_baseline(train, select, report, unit_chars=unit_chars, seed=seed)
     return {"baseline": ngram, "xz": xz_baseline(train, report)}
