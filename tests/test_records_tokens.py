@@ -18,7 +18,14 @@ from aigc_cli.backends.transformer.decoding.guidance import Guided
 from aigc_cli.backends.transformer.decoding.token_rules import CodedFields, FieldEnds, TokenRules
 from aigc_cli.backends.transformer.loss import IGNORED
 from aigc_cli.backends.transformer.prompts import Start
-from aigc_cli.backends.transformer.records.learner import field_weights, in_last_field, weighted, without_leading
+from aigc_cli.backends.transformer.records import learner
+from aigc_cli.backends.transformer.records.learner import (
+    count_in_last_field,
+    field_weights,
+    in_last_field,
+    weighted,
+    without_leading,
+)
 from aigc_cli.data.text.tokenizers.tokenizer import Tokenizer, fit_char
 
 CPU = torch.device("cpu")
@@ -152,13 +159,16 @@ def test_the_last_field_has_at_least_its_share_of_the_loss() -> None:
 THREE = [[8, 9, FIELD, 1, FIELD, 2, 3], [10, FIELD, FIELD], [FIELD, 4, 5, FIELD, 0]]
 
 
-def test_which_predictions_are_of_the_last_field() -> None:
+def test_which_predictions_are_of_the_last_field(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, offsets = np.array([token for record in THREE for token in record]), np.cumsum([0, *map(len, THREE)])
     tokenizer = fit_char(["abcdef", "abcdef"]).with_fields()
     corpus = Corpus(np.where(tokens == FIELD, tokenizer.field_id, tokens + 100), offsets, EOT)
     last = in_last_field(corpus, 2, tokenizer)
     assert last.tolist() == [*[False] * 5, *[True] * 3, *[False] * 3, True, *[False] * 4, *[True] * 2]
     assert in_last_field(corpus, 0, tokenizer).all()
+    for at_once in (1, 2, 3):
+        monkeypatch.setattr(learner, "AT_ONCE", at_once)
+        assert count_in_last_field(corpus, 2, tokenizer) == last.sum()
 
 
 @pytest.mark.parametrize("context", [8, 20])
