@@ -15,6 +15,9 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: as many tests run as there are cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from aigc_cli.engine.settings import TrainOptions
 
 Options = TypeVar("Options", bound=TrainOptions)

@@ -53,7 +53,11 @@ def serve(path: str) -> None:
         importlib.import_module(name)
     app = importlib.import_module("aigc_cli.app")
     # The plan depends on the measured speed, which other tests beside change: two runs of one command would differ.
-    importlib.import_module("aigc_cli.engine.planning.plan").measure_flops = lambda *_: SPEED  # type: ignore[attr-defined]
+    planning = "aigc_cli.engine.planning"
+    importlib.import_module(f"{planning}.plan").measure_flops = lambda *_: SPEED  # type: ignore[attr-defined]
+    # Steps are timed, as they must be, but not for long, nor again where the machine is busy.
+    importlib.import_module(f"{planning}.dry_run").SECONDS = 1.0  # type: ignore[attr-defined]
+    importlib.import_module(f"{planning}.budget").MEASURED = 1  # type: ignore[attr-defined]
     parent = os.getppid()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks are not waited for: they report their exit status themselves
     listener = socket.socket(socket.AF_UNIX)

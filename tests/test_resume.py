@@ -22,7 +22,7 @@ ARGUMENTS = {
         "--eval-items", "16", "--dropout", "0.1",
     ],
     "answers": [
-        "transformer", "--arch", "encoder-decoder", "--data", "demo:verse", "--steps", "120", "--preset", "nano", "--d-model", "32",
+        "transformer", "--arch", "encoder-decoder", "--data", "demo:verse", "--steps", "60", "--preset", "nano", "--d-model", "32",
         "--nhead", "2",
         "--batch-size", "4", "--eval-items", "16", "--dropout", "0.1",
     ],
