@@ -137,6 +137,14 @@ def test_classes_change_nothing_where_they_are_all_trained_on_and_no_copy_is_in_
         ).all()
 
 
+def test_a_class_of_nothing_but_empty_examples() -> None:
+    """Copies are kept in the smallest class that has examples at all."""
+    hashes, lengths, labels = np.array([7, 8, 9, 7, 5], np.uint64), np.array([1, 1, 1, 1, 0]), np.array([0, 0, 0, 1, 2])
+    plan = splits.plan_with_val(hashes, lengths, np.empty(0, np.uint64), classes=labels)
+    assert plan.splits.tolist() == [splits.DROPPED, *[splits.TRAIN] * 3, splits.DROPPED]
+    assert (plan.dropped["empty"], plan.dropped["copies"]) == (1, 1)
+
+
 def test_a_declared_class_without_pictures_is_left_out_and_told(tmp_path: Path) -> None:
     cells = []
     for pixels in GREY[:30]:

@@ -134,11 +134,11 @@ def plan_with_val(
     """
     splits = np.where(lengths > 0, np.uint8(TRAIN), np.uint8(DROPPED))
     dropped = {"empty": len(splits) - int(np.count_nonzero(splits)) - unread, "copies": 0, "in_validation": 0}
-    of_class = None if classes is None else _sizes(classes[splits == TRAIN])[classes + 1]
+    sizes = None if classes is None else _sizes(classes[splits == TRAIN])
     for low, high in _ranges(max(len(hashes), len(val_hashes))):
         rows = np.flatnonzero((splits == TRAIN) & (low <= hashes) & (hashes <= high))
-        if of_class is not None:
-            rows = rows[np.argsort(of_class[rows], kind="stable")]
+        if classes is not None and sizes is not None:
+            rows = rows[np.argsort(sizes[classes[rows] + 1], kind="stable")]
         first = np.unique(hashes[rows], return_index=True)[1]
         splits[rows] = DROPPED
         dropped["copies"] += len(rows) - len(first)
