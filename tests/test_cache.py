@@ -234,7 +234,7 @@ def test_standard_input_that_does_not_fit_is_copied_on_elsewhere(tmp_path: Path,
 def test_compiled_code_is_kept_where_no_one_else_can_put_any(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # as if it were unset; so it is put back afterwards
     train._own_compiled_code()
     folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
     assert folder == cache.compiled() and folder.parent == tmp_path / "cache"
@@ -247,6 +247,7 @@ def test_compiled_code_is_kept_where_no_one_else_can_put_any(
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "mine"
 
 
+@pytest.mark.usefixtures("_own_temporary_folder")
 def test_without_any_folder_it_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AIGC_CACHE_DIR", str(tmp_path / "file"))

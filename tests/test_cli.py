@@ -170,11 +170,11 @@ def test_flags_come_from_the_environment_and_toml_too(shell: Shell, poems: Path)
 
 def test_a_minute_budget_is_kept(shell: Shell) -> None:
     """Not a test of speed: whatever the machine does in that time, it plans for it. A busy machine may take longer."""
-    out = json.loads(shell.ok("train", "transformer", "--minutes", "0.1", "--json"))
+    out = json.loads(shell.ok("train", "transformer", "--minutes", "0.2", "--json"))
     plan = json.loads((shell.cwd / out["run"] / "run.json").read_text())["plan"]
     assert plan["steps"] == out["steps"] >= 1
     assert plan["minutes"] is None
-    assert out["seconds"] < 6
+    assert out["seconds"] < 12
 
 
 def test_samples_are_lines_in_a_pipe_and_exact_in_json(trained: Shell) -> None:
