@@ -3,8 +3,9 @@
     python forkserver.py serve SOCKET                what forks: it answers on SOCKET until its parent is gone
     python -I -S forkserver.py ask SOCKET ARGS…      aigc ARGS…, with the streams, directory and environment of this process
 
-The speed of the machine is not measured but given. What could behave otherwise in a fork runs in a process of its own: with another environment than the server's, but for what is
-read when a command runs. Signals that can be caught are passed on to the fork, and it dies with the process that asked for it.
+The speed of the machine is not measured but given. What could behave otherwise in a fork runs in a process of its own: with
+another environment than the server's, but for what is read when a command runs. Signals that can be caught are passed on to the
+fork, and it dies with the process that asked for it.
 """
 
 from __future__ import annotations

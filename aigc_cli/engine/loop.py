@@ -158,11 +158,10 @@ class TrainLoop:
     def _thin_previews(self) -> None:
         """Delete the one before, unless it is of those that are kept, so that the disk doesn't fill up with them."""
         apart = self.plan.eval_every * -(-self.plan.steps // (self.plan.eval_every * MOST_PREVIEWS))
-        if apart > self.plan.eval_every:
-            before = (self.state.step - 1) // self.plan.eval_every * self.plan.eval_every
-            if before % apart:
-                for path in self.run.samples.glob(f"step-{before:06d}.*"):
-                    path.unlink(missing_ok=True)
+        before = (self.state.step - 1) // self.plan.eval_every * self.plan.eval_every
+        if before % apart:
+            for path in self.run.samples.glob(f"step-{before:06d}.*"):
+                path.unlink(missing_ok=True)
 
     def _handle_concerns(self) -> None:
         """Report concerns that are new since the last evaluation, and undo those that ask for it."""

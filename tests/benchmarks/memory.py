@@ -75,11 +75,11 @@ def real_group(limit: int) -> Iterator[Path | None]:
     folder = CONTROLLER / f"aigc-{os.getpid()}"
     try:
         folder.mkdir()
-        (folder / "memory.limit_in_bytes").write_text(str(limit))
     except OSError:
         yield None
         return
     try:
+        (folder / "memory.limit_in_bytes").write_text(str(limit))
         yield folder
     finally:
         folder.rmdir()
